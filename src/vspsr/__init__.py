@@ -1,0 +1,3 @@
+"""vspsr: the super-resolution space of an image."""
+
+__version__ = "0.1.0"

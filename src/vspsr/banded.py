@@ -1,0 +1,106 @@
+"""Banded matrices applied along one axis of an image: cost and memory linear in the number of pixels.
+
+A resampling of one axis is a matrix A (n_out, n_in) whose row i is non-zero only in a short run of columns that
+begins at ``start[i]``. Rows are grouped into blocks; a block is a small dense matrix over the run of columns that
+its rows touch, so that the product is a handful of dense matrix products whatever the device.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["Banded"]
+
+_ROWS_PER_BLOCK = 64
+
+
+class Banded:
+    """A matrix (n_out, n_in) given by the first column and the weights of each row.
+
+    Args:
+        start: (n_out,) int64, first column of each row.
+        weights: (n_out, K) float64; entry k of row i belongs to column ``start[i] + k``. Entries that would fall
+            beyond the last column must be zero.
+        n_in: number of columns.
+    """
+
+    def __init__(self, start: Tensor, weights: Tensor, n_in: int) -> None:
+        self.start, self.weights = start, weights
+        self.shape = (weights.shape[0], n_in)
+        self._blocks: dict[tuple[torch.dtype, torch.device], list[tuple[int, int, Tensor]]] = {}
+
+    @classmethod
+    def from_entries(cls, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> "Banded":
+        """Sum of single entries: ``rows``, ``columns``, ``values`` are flat and of equal length."""
+        n_out, n_in = shape
+        start = torch.full((n_out,), n_in).scatter_reduce_(0, rows, columns, "amin")
+        stop = torch.full((n_out,), -1).scatter_reduce_(0, rows, columns, "amax")
+        start = torch.where(stop < 0, 0, start)  # an empty row
+        width = int((stop - start).max()) + 1
+        weights = torch.zeros(n_out, width, dtype=torch.float64)
+        weights.index_put_((rows, columns - start[rows]), values, accumulate=True)
+        return cls(start, weights, n_in)
+
+    def entries(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The non-zero entries as flat (rows, columns, values)."""
+        rows, offset = self.weights.nonzero(as_tuple=True)
+        return rows, self.start[rows] + offset, self.weights[rows, offset]
+
+    def transpose(self) -> "Banded":
+        """The transposed matrix (n_in, n_out)."""
+        rows, columns, values = self.entries()
+        return Banded.from_entries(columns, rows, values, (self.shape[1], self.shape[0]))
+
+    def compose(self, other: "Banded", tolerance: float = 0.0) -> "Banded":
+        """The matrix product ``self @ other``, entries below ``tolerance`` left out."""
+        rows, middle, values = self.entries()
+        columns = other.start[middle, None] + torch.arange(other.weights.shape[1])
+        products = values[:, None] * other.weights[middle]
+        rows = rows[:, None].expand_as(columns)
+        # Padding entries may point beyond the last column; they weigh nothing, and must not widen the band.
+        keep = products != 0
+        shape = (self.shape[0], other.shape[1])
+        product = Banded.from_entries(rows[keep], columns[keep], products[keep], shape)
+        return product.trimmed(tolerance) if tolerance else product
+
+    def trimmed(self, tolerance: float) -> "Banded":
+        """The same matrix without the entries smaller than ``tolerance`` in absolute value."""
+        rows, columns, values = self.entries()
+        keep = values.abs() >= tolerance
+        return Banded.from_entries(rows[keep], columns[keep], values[keep], self.shape)
+
+    def dense(self, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
+        """The part (rows, columns) as a dense float64 matrix on the CPU."""
+        first, last, _ = rows.indices(self.shape[0])
+        out = torch.zeros(last - first, self.shape[1] + self.weights.shape[1], dtype=torch.float64)
+        index = self.start[first:last, None] + torch.arange(self.weights.shape[1])
+        out.scatter_add_(1, index, self.weights[first:last])
+        return out[:, : self.shape[1]][:, columns]
+
+    def apply(self, x: Tensor, dim: int) -> Tensor:
+        """``A x`` along the last (``dim=-1``) or the last but one (``dim=-2``) axis of x (..., n, m)."""
+        if x.shape[dim] != self.shape[1]:
+            raise ValueError(f"`x` must have {self.shape[1]} entries along axis {dim}, got {x.shape[dim]}")
+        blocks = self._blocks_for(x.dtype, x.device)
+        if dim == -1:
+            flat = x.reshape(-1, x.shape[-1])
+            parts = [flat[:, first:last] @ block.T for first, last, block in blocks]
+            out = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+            return out.reshape(*x.shape[:-1], self.shape[0])
+        parts = [block @ x[..., first:last, :] for first, last, block in blocks]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
+
+    def _blocks_for(self, dtype: torch.dtype, device: torch.device) -> list[tuple[int, int, Tensor]]:
+        key = (dtype, device)
+        if key not in self._blocks:
+            blocks = []
+            for row in range(0, self.shape[0], _ROWS_PER_BLOCK):
+                start = self.start[row : row + _ROWS_PER_BLOCK]
+                weights = self.weights[row : row + _ROWS_PER_BLOCK]
+                first = int(start.min())
+                last = min(int(start.max()) + weights.shape[1], self.shape[1])
+                block = torch.zeros(len(start), last - first + weights.shape[1], dtype=torch.float64)
+                index = (start - first)[:, None] + torch.arange(weights.shape[1])
+                block.scatter_add_(1, index, weights)
+                blocks.append((first, last, block[:, : last - first].to(device, dtype).contiguous()))
+            self._blocks[key] = blocks
+        return self._blocks[key]

@@ -1,0 +1,1 @@
+"""Pure network modules: they know nothing of files, seeds or devices."""

@@ -1,0 +1,79 @@
+"""VSpM with overlapping, colour-joint atoms: the network of the shipped models.
+
+The paper's patches are independent, one s×s patch per LR pixel and colour, which shows as a "patch effect". Here an
+atom is a (3, 2s, 2s) patch in colour under a raised-cosine window whose shifts sum to one, so that neighbouring
+patches blend. One residual trunk on LR features feeds three heads: the deterministic part, the basis (mixtures of
+learned patches whose weights depend on the whole image), and the log-variance of each coefficient at each LR pixel.
+Coefficients have mean zero: what is certain belongs to the deterministic part.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vspsr.nn.deterministic import ResidualTrunk, ResidualUpsampler
+from vspsr.nn.parameters import SpaceParameters
+
+__all__ = ["OverlappingVSpM", "raised_cosine"]
+
+
+def raised_cosine(size: int) -> Tensor:
+    """Raised-cosine window (size, size); its shifts by size/2 along both axes sum to 1."""
+    t = (torch.arange(size) + 0.5) / size
+    window = 0.5 * (1 - torch.cos(2 * math.pi * t))
+    return window[:, None] * window
+
+
+class OverlappingVSpM(nn.Module):
+    """LR image → parameters of its SR space, with C atoms of (3, 2s, 2s) pixels.
+
+    Args:
+        scale: s, even.
+        n_atoms: C.
+        channels, blocks: size of the residual trunk.
+        n_modes: M, learned variants of each atom that an image mixes; 0 gives every image the same basis.
+
+    Shapes: y (B, 3, h, w) in [0, 1] → `SpaceParameters` with G = 1.
+
+    Raises:
+        ValueError: an odd scale (patches of 2s pixels could not be centred).
+    """
+
+    def __init__(
+        self, scale: int = 4, n_atoms: int = 64, channels: int = 64, blocks: int = 8, n_modes: int = 4
+    ) -> None:
+        super().__init__()
+        if scale % 2:
+            raise ValueError(f"`scale` must be even for overlapping atoms, got {scale}")
+        self.scale = scale
+        patch = 2 * scale
+        self.trunk = ResidualTrunk(channels, blocks)
+        self.mean_head = ResidualUpsampler(scale, channels)
+        self.variance_head = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, n_atoms, 1)
+        )
+        self.basis_head = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, n_modes))
+        norm = 1 / (patch * 3**0.5)
+        self.atoms = nn.Parameter(norm * torch.randn(n_atoms, 3, patch, patch))
+        self.modes = nn.Parameter(0.1 * norm * torch.randn(n_modes, self.atoms.numel()))
+        self.window: Tensor
+        self.register_buffer("window", raised_cosine(patch), persistent=False)
+        last = self.variance_head[-1]
+        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        nn.init.constant_(last.bias, -6.0)
+
+    def forward(self, y: Tensor) -> SpaceParameters:
+        """See the class."""
+        features = self.trunk(y)
+        # An image-global statistic: tiles of one image must share it.
+        mixture = torch.tanh(self.basis_head(features.mean((2, 3))))
+        atoms = self.atoms + (mixture @ self.modes).unflatten(1, self.atoms.shape)
+        # Bounded so that no input, however odd, can overflow the exponential.
+        log_var = self.variance_head(features).clamp(-20.0, 4.0)
+        return SpaceParameters(
+            deterministic=self.mean_head(features, y),
+            atoms=(self.window * atoms)[:, None],
+            coefficient_mean=None,
+            coefficient_log_var=log_var[:, None],
+        )

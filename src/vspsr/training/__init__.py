@@ -1,0 +1,1 @@
+"""Losses and, in time, the training system: nothing here is needed to use a model."""
