@@ -26,6 +26,7 @@ class Banded:
     def __init__(self, start: Tensor, weights: Tensor, n_in: int) -> None:
         self.start, self.weights = start, weights
         self.shape = (weights.shape[0], n_in)
+        self._parts: dict[tuple[int, int], tuple[int, Banded]] = {}
         self._blocks: dict[tuple[torch.dtype, torch.device], list[tuple[int, int, Tensor]]] = {}
 
     @classmethod
@@ -67,6 +68,16 @@ class Banded:
         rows, columns, values = self.entries()
         keep = values.abs() >= tolerance
         return Banded.from_entries(rows[keep], columns[keep], values[keep], self.shape)
+
+    def part(self, rows: slice) -> "tuple[int, Banded]":
+        """Some rows as a matrix of their own, over the columns they touch: (first column, matrix)."""
+        first, last, _ = rows.indices(self.shape[0])
+        if (first, last) not in self._parts:
+            start, weights = self.start[first:last], self.weights[first:last]
+            left = int(start.min())
+            right = min(int(start.max()) + weights.shape[1], self.shape[1])
+            self._parts[first, last] = left, Banded(start - left, weights, right - left)
+        return self._parts[first, last]
 
     def dense(self, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
         """The part (rows, columns) as a dense float64 matrix on the CPU."""

@@ -69,10 +69,15 @@ def synthesize(coefficients: Tensor, atoms: Tensor, scale: int) -> Tensor:
     return synthesize_patches(patches.reshape(b, -1, h, w), atoms.shape[-1], scale)
 
 
-def synthesize_patches(patches: Tensor, patch_size: int, scale: int) -> Tensor:
-    """Overlap-add of one patch per LR pixel: (B, channels·k·k, h, w) → (B, channels, s·h, s·w)."""
+def synthesize_patches(patches: Tensor, patch_size: int, scale: int, keep_overhang: bool = False) -> Tensor:
+    """Overlap-add of one patch per LR pixel: (B, channels·k·k, h, w) → (B, channels, s·h, s·w).
+
+    With ``keep_overhang`` the (k − s)/2 rows that overhang above and below are kept: (B, channels, s·h + k − s, s·w).
+    """
     if patch_size == scale:
         return F.pixel_shuffle(patches, scale)
     h, w = patches.shape[-2:]
-    size, padding = (scale * h, scale * w), (patch_size - scale) // 2
+    overhang = (patch_size - scale) // 2
+    size = (scale * h + (2 * overhang if keep_overhang else 0), scale * w)
+    padding = (0 if keep_overhang else overhang, overhang)
     return F.fold(patches.flatten(2), size, patch_size, padding=padding, stride=scale)
