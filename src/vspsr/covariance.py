@@ -26,6 +26,8 @@ from vspsr.nn.parameters import synthesize_patches
 
 __all__ = ["PatchFactor", "projected_variance"]
 
+_BAND = 32  # LR rows treated at once: bounds the memory
+
 
 @dataclass(frozen=True)
 class PatchFactor:
@@ -35,7 +37,7 @@ class PatchFactor:
     through the factor have the same distribution as C coefficients.
 
     Attributes:
-        factor: (B, h, w, G, D, D), lower triangular.
+        factor: (B, G, D, D, h, w), lower triangular in the D×D axes.
     """
 
     factor: Tensor
@@ -47,24 +49,42 @@ class PatchFactor:
         n_atoms, dimension = basis.shape[2:]
         if n_atoms <= dimension:
             return None
-        products = (basis[..., :, None] * basis[..., None, :]).flatten(3)  # (B, G, C, D·D)
-        covariance = torch.einsum("bgchw,bgcd->bhwgd", log_var.exp(), products).unflatten(-1, (dimension, dimension))
+        i, j = torch.tril_indices(dimension, dimension)
+        products = basis[..., i] * basis[..., j]  # (B, G, C, D·(D + 1)/2)
+        lower = products.transpose(2, 3) @ log_var.exp().flatten(3)
+        factor = lower.new_zeros(*lower.shape[:2], dimension, dimension, *log_var.shape[3:])
+        factor[:, :, i, j] = lower.unflatten(3, log_var.shape[3:])
         # A basis of deficient rank has a singular covariance: lift the diagonal by what rounding errors amount to.
-        trace = covariance.diagonal(dim1=-2, dim2=-1).mean(-1)
-        jitter = (1e-6 * trace + 1e-20)[..., None, None] * torch.eye(dimension).to(covariance)
-        return cls(torch.linalg.cholesky(covariance + jitter))
+        diagonal = factor.diagonal(dim1=2, dim2=3)
+        diagonal += 1e-6 * diagonal.mean(-1, keepdim=True) + 1e-20
+        return cls(_cholesky_planes(factor))
 
     @property
     def channels(self) -> int:
         """Normals needed at each LR pixel: G·D."""
-        return int(self.factor.shape[3] * self.factor.shape[4])
+        return int(self.factor.shape[1] * self.factor.shape[2])
 
     def apply(self, b: int, rows: slice, eps: Tensor) -> Tensor:
         """Patches (1, G·D, rows, w) of image b for standard normals (G·D, rows, w)."""
-        groups, dimension = self.factor.shape[3:5]
-        normals = eps.permute(1, 2, 0).unflatten(-1, (groups, dimension, 1))
-        patches = (self.factor[b, rows] @ normals).flatten(-3)
-        return patches.permute(2, 0, 1)[None]
+        factor = self.factor[b, ..., rows, :]
+        normals = eps.view(*factor.shape[:2], *eps.shape[1:])
+        patches = factor[:, :, 0] * normals[:, :1]
+        for e in range(1, factor.shape[1]):
+            patches[:, e:] = patches[:, e:].addcmul(factor[:, e:, e], normals[:, e : e + 1])
+        return patches.flatten(0, 1)[None]
+
+
+def _cholesky_planes(matrix: Tensor) -> Tensor:
+    """In-place Cholesky factor over axes 2 and 3 of (B, G, D, D, h, w): one LR plane per entry.
+
+    A batched library call factors one small matrix after the other; here each step is one operation on planes.
+    """
+    for e in range(matrix.shape[2]):
+        pivot = matrix[:, :, e, e].clamp_min_(1e-30).sqrt_()
+        matrix[:, :, e + 1 :, e] /= pivot[:, :, None]
+        for f in range(e + 1, matrix.shape[2]):
+            matrix[:, :, f:, f] -= matrix[:, :, f:, e] * matrix[:, :, f : f + 1, e]
+    return matrix
 
 
 def projected_variance(variance: Tensor, atoms: Tensor, degradation: Degradation) -> Tensor:
@@ -102,31 +122,32 @@ class _Axis:
     def __init__(self, degradation: Degradation, n_lr: int, atoms: Tensor) -> None:
         scale, k = degradation.scale, atoms.shape[-1]
         n = scale * n_lr
-        self.n_lr = n_lr
+        self._negligible = torch.finfo(atoms.dtype).eps ** 1.25
+        self._products: dict[int, Banded] = {}
         down = degradation.axis(n)
         self.pseudo_inverse = degradation.axis_pseudo_inverse(n, atoms.dtype)
         hr = scale * torch.arange(n_lr)[:, None] - (k - scale) // 2 + torch.arange(k)  # (h, k)
-        lowest, highest = down.start, down.start + down.weights.shape[1] - 1
-        centre = torch.arange(n_lr)
-        self.reach = 0
-        for e in range(1, n_lr):
-            seen = (lowest[e:] <= hr[:-e].amax(1)) | (highest[:-e] >= hr[e:].amin(1))
-            if not seen.any():
+        # No LR pixel farther than this sees the atom; the bound is then tightened.
+        self.reach = min(n_lr - 1, -(-(k + down.weights.shape[1]) // scale))
+        while True:
+            lr = torch.arange(n_lr)[:, None] + torch.arange(-self.reach, self.reach + 1)
+            pieces = _gather(down, lr[:, :, None], hr[:, None, :])
+            if self.reach == 0 or pieces[:, [0, -1]].any():
                 break
-            self.reach = e
-        lr = centre[:, None] + torch.arange(-self.reach, self.reach + 1)
-        pieces = _gather(down, lr[:, :, None], hr[:, None, :])
+            self.reach -= 1
         classes, self.kind = torch.unique(pieces, dim=0, return_inverse=True)
         self.down = classes.to(atoms)
         self.up = _gather(self.pseudo_inverse, hr[:, :, None], lr[:, None, :]).to(atoms)
 
     def shifted_product(self, shift: int) -> Banded:
         """The banded matrix D⁺[p, j] · D⁺[p, j + shift]."""
-        rows, columns, values = self.pseudo_inverse.entries()
-        other = _gather(self.pseudo_inverse, rows, columns + shift)
-        keep = other != 0
-        shape = self.pseudo_inverse.shape
-        return Banded.from_entries(rows[keep], columns[keep], (values * other)[keep], shape)
+        if shift not in self._products:
+            rows, columns, values = self.pseudo_inverse.entries()
+            values = values * _gather(self.pseudo_inverse, rows, columns + shift)
+            keep = values.abs() > self._negligible
+            shape = self.pseudo_inverse.shape
+            self._products[shift] = Banded.from_entries(rows[keep], columns[keep], values[keep], shape)
+        return self._products[shift]
 
 
 def _gather(matrix: Banded, rows: Tensor, columns: Tensor) -> Tensor:
@@ -141,35 +162,59 @@ def _gather(matrix: Banded, rows: Tensor, columns: Tensor) -> Tensor:
 
 def _channel_variance(sigma2: Tensor, atoms: Tensor, rows: _Axis, columns: _Axis, scale: int) -> Tensor:
     """One colour channel: sigma2 (C, h, w), atoms (C, k, k) → (1, H, W)."""
-    c, k = atoms.shape[:2]
-    h, w = sigma2.shape[1:]
-    flat = atoms.reshape(c, k * k)
-    own = (flat.square().T @ sigma2.reshape(c, -1)).view(k * k, h, w)
-    e_v, e_h = 2 * rows.reach + 1, 2 * columns.reach + 1
-    mixed = torch.empty_like(own)
+    k, (h, w) = atoms.shape[-1], sigma2.shape[1:]
     offsets = _half_plane(2 * rows.reach, 2 * columns.reach)
     moments = sigma2.new_zeros(len(offsets), h + 2 * rows.reach, w + 2 * columns.reach)
-    for i_kind in rows.kind.unique().tolist():
-        lines = (rows.kind == i_kind).nonzero().flatten().tolist()
-        for j_kind in columns.kind.unique().tolist():
-            at = (columns.kind == j_kind).nonzero().flatten()
-            # The LR image of every atom at such a place, (C, e_v, e_h).
-            lr = rows.down[i_kind] @ atoms @ columns.down[j_kind].T
-            cross = (flat[:, :, None] * lr.reshape(c, 1, -1)).reshape(c, -1)
-            second = (lr.reshape(c, -1, 1) * lr.reshape(c, 1, -1)).reshape(c, -1)
-            for i in lines:
-                weights = sigma2[:, i, at].T
-                n = (weights @ cross).view(-1, k, k, e_v, e_h)
-                up = torch.einsum("ntuef,te,nuf->tun", n, rows.up[i], columns.up[at])
-                mixed[:, i, at] = up.reshape(k * k, -1)
-                m = (weights @ second).view(-1, e_v, e_h, e_v, e_h)
-                _accumulate(moments, m, offsets, i, at)
-    variance = synthesize_patches((own - 2 * mixed)[None], k, scale)[0]
+    local = sigma2.new_empty(k * k, h, w)
+    for top in range(0, h, _BAND):
+        band = slice(top, min(top + _BAND, h))
+        cross, second = _band_moments(sigma2[:, band], atoms, rows, columns, band)
+        # Cov[z, Pz] on the patch's own pixels.
+        up_v = rows.up[band].permute(1, 2, 0)[:, None, :, None, :, None]  # (k, 1, e_v, 1, rows, 1)
+        up_h = columns.up.permute(1, 2, 0)[None, :, :, None, :]  # (1, k, e_h, 1, w)
+        mixed = ((cross * up_v).sum(2) * up_h).sum(2).flatten(0, 1)
+        own = (atoms.flatten(1).square().T @ sigma2[:, band].flatten(1)).view_as(mixed)
+        local[:, band] = own - 2 * mixed
+        _accumulate(moments[:, band.start : band.stop + 2 * rows.reach], second, offsets, w)
+    variance = synthesize_patches(local[None], k, scale)[0]
     inner = moments[:, rows.reach : rows.reach + h, columns.reach : columns.reach + w]
     for (dv, dh), moment in zip(offsets, inner, strict=True):
         spread = columns.shifted_product(dh).apply(rows.shifted_product(dv).apply(moment, -2), -1)
-        variance = variance + (1 if (dv, dh) == (0, 0) else 2) * spread
+        variance += (1 if (dv, dh) == (0, 0) else 2) * spread
     return variance
+
+
+def _band_moments(
+    sigma2: Tensor, atoms: Tensor, rows: _Axis, columns: _Axis, band: slice
+) -> tuple[Tensor, Tensor]:
+    """For the patches of a band of LR rows: Σ_c σ²_c atom_c (D atom_c) and Σ_c σ²_c (D atom_c)(D atom_c).
+
+    Shapes: sigma2 (C, rows, w) → (k, k, e_v, e_h, rows, w) and (e_v, e_h, e_v, e_h, rows, w).
+    """
+    c, k = atoms.shape[:2]
+    e_v, e_h = 2 * rows.reach + 1, 2 * columns.reach + 1
+    size = sigma2.shape[1:]
+    cross = sigma2.new_empty(k * k * e_v * e_h, *size)
+    second = sigma2.new_empty((e_v * e_h) ** 2, *size)
+    kinds = rows.kind[band]
+    for i_kind in kinds.unique().tolist():
+        for j_kind in columns.kind.unique().tolist():
+            # Places of one kind are all but the few nearest a border, and lie side by side.
+            i, j = _run(kinds == i_kind), _run(columns.kind == j_kind)
+            lr = (rows.down[i_kind] @ atoms @ columns.down[j_kind].T).flatten(1)  # D atom, (C, e_v·e_h)
+            weights = sigma2[:, i, j].flatten(1)
+            block = (i.stop - i.start, j.stop - j.start)
+            products = (atoms.flatten(1)[:, :, None] * lr[:, None]).flatten(1)
+            cross[:, i, j] = (products.T @ weights).unflatten(1, block)
+            products = (lr[:, :, None] * lr[:, None]).flatten(1)
+            second[:, i, j] = (products.T @ weights).unflatten(1, block)
+    return cross.view(k, k, e_v, e_h, *size), second.view(e_v, e_h, e_v, e_h, *size)
+
+
+def _run(mask: Tensor) -> slice:
+    """The run of places where a mask is true."""
+    places = mask.nonzero().flatten()
+    return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _half_plane(reach_v: int, reach_h: int) -> list[tuple[int, int]]:
@@ -182,13 +227,13 @@ def _half_plane(reach_v: int, reach_h: int) -> list[tuple[int, int]]:
     ]
 
 
-def _accumulate(moments: Tensor, m: Tensor, offsets: list[tuple[int, int]], i: int, at: Tensor) -> None:
-    """Add the covariances of the LR images of the patches at row i, columns ``at``, to S_d[j] (padded by the reach).
+def _accumulate(moments: Tensor, second: Tensor, offsets: list[tuple[int, int]], w: int) -> None:
+    """Add the covariances of the LR images of a band of patches to S_d[j], padded by the reach on every side.
 
-    m: (columns, e_v, e_h, e_v, e_h). At LR pixel (i + e, j + f) the padded index is (i + e + E, j + f + E).
+    A patch at (i, j) contributes its entry (e, f; e + dv, f + dh) to S_(dv, dh) at padded place (i + e, j + f).
     """
-    e_v, e_h = m.shape[1:3]
-    for index, (dv, dh) in enumerate(offsets):
-        for e in range(max(0, -dv), e_v - max(0, dv)):
+    e_v, e_h, _, _, height, _ = second.shape
+    for moment, (dv, dh) in zip(moments, offsets, strict=True):
+        for e in range(e_v - dv):
             for f in range(max(0, -dh), e_h - max(0, dh)):
-                moments[index, i + e].index_add_(0, at + f, m[:, e, f, e + dv, f + dh])
+                moment[e : e + height, f : f + w] += second[e, f, e + dv, f + dh]

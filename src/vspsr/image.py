@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pyvips.enums import ForeignKeep, ForeignPngFilter
 
 from vspsr.errors import ImageFileError, OutputError
-from vspsr.metadata import TIFF_PALETTE, carried_over, photoshop_block, tiff_colours, unsupported_tiff
+from vspsr.metadata import BLOCKS, TIFF_PALETTE, carried_over, photoshop_block, tiff_colours, unsupported_tiff
 from vspsr.picture import Metadata, Picture, bleed
 
 __all__ = ["Picture", "available_memory", "bleed", "read_image", "write_image"]
@@ -43,6 +43,7 @@ _WRITERS: dict[str, dict[str, Any]] = {
 }
 _BIGTIFF = 1 << 31  # bytes of pixels from which on 32-bit offsets may not do
 _DEFAULT_RESOLUTION = 72 / 25.4
+_DAMAGED = "damaged or cut short"
 
 
 def read_image(path: str | Path) -> Picture:
@@ -76,7 +77,7 @@ def read_image(path: str | Path) -> Picture:
         raise ImageFileError(f"{name}: no such file") from error
     except OSError as error:
         raise ImageFileError(f"{name}: cannot be read ({_reason(error)})") from error
-    except pyvips.Error as error:
+    except (pyvips.Error, UnicodeDecodeError) as error:  # libvips may quote a damaged file
         raise ImageFileError(f"{name}: not an image file that can be read ({_reason(error)})") from error
 
 
@@ -229,10 +230,12 @@ def _cmyk_to_srgb(image: pyvips.Image, alpha: bool) -> pyvips.Image:
 
 def _kept(image: pyvips.Image) -> Metadata:
     """Gather what goes along with the pixels to files written."""
-    fields = {field: image.get(field) for field in image.get_fields()}
-    blocks = {field: value for field, value in fields.items() if isinstance(value, bytes)}
-    unit = {"resolution-unit": str(fields["resolution-unit"])} if "resolution-unit" in fields else {}
-    return {**carried_over(blocks), **unit, "xres": image.xres, "yres": image.yres}
+    # By name: text in the other fields need not be text that Python can decode.
+    blocks = {field: bytes(image.get(field)) for field in BLOCKS if image.get_typeof(field)}
+    kept: dict[str, bytes | str | float] = {**carried_over(blocks), "xres": image.xres, "yres": image.yres}
+    if image.get_typeof("resolution-unit"):
+        kept["resolution-unit"] = str(image.get("resolution-unit"))
+    return kept
 
 
 def _encode(picture: Picture, suffix: str, target: pyvips.Target) -> None:
@@ -285,8 +288,8 @@ def _reason(error: Exception) -> str:
         # libvips names the part that speaks, repeats itself, and seeks past the end of damaged files.
         lines = [re.sub(r"^\w+: ", "", line).strip() for line in error.detail.splitlines()]
         told = dict.fromkeys(line for line in lines if line and "bad seek" not in line)
-        return _line("; ".join(told) or "damaged or cut short")[:200]
-    return _line(error)
+        return _line("; ".join(told) or _DAMAGED)[:200]
+    return _DAMAGED if isinstance(error, UnicodeDecodeError) else _line(error)
 
 
 def _gigabytes(size: int) -> str:

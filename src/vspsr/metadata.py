@@ -2,7 +2,7 @@
 
 TIFF directories (which EXIF blocks are, too), the orientation inside EXIF and XMP, IPTC inside Photoshop's
 resource blocks. Pure functions of bytes; damaged blocks come back unchanged or as nothing, never as an error.
-Blocks have libvips' names: icc-profile-data, exif-data, xmp-data, iptc-data, photoshop-data.
+Blocks have libvips' names: `BLOCKS`.
 """
 
 import io
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import BinaryIO, NamedTuple
 
 __all__ = [
+    "BLOCKS",
     "TIFF_PALETTE",
     "carried_over",
     "iptc_records",
@@ -22,6 +23,7 @@ __all__ = [
     "upright_xmp",
 ]
 
+BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "photoshop-data")
 TIFF_PALETTE = 3  # this and the next lines: kinds of colour, in TIFF's numbers
 _YCBCR = 6
 _SUPPORTED = {0, 1, 2, TIFF_PALETTE, 5}  # grey (two ways), RGB, palette, CMYK
@@ -94,7 +96,7 @@ def carried_over(blocks: Mapping[str, bytes]) -> dict[str, bytes]:
 
     Profile, EXIF and XMP, with the orientation that they state set to upright, and bare IPTC records.
     """
-    kept = {name: blocks[name] for name in ("icc-profile-data", "exif-data", "xmp-data") if name in blocks}
+    kept = {name: blocks[name] for name in BLOCKS[:3] if name in blocks}
     for name, upright in (("exif-data", upright_exif), ("xmp-data", upright_xmp)):
         if name in kept:
             kept[name] = upright(kept[name])

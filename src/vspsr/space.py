@@ -216,9 +216,10 @@ class SRSpace:
         """One member of the space for a noise field: (B, 3, H, W). Each image of the batch by itself."""
         t = self.temperature if temperature is None else check_temperature(temperature)
         images = [self._draw_one(b, noise, t) for b in range(len(self.y))]
-        return torch.stack(images)
+        return images[0] if len(images) == 1 else torch.cat(images)
 
     def _draw_one(self, b: int, noise: Noise, temperature: float) -> Tensor:
+        """Image b alone: (1, 3, H, W)."""
         p, scale = self.parameters, self.degradation.scale
         if self.is_gaussian:
             x = self._centre[b : b + 1]
@@ -228,7 +229,7 @@ class SRSpace:
             atoms, coefficients = self._draw_nonlinear(b, noise, temperature)
             z = synthesize(coefficients, atoms, scale)
             x = p.deterministic[b : b + 1] + (z if p.refine is None else p.refine(z))
-        return project_unchecked(x, self.y[b : b + 1], self.degradation)[0]
+        return project_unchecked(x, self.y[b : b + 1], self.degradation)
 
     def _stochastic(self, b: int, noise: Noise, temperature: float) -> Tensor:
         """T·Σ σ ε atom for image b, (1, 3, H, W): in bands of LR rows, so that patches need little memory."""
@@ -239,9 +240,8 @@ class SRSpace:
         bands = []
         for row in range(-(-h // BLOCK)):
             rows = slice(row * BLOCK, min((row + 1) * BLOCK, h))
-            patches = self._patches(b, rows, noise, temperature)
             # Rows that overhang the band above and below are kept, and added to the neighbours'.
-            bands.append(synthesize_patches(patches, size, scale, keep_overhang=True))
+            bands.append(self._band(b, rows, noise, temperature))
         if len(bands) == 1:
             out = bands[0]
         else:
@@ -251,21 +251,20 @@ class SRSpace:
                 out[:, :, top : top + band.shape[2]] += band
         return out[:, :, overhang : overhang + scale * h]
 
-    def _patches(self, b: int, rows: slice, noise: Noise, temperature: float) -> Tensor:
-        """Random patches of some LR rows: (1, channels·k·k, rows, w)."""
-        p = self.parameters
+    def _band(self, b: int, rows: slice, noise: Noise, temperature: float) -> Tensor:
+        """What the patches of some LR rows add, overhang included: (1, 3, s·rows + k − s, W)."""
+        p, scale = self.parameters, self.degradation.scale
         height, row = rows.stop - rows.start, rows.start // BLOCK
         if self._factor is not None:
-            dimension = self._factor.channels
-            eps = noise(dimension, row)[:, :height].to(self.y)
-            return temperature * self._factor.apply(b, rows, eps)
+            eps = noise(self._factor.channels, row)[:, :height].to(self.y)
+            patches = self._factor.apply(b, rows, temperature * eps)
+            return synthesize_patches(patches, p.atoms.shape[-1], scale, keep_overhang=True)
         assert self._sigma is not None
-        sigma = self._sigma[b, :, :, rows]
-        eps = noise(sigma.shape[0] * sigma.shape[1], row)[:, :height].to(sigma)
-        weights = (sigma * eps.view_as(sigma)).mul(temperature)
-        atoms = p.atoms[b].flatten(2).transpose(1, 2)  # (G, (3/G)·k·k, C)
-        patches = atoms @ weights.flatten(2)
-        return patches.view(1, -1, height, sigma.shape[-1])
+        sigma = self._sigma[b : b + 1, :, :, rows]
+        eps = noise(sigma.shape[1] * sigma.shape[2], row)[:, :height].to(sigma)
+        # Cheaper than scaling the coefficients: there are fewer atoms than LR pixels.
+        atoms = temperature * p.atoms[b : b + 1]
+        return synthesize(sigma * eps.view_as(sigma), atoms, scale, keep_overhang=True)
 
     def _draw_nonlinear(self, b: int, noise: Noise, temperature: float) -> tuple[Tensor, Tensor]:
         """Atoms and coefficients of image b where the space is not Gaussian."""
