@@ -6,7 +6,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -248,13 +248,24 @@ def test_file_cut_short(
 
 
 def test_message_is_about_this_file_only(tmp_path: Path) -> None:
-    Image.fromarray(noise(3)).save(tmp_path / "a.jpg")
-    content = (tmp_path / "a.jpg").read_bytes()
-    (tmp_path / "a.jpg").write_bytes(content[:-2] + b"\0\0\0\0" + content[-2:])  # libvips warns, and reads it
-    with suppress(ImageFileError):
-        read_image(tmp_path / "a.jpg")
+    path = tmp_path / "a.jpg"
+    Image.fromarray(noise(3)).save(path, progressive=True)
+    content = path.read_bytes()
+    scan = content.rindex(b"\xff\xda")
+    path.write_bytes(content[:scan] + bytes(9) + content[scan:])  # libvips warns, and reads on
+    read_image(path)
     (tmp_path / "text.png").write_text("text")
     assert "JPEG" not in refusal(tmp_path / "text.png")
+
+
+@needs_avif
+def test_message_that_quotes_a_damaged_file(tmp_path: Path) -> None:
+    save_avif(tmp_path / "a.avif", noise(3), 8)
+    content = (tmp_path / "a.avif").read_bytes()
+    (tmp_path / "a.avif").write_bytes(content.replace(b"av01", b"av\xff\xfe"))
+    assert refusal(tmp_path / "a.avif").startswith("not an image file that can be read (")
+    (tmp_path / "text.png").write_text("text")
+    assert "known format" in refusal(tmp_path / "text.png")
 
 
 @contextmanager

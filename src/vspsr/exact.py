@@ -91,9 +91,9 @@ def solve_integers(
     peak = 2**bits - 1
     # float32 cannot hold 16-bit levels and the small residuals beside them.
     image = x * float(peak) if bits == 8 and x.dtype == torch.float32 else x.double() * peak
-    residual = target.to(image.dtype) - degradation.down(image)
-    if residual.abs().max() > 0.02:
-        image = image + degradation.pseudo_inverse(residual)
+    missing = unmet(degradation.down(image), target.to(image.dtype), peak, slack=0.02)
+    if missing.any():
+        image = image + degradation.pseudo_inverse(missing)
     image = image.double().clamp_(0, peak)
     empty = image.new_empty(0)
     state = _State(image, image.round(), empty, empty, empty)

@@ -61,7 +61,7 @@ def read_image(path: str | Path) -> Picture:
             holds what docs/image-modes.md does not list. One line that begins with `path`.
     """
     name = _line(path)
-    pyvips.Error("")  # takes over, and so empties, what libvips said of files before
+    pyvips.vips_lib.vips_error_clear()  # what was said of other files, perhaps in bytes that pyvips cannot decode
     try:
         with _open(path) as file:
             colours, compression = tiff_colours(file)
@@ -101,6 +101,7 @@ def write_image(path: str | Path, picture: Picture, *, overwrite: bool = False) 
     suffix = path.suffix.lower()
     if suffix not in _WRITERS:
         raise OutputError(f"{name}: unknown suffix {path.suffix!r}; write .png, .tif or .tiff")
+    pyvips.vips_lib.vips_error_clear()
     try:
         _check_free(name, path, overwrite)
         final = path.resolve()

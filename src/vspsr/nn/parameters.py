@@ -45,6 +45,17 @@ class SpaceParameters:
     basis: StochasticBasis | None = None
     refine: nn.Module | None = None
 
+    def tensors(self) -> list[Tensor]:
+        """Every tensor, in the order in which `map_tensors` visits them."""
+        found: list[Tensor] = []
+
+        def note(t: Tensor) -> Tensor:
+            found.append(t)
+            return t
+
+        self.map_tensors(note)
+        return found
+
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> "SpaceParameters":
         """The same parameters with ``function`` applied to every tensor."""
         tensors = {k: function(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
