@@ -76,11 +76,17 @@ def main() -> None:
     for path, row in zip(files, rows, strict=True):
         table.add_row(path.name, *(f"{v:.3f}" for v in row[:3]), *(f"{v:.2f}" for v in row[3:6]), str(row[6]))
     means = torch.tensor(rows, dtype=torch.float64).mean(0).tolist()
-    cells = [*(f"{v:.4f}" for v in means[:3]), *(f"{v:.2f}" for v in means[3:6]), str(sum(r[6] for r in rows))]
+    cells = [
+        *(f"{v:.4f}" for v in means[:3]),
+        *(f"{v:.2f}" for v in means[3:6]),
+        str(sum(r[6] for r in rows)),
+    ]
     table.add_row("all", *cells)
     console = Console()
     console.print(table)
-    console.print(f"samples / bicubic in ST-LPIPS: {means[2] / means[0]:.3f}; mean − bicubic: {means[4] - means[3]:+.2f} dB")
+    console.print(
+        f"samples / bicubic in ST-LPIPS: {means[2] / means[0]:.3f}; mean − bicubic: {means[4] - means[3]:+.2f} dB"
+    )
 
 
 if __name__ == "__main__":

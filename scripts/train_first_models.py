@@ -11,6 +11,7 @@ import csv
 import json
 import random
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,8 @@ def main() -> None:
         mean, first, second = two_samples(network(y), y, degradation)
         offset = (rng.randrange(8), rng.randrange(8))
         on_mean = (mean - x).abs().mean()
-        on_pixels = energy_score(x, first, second, lambda a, b: patch_distance(a, b, 8, offset))
+        distance = partial(patch_distance, size=8, offset=offset)
+        on_pixels = energy_score(x, first, second, distance)
         loss = on_mean + on_pixels
         on_features = torch.zeros(())
         if done >= 0.3:

@@ -78,9 +78,7 @@ def save_png(path: Path, array: Array, depth: int, colour: int, **chunks: bytes)
         bits = np.unpackbits(array[..., 0:1].astype(np.uint8), axis=-1)[..., 8 - depth :].reshape(height, -1)
         lines = np.packbits(bits, axis=-1)
     else:
-        lines = np.frombuffer(array.astype(">u2" if depth == 16 else np.uint8).tobytes(), np.uint8).reshape(
-            height, -1
-        )
+        lines = np.frombuffer(array.astype(">u2" if depth == 16 else np.uint8).tobytes(), np.uint8).reshape(height, -1)
     data = zlib.compress(np.pad(lines, ((0, 0), (1, 0))).tobytes())
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n"
@@ -92,18 +90,14 @@ def save_png(path: Path, array: Array, depth: int, colour: int, **chunks: bytes)
 
 def to_vips(array: Array, interpretation: str) -> pyvips.Image:
     sample = "uchar" if array.dtype == np.uint8 else "ushort"
-    image = pyvips.Image.new_from_memory(
-        array.tobytes(), array.shape[1], array.shape[0], array.shape[2], sample
-    )
+    image = pyvips.Image.new_from_memory(array.tobytes(), array.shape[1], array.shape[0], array.shape[2], sample)
     return image.copy(interpretation=interpretation)
 
 
 def can_save(suffix: str) -> bool:
     """Whether libvips can write (and so, read) a format here."""
     try:
-        to_vips(noise(3), "srgb").write_to_buffer(
-            suffix, **({"compression": "av1"} if suffix == ".avif" else {})
-        )
+        to_vips(noise(3), "srgb").write_to_buffer(suffix, **({"compression": "av1"} if suffix == ".avif" else {}))
     except pyvips.Error:
         return False
     return True
@@ -194,9 +188,7 @@ def _(folder: Path) -> dict[str, Expected]:
     for name in names[:3]:
         image.save(folder / name, **({"lossless": True} if name.endswith("webp") else {}))
     tifffile.imwrite(folder / "chunky.tif", noise(3), tile=(16, 16), compression="zlib", byteorder=">")
-    tifffile.imwrite(
-        folder / "planar.tif", planes(noise(3)).astype(np.uint8), photometric="rgb", bigtiff=True
-    )
+    tifffile.imwrite(folder / "planar.tif", planes(noise(3)).astype(np.uint8), photometric="rgb", bigtiff=True)
     found = dict.fromkeys(names, expected(noise(3)))
     for name in ("a.jpg", "progressive.jpg"):
         Image.fromarray(smooth(3)).save(folder / name, subsampling=0, progressive=name != "a.jpg")

@@ -97,9 +97,7 @@ def tiff(order: str, big: bool, kind: int = 3) -> bytes:
     wide = 8 if big else 4
     directory = number(len(head) + wide, wide) + number(3, 8 if big else 2)
     for tag, value in ((259, 7), (262, 2), (274, 6)):
-        directory += (
-            number(tag, 2) + number(kind, 2) + number(1, wide) + number(value, size).ljust(wide, b"\0")
-        )
+        directory += number(tag, 2) + number(kind, 2) + number(1, wide) + number(value, size).ljust(wide, b"\0")
     return head + directory + number(0, wide)
 
 

@@ -4,20 +4,20 @@ import json
 import math
 import os
 import sys
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from vspsr import __version__
+from vspsr.console import complain, is_out_of_memory, message, out, progress
+from vspsr.console import device as pick_device
 from vspsr.errors import VSpSRError
-from vspsr.files import one_line
 
 app = typer.Typer(
     name="vspsr",
@@ -27,7 +27,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
 )
-_out, _err = Console(), Console(stderr=True)
 
 Inputs = Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", show_default=False)]
 Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder for the outputs; made if missing.")]
@@ -52,13 +51,14 @@ class Bits(StrEnum):
 
 
 RoundingOption = Annotated[
-    Rounding, typer.Option(help="LR integers: rounded after each axis (MATLAB, the challenge) or once at the end.")
+    Rounding,
+    typer.Option(help="LR integers: rounded after each axis (MATLAB, the challenge) or once at the end."),
 ]
 
 
 def _version(value: bool) -> None:
     if value:
-        _out.print(f"vspsr {__version__}", highlight=False)
+        out.print(f"vspsr {__version__}", highlight=False)
         raise typer.Exit
 
 
@@ -105,24 +105,25 @@ def upscale(
     loaded = VSpSR.from_pretrained(model)
     if scale is not None and scale != loaded.scale:
         raise ValueError(f"`--scale` {scale} does not fit: the model {model} upscales by {loaded.scale}")
-    loaded.to(_device(device))
+    loaded.to(pick_device(device))
     files = list(image_files(inputs))
     make_folder(output)
     depth = bits.value if bits is Bits.auto else int(bits.value)
     options = Options(samples, seed, temperature, mean, stddev, contact_sheet, depth, rounding.value, overwrite)
     reports: list[dict[str, Any]] = []
     stems: dict[str, Path] = {}
-    with _progress(len(files)) as step:
+    with progress(len(files)) as step:
         for path in files:
             step(path.name, 0)
             try:
                 first = stems.setdefault(path.stem, path)
                 if first != path:
                     raise ValueError(f"{path}: its outputs would be named as those of {first}: rename one of them")
-                reports.append(upscale_file(path, output, loaded, model, options, lambda s, p=path: step(f"{p.name}: {s}", 0)))
+                say = partial(_say, step, path.name)
+                reports.append(upscale_file(path, output, loaded, model, options, say))
             except (VSpSRError, ValueError, MemoryError, RuntimeError) as error:
-                reports.append({"input": str(path), "error": _message(error)})
-                _complain(reports[-1]["error"])
+                reports.append({"input": str(path), "error": message(error)})
+                complain(reports[-1]["error"])
             step(path.name, 1)
     failed = [r for r in reports if "error" in r]
     if as_json:
@@ -130,17 +131,26 @@ def upscale(
     else:
         for report in reports:
             if "error" not in report:
-                _out.print(_summary(report), highlight=False, soft_wrap=True)
-        _out.print(f"{len(reports) - len(failed)} of {len(reports)} images done, outputs in {output}", highlight=False)
+                out.print(_summary(report), highlight=False, soft_wrap=True)
+        out.print(
+            f"{len(reports) - len(failed)} of {len(reports)} images done, outputs in {output}",
+            highlight=False,
+        )
     if failed:
         raise typer.Exit(1)
+
+
+def _say(step: Callable[[str, int], None], name: str, what: str) -> None:
+    step(f"{name}: {what}", 0)
 
 
 def _summary(report: dict[str, Any]) -> str:
     if report["kept"]:
         return f"{report['input']}: kept, all outputs exist (--overwrite to make them anew)"
     missed = report["lr_values_not_met"]
-    exact = "every one downscales to the input exactly" if not missed else f"[yellow]{missed} LR values not met[/yellow]"
+    exact = (
+        "every one downscales to the input exactly" if not missed else f"[yellow]{missed} LR values not met[/yellow]"
+    )
     height, width = report["hr_size"]
     return f"{report['input']}: {report['samples']} samples of {width}×{height}, {exact}, {report['seconds']:.1f} s"
 
@@ -165,7 +175,7 @@ def degrade(
     files = list(image_files(inputs))
     make_folder(output)
     reports: list[dict[str, Any]] = []
-    with _progress(len(files)) as step:
+    with progress(len(files)) as step:
         for path in files:
             target = output / f"{path.stem}x{scale}.png"
             try:
@@ -173,14 +183,14 @@ def degrade(
                 write_image(target, lr, overwrite=overwrite)
                 reports.append({"input": str(path), "output": str(target), "lr_size": list(lr.size)})
             except (VSpSRError, ValueError) as error:
-                reports.append({"input": str(path), "error": _message(error)})
-                _complain(reports[-1]["error"])
+                reports.append({"input": str(path), "error": message(error)})
+                complain(reports[-1]["error"])
             step(path.name, 1)
     failed = sum("error" in r for r in reports)
     if as_json:
         print(json.dumps(reports, indent=2))
     else:
-        _out.print(f"{len(reports) - failed} of {len(reports)} images written to {output}", highlight=False)
+        out.print(f"{len(reports) - failed} of {len(reports)} images written to {output}", highlight=False)
     if failed:
         raise typer.Exit(1)
 
@@ -207,9 +217,9 @@ def check(
         fields = {"exact": result.exact, "lr_pixels_different": result.pixels, "lr_pixels": result.total}
         print(json.dumps({**fields, "largest_deviation": result.deviation, "lr_psnr": psnr, "scale": result.scale}))
     elif result.exact:
-        _out.print(f"exact: all {result.total} LR pixels are reproduced bit for bit (LR-PSNR ∞)", highlight=False)
+        out.print(f"exact: all {result.total} LR pixels are reproduced bit for bit (LR-PSNR ∞)", highlight=False)
     else:
-        _out.print(
+        out.print(
             f"not exact: {result.pixels} of {result.total} LR pixels differ, by at most {result.deviation} levels "
             f"(LR-PSNR {result.lr_psnr:.2f} dB)",
             highlight=False,
@@ -223,7 +233,7 @@ def models(as_json: AsJson = False) -> None:
     """List the models that come with the package."""
     from vspsr.model import VSpSR, shipped_models
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in shipped_models():
         model = VSpSR.from_pretrained(name)
         count = sum(p.numel() for p in model.parameters())
@@ -234,7 +244,7 @@ def models(as_json: AsJson = False) -> None:
     table = Table("model", "scale", "network", "parameters")
     for row in rows:
         table.add_row(row["name"], f"x{row['scale']}", row["network"], f"{row['parameters'] / 1e6:.2f} M")
-    _out.print(table)
+    out.print(table)
 
 
 @app.command(epilog="Example:  vspsr info vspsr-x4")
@@ -250,45 +260,12 @@ def info(
     if as_json:
         print(json.dumps({"name": model, **loaded.config, "parameters": count}, indent=2))
         return
-    _out.print(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters", highlight=False)
-    _out.print_json(json.dumps(loaded.config))
+    out.print(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters", highlight=False)
+    out.print_json(json.dumps(loaded.config))
     for card in (Path(model) / "README.md", resources.files("vspsr") / "weights" / model / "README.md"):
         if card.is_file():
-            _out.print(card.read_text(encoding="utf-8"), highlight=False, markup=False)
+            out.print(card.read_text(encoding="utf-8"), highlight=False, markup=False)
             break
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"`--device` {name!r} cannot be used here: {one_line(error)[:150]}") from error
-    return name
-
-
-@contextmanager
-def _progress(total: int) -> Any:
-    """A progress bar on standard error; yields step(what, advance)."""
-    columns = [SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")]
-    with Progress(*columns, console=_err, transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda what, advance: bar.update(task, description=what, advance=advance)
-
-
-def _message(error: BaseException) -> str:
-    """One line for the user."""
-    if isinstance(error, MemoryError) or "alloc" in str(error) or "out of memory" in str(error):
-        return f"out of memory ({one_line(error)[:120]}): use a smaller image or a machine with more memory"
-    return one_line(error)
-
-
-def _complain(message: str) -> None:
-    _err.print(f"[bold red]error:[/bold red] ", end="")
-    _err.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:
@@ -299,12 +276,12 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (VSpSRError, ValueError, OSError, MemoryError) as error:
-        _complain(_message(error))
+        complain(message(error))
         sys.exit(2)
-    except RuntimeError as error:  # torch's out of memory is one
-        if "alloc" not in str(error) and "out of memory" not in str(error):
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
             raise
-        _complain(_message(error))
+        complain(message(error))
         sys.exit(2)
 
 

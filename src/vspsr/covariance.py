@@ -184,14 +184,12 @@ def _channel_variance(sigma2: Tensor, atoms: Tensor, rows: _Axis, columns: _Axis
     return variance
 
 
-def _band_moments(
-    sigma2: Tensor, atoms: Tensor, rows: _Axis, columns: _Axis, band: slice
-) -> tuple[Tensor, Tensor]:
+def _band_moments(sigma2: Tensor, atoms: Tensor, rows: _Axis, columns: _Axis, band: slice) -> tuple[Tensor, Tensor]:
     """For the patches of a band of LR rows: Σ_c σ²_c atom_c (D atom_c) and Σ_c σ²_c (D atom_c)(D atom_c).
 
     Shapes: sigma2 (C, rows, w) → (k, k, e_v, e_h, rows, w) and (e_v, e_h, e_v, e_h, rows, w).
     """
-    c, k = atoms.shape[:2]
+    k = atoms.shape[-1]
     e_v, e_h = 2 * rows.reach + 1, 2 * columns.reach + 1
     size = sigma2.shape[1:]
     cross = sigma2.new_empty(k * k * e_v * e_h, *size)
@@ -219,12 +217,7 @@ def _run(mask: Tensor) -> slice:
 
 def _half_plane(reach_v: int, reach_h: int) -> list[tuple[int, int]]:
     """Offsets of pairs, one of each pair (d, −d)."""
-    return [
-        (dv, dh)
-        for dv in range(reach_v + 1)
-        for dh in range(-reach_h, reach_h + 1)
-        if dv > 0 or dh >= 0
-    ]
+    return [(dv, dh) for dv in range(reach_v + 1) for dh in range(-reach_h, reach_h + 1) if dv > 0 or dh >= 0]
 
 
 def _accumulate(moments: Tensor, second: Tensor, offsets: list[tuple[int, int]], w: int) -> None:

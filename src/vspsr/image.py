@@ -61,7 +61,7 @@ def read_image(path: str | Path) -> Picture:
             holds what docs/image-modes.md does not list. One line that begins with `path`.
     """
     name = _line(path)
-    pyvips.vips_lib.vips_error_clear()  # what was said of other files, perhaps in bytes that pyvips cannot decode
+    pyvips.vips_lib.vips_error_clear()  # of other files, perhaps in bytes that pyvips cannot decode
     try:
         with _open(path) as file:
             colours, compression = tiff_colours(file)
@@ -160,11 +160,11 @@ def _unsupported(image: pyvips.Image) -> str:
     return ""
 
 
-def _check_memory(name: str, image: pyvips.Image, available: int | None = None) -> None:
-    """Refuse an image whose decoding takes more memory than is free (or than `available` bytes)."""
+def _check_memory(name: str, image: pyvips.Image) -> None:
+    """Refuse an image whose decoding takes more memory than is free."""
     # All samples twice (as libvips decodes them and, at times, rotated) and once as int32.
     needed = image.width * image.height * image.bands * (2 * _BITS[image.format] // 8 + 4)
-    free = available_memory() if available is None else available
+    free = available_memory()
     if free is not None and needed > free:
         raise ImageFileError(
             f"{name}: {image.width}×{image.height} pixels need {_gigabytes(needed)}, "

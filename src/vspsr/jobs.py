@@ -23,7 +23,20 @@ from vspsr.sheets import contact_sheet, stddev_map
 
 __all__ = ["Options", "image_files", "make_folder", "upscale_file"]
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".avif", ".heif", ".heic", ".gif", ".bmp"}
+SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".heif",
+    ".heic",
+    ".gif",
+    ".bmp",
+}
 """Files of a folder that are taken for images; a file that is named itself may have any suffix."""
 
 Progress = Callable[[str], None]
@@ -110,7 +123,11 @@ def upscale_file(
         "scale": model.scale,
         "seed": options.seed,
         "temperature": temperature,
-        "degradation": {"scale": model.scale, "kernel": model.degradation.kernel, "rounding": options.rounding},
+        "degradation": {
+            "scale": model.scale,
+            "kernel": model.degradation.kernel,
+            "rounding": options.rounding,
+        },
         "bits": options.bits,
     }
     previous = {} if options.overwrite else _previous(report_path, settings)

@@ -64,7 +64,12 @@ class VSpSR(nn.Module):
         assert isinstance(scale, int)
         self.degradation = Degradation(scale, kernel)
         self.temperature = check_temperature(temperature)
-        self.config = {"network": network, "options": options, "kernel": kernel, "temperature": self.temperature}
+        self.config = {
+            "network": network,
+            "options": options,
+            "kernel": kernel,
+            "temperature": self.temperature,
+        }
         self.eval()
 
     @property
@@ -147,10 +152,10 @@ class VSpSR(nn.Module):
             state = _read_weights(path)
         else:
             try:
-                state = torch.load(path, map_location="cpu", weights_only=True)
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:  # torch.load raises whatever the damaged bytes lead to
                 raise ModelError(f"{path}: cannot be read as a state dict of tensors ({one_line(error)})") from error
-            state = state.get("state_dict", state) if isinstance(state, dict) else {}
+            state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
         model = cls("vspm", options)
         try:
             tensors = {f"network.{k}": v for k, v in convert_authors_state(state).items()}

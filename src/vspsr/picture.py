@@ -48,9 +48,7 @@ class Picture:
             if plane is None:
                 continue
             if plane.dtype != torch.int32 or not plane.numel():
-                raise ValueError(
-                    f"`{name}` must be int32 and not empty, got {plane.dtype}, {tuple(plane.shape)}"
-                )
+                raise ValueError(f"`{name}` must be int32 and not empty, got {plane.dtype}, {tuple(plane.shape)}")
             low, high = (int(bound) for bound in torch.aminmax(plane))
             if low < 0 or high > self.white:
                 raise ValueError(f"`{name}` must lie in 0 … {self.white}, got {low} … {high}")

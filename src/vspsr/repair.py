@@ -46,7 +46,8 @@ class _Footprints:
         last = min(int(self.transposed.start[seen.stop - 1]) + self.height, n_lr)
         touched = slice(first, last)
         everything = slice(
-            int(self.operator.start[touched].min()), min(int(self.operator.start[touched].max()) + self.width, n)
+            int(self.operator.start[touched].min()),
+            min(int(self.operator.start[touched].max()) + self.width, n),
         )
         return (
             seen,

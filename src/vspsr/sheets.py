@@ -24,7 +24,7 @@ _COLUMNS = 4
 Array = NDArray[np.uint8]
 
 
-def _coloured(values: NDArray[np.floating]) -> Array:  # type: ignore[type-arg]
+def _coloured(values: NDArray[np.floating]) -> Array:
     """Values in [0, 1] (H, W) → RGB (H, W, 3)."""
     table = np.array([[int(a[i : i + 2], 16) for i in (0, 2, 4)] for a in _ANCHORS], np.float64)
     place = np.clip(values, 0, 1) * (len(table) - 1)

@@ -178,7 +178,10 @@ class SRSpace:
         """
         if not 0 <= t <= 1:
             raise ValueError(f"`t` must lie in [0, 1], got {t}")
-        a, b = _noise_of(check_seed(seed_a, "seed_a"), 0, self), _noise_of(check_seed(seed_b, "seed_b"), 0, self)
+        a, b = (
+            _noise_of(check_seed(seed_a, "seed_a"), 0, self),
+            _noise_of(check_seed(seed_b, "seed_b"), 0, self),
+        )
         # At the ends exactly the samples themselves: cos(π/2) is not 0 in floating point.
         u, v = (math.cos(t * math.pi / 2), math.sin(t * math.pi / 2)) if 0 < t < 1 else (1.0 - t, t)
         with torch.no_grad():

@@ -60,7 +60,8 @@ class OverlappingVSpM(nn.Module):
         self.window: Tensor
         self.register_buffer("window", raised_cosine(patch), persistent=False)
         last = self.variance_head[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
         nn.init.constant_(last.bias, -6.0)
 
     def forward(self, y: Tensor) -> SpaceParameters:

@@ -8,6 +8,7 @@ lets atoms be patches in colour.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -58,10 +59,8 @@ class SpaceParameters:
 
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> "SpaceParameters":
         """The same parameters with ``function`` applied to every tensor."""
-        tensors = {k: function(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        basis = self.basis and replace(
-            self.basis, mean=function(self.basis.mean), log_var=function(self.basis.log_var)
-        )
+        tensors: dict[str, Any] = {k: function(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        basis = self.basis and replace(self.basis, mean=function(self.basis.mean), log_var=function(self.basis.log_var))
         return replace(self, **tensors, basis=basis)
 
 
@@ -101,7 +100,7 @@ def _synthesize_quadrants(coefficients: Tensor, atoms: Tensor, scale: int, keep_
     On the grid of s×s cells shifted by s/2, a cell is covered by one quadrant each of the atoms of four LR pixels.
     The coefficients, padded by a zero border and flattened, are read at four offsets: no patch is ever formed.
     """
-    b, g, c, h, w = coefficients.shape
+    b, g, _, h, w = coefficients.shape
     colours = atoms.shape[3]
     pitch = w + 2
     flat = F.pad(coefficients, (1, 1, 1, 2)).flatten(3)  # one row more, so that every offset stays inside

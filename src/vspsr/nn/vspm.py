@@ -5,6 +5,8 @@ layers are those of the authors' implementation, matched in numbers; its three f
 the paper, are an option.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +38,7 @@ class BasisBranch(nn.Module):
         self.stochastic = stochastic
         widths = [1, n_atoms // 4, n_atoms // 2, n_atoms, 2 * n_atoms]
         layers: list[nn.Module] = []
-        for i, o in zip(widths, widths[1:], strict=False):
+        for i, o in pairwise(widths):
             layers += [nn.Conv2d(i, o, 3, padding=1), nn.InstanceNorm2d(o), nn.ReLU(), nn.MaxPool2d(2)]
         self.features = nn.Sequential(*layers)
         self.embed = nn.Linear(2 * n_atoms, 2 * n_atoms if stochastic else n_atoms)
@@ -79,7 +81,7 @@ class CoefficientBranch(nn.Module):
         last = 2 * n_atoms if stochastic else n_atoms
         widths = [1, n_atoms // 4, n_atoms // 2, n_atoms, last]
         layers: list[nn.Module] = []
-        for i, o in zip(widths, widths[1:], strict=False):
+        for i, o in pairwise(widths):
             layers += [nn.Conv2d(i, o, 3, padding=1), nn.GroupNorm(1, o), nn.ReLU()]
         layers.append(nn.Conv2d(last, last, 1))
         self.layers = nn.Sequential(*layers)
@@ -137,7 +139,7 @@ class VSpM(nn.Module):
         self.refine: nn.Module | None = None
         if convolutions:
             widths = [3, 16, 16, 3]
-            layers = [nn.Conv2d(i, o, 3, padding=1) for i, o in zip(widths, widths[1:], strict=False)]
+            layers = [nn.Conv2d(i, o, 3, padding=1) for i, o in pairwise(widths)]
             self.refine = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
         self.deterministic: nn.Module | None
         if isinstance(deterministic, str):
