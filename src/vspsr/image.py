@@ -5,7 +5,6 @@ What happens to every kind of file stands in docs/image-modes.md, row by row.
 
 import os
 import re
-import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from pyvips.enums import ForeignKeep, ForeignPngFilter
 
 from vspsr.errors import ImageFileError, OutputError
+from vspsr.files import one_line, replacing
 from vspsr.metadata import BLOCKS, TIFF_PALETTE, carried_over, photoshop_block, tiff_colours, unsupported_tiff
 from vspsr.picture import Metadata, Picture, bleed
 
@@ -60,7 +60,7 @@ def read_image(path: str | Path) -> Picture:
         ImageFileError: the file is missing, empty, damaged, cut short, too large for the memory at hand, or
             holds what docs/image-modes.md does not list. One line that begins with `path`.
     """
-    name = _line(path)
+    name = one_line(path)
     pyvips.vips_lib.vips_error_clear()  # of other files, perhaps in bytes that pyvips cannot decode
     try:
         with _open(path) as file:
@@ -96,29 +96,15 @@ def write_image(path: str | Path, picture: Picture, *, overwrite: bool = False) 
         OutputError: the suffix is unknown, the file exists, or the folder or disk does not take it. One line
             that begins with `path`; what was there before is untouched and no temporary file is left.
     """
-    name = _line(path)
-    path = Path(path)
-    suffix = path.suffix.lower()
+    suffix = Path(path).suffix.lower()
     if suffix not in _WRITERS:
-        raise OutputError(f"{name}: unknown suffix {path.suffix!r}; write .png, .tif or .tiff")
+        raise OutputError(f"{one_line(path)}: unknown suffix {Path(path).suffix!r}; write .png, .tif or .tiff")
     pyvips.vips_lib.vips_error_clear()
-    try:
-        _check_free(name, path, overwrite)
-        final = path.resolve()
-        temporary = final.with_name(f".vspsr-{secrets.token_hex(8)}.tmp")
+    with replacing(path, overwrite) as file:
         try:
-            with temporary.open("x+b", buffering=0) as file:
-                _encode(picture, suffix, pyvips.Target.new_to_descriptor(file.fileno()))
-                os.fsync(file.fileno())  # some disks say no earlier that they are full
-            _check_free(name, path, overwrite)  # it may have appeared in the meantime
-            temporary.replace(final)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except FileNotFoundError as error:
-        raise OutputError(f"{name}: the folder {_line(path.parent)} does not exist") from error
-    except (OSError, RuntimeError, pyvips.Error) as error:  # RuntimeError: a loop of symbolic links
-        raise OutputError(f"{name}: cannot be written ({_reason(error)})") from error
+            _encode(picture, suffix, pyvips.Target.new_to_descriptor(file.fileno()))
+        except pyvips.Error as error:
+            raise OutputError(f"{one_line(path)}: cannot be written ({_reason(error)})") from error
 
 
 def available_memory() -> int | None:
@@ -137,11 +123,11 @@ def _open(path: str | Path) -> BinaryIO:
     """Open a file that can hold an image; unbuffered, because libvips goes on with its descriptor."""
     status = Path(path).stat()
     if stat.S_ISDIR(status.st_mode):
-        raise ImageFileError(f"{_line(path)}: is a folder, not an image file")
+        raise ImageFileError(f"{one_line(path)}: is a folder, not an image file")
     if not stat.S_ISREG(status.st_mode):
-        raise ImageFileError(f"{_line(path)}: is not a regular file")
+        raise ImageFileError(f"{one_line(path)}: is not a regular file")
     if status.st_size == 0:
-        raise ImageFileError(f"{_line(path)}: is empty (0 bytes)")
+        raise ImageFileError(f"{one_line(path)}: is empty (0 bytes)")
     return Path(path).open("rb", buffering=0)
 
 
@@ -264,21 +250,6 @@ def _encode(picture: Picture, suffix: str, target: pyvips.Target) -> None:
     image.copy(**resolution).write_to_target(target, suffix, keep=keep, **options, **_WRITERS[suffix])
 
 
-def _check_free(name: str, path: Path, overwrite: bool) -> None:
-    """Refuse a place that is taken by what must not be replaced."""
-    if path.is_dir():
-        raise OutputError(f"{name}: is a folder")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"{name}: is not a regular file")
-    if (path.exists() or path.is_symlink()) and not overwrite:
-        raise OutputError(f"{name}: exists already, and is kept unless overwriting is asked for")
-
-
-def _line(text: object) -> str:
-    """Put what may have line breaks on one line."""
-    return " ".join(str(text).split())
-
-
 def _reason(error: Exception) -> str:
     """Say in one line what went wrong."""
     if isinstance(error, OSError) and error.strerror:
@@ -289,8 +260,8 @@ def _reason(error: Exception) -> str:
         # libvips names the part that speaks, repeats itself, and seeks past the end of damaged files.
         lines = [re.sub(r"^\w+: ", "", line).strip() for line in error.detail.splitlines()]
         told = dict.fromkeys(line for line in lines if line and "bad seek" not in line)
-        return _line("; ".join(told) or _DAMAGED)[:200]
-    return _DAMAGED if isinstance(error, UnicodeDecodeError) else _line(error)
+        return one_line("; ".join(told) or _DAMAGED)[:200]
+    return _DAMAGED if isinstance(error, UnicodeDecodeError) else one_line(error)
 
 
 def _gigabytes(size: int) -> str:

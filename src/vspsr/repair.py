@@ -10,23 +10,24 @@ __all__ = ["repair"]
 
 _STEPS = (1.0, 2.0, 4.0, -1.0, -2.0, -4.0)
 _TRIES = 40  # steps spent on one LR value
-_SWEEPS = 6
 
 
-def repair(integers: Tensor, target: Tensor, degradation: Degradation, peak: int, rounding: str) -> None:
-    """Greedy descent on what is missed, one LR value at a time; ``integers`` (C, H, W) float64 is updated.
+def repair(
+    integers: Tensor,
+    target: Tensor,
+    places: list[list[int]],
+    degradation: Degradation,
+    peak: int,
+    rounding: str,
+) -> None:
+    """Greedy descent on what is missed at ``places`` (channel, row, column); ``integers`` (C, H, W) is updated.
 
     For every HR pixel under an LR value and every small step, the LR values around it are computed anew, rounding
     included; the step that leaves least missing is taken.
     """
     rows, columns = (_Footprints(degradation, n, target.device) for n in target.shape[1:])
-    bits = 8 if peak == 255 else 16
-    for _ in range(_SWEEPS):
-        wrong = (degradation.down_integers(integers, bits, rounding) != target).nonzero().tolist()
-        if not wrong:
-            return
-        for channel, i, j in wrong:
-            _mend(integers[channel], target[channel], i, j, rows, columns, peak, rounding)
+    for channel, i, j in places:
+        _mend(integers[channel], target[channel], i, j, rows, columns, peak, rounding)
 
 
 class _Footprints:

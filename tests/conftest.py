@@ -1,0 +1,45 @@
+"""Fixtures shared by all tests."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+DATA = Path(__file__).parent / "data"
+
+settings.register_profile("vspsr", deadline=None, derandomize=True)
+settings.load_profile("vspsr")
+
+
+def _shared() -> Path | None:
+    default = Path(__file__).parents[2] / "shared"
+    folder = Path(os.environ.get("VSPSR_SHARED", default))
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of test sets and golden vectors that are not part of the project: VSPSR_SHARED or ../shared."""
+    folder = _shared()
+    if folder is None:
+        pytest.skip("the folder of shared test data (VSPSR_SHARED, or ../shared) is absent")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], Any]:
+    """name → arrays made by a reference implementation; those not in tests/data are in shared/golden."""
+
+    def load(name: str) -> Any:
+        own, folder = DATA / f"{name}.npz", _shared()
+        if own.exists():
+            return np.load(own)
+        if folder is None:
+            pytest.skip(f"{name}: the folder of shared test data (VSPSR_SHARED, or ../shared) is absent")
+        return np.load(folder / "golden" / f"{name}.npz")
+
+    return load
