@@ -1,6 +1,6 @@
 """Cost of D and D⁺ from 0.25 to 64 megapixels: time and memory grow linearly with the number of pixels.
 
-    python benchmarks/degradation.py
+python benchmarks/degradation.py
 """
 
 import argparse

@@ -7,7 +7,6 @@ LR value is missed: each adds its own column of D⁺, cut off where it has decay
 image is treated instead, which is then cheaper. What resists is settled window by window (`vspsr.windows`).
 """
 
-import torch
 from torch import Tensor
 
 from vspsr.degradation import Degradation
@@ -17,8 +16,9 @@ from vspsr.windows import settle
 __all__ = ["solve_integers"]
 
 _PATIENCE = 4  # rounds without progress before windows are settled
-_GAIN = 8.0  # a correction that the range clamp takes away is made up for by at most this factor
+_GAIN = 16.0  # a correction that the range clamp takes away is made up for by at most this factor
 _WINDOWS = ((0.1, 4), (0.2, 6), (0.3, 8), (0.4, 10))  # slack in levels, margin in LR pixels
+_BEYOND = 0.04  # share of the range: where alternation leaves more than this missing, no exact image is near
 _MANY = 0.02  # share of the LR values missed from which the image is first projected as a whole
 
 
@@ -38,7 +38,6 @@ def solve_integers(
     peak = 2**bits - 1
     state = State((x.double() * peak).clamp_(0, peak), target, degradation, peak, rounding == "per-pass")
     missing = state.missing()
-    best = None
     if missing.any():
         if int(missing.count_nonzero()) > _MANY * target.numel():
             image = x.double() * peak
@@ -47,6 +46,8 @@ def solve_integers(
         for slack, margin in _WINDOWS:
             if _alternate(state):
                 break
+            if float(state.missing().abs().max()) > _BEYOND * peak:
+                break  # no image in range comes near
             settle(state, slack, margin)
             state.image.copy_(state.integers)
     return state.integers, degradation.down_integers(state.integers, bits, rounding).double()
@@ -70,16 +71,9 @@ def _alternate(state: State) -> bool:
             _correct_locally(state, missing, index)
 
 
-def _step(moved: Tensor, inner: Tensor, vertical: Tensor, state: State) -> Tensor:
-    """By how much D_v x has to change where the rounded rows shall move by ``moved``.
-
-    Rounded rows are clipped: one that is beyond the range has first to come back to it.
-    """
-    if not state.per_pass:
-        return moved
-    goal = (inner + moved).clamp(0, state.peak)
-    beyond = (vertical < 0) | (vertical > state.peak)
-    return torch.where(goal != inner, goal - torch.where(beyond, vertical, inner), 0.0)
+def _along(moved: Tensor, inner: Tensor, vertical: Tensor, state: State) -> Tensor:
+    """By how much the rounded rows move where D_v x moves by ``moved``: not at all where they stay clipped."""
+    return (vertical + moved).clamp(0, state.peak) - inner if state.per_pass else moved
 
 
 def _made_up(missing: Tensor, achieved: Tensor) -> Tensor:
@@ -91,11 +85,10 @@ def _correct_everywhere(state: State, missing: Tensor) -> None:
     rows, columns = state.rows, state.columns
 
     def change(by: Tensor) -> Tensor:
-        step = _step(columns.up.apply(by, -1), state.inner, state.vertical, state)
-        return rows.up.apply(step, -2)
+        return rows.up.apply(columns.up.apply(by, -1), -2)
 
-    achieved = (state.image + change(missing)).clamp_(0, state.peak) - state.image
-    achieved = columns.down.apply(rows.down.apply(achieved, -2), -1)
+    moved = (state.image + change(missing)).clamp_(0, state.peak) - state.image
+    achieved = columns.down.apply(_along(rows.down.apply(moved, -2), state.inner, state.vertical, state), -1)
     state.image = (state.image + change(_made_up(missing, achieved))).clamp_(0, state.peak)
     state.integers = state.image.round()
     state.look()
@@ -111,13 +104,13 @@ def _correct_locally(state: State, missing: Tensor, index: Tensor) -> None:
     inner, vertical = state.inner[row], state.vertical[row]
 
     def change(by: Tensor) -> Tensor:
-        step = _step(by[:, None] * columns.bumps[j], inner, vertical, state)
-        return rows.bumps[i][:, :, None] * step[:, None, :]
+        return rows.bumps[i][:, :, None] * (by[:, None] * columns.bumps[j])[:, None, :]
 
     image, integers = state.image.view(-1), state.integers.view(-1)
     wanted, old = missing[channel, i, j], image[flat]
     moved = (old + change(wanted)).clamp_(0, state.peak) - old
-    achieved = torch.einsum("np,npq,nq->n", rows.weights[i], moved, columns.weights[j])
+    along = _along((rows.weights[i][:, None] @ moved)[:, 0], inner, vertical, state)
+    achieved = (along * columns.weights[j]).sum(1)
     flat = flat.flatten()
     image.index_add_(0, flat, change(_made_up(wanted, achieved)).flatten())
     values = image[flat].clamp_(0, state.peak)

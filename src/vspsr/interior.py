@@ -15,7 +15,7 @@ from torch import Tensor
 __all__ = ["nearest_within"]
 
 _PENALTY = 1e10  # on e², where the distance to x₀ weighs 1
-_STEPS = 40
+_STEPS = 30
 _TO_BOUNDARY = 0.99
 
 
@@ -104,6 +104,7 @@ def nearest_within(
     of_rows, of_values = torch.zeros_like(a.value), torch.zeros_like(y.value)  # multipliers; e = of_values / penalty
     shape, identity = y.value.shape, torch.eye(down_v.shape[0], dtype=x0.dtype)
     pairs = torch.einsum("ip,kp->ikp", down_v, down_v).flatten(0, 1)
+    across = torch.einsum("jq,lq->qjl", down_h, down_h).flatten(1)
     for _ in range(_STEPS):
         mean = sum(part.measure() for part in parts) / size
         miss_rows = down_v @ x.value + around + of_rows / _PENALTY - a.value
@@ -114,14 +115,15 @@ def nearest_within(
         pull_x = x0 - x.value + down_v.T @ of_rows + x.lower - x.upper
         pull_a = counted * (of_values @ down_h) - of_rows + a.lower - a.upper
         pull_y = y.lower - y.upper - of_values
-        # x, then a are eliminated, which leaves one equation per LR value. A column of a is coupled by K.
+        # x, then a are eliminated, which leaves one equation per LR value. K couples the entries of a column of a;
+        # b = (K + 1/curvature)⁻¹ = rootᵀ root tells how far their bounds keep them from moving.
         give_x = 1 / (1 + x.curvature)
         k = (pairs @ give_x).T.reshape(-1, *identity.shape) + identity / _PENALTY
-        root = a.curvature.T.sqrt()[:, :, None]
-        factor = torch.linalg.cholesky_ex(identity + root * k * root.mT).L
-        half = torch.linalg.solve_triangular(factor, root * k, upper=False)
+        stiff = a.curvature.T.sqrt()[:, :, None]
+        factor = torch.linalg.cholesky_ex(identity + stiff * k * stiff.mT).L
+        root = torch.linalg.solve_triangular(factor, torch.diag_embed(stiff[:, :, 0]), upper=False)
+        half = root @ k
         coupled = (k - half.mT @ half) * counted.T[:, :, None] * counted.T[:, None, :]
-        across = torch.einsum("jq,lq->qjl", down_h, down_h).flatten(1)
         matrix = (coupled.flatten(1).T @ across).reshape(shape[0], shape[0], shape[1], shape[1])
         matrix = matrix.transpose(1, 2).reshape(y.value.numel(), -1)
         matrix.diagonal().add_((1 / y.curvature + 1 / _PENALTY).flatten())
@@ -141,8 +143,7 @@ def nearest_within(
 
             def row_step(value_step: Tensor) -> Tensor:
                 wanted = counted * (value_step @ down_h) + of_a
-                slack = root * torch.cholesky_solve(root * (columns(k, wanted) + known).T[:, :, None], factor)
-                return wanted - slack[:, :, 0].T
+                return wanted - columns(root.mT, columns(root, columns(k, wanted) + known))
 
             free = columns(k, row_step(torch.zeros_like(of_y))) + known
             right = of_y / y.curvature - miss_values - (counted * free) @ down_h.T
