@@ -7,6 +7,8 @@ LR value is missed: each adds its own column of D⁺, cut off where it has decay
 image is treated instead, which is then cheaper. What resists is settled window by window (`vspsr.windows`).
 """
 
+import math
+
 from torch import Tensor
 
 from vspsr.degradation import Degradation
@@ -19,6 +21,7 @@ _PATIENCE = 4  # rounds without progress before windows are settled
 _GAIN = 16.0  # a correction that the range clamp takes away is made up for by at most this factor
 _WINDOWS = ((0.1, 4), (0.2, 6), (0.3, 8), (0.4, 10))  # slack in levels, margin in LR pixels
 _BEYOND = 0.04  # share of the range: where alternation leaves more than this missing, no exact image is near
+_DESCENT = 60  # rounds
 _MANY = 0.02  # share of the LR values missed from which the image is first projected as a whole
 
 
@@ -47,7 +50,8 @@ def solve_integers(
             if _alternate(state):
                 break
             if float(state.missing().abs().max()) > _BEYOND * peak:
-                break  # no image in range comes near
+                _come_close(state)
+                break
             settle(state, slack, margin)
             state.image.copy_(state.integers)
     return state.integers, degradation.down_integers(state.integers, bits, rounding).double()
@@ -69,6 +73,31 @@ def _alternate(state: State) -> bool:
             _correct_everywhere(state, missing)
         else:
             _correct_locally(state, missing, index)
+
+
+def _come_close(state: State) -> None:
+    """Where no image in range gives the LR image: the one whose LR image is nearest, before rounding.
+
+    Correct-and-clamp is projected gradient descent on half the squared distance from consistency, in the metric of
+    (D Dᵀ)⁻¹, where its Lipschitz constant is 1; here with Nesterov's momentum (Beck & Teboulle 2009), restarted
+    where it points uphill (O'Donoghue & Candès 2015).
+    """
+    rows, columns = state.rows, state.columns
+    x = ahead = state.image
+    t = 1.0
+    for _ in range(_DESCENT):
+        vertical = rows.down.apply(ahead, -2)
+        inner = vertical.clamp(0, state.peak) if state.per_pass else vertical
+        missing = state.short_of(columns.down.apply(inner, -1), slack=0.0)
+        new = (ahead + rows.up.apply(columns.up.apply(missing, -1), -2)).clamp_(0, state.peak)
+        if float(((ahead - new) * (new - x)).sum()) > 0:
+            t, ahead = 1.0, new
+        else:
+            following = (1 + math.sqrt(1 + 4 * t * t)) / 2
+            ahead, t = new + (t - 1) / following * (new - x), following
+        x = new
+    state.image, state.integers = x, x.round()
+    state.look()
 
 
 def _along(moved: Tensor, inner: Tensor, vertical: Tensor, state: State) -> Tensor:

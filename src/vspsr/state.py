@@ -96,6 +96,7 @@ class State:
             self.value[c, lr] = self.columns.down.apply(self.inner[c, lr], -1)
 
     def rounded(self, vertical: Tensor) -> Tensor:
+        """Rows of LR pixels as the convention leaves them."""
         return round_to_range(vertical, self.peak) if self.per_pass else vertical
 
     def missing(self, slack: float = _SLACK) -> Tensor:
