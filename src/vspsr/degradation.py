@@ -213,9 +213,9 @@ def _gram_inverse(n: int, scale: int, kernel: str | tuple[float, ...]) -> tuple[
         m = inverse.shape[0]
         if short == n:
             return inverse, m - 1
-        middle = inverse[m // 2].abs()
-        significant = torch.nonzero(middle > _NEGLIGIBLE * middle.max()).flatten()
-        reach = int((significant - m // 2).abs().max())
+        # Borders may reach farther than the middle.
+        rows, columns = torch.nonzero(inverse.abs() > _NEGLIGIBLE * inverse.abs().max(), as_tuple=True)
+        reach = int((rows - columns).abs().max())
         if reach < m // 4:
             return inverse, reach
     raise ValueError(f"`kernel` {kernel}: the inverse of D Dᵀ decays too slowly for an axis of {n} pixels")
