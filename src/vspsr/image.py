@@ -46,12 +46,14 @@ _DEFAULT_RESOLUTION = 72 / 25.4
 _DAMAGED = "damaged or cut short"
 
 
-def read_image(path: str | Path) -> Picture:
+def read_image(path: str | Path, *, needed_per_pixel: int = 0) -> Picture:
     """Read the first page or frame of an image file: whole, upright, in 8 or 16 bits.
 
     Args:
         path: a PNG, JPEG, WebP, TIFF, AVIF, HEIF or GIF file, or BMP where libvips can read it; told by its
             content, not its suffix. It is read anew each time, even if replaced under the same name.
+        needed_per_pixel: bytes for each pixel that the caller will need as well: what would not fit in memory is
+            then refused before it is decoded.
 
     Returns:
         The picture: grey or RGB, as the file holds it; palettes are expanded and CMYK becomes sRGB.
@@ -71,7 +73,7 @@ def read_image(path: str | Path) -> Picture:
             image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
             if problem := _unsupported(image):
                 raise ImageFileError(f"{name}: {problem}")
-            _check_memory(name, image)
+            _check_memory(name, image, needed_per_pixel)
             return _decode(image, palette=colours == TIFF_PALETTE)
     except FileNotFoundError as error:
         raise ImageFileError(f"{name}: no such file") from error
@@ -146,10 +148,11 @@ def _unsupported(image: pyvips.Image) -> str:
     return ""
 
 
-def _check_memory(name: str, image: pyvips.Image) -> None:
+def _check_memory(name: str, image: pyvips.Image, needed_per_pixel: int) -> None:
     """Refuse an image whose decoding takes more memory than is free."""
     # All samples twice (as libvips decodes them and, at times, rotated) and once as int32.
-    needed = image.width * image.height * image.bands * (2 * _BITS[image.format] // 8 + 4)
+    decoding = image.bands * (2 * _BITS[image.format] // 8 + 4)
+    needed = image.width * image.height * (decoding + needed_per_pixel)
     free = available_memory()
     if free is not None and needed > free:
         raise ImageFileError(

@@ -271,13 +271,17 @@ def _to_bits(pixels: Tensor, bits: int, out_bits: int) -> Tensor:
     return pixels * 257 if out_bits == 16 else ((pixels.long() * 2 + 257) // 514).int()
 
 
+def bytes_per_pixel(model: VSpSR) -> int:
+    """Memory that super-resolution takes for each LR pixel, roughly."""
+    width = max(p.shape[0] for p in model.network.parameters() if p.ndim == 4)
+    # Features and parameters of the space; images in float32 and float64 beside the integers.
+    return 4 * 6 * width + 3 * 60 * model.scale**2
+
+
 def _check_memory(picture: Picture, model: VSpSR) -> None:
     """Refuse, before anything is computed, what would not fit."""
     h, w = picture.size
-    lr, hr = h * w, h * w * model.scale**2
-    width = max(p.shape[0] for p in model.network.parameters() if p.ndim == 4)
-    # Features and parameters of the space at every LR pixel; images in float32 and float64 beside the integers.
-    needed = 4 * lr * 6 * width + hr * 3 * 60
+    needed = h * w * bytes_per_pixel(model)
     free = available_memory()
     if free is not None and needed > free:
         raise ImageFileError(

@@ -16,7 +16,7 @@ from vspsr import __version__
 from vspsr.errors import ImageFileError, OutputError, VSpSRError
 from vspsr.files import one_line, replacing
 from vspsr.image import read_image, write_image
-from vspsr.inference import Exactness, PictureSpace
+from vspsr.inference import Exactness, PictureSpace, bytes_per_pixel
 from vspsr.model import VSpSR
 from vspsr.picture import Picture
 from vspsr.sheets import contact_sheet, stddev_map
@@ -135,7 +135,7 @@ def upscale_file(
     if not missing and previous:
         return {**previous, "kept": True}
     progress("network")
-    picture = read_image(path)
+    picture = read_image(path, needed_per_pixel=bytes_per_pixel(model))
     try:
         space = PictureSpace(model, picture, temperature, options.bits, options.rounding)
     except ImageFileError as error:
