@@ -19,8 +19,8 @@ def test_single_pixels_mend_a_disturbed_image(scale: int, bits: int, per_pass: b
     hr[:, : 4 * scale] = peak  # a saturated part, where only one direction is free
     target = degradation.down_integers(hr, bits, rounding).double()
     disturbed = hr.clone()
-    places = torch.randint(0, 8 * scale, (4,), generator=generator)
-    disturbed[0, 5 * scale, places] = (hr[0, 5 * scale, places] + 3 * scale).clamp_max(peak)
+    places = scale * torch.tensor([1, 4, 7]) - 1
+    disturbed[0, 5 * scale, places] = (hr[0, 5 * scale, places] + scale * scale).clamp_max(peak)
     state = State(disturbed, target, degradation, peak, per_pass)
     assert state.missing().any()
     search(state)

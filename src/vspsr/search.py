@@ -15,18 +15,20 @@ __all__ = ["search"]
 _CHANGES = tuple(sign * 2.0**k for k in range(6) for sign in (-1, 1))  # levels
 _NEAR = 0.42  # levels: LR values farther off than this are close to being missed
 _WEIGHT = 20.0  # of the square of what they are farther off
-_STEPS = 150
+_PATIENCE = 40  # steps without fewer misses
 _REST = 12  # steps
-_MOST = 64  # LR values
+_MOST = 32  # LR values
+_FARTHEST = 1.5  # levels: what is farther off was not missed by rounding
 
 
 def search(state: State) -> None:
     """Change single pixels around every missed LR value until it is met, others staying met; ``state`` is updated.
 
-    More missed values than a few are no matter of rounding, and left alone.
+    Where more than a few are missed, or by far, that is no matter of rounding, and left alone.
     """
-    index = state.missing().nonzero().cpu()
-    if len(index) <= _MOST:
+    missing = state.missing()
+    index = missing.nonzero()
+    if len(index) <= _MOST and float(missing.abs().max()) < _FARTHEST:
         for c, i, j in index.tolist():
             _search_around(state, c, i, j)
 
@@ -49,10 +51,8 @@ def _search_around(state: State, c: int, i: int, j: int) -> None:
         missed = (near > SLACK).sum((-2, -1))
         return missed, missed + (near - _NEAR).clamp_min_(0).square_().sum((-2, -1)) * _WEIGHT
 
-    best, fewest = pixels, int(cost_of(value)[0])
-    for step in range(_STEPS):
-        if not fewest:
-            break
+    best, fewest, step, since = pixels, int(cost_of(value)[0]), 0, 0
+    while fewest and since < _PATIENCE:
         moved = state.rounded(vertical.T[None, None] + by) - inner.T[None, None]
         missed, cost = cost_of(value + moved[..., None] * down_h.T[:, None, :])
         after = pixels + changes[:, None, None]
@@ -69,7 +69,8 @@ def _search_around(state: State, c: int, i: int, j: int) -> None:
         vertical[:, q] += by[change, p, 0]
         resting[p, q] = step + _REST
         if int(missed[change, p, q]) < fewest:
-            best, fewest = pixels, int(missed[change, p, q])
+            best, fewest, since = pixels, int(missed[change, p, q]), 0
+        step, since = step + 1, since + 1
     state.image[c, hr_v, hr_h] = state.integers[c, hr_v, hr_h] = best
     rows = torch.arange(lr_v.start, lr_v.stop)
     state.look_again(torch.full_like(rows, c), rows, 0)
