@@ -117,6 +117,16 @@ def test_the_list_is_sound() -> None:
     assert len(set(files)) == len(files)
 
 
+def test_the_documentation_lists_them() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "baselines.md").read_text(encoding="utf-8")
+    rows = {name: row for row in text.splitlines() for name in re.findall(r"`([a-z-]+-x\d)`", row) if row[0] == "|"}
+    assert rows.keys() == published_weights().keys()
+    for name, weights in published_weights().items():
+        digits = "unverified" if weights.sha256 is None else "whole" if len(weights.sha256) == 64 else "first 8 digits"
+        assert rows[name].endswith(f"| {weights.licence} | {digits} |")
+        assert f"]({weights.page})" in rows[name]
+
+
 def test_defaults() -> None:
     assert BASELINES["bicubic"].weights() == {}
     assert BASELINES["edsr"].weights() == {2: "edsr-x2", 3: "edsr-x3", 4: "edsr-x4"}
