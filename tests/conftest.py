@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+# Tests run side by side, one core each, and so do the programs they start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 DATA = Path(__file__).parent / "data"
 
 settings.register_profile("vspsr", deadline=None, derandomize=True)
