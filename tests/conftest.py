@@ -11,6 +11,7 @@ from hypothesis import settings
 
 # Tests run side by side, one core each, and so do the programs they start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.update(HF_HUB_OFFLINE="1", COLUMNS="200")
 
 DATA = Path(__file__).parent / "data"
 
