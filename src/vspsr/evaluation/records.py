@@ -11,10 +11,12 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from vspsr.files import replacing
+from vspsr.metrics import LEVELS, Calibration
 
 __all__ = ["METRICS", "ImageRecord", "SampleRow", "read_json", "references", "samples", "summarize", "write_json"]
 
@@ -186,9 +188,11 @@ def summarize(settings: Mapping[str, Any], records: Sequence[ImageRecord]) -> di
         ntire21: the challenge's four figures: "lr_psnr_worst" is the mean over images of the worst sample's;
         diversity: means of the score, its parts and its curve, and in how many images it is not defined;
         lr: LR pixels that differ, of how many; samples without any, of how many;
-        calibration: of all images together, null where not asked for.
+        calibration: `vspsr.metrics.Calibration` of all images together, null where not asked for;
+        calibration_figures: coverage, PIT, CRPS, spread–skill ratio and energy scores that follow.
     """
     records = sorted(records, key=lambda r: r.stem)
+    calibration = _calibration(records)
     return {
         "n_images": len(records),
         "n_samples": records[0].n_samples,
@@ -208,7 +212,8 @@ def summarize(settings: Mapping[str, Any], records: Sequence[ImageRecord]) -> di
             "samples": sum(r.n_samples for r in records),
             "samples_exact": sum(row.lr_pixels_differ == 0 for r in records for row in r.samples),
         },
-        "calibration": _calibration(records),
+        "calibration": None if calibration is None else calibration.to_json(),
+        "calibration_figures": None if calibration is None else _figures(calibration),
         "versions": settings["versions"],
         "settings": dict(settings),
     }
@@ -251,13 +256,23 @@ def _diversity(records: Sequence[ImageRecord]) -> dict[str, Any] | None:
     }
 
 
-def _calibration(records: Sequence[ImageRecord]) -> dict[str, Any] | None:
-    from vspsr.metrics import Calibration
-
+def _calibration(records: Sequence[ImageRecord]) -> Calibration | None:
+    """The tallies of all images together."""
     tallies = [Calibration.from_json(r.calibration) for r in records if r.calibration is not None]
-    if not tallies:
-        return None
-    total = tallies[0]
-    for tally in tallies[1:]:
-        total = total + tally
-    return dict(total.to_json())
+    return reduce(lambda a, b: a + b, tallies) if tallies else None
+
+
+def _figures(total: Calibration) -> dict[str, Any]:
+    """What the tallies tell, of the samples and, where there is one, of the closed-form Gaussian."""
+    marginals = {"samples": total.samples} | ({"gaussian": total.gaussian} if total.gaussian else {})
+    figures: dict[str, Any] = {
+        name: {
+            "coverage": {f"{level:g}": m.coverage(level) for level in LEVELS},
+            "pit": m.pit,
+            "crps": m.crps,
+            "rmse": m.rmse,
+            "spread_skill": m.spread_skill,
+        }
+        for name, m in marginals.items()
+    }
+    return figures | {"energy_score": total.energy_score, "patch_energy_score": total.patch_energy_score}

@@ -1,7 +1,6 @@
 """From the SR images of one LR image to all its figures: what `vspsr evaluate` does with one image."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from vspsr.evaluation.sources import (
 from vspsr.image import read_image
 from vspsr.metrics import calibrate, diversity_score, perceptual_backend, pixel_stddev, psnr, ssim
 from vspsr.metrics.consistency import lr_psnr_and_mismatches
+from vspsr.metrics.perceptual import Perceptual
 from vspsr.picture import Picture
 
 __all__ = ["Scorer"]
@@ -81,17 +81,19 @@ class Scorer:
         started = time.monotonic()
         files = digests(pair.files)
         hr, lr = self._truth(pair)
-        drawn = self.source.draw(pair, lr)
+        drawn = self.source.draw(pair, lr, moments=self.request.details or folder is not None)
         samples = draw_all(drawn, self.source.n_samples, pair.bits)
         several = len(samples) > 1
         mean = drawn.mean if drawn.mean is not None or not several else _mean(samples)
-        others = [x for x in (mean, bicubic(lr, pair.scale)) if x is not None]
+        others = torch.stack([x for x in (mean, bicubic(lr, pair.scale)) if x is not None])
         crop, white = self.protocol.crop, lr.white
         truth = crop(hr).float() / white
-        pairwise = several and self.request.details
-        perceptual = self.backend.score(crop(samples).float().div_(white), truth, pairwise=pairwise)
-        beside = self.backend.score(crop(torch.stack(others)).float().div_(white), truth)
-        rows = self._rows(pair, hr, lr, [*samples, *others], [perceptual, beside])
+        perceptual = self.backend.score(
+            crop(samples).float().div_(white), truth, pairwise=several and self.request.details
+        )
+        beside = self.backend.score(crop(others).float().div_(white), truth)
+        rows = self._rows(pair, hr, lr, samples, perceptual)
+        beside_rows = [replace(row, index=None) for row in self._rows(pair, hr, lr, others, beside)]
         diversity = diversity_score(perceptual.maps)
         record = ImageRecord(
             stem=pair.stem,
@@ -100,9 +102,9 @@ class Scorer:
             bits=pair.bits,
             n_samples=len(samples),
             lr_pixels=pair.lr_size[0] * pair.lr_size[1],
-            samples=[replace(row, index=i) for i, row in enumerate(rows[: len(samples)])],
-            mean=None if mean is None else rows[len(samples)],
-            bicubic=rows[-1],
+            samples=rows,
+            mean=None if mean is None else beside_rows[0],
+            bicubic=beside_rows[-1],
             global_best=diversity.global_best if several else None,
             local_best=diversity.local_best if several else None,
             score=diversity.score if several else None,
@@ -129,54 +131,43 @@ class Scorer:
             raise EvaluationError(f"{pair.lr}: has changed since it was checked: start again")
         return hr, Picture(lr.pixels, lr.bits)
 
-    def _rows(
-        self, pair: Pair, hr: Tensor, lr: Picture, images: Sequence[Tensor], scores: Sequence[Any]
-    ) -> list[SampleRow]:
-        """The figures of each image, without index."""
+    def _rows(self, pair: Pair, hr: Tensor, lr: Picture, images: Tensor, score: Perceptual) -> list[SampleRow]:
+        """The figures of each image (n, 3, H, W)."""
         white, border, channel = lr.white, self.request.border, self.request.channel
-        lpips = [float(m.mean(dtype=torch.float64)) for score in scores for m in score.maps]
-        distance = [float(d) for score in scores for d in score.distances]
         lr_psnr, from_lr, differ = self._consistency(pair, hr, lr, images)
-        rows = []
-        for i, image in enumerate(images):
-            similarity = float(ssim(image, hr, white, channel, border)) if self.request.details else None
-            rows.append(
-                SampleRow(
-                    index=None,
-                    lpips=lpips[i],
-                    distance=distance[i],
-                    psnr_rgb=float(psnr(image, hr, white, "rgb", border)),
-                    psnr_y=float(psnr(image, hr, white, "y", border)),
-                    ssim=similarity,
-                    lr_psnr=lr_psnr[i],
-                    lr_psnr_file=None if pair.lr is None else from_lr[i],
-                    lr_pixels_differ=differ[i],
-                )
-            )
-        return rows
+        similarity = ssim(images, hr, white, channel, border).tolist() if self.request.details else [None] * len(images)
+        columns = zip(
+            (float(m.mean(dtype=torch.float64)) for m in score.maps),
+            score.distances.tolist(),
+            psnr(images, hr, white, "rgb", border).tolist(),
+            psnr(images, hr, white, "y", border).tolist(),
+            similarity,
+            lr_psnr.tolist(),
+            [None] * len(images) if pair.lr is None else from_lr.tolist(),
+            differ.tolist(),
+            strict=True,
+        )
+        return [SampleRow(i, *row) for i, row in enumerate(columns)]
 
-    def _consistency(
-        self, pair: Pair, hr: Tensor, lr: Picture, images: Sequence[Tensor]
-    ) -> tuple[list[float], list[float], list[int]]:
+    def _consistency(self, pair: Pair, hr: Tensor, lr: Picture, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The challenge's LR-PSNR, LR-PSNR against the LR image and LR pixels that differ, of each image."""
         crop, rounding = self.protocol.crop, self.protocol.rounding
-        target, truth = lr.pixels.expand(3, -1, -1), crop(hr)
-        of_lr = [lr_psnr_and_mismatches(x, target, self.degradation, lr.bits, rounding, against="lr") for x in images]
-        from_lr, differ = [float(p) for p, _ in of_lr], [int(m) for _, m in of_lr]
+
+        def against(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+            return lr_psnr_and_mismatches(x, target, self.degradation, lr.bits, rounding, against="lr")
+
+        from_lr, differ = against(images, lr.pixels.expand(3, -1, -1))
+        truth = crop(hr)
         if pair.lr is None and truth.shape == hr.shape:
             return from_lr, from_lr, differ  # LR is the downscaled truth, and nothing is cropped
-        target = self.degradation.down_integers(truth, lr.bits, rounding)
-        cropped = [
-            lr_psnr_and_mismatches(crop(x), target, self.degradation, lr.bits, rounding, against="lr")[0]
-            for x in images
-        ]
-        return [float(p) for p in cropped], from_lr, differ
+        cropped, _ = against(crop(images), self.degradation.down_integers(truth, lr.bits, rounding))
+        return cropped, from_lr, differ
 
     def _calibration(self, samples: Tensor, hr: Tensor, white: int, drawn: Drawn) -> dict[str, Any] | None:
-        if not self.request.details or (len(samples) < 2 and drawn.gaussian is None):
+        if not self.request.details or len(samples) < 2:
             return None
         mean, stddev = drawn.gaussian or (None, None)
-        tally = calibrate(samples.float() / white, hr.float() / white, mean=mean, stddev=stddev)
+        tally = calibrate(samples.float().div_(white), hr.float() / white, mean, stddev, step=1 / white)
         return dict(tally.to_json())
 
 

@@ -54,8 +54,8 @@ class Source(Protocol):
         """What tells this source from others: for the report, and for going on with an evaluation."""
         ...
 
-    def draw(self, pair: Pair, lr: Picture) -> Drawn:
-        """The SR images of one LR image."""
+    def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
+        """The SR images of one LR image; ``moments``: whether `Drawn.gaussian` is wanted, which takes time."""
         ...
 
 
@@ -91,7 +91,7 @@ class ModelSource:
             "temperature": self.temperature,
         }
 
-    def draw(self, pair: Pair, lr: Picture) -> Drawn:
+    def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
         """See `Source`; grey LR images get the grey space where the model has one."""
         try:
             space = PictureSpace(self.model, lr, self.temperature, rounding=self.rounding)
@@ -101,7 +101,7 @@ class ModelSource:
         samples = (_rgb(picture.pixels) for picture, _ in space.samples(self.n_samples, self.seed))
         if not space.space.is_gaussian:
             return Drawn(samples)
-        closed = _rgb(space.space.mean[0].float().cpu()), _rgb(space.stddev())
+        closed = (_rgb(space.space.mean[0].float().cpu()), _rgb(space.stddev())) if moments else None
         return Drawn(samples, _rgb(space.mean()[0].pixels), closed)
 
 
@@ -122,7 +122,7 @@ class ResultsSource:
         name = self.folder.resolve().name
         return {"name": f"{name}+consistent" if self.consistent else name, "kind": "results", "version": ""}
 
-    def draw(self, pair: Pair, lr: Picture) -> Drawn:
+    def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
         """See `Source`."""
 
         def image(path: Path) -> Tensor:
@@ -167,7 +167,7 @@ class BaselineSource:
             "licence": baseline.licence,
         }
 
-    def draw(self, pair: Pair, lr: Picture) -> Drawn:
+    def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
         """See `Source`."""
         x = self.baseline(lr.to_float().expand(1, 3, -1, -1).to(self.device))[0].cpu()
         if self.consistent:
