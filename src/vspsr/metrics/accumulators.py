@@ -1,4 +1,4 @@
-"""The metrics as classes of torchmetrics: ``update`` with images, ``compute`` over all seen, mergeable across processes.
+"""The metrics as torchmetrics classes: ``update`` with images, ``compute`` over all seen, mergeable across processes.
 
 Every state is a sum, a minimum or a maximum, so memory does not grow and processes are merged exactly. Infinite values
 are counted, never averaged away: ``compute`` gives a dictionary of
@@ -24,7 +24,7 @@ from vspsr.metrics.perceptual import Backend
 from vspsr.metrics.tallies import Calibration
 
 try:
-    from torchmetrics import Metric
+    from torchmetrics import Metric  # type: ignore[import-not-found]
 except ImportError as error:  # pragma: no cover
     raise ModelError("the metric classes need the package torchmetrics: install vspsr[eval]") from error
 
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-class _Values(Metric):
+class _Values(Metric):  # type: ignore[misc]
     """Values, one per image or sample, in bounded memory."""
 
     is_differentiable = False
@@ -228,7 +228,7 @@ class Diversity(_Values):
         return {**super().compute(), **own}
 
 
-class CalibrationTally(Metric):
+class CalibrationTally(Metric):  # type: ignore[misc]
     """`calibrate` of all images; ``compute`` gives the `Calibration`, which knows coverage, PIT, CRPS and so on.
 
     Args:

@@ -54,7 +54,7 @@ def _stlpips(net: str) -> tuple[nn.Module, str]:
         raise _missing("stlpips", "stlpips-pytorch")
     path = Path(found.submodule_search_locations[0], "weights", "vST0.0", f"{net}_shift_tolerant.pth")
     module = ShiftTolerantLPIPS(net)
-    _fill(module, lambda key, state=_load(path): state[key], path.name)  # type: ignore[misc]
+    _fill(module, _load(path).__getitem__, path.name)
     for key, layer in module.named_modules():
         if isinstance(layer, BlurPool) and not torch.allclose(layer.filt, BlurPool(1).filt, atol=1e-6):
             raise ModelError(f"{path.name}: {key} is not the binomial filter: another release of stlpips-pytorch?")
@@ -63,8 +63,8 @@ def _stlpips(net: str) -> tuple[nn.Module, str]:
 
 def _lpips(net: str) -> tuple[nn.Module, str]:
     try:
-        import lpips
-        import torchvision
+        import lpips  # type: ignore[import-untyped,import-not-found]
+        import torchvision  # type: ignore[import-untyped,import-not-found]
     except ImportError as error:
         raise _missing("lpips", error.name or "lpips") from error
     with warnings.catch_warnings(), torch.device("meta"):  # on "meta": no random weights, no unused classifier
@@ -87,7 +87,7 @@ def _lpips(net: str) -> tuple[nn.Module, str]:
 
 def _backbone(net: str) -> Mapping[str, Tensor]:
     """ImageNet weights by torchvision's own way: from its cache, or downloaded and checked against their hash."""
-    from torchvision import models
+    from torchvision import models  # type: ignore[import-untyped,import-not-found]
 
     weights = getattr(models, _BACKBONES[net]).IMAGENET1K_V1
     try:

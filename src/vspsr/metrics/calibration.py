@@ -1,10 +1,10 @@
 """Is the uncertainty right? The tallies of one image: ranks and PIT, CRPS, energy score, spread and skill.
 
 - From n samples, the PIT is the rank of the truth: n + 1 bins. Ties share their weight evenly.
-- From a Gaussian N(m, σ²) and a truth rounded to steps of h, it is spread over [F(y − h/2), F(y + h/2)] (Czado, Gneiting
-  & Held, Biometrics 2009, section 2.1); a truth at an end of the range stands for everything beyond it.
-- CRPS = E|X − y| − ½ E|X − X′| (Gneiting & Raftery, JASA 2007, eqs. 21 and 5); from samples without the bias of small n,
-  the second mean being over different samples ("fair", Ferro, QJRMS 2014).
+- From a Gaussian N(m, σ²) and a truth rounded to steps of h, it is spread over [F(y − h/2), F(y + h/2)] (Czado,
+  Gneiting & Held, Biometrics 2009, section 2.1); a truth at an end of the range stands for everything beyond it.
+- CRPS = E|X − y| − ½ E|X − X′| (Gneiting & Raftery, JASA 2007, eqs. 21 and 5); from samples without the bias of small
+  n, the second mean being over different samples ("fair", Ferro, QJRMS 2014).
 - Energy score: the same with Euclidean distances of whole images, or of patches, divided by √(number of values)
   (Gneiting & Raftery, eq. 22).
 - Spread–skill ratio: √(mean variance) over the RMSE of the mean; for n samples the variance takes the factor 1 + 1/n
@@ -83,7 +83,7 @@ def _from_samples(x: Tensor, y: Tensor, errors: Tensor) -> Marginals:
     """Samples (n, C, h, W), truth (C, h, W), and their difference in levels."""
     n = len(x)
     below, equal = (x < y).sum(0).flatten(), (x == y).sum(0).flatten()
-    # The truth has the ranks below … below + equal, each with the same weight: begun at one end, stopped after the other.
+    # The truth has the ranks below … below + equal with equal weights: begun at one end, stopped after the other.
     weight = 1 / (equal + 1).double()
     begun = torch.bincount(below, weight, minlength=n + 2)
     stopped = torch.bincount(below + equal + 1, weight, minlength=n + 2)

@@ -1,8 +1,8 @@
 """Does the SR image downscale to the LR image? In dB, and in pixels that differ.
 
-The challenge downscales the SR and the GT image with MATLAB's `imresize` on 8-bit integers (rounded after each axis) and
-takes the PSNR of the two. An image of integers can do so exactly: then LR-PSNR is infinite, and the number of LR pixels
-that differ, which is 0, says it best.
+The challenge downscales the SR and the GT image with MATLAB's `imresize` on 8-bit integers (rounded after each axis)
+and takes the PSNR of the two. An image of integers can do so exactly: then LR-PSNR is infinite, and the number of LR
+pixels that differ, which is 0, says it best.
 """
 
 import torch

@@ -5,8 +5,8 @@ of sample i from the truth at pixel p,
 
     S_n = 100 · (G − L)/G,   G = min_i mean_p dᵢ(p),   L = mean_p min_i dᵢ(p):
 
-by how much the best sample of each place beats the one best sample. The mean pixel standard deviation (SRFlow and others)
-and the mean perceptual distance of two samples look at the samples alone.
+by how much the best sample of each place beats the one best sample. The mean pixel standard deviation (SRFlow and
+others) and the mean perceptual distance of two samples look at the samples alone.
 """
 
 import math

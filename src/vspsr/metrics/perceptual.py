@@ -1,12 +1,12 @@
 """Perceptual distance of many samples from one truth: LPIPS (Zhang et al., CVPR 2018) and kin.
 
-With f_l(x) the features of layer l of a network, scaled to unit length at each place, and w_l weights of their channels,
+With f_l(x) the features of layer l of a network, of unit length at each place, and w_l weights of their channels,
 
     map(x, y) = Σ_l upsample( Σ_c w_lc (f_lc(x) − f_lc(y))² ),   distance(x, y) = Σ_l mean_places( … ).
 
-The features of the truth are computed once. What is kept of a sample is its map and, for the mean distance of all pairs
-of samples, one running sum: with e_i = f(x_i) − f(y), Σ_{i<j} |e_i − e_j|² = n Σ_i |e_i|² − |Σ_i e_i|². So memory does not
-depend on the number of samples, nor any sample's figure on the others.
+The features of the truth are computed once. What is kept of a sample is its map and, for the mean distance of all
+pairs of samples, one running sum: with e_i = f(x_i) − f(y), Σ_{i<j} |e_i − e_j|² = n Σ_i |e_i|² − |Σ_i e_i|². So the
+memory for features does not depend on the number of samples, nor any sample's figure on the others.
 """
 
 import copy
@@ -44,8 +44,8 @@ class Perceptual:
 class Backend:
     """A perceptual distance. Lower is more alike; 0 for identical images; no upper bound (seldom above 1).
 
-    Made by name by `perceptual_backend`, or from a module laid out as ``lpips.LPIPS`` is: ``net.slice1`` … one after the
-    other, ``lin0`` … with the weights of their channels, ``scaling_layer``.
+    Made by name by `perceptual_backend`, or from a module laid out as ``lpips.LPIPS`` is: ``net.slice1`` … one after
+    the other, ``lin0`` … with the weights of their channels, ``scaling_layer``.
 
     Args:
         module: copied, not changed.
@@ -67,7 +67,8 @@ class Backend:
         self.name, self.version, self.device, self.min_size = name, version, torch.device(device), min_size
         if getattr(module, "version", "0.1") != "0.1" or not getattr(module, "lpips", True):
             raise ValueError("`module` must be LPIPS v0.1 with linear layers: others scale their input otherwise")
-        own = copy.deepcopy(module).eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        own = copy.deepcopy(module).eval().requires_grad_(False).to(self.device)
+        own = own.to(memory_format=torch.channels_last)
         net = own.get_submodule("net")
         self._stages = [net.get_submodule(f"slice{i + 1}") for i in range(_count(own))]
         self._weights = [_last(own.get_submodule(f"lin{i}")).reshape(-1) for i in range(_count(own))]

@@ -136,8 +136,8 @@ class Calibration:
         """Both together; ValueError where the number of samples differs or only one has a Gaussian."""
         if self.n_samples != other.n_samples or (self.gaussian is None) != (other.gaussian is None):
             raise ValueError(
-                f"tallies of {self.n_samples} samples {'without' if self.gaussian is None else 'with'} a Gaussian and of "
-                f"{other.n_samples} {'without' if other.gaussian is None else 'with'} cannot be added"
+                f"tallies of {self.n_samples} samples {'without' if self.gaussian is None else 'with'} a Gaussian "
+                f"and of {other.n_samples} {'without' if other.gaussian is None else 'with'} cannot be added"
             )
         numbers = [a + b for a, b in zip(self.numbers(), other.numbers(), strict=True)]
         return self.from_numbers(numbers, self.n_samples)
