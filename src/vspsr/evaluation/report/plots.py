@@ -47,7 +47,7 @@ def diversity_plot(curve: Sequence[float | None]) -> str:
     ) as plot:
         plot.axes.set_ylabel("score Sₙ (%)")
         plot.axes.plot(*zip(*points, strict=True), color=SERIES[0], marker="o", markersize=4)
-        plot.axes.xaxis.get_major_locator().set_params(integer=True)
+        plot.axes.locator_params(axis="x", integer=True)
         plot.axes.set_ylim(bottom=min(0.0, *(s for _, s in points)))
     return plot.svg
 
