@@ -81,7 +81,9 @@ def _coefficients(space: SRSpace) -> tuple[Tensor | None, Tensor | None, Tensor]
     """m (G, C, h, w) or None, T σ likewise, and the rms of each atom in levels (G, C, 1, 1)."""
     p = space.parameters
     mean = None if p.coefficient_mean is None else p.coefficient_mean[0].double()
-    sigma = None if p.coefficient_log_var is None else space.temperature * (0.5 * p.coefficient_log_var[0].double()).exp()
+    sigma = (
+        None if p.coefficient_log_var is None else space.temperature * (0.5 * p.coefficient_log_var[0].double()).exp()
+    )
     if mean is None and sigma is None:
         raise ValueError("`space` has neither means nor variances of coefficients: there is nothing to measure")
     gain = 255 * p.atoms[0].double().square().mean((2, 3, 4)).sqrt()

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from vspsr.degradation import Degradation
 from vspsr.evaluation.coefficients import basis, sparsity
 from vspsr.evaluation.figures import Box, Panel, busiest_boxes, plot_basis, plot_comparison, plot_sparsity
+from vspsr.evaluation.folder import ReportError, ReportFolder, read_report
+from vspsr.evaluation.numbers import number
 from vspsr.evaluation.plotting import save_figure
-from vspsr.evaluation.report.folder import ReportError, ReportFolder, read_report
-from vspsr.evaluation.report.numbers import number
+from vspsr.evaluation.records import ImageRecord
 from vspsr.files import replacing
 from vspsr.image import read_image
 from vspsr.inference import PictureSpace, degrade
@@ -119,7 +120,9 @@ def _cropped(picture: Picture, scale: int) -> Picture:
     """The upper left part whose sides are multiples of the scale."""
     height, width = (n // scale * scale for n in picture.size)
     if not height or not width:
-        raise ValueError(f"an HR image must be at least {scale}×{scale} pixels, got {picture.size[1]}×{picture.size[0]}")
+        raise ValueError(
+            f"an HR image must be at least {scale}×{scale} pixels, got {picture.size[1]}×{picture.size[0]}"
+        )
     return Picture(picture.pixels[:, :height, :width].contiguous(), picture.bits)
 
 
@@ -142,24 +145,24 @@ def figures_of_reports(
     for report in reports:
         if report.scale != scale:
             raise ValueError(f"{report.path}: evaluated at x{report.scale}, {reports[0].path} at x{scale}")
-    stems = [str(r["stem"]) for r in reports[0].records]
-    stems = [s for s in stems if all("s00" in r.pictures(s) for r in reports) and "gt" in reports[0].pictures(s)]
+    by_stem = [{r.stem: r for r in report.records if {"gt", "s00"} <= set(report.pictures(r))} for report in reports]
+    stems = [stem for stem in by_stem[0] if all(stem in images for images in by_stem)]
     if not stems:
         raise ReportError(f"{folders[0]}: there is no image of which all the reports hold pictures")
     written = []
     for stem in stems:
         progress(stem)
-        first = reports[0].pictures(stem)
+        first = reports[0].pictures(by_stem[0][stem])
         panels = [Panel("ground truth", read_image(first["gt"]))]
         if "lr" in first:
             panels.append(Panel("LR", read_image(first["lr"])))
-        panels += [_panel(report, stem) for report in reports]
+        panels += [_panel(report, images[stem]) for report, images in zip(reports, by_stem, strict=True)]
         written.append(_comparison(panels, scale, stem, stem, options))
     return written
 
 
-def _panel(report: ReportFolder, stem: str) -> Panel:
+def _panel(report: ReportFolder, record: ImageRecord) -> Panel:
     """Sample 0 of a report, with its figures."""
-    sample = next(r for r in report.records if r["stem"] == stem)["samples"][0]
-    figures = (f"{report.backend} {number(sample['lpips'], 3)}", f"LR-PSNR {number(sample['lr_psnr'], 1)} dB")
-    return Panel(report.name, read_image(report.pictures(stem)["s00"]), "\n".join(figures))
+    sample = record.samples[0]
+    figures = (f"{report.backend} {number(sample.lpips, 3)}", f"LR-PSNR {number(sample.lr_psnr, 1)} dB")
+    return Panel(report.name, read_image(report.pictures(record)["s00"]), "\n".join(figures))

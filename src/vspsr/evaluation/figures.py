@@ -49,7 +49,12 @@ def plot_sparsity(found: Sparsity, title: str = "") -> "Figure":
                     axes.axvline(threshold, color="#495057", linewidth=0.8, linestyle=":")
                     place = {"xy": (threshold, 0.97), "xycoords": ("data", "axes fraction")}
                     axes.annotate(
-                        f"{100 * share:.0f} % below {threshold:g}", **place, rotation=90, ha="right", va="top", fontsize=7
+                        f"{100 * share:.0f} % below {threshold:g}",
+                        **place,
+                        rotation=90,
+                        ha="right",
+                        va="top",
+                        fontsize=7,
                     )
             axes.set_xlabel(f"{quantity.label}{f' ({quantity.unit})' if quantity.unit else ''}")
         panels[0].set_ylabel("% of coefficients")

@@ -7,38 +7,23 @@ ratio to bicubic on the same images stands beside all.
 
 import math
 import re
-import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cache
-from importlib import resources
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from vspsr.evaluation.report.folder import ReportFolder, aggregate, read_report
-from vspsr.evaluation.report.numbers import number
+from vspsr.evaluation.folder import ReportFolder, read_report
+from vspsr.evaluation.numbers import number
+from vspsr.evaluation.published import COLUMNS, PUBLISHED_BACKEND, Row, published_rows, published_table
 
-__all__ = ["PaperTable", "Row", "as_json", "as_markdown", "as_rich", "paper_table", "published_rows"]
+__all__ = ["PaperTable", "as_json", "as_markdown", "as_rich", "paper_table"]
 
-PUBLISHED_BACKEND = "lpips-alex"
-_LABELS = {"lr_psnr": "LR-PSNR (dB)", "diversity": "diversity", "ratio": "÷ bicubic"}
+_LABELS = {"lr_psnr": "LR-PSNR", "diversity": "diversity", "ratio": "÷ bicubic"}
 _DIGITS = {"lr_psnr": 2, "diversity": 2, "ratio": 2}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: ``values`` by column, None where not known."""
-
-    name: str
-    published: bool
-    values: dict[str, float | None]
-    settings: list[str] = field(default_factory=list)
-    images: str = ""
-    source: str = ""
-    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,29 +38,6 @@ class PaperTable:
     notes: list[str]
 
 
-@cache
-def _published() -> dict[str, Any]:
-    return tomllib.loads((resources.files("vspsr.evaluation") / "published.toml").read_text(encoding="utf-8"))
-
-
-def published_rows(number: int) -> list[Row]:
-    """The published rows of a table.
-
-    Raises:
-        ValueError: ``number`` is not 1 … 5.
-    """
-    data = _published()
-    table = _table(number)
-    rows = []
-    for row in table["rows"]:
-        source = data["sources"][row.get("source", table["source"])]
-        values = {PUBLISHED_BACKEND: row.get("lpips"), **{key: row.get(key) for key in _LABELS}}
-        rows.append(
-            Row(row["name"], True, values, row.get("settings", []), table["set"], source["text"], source["url"])
-        )
-    return rows
-
-
 def paper_table(number: int, reports: Sequence[Path] = ()) -> PaperTable:
     """A table of the paper or the challenge with the rows of report folders beside the published ones.
 
@@ -88,7 +50,7 @@ def paper_table(number: int, reports: Sequence[Path] = ()) -> PaperTable:
         ValueError: another number, or a report of another scale.
         ReportError: a folder that is no finished report.
     """
-    table = _table(number)
+    table = published_table(number)
     rows = published_rows(number)
     backends = [PUBLISHED_BACKEND]
     notes = list(table["notes"])
@@ -97,38 +59,28 @@ def paper_table(number: int, reports: Sequence[Path] = ()) -> PaperTable:
             raise ValueError(f"{folder.path}: evaluated at x{folder.scale}; table {number} is of x{table['scale']}")
         if folder.backend not in backends:
             backends.append(folder.backend)
-        rows.insert(_place(number, folder, rows), _own_row(folder, len(table.get("settings", []))))
+        rows.insert(_place(number, folder, rows), _own_row(folder))
+    columns = [c for c in (*backends, *COLUMNS) if any(r.values.get(c) is not None for r in rows)]
     if len(backends) > 1:
         others = ", ".join(backends[1:])
         notes.append(f"{others}: another metric than LPIPS (AlexNet); compare it with rows of the same column only.")
     if reports:
         notes.append("Rows not marked as published were computed here; compare only those of the same images.")
-    return PaperTable(number, table["title"], table.get("settings", []), [*backends, *_LABELS], rows, notes)
+    return PaperTable(number, table["title"], table.get("settings", []), columns, rows, notes)
 
 
-def _table(number: int) -> dict[str, Any]:
-    tables: dict[str, dict[str, Any]] = _published()["tables"]
-    if str(number) not in tables:
-        raise ValueError(f"`table` must be one of {', '.join(tables)}, got {number}")
-    return tables[str(number)]
-
-
-def _own_row(report: ReportFolder, n_settings: int) -> Row:
+def _own_row(report: ReportFolder) -> Row:
     """What a report says, in the columns of the tables."""
-    lpips = aggregate([r["lpips"] for r in report.rows("samples")], higher_is_better=False).mean
-    bicubic = aggregate([r["lpips"] for r in report.rows("bicubic")], higher_is_better=False).mean
-    lr_psnr = [r["lr_psnr"] for r in report.rows("samples")]
-    known = [v for v in lr_psnr if v is not None]
-    diversity = (report.summary.get("diversity") or {}).get("score")
+    summary = report.summary
+    lpips, bicubic = (summary[kind].get("lpips", {}).get("mean") for kind in ("means", "means_of_bicubic"))
     values = {
         report.backend: lpips,
-        # As the challenge averages: one infinite value makes the mean infinite.
-        "lr_psnr": math.fsum(known) / len(known) if known else None,
-        "diversity": diversity,
+        "lr_psnr": summary["ntire21"]["lr_psnr_mean"],
+        "diversity": summary["ntire21"]["diversity"],
         "ratio": lpips / bicubic if lpips is not None and bicubic else None,
     }
     images = f"{report.images} ({len(report.records)})" if report.images else f"{len(report.records)} images"
-    return Row(report.name, False, values, [""] * n_settings, images, str(report.path))
+    return Row(report.name, False, values, [], images, str(report.path))
 
 
 def _place(number: int, report: ReportFolder, rows: list[Row]) -> int:
@@ -149,24 +101,28 @@ def _label(column: str) -> str:
     return _LABELS.get(column, "LPIPS" if column == PUBLISHED_BACKEND else column)
 
 
-def _cells(table: PaperTable, row: Row) -> list[str]:
-    settings = row.settings or [""] * len(table.settings)
-    return [*settings, *(number(row.values.get(c), _DIGITS.get(c, 3)) for c in table.columns)]
+def _cells(table: PaperTable, row: Row) -> tuple[list[str], list[str]]:
+    """The settings of a row and its values, in words."""
+    values = [number(row.values.get(c), _DIGITS.get(c, 3)) for c in table.columns]
+    return row.settings or [""] * len(table.settings), values
 
 
 def as_rich(table: PaperTable) -> Table:
-    """For the terminal: ours in bold, published rows marked and dim."""
-    out = Table(title=f"Table {table.number}. {table.title}", title_justify="left", caption_justify="left")
-    for head in ("", "", *table.settings):
-        out.add_column(head, overflow="fold")
+    """For a terminal of 80 columns: published rows marked by a star, ours in bold."""
+    out = Table(title=f"Table {table.number}. {table.title}", title_justify="left", caption_justify="left", box=SIMPLE)
+    out.add_column("")
+    if table.settings:
+        out.add_column("settings")
     for column in table.columns:
         out.add_column(_label(column), justify="right", no_wrap=True)
-    out.add_column("images")
     for row in table.rows:
-        mark = Text("published" if row.published else "here")
-        cells = [Text(row.name), mark, *map(Text, _cells(table, row)), Text(row.images)]
-        out.add_row(*cells, style="dim" if row.published else "bold")
-    out.caption = Text("\n".join(table.notes))
+        name = f"{row.name} *" if row.published else f"{row.name} on {row.images}"
+        settings, values = _cells(table, row)
+        cells = [name, *([" · ".join(settings)] if table.settings else []), *values]
+        out.add_row(*map(Text, cells), style="" if row.published else "bold")
+    sets = ", ".join(dict.fromkeys(row.images for row in table.rows if row.published))
+    heads = [f"settings: {' · '.join(table.settings)}"] if table.settings else []
+    out.caption = Text("\n".join([f"* published: {sets}", *heads, *table.notes]))
     return out
 
 
@@ -179,7 +135,8 @@ def as_markdown(table: PaperTable) -> str:
     for row in table.rows:
         source = f"published: [{row.source}]({row.url})" if row.published else "computed here"
         name = row.name if row.published else f"**{row.name}**"
-        lines.append(_line([name, *_cells(table, row), row.images, source]))
+        settings, values = _cells(table, row)
+        lines.append(_line([name, *settings, *values, row.images, source]))
     return "\n".join([*lines, "", *(f"{note}  " for note in table.notes)]).rstrip() + "\n"
 
 
