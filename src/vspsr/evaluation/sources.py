@@ -86,6 +86,7 @@ class ModelSource:
         return {
             "name": Path(self.name).name,
             "kind": "model",
+            "model": "/".join(Path(self.name).parts[-2:]),
             "version": f"weights BLAKE2b {digest.hexdigest()}",
             "seed": self.seed,
             "temperature": self.temperature,

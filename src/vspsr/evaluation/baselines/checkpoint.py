@@ -1,6 +1,7 @@
 """The tensors of a checkpoint file, found in whatever a training script wrapped around them. Nothing is unpickled."""
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from vspsr.errors import ModelError
 from vspsr.files import one_line
 
-__all__ = ["read_state", "sha256_of"]
+__all__ = ["read_state", "require", "sha256_of"]
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "netG", "model", "net")
 """Entries that hold the network in files that hold more, the preferred first."""
@@ -52,7 +53,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             raise ModelError(f"{name}: cannot be read as safetensors ({one_line(error)[:200]})") from error
     else:
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd files, which are then refused
+                content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises whatever the bytes lead to
             raise ModelError(
                 f"{name}: cannot be read as a checkpoint of tensors, and other objects are not unpickled "
@@ -62,6 +65,20 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise ModelError(f"{name}: holds no state dict of a network")
     return _without_prefixes(state)
+
+
+def require(state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size | None], name: str, release: str) -> None:
+    """ModelError where keys are missing, unknown or of another shape (None: any). The first is named."""
+    problems = [f"{k} is missing" for k in wanted if k not in state]
+    problems += [f"{k} is not known" for k in state if k not in wanted]
+    problems += [
+        f"{k} has shape {tuple(state[k].shape)}, not {tuple(shape)}"
+        for k, shape in wanted.items()
+        if shape is not None and k in state and state[k].shape != shape
+    ]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ModelError(f"{name}: looks like {release}, but {problems[0]}{more}")
 
 
 def _reason(error: Exception) -> str:

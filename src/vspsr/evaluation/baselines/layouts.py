@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from vspsr.errors import ModelError
+from vspsr.evaluation.baselines.checkpoint import require
 from vspsr.evaluation.baselines.networks import EDSR, MSRResNet, SRResNet
 
 __all__ = ["LAYOUTS", "Layout", "build", "layout_of"]
@@ -74,17 +75,7 @@ def build(state: State, layout: Layout, name: str) -> nn.Module:
     published = {k: f"{pairs[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}" for k in wanted}
     # Counters of training steps came to batch normalisation with PyTorch 0.4.1: older files lack them.
     wanted = {k: v for k, v in wanted.items() if published[k] in state or not k.endswith(".num_batches_tracked")}
-    known = set(published.values())
-    problems = [f"{published[k]} is missing" for k in wanted if published[k] not in state]
-    problems += [f"{k} is not known" for k in state if k not in known]
-    problems += [
-        f"{published[k]} has shape {tuple(state[published[k]].shape)}, not {tuple(v.shape)}"
-        for k, v in wanted.items()
-        if published[k] in state and state[published[k]].shape != v.shape
-    ]
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ModelError(f"{name}: looks like {layout.release}'s, but {problems[0]}{more}")
+    require(state, {published[k]: v.shape for k, v in wanted.items()}, name, layout.release)
     network.load_state_dict({**network.state_dict(), **{k: state[published[k]] for k in wanted}})
     return network.eval()
 

@@ -5,25 +5,20 @@ so that spandrel's own unpickler is never reached.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vspsr.errors import ModelError
+from vspsr.evaluation.baselines.checkpoint import require
 from vspsr.evaluation.baselines.networks import DIV2K_MEAN
 from vspsr.files import one_line
 
 __all__ = ["SpandrelNetwork", "from_state"]
 
 State = Mapping[str, Tensor]
-
-_NEW_ESRGAN = re.compile(
-    r"(conv_first|conv_last|trunk_conv|conv_body|HRconv|conv_hr|upconv\d|conv_up\d"
-    r"|RRDB_trunk\.\d+\.RDB[123]\.conv[1-5]|body\.\d+\.rdb[123]\.conv[1-5])\.(weight|bias)"
-)
-"""Keys of the newer layouts of ESRGAN (xinntao/ESRGAN; BasicSR and OpenMMLab): spandrel drops others in silence."""
 
 
 class SpandrelNetwork(nn.Module):
@@ -64,10 +59,10 @@ def from_state(state: State, name: str) -> SpandrelNetwork:
         import spandrel  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError as error:
         raise ModelError(f"{name}: reading it needs spandrel: install `vspsr[eval]`") from error
-    basicsr_rcan = "body.0.residual_group.0.rcab.0.weight" in state
-    if basicsr_rcan:
+    if "body.0.residual_group.0.rcab.0.weight" in state:
         state = _rcan_from_basicsr(state, name)
-    _refuse_unknown_keys_of_esrgan(state, name)
+    for names in _NEW_ESRGAN:
+        _check_new_esrgan(state, names, name)
     try:
         descriptor = spandrel.MAIN_REGISTRY.load(dict(state))
     except spandrel.UnsupportedModelError as error:
@@ -93,12 +88,33 @@ def _reason(error: Exception) -> str:
     return (found.group() if found else f"its keys are incomplete ({type(error).__name__} {text})")[:150]
 
 
-def _refuse_unknown_keys_of_esrgan(state: State, name: str) -> None:
-    new = {"RRDB_trunk.0.RDB1.conv1.weight", "body.0.rdb1.conv1.weight"}
-    unknown = [k for k in state if not _NEW_ESRGAN.fullmatch(k)]
-    if "conv_first.weight" in state and new & set(state) and unknown:
-        more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
-        raise ModelError(f"{name}: looks like an ESRGAN, but {unknown[0]} is not known{more}")
+_NEW_ESRGAN = (
+    ("RRDB_trunk.{}.RDB{}.conv{}", "trunk_conv", "upconv{}", "HRconv"),
+    ("body.{}.rdb{}.conv{}", "conv_body", "conv_up{}", "conv_hr"),
+)
+"""Layers in the newer layouts of ESRGAN: xinntao/ESRGAN's second and KAIR's; BasicSR's and OpenMMLab's."""
+
+
+def _check_new_esrgan(state: State, names: tuple[str, str, str, str], name: str) -> None:
+    """spandrel renames these keys, drops those it does not know and names those missing as the oldest layout did."""
+    dense, trunk_end, up, hr = names
+    if f"{dense.format(0, 1, 1)}.weight" not in state:
+        return
+    depth = _length(state, dense.format("#", 1, 1))
+    layers = [dense.format(n, d, c) for n in range(depth) for d in (1, 2, 3) for c in range(1, 6)]
+    layers += [up.format(k) for k in range(1, _length(state, up.format("#")))]
+    layers += ["conv_first", trunk_end, hr, "conv_last"]
+    require(state, _weights_and_biases(layers), name, "an ESRGAN")
+
+
+def _length(state: State, layer: str) -> int:
+    """1 + the largest number that stands for ``#`` in a layer's name."""
+    pattern = re.escape(layer).replace(r"\#", r"(\d+)") + r"\.(?:weight|bias)"
+    return max((1 + int(m.group(1)) for key in state if (m := re.fullmatch(pattern, key))), default=0)
+
+
+def _weights_and_biases(layers: Iterable[str]) -> dict[str, torch.Size | None]:
+    return {f"{layer}.{parameter}": None for layer in layers for parameter in ("weight", "bias")}
 
 
 def _set_rcan_range(network: Any) -> None:
@@ -110,25 +126,20 @@ def _set_rcan_range(network: Any) -> None:
 
 def _rcan_from_basicsr(state: State, name: str) -> dict[str, Tensor]:
     """RCAN with BasicSR's keys, with those of its authors; the mean colour, which BasicSR does not store, added."""
-    groups = 1 + max(int(k.split(".")[1]) for k in state if re.match(r"body\.\d+\.", k))
-    blocks = 1 + max(int(m.group(1)) for k in state if (m := re.match(r"body\.\d+\.residual_group\.(\d+)\.", k)))
-    renames = (
-        (r"conv_first", "head.0"),
-        (r"conv_after_body", f"body.{groups}"),
-        (r"upsample\.(\d+)", r"tail.0.\1"),
-        (r"conv_last", "tail.1"),
-        (r"body\.(\d+)\.conv", rf"body.\1.body.{blocks}"),
-        (r"body\.(\d+)\.residual_group\.(\d+)\.rcab\.([02])", r"body.\1.body.\2.body.\3"),
-        (r"body\.(\d+)\.residual_group\.(\d+)\.rcab\.3\.attention\.1", r"body.\1.body.\2.body.3.conv_du.0"),
-        (r"body\.(\d+)\.residual_group\.(\d+)\.rcab\.3\.attention\.3", r"body.\1.body.\2.body.3.conv_du.2"),
-    )
-    out = {}
-    for key, tensor in state.items():
-        layer, _, parameter = key.rpartition(".")
-        match = next(((p, r) for p, r in renames if re.fullmatch(p, layer)), None)
-        if match is None:
-            raise ModelError(f"{name}: looks like BasicSR's RCAN, but {key} is not known")
-        out[f"{re.sub(*match, layer)}.{parameter}"] = tensor
+    groups = _length(state, "body.#.residual_group.0.rcab.0")
+    blocks = _length(state, "body.0.residual_group.#.rcab.0")
+    layers = {"conv_first": "head.0", "conv_after_body": f"body.{groups}", "conv_last": "tail.1"}
+    layers |= {f"upsample.{k}": f"tail.0.{k}" for k in range(0, _length(state, "upsample.#"), 2)}
+    layers |= {f"body.{g}.conv": f"body.{g}.body.{blocks}" for g in range(groups)}
+    in_block = {"0": "0", "2": "2", "3.attention.1": "3.conv_du.0", "3.attention.3": "3.conv_du.2"}
+    layers |= {
+        f"body.{g}.residual_group.{b}.rcab.{theirs}": f"body.{g}.body.{b}.body.{authors}"
+        for g in range(groups)
+        for b in range(blocks)
+        for theirs, authors in in_block.items()
+    }
+    require(state, _weights_and_biases(layers), name, "BasicSR's RCAN")
+    out = {f"{layers[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": tensor for k, tensor in state.items()}
     for layer, sign in (("sub_mean", -1), ("add_mean", 1)):
         out[f"{layer}.weight"] = torch.eye(3)[:, :, None, None]
         out[f"{layer}.bias"] = sign * 255.0 * torch.tensor(DIV2K_MEAN)
