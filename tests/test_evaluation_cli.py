@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -238,24 +239,28 @@ def test_matplotlib_is_missed_at_once(
     fails(run(*command(images, tmp_path / "report")), "matplotlib", "vspsr[eval]")
 
 
-def in_processes(images: Path, output: Path, *more: object, ranks: int = 1) -> subprocess.CompletedProcess[str]:
-    """`vspsr evaluate` in processes of their own, with the real perceptual network."""
-    arguments = [str(a) for a in command(images, output, "--challenge-only", *more)]
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    line = [sys.executable, *launcher, "-m", "vspsr.cli", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, env=environment, check=False, timeout=300)
+FILES = ("summary.json", "metrics.csv", "references.csv", "settings.json")
 
 
 def test_the_same_numbers_however_the_images_are_dealt_out(run: Run, images: Path, tmp_path: Path) -> None:
-    """One process; two worker processes; two ranks under torchrun: the same files, byte for byte."""
+    """One process; two worker processes; two ranks of a distributed run: the same files, byte for byte."""
     assert run(*command(images, tmp_path / "one", "--challenge-only")).code == 0
-    workers = in_processes(images, tmp_path / "workers", "--processes", 2)
-    assert workers.returncode == 0, workers.stderr
-    ranks = in_processes(images, tmp_path / "ranks", ranks=2)
-    assert ranks.returncode == 0, ranks.stderr
-    assert ranks.stdout.count("index.html") == 1  # rank 0 alone speaks
-    for name in ("summary.json", "metrics.csv", "references.csv", "settings.json"):
+    workers = run(*command(images, tmp_path / "workers", "--challenge-only", "--processes", 2))
+    assert workers.code == 0, workers.err
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # What torchrun tells its processes.
+    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "vspsr.cli", *map(str, command(images, tmp_path / "ranks", "--challenge-only"))]
+    ranks = [
+        subprocess.Popen(line, env={**os.environ, **told, "RANK": str(i)}, stdout=subprocess.PIPE, text=True)
+        for i in range(2)
+    ]
+    said = [rank.communicate(timeout=300)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0]
+    assert ["report:" in text for text in said] == [True, False]  # rank 0 alone speaks
+    for name in FILES:
         expected = (tmp_path / "one" / name).read_bytes()
         assert (tmp_path / "workers" / name).read_bytes() == expected, name
         assert (tmp_path / "ranks" / name).read_bytes() == expected, name
@@ -264,10 +269,26 @@ def test_the_same_numbers_however_the_images_are_dealt_out(run: Run, images: Pat
     assert 0 < summary["ntire21"]["diversity"] < 100
 
 
+def torchrun(images: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "vspsr.cli"]
+    line = [sys.executable, *launcher, *map(str, command(images, output))]
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.mark.slow
+def test_under_torchrun(run: Run, images: Path, tmp_path: Path) -> None:
+    """The real launcher and every figure."""
+    assert run(*command(images, tmp_path / "one")).code == 0
+    result = torchrun(images, tmp_path / "ranks")
+    assert result.returncode == 0, result.stderr
+    for name in FILES:
+        assert (tmp_path / "ranks" / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
+
+
 @pytest.mark.slow
 def test_a_mistake_is_told_once_by_all_ranks_together(images: Path, tmp_path: Path) -> None:
     (images / "sr" / "b_s01.png").unlink()
-    result = in_processes(images, tmp_path / "ranks", ranks=2)
+    result = torchrun(images, tmp_path / "ranks")
     assert result.returncode != 0
     assert result.stderr.count("sample 1 of the HR image b is missing") == 1
     assert "Traceback (most recent call last)" not in result.stderr.split("torch/distributed")[0]
