@@ -142,6 +142,13 @@ def test_one_sample_of_an_unknown_scale_without_calibration(tmp_path: Path) -> N
     assert "challenge winner" not in text
 
 
+def test_samples_without_a_closed_form(tmp_path: Path) -> None:
+    only = {**record("a").calibration, "gaussian": None}
+    html = write_report(write_folder(tmp_path / "report", [record("a", calibration=only)], 0)).read_text("utf-8")
+    assert "closed form" not in html
+    assert html.count("<svg ") == 4
+
+
 def test_published_figures_stand_in_a_column_of_their_own_metric(tmp_path: Path) -> None:
     other = Elements(write_report(small_report(tmp_path / "a")).read_text(encoding="utf-8")).text
     same = Elements(write_report(small_report(tmp_path / "b", backend="lpips-alex")).read_text(encoding="utf-8")).text
