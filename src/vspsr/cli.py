@@ -18,6 +18,7 @@ from vspsr import __version__
 from vspsr.console import complain, is_out_of_memory, message, out, progress
 from vspsr.console import device as pick_device
 from vspsr.errors import VSpSRError
+from vspsr.training import cli as training
 
 app = typer.Typer(
     name="vspsr",
@@ -266,6 +267,9 @@ def info(
         if card.is_file():
             out.print(card.read_text(encoding="utf-8"), highlight=False, markup=False)
             break
+
+
+app.command(epilog="Example:  vspsr train --config configs/x4.yaml --data photos -o runs/x4")(training.train)
 
 
 def main() -> None:
