@@ -51,7 +51,7 @@ class Objective(nn.Module):
         entries = {name: entry for name, entry in recipe.features.items() if name in used}
         self.networks = nn.ModuleDict(
             {name: feature_network(e.network, e.weights, e.layers) for name, e in entries.items()}
-        )
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def images(
         self, p: SpaceParameters, y: Tensor, losses: Losses, temperature: float, step: int, first: int
