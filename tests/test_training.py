@@ -81,7 +81,7 @@ def test_resumption_is_exact(photos: Path, tmp_path: Path, step: int, monkeypatc
 
 
 def test_killed_at_any_moment(photos: Path, tmp_path: Path) -> None:
-    """kill −9 while the run writes a checkpoint after every step; resumed, it ends with the same weights, bit by bit."""
+    """kill −9 while the run writes a checkpoint after every step; resumed, it ends with the same weights."""
     phases = [{"name": "a", "steps": 60, "losses": {"mean_l1": 1.0, "energy_pixels": 1.0}}]
     recipe = small.recipe_of(photos, phases=phases)
     config = tmp_path / "recipe.yaml"
@@ -162,7 +162,7 @@ def test_ten_nan_in_a_row_stop_the_run(photos: Path, tmp_path: Path, monkeypatch
     poison(monkeypatch, {1, *range(3, 40)})
     with (
         pytest.warns(UserWarning, match="not finite"),
-        pytest.raises(NotFiniteError, match="step 12: .* 10 times in a row"),
+        pytest.raises(NotFiniteError, match=r"step 12: .* 10 times in a row"),
     ):
         small.run(small.recipe_of(photos, phases=phases), tmp_path)
     found = latest(tmp_path)

@@ -44,13 +44,13 @@ ADVERSARIAL = [
 ]
 
 
-def photographs(folder: Path, count: int = 5) -> Path:
+def photographs(folder: Path, count: int = 5, height: int = 48, width: int = 64) -> Path:
     """Smooth random pictures, the last kept for validation."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for i in range(count):
         small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-        small.resize((64, 48), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+        small.resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
     return folder
 
 

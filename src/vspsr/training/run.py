@@ -64,9 +64,8 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
         raise VSpSRError(f"{options.output}: holds a run already: --resume goes on with it, or give another folder")
     torch.manual_seed(recipe.seed)
     model = build_model(recipe)
-    images = find_images(
-        recipe.data.folder, model.scale, recipe.crop, recipe.data.lr_folder, recipe.data.val_folder, recipe.data.holdout
-    )
+    data, crop = recipe.data, max([recipe.crop, *(p.crop or 0 for p in recipe.phases)])
+    images = find_images(recipe.data.folder, model.scale, crop, data.lr_folder, data.val_folder, data.holdout)
     rank_zero = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     say = options.report if rank_zero else _silent
     _introduce(images, say)
@@ -75,6 +74,11 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
     if found is not None:
         state = read_checkpoint(found)
         check_same_recipe(recipe, state["recipe"], found)
+        if state["n_images"] != len(images.train):
+            raise VSpSRError(
+                f"`data.folder`: {len(images.train)} training images, but the run in {options.output} began with "
+                f"{state['n_images']}: resume with the same"
+            )
         module.restore(state)
         best = state["best"]
         say(f"resuming at step {module.step} of {module.plan.steps} from {found}")
