@@ -17,6 +17,7 @@ from rich.table import Table
 from vspsr import __version__
 from vspsr.console import complain, is_out_of_memory, message, out, progress
 from vspsr.console import device as pick_device
+from vspsr.data import cli as data
 from vspsr.errors import VSpSRError
 from vspsr.training import cli as training
 
@@ -270,6 +271,7 @@ def info(
 
 
 app.command(epilog="Example:  vspsr train --config configs/x4.yaml --data photos -o runs/x4")(training.train)
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ Layouts of a data folder, tried in this order:
 
 - `manifest.csv` with the columns `file` and `split` ("train" or "val"; other splits are left alone);
 - NTIRE 2021: `DIV2K-tr_1X`, `DIV2K-tr_4X`, `DIV2K-va_1X`, … (LR by scale);
-- DIV2K: `DIV2K_train_HR`, `DIV2K_train_LR_bicubic/X4`, `DIV2K_valid_HR`, …;
+- DIV2K: `DIV2K_train_HR`, `DIV2K_train_LR_bicubic/X4` or `DIV2K_train_LR_x8`, `DIV2K_valid_HR`, …;
 - any folder of photographs, subfolders included: every twentieth, by name, is kept for validation.
 
 Pairs are matched by stem: `0801.png` belongs to `0801.png` or `0801x4.png`, never to what happens to sort alike.
@@ -141,7 +141,7 @@ def _layout(
         return _sized(splits[0], scale, problems), _sized(splits[1], scale, problems)
     for hr_name, lr_name, words in (
         ("DIV2K-{}_1X", f"DIV2K-{{}}_{scale}X", _NTIRE),
-        ("DIV2K_{}_HR", f"DIV2K_{{}}_LR_bicubic/X{scale}", _DIV2K),
+        ("DIV2K_{}_HR", f"DIV2K_{{}}_LR_bicubic/X{scale}" if scale < 8 else f"DIV2K_{{}}_LR_x{scale}", _DIV2K),
     ):
         if (folder / hr_name.format(words["train"])).is_dir():
             sets = []
