@@ -271,6 +271,7 @@ def info(
 
 
 app.command(epilog="Example:  vspsr train --config configs/x4.yaml --data photos -o runs/x4")(training.train)
+app.command(epilog="Example:  vspsr export runs/x4 -o my-model")(training.export)
 app.add_typer(data.app, name="data")
 
 

@@ -7,7 +7,7 @@ import typer
 
 from vspsr.console import out
 
-__all__ = ["train"]
+__all__ = ["export", "train"]
 
 
 def _say(text: str) -> None:
@@ -45,6 +45,24 @@ def train(
     else:
         _say(f"done: {module.plan.steps} steps; all is in {folder}")
         _say(f"make it a model:  vspsr export {folder} -o {recipe.name}")
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a run, or one of its checkpoints.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the model; made if missing.")],
+    best: Annotated[bool, typer.Option("--best", help="Of a run, the best by validation, not the newest.")] = False,
+    temperature: Annotated[
+        float | None, typer.Option(help="Default temperature of the model. [default: the recipe's]", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
+) -> None:
+    """Make a model of a run: a folder for --model, `VSpSR.from_pretrained` or the Hub, with its model card."""
+    from vspsr.training.export import export as write
+
+    model = write(checkpoint, output, best, temperature, overwrite)
+    count = sum(p.numel() for p in model.parameters())
+    _say(f"{output}: x{model.scale}, {count / 1e6:.2f} M parameters; its card is {output / 'README.md'}")
+    _say(f"try it:  vspsr upscale photo.png --model {output} --contact-sheet")
 
 
 def _clock(text: str) -> str:
