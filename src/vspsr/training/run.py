@@ -47,6 +47,7 @@ class RunOptions:
     nodes: int = 1
     report: Callable[[str], None] = print
     progress: bool = True
+    callbacks: tuple[lightning.Callback, ...] = ()
 
 
 def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
@@ -123,6 +124,7 @@ def _trainer(
         Checkpoints(output / "checkpoints"),
     ]
     callbacks += [Progress(options.report)] if options.progress else []
+    callbacks += options.callbacks
     _hush()
     many = options.nodes > 1 or str(options.devices) not in ("auto", "1")
     # A phase may leave some weights without a gradient, and the discriminator has a turn of its own.
