@@ -16,15 +16,16 @@ LEVELS = [
     {"files", "resize", "noise"},
     {"degradation", "picture", "metadata"},
     {"nn.deterministic", "nn.parameters"},
-    {"nn.vspm", "nn.overlapping", "interior", "state"},
+    {"nn.vspm", "nn.overlapping", "nn.discriminator", "interior", "state"},
     {"windows", "covariance", "image"},
     {"search"},
     {"exact"},
     {"consistency"},
-    {"space"},
+    {"space", "pretrained"},
     {"model", "sheets"},
     {"inference"},
     {"jobs", "console"},
+    {"commands"},
 ]
 
 # Each room: the highest module of the core, and the other rooms, that it may import from. Only the command line, which
