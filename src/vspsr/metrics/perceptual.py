@@ -67,6 +67,8 @@ class Backend:
         self.name, self.version, self.device, self.min_size = name, version, torch.device(device), min_size
         if getattr(module, "version", "0.1") != "0.1" or not getattr(module, "lpips", True):
             raise ValueError("`module` must be LPIPS v0.1 with linear layers: others scale their input otherwise")
+        if not hasattr(module, "net") or not hasattr(module, "lin0"):
+            raise ValueError("`module` must have `net`, lin0, lin1, … as lpips.LPIPS has")
         own = copy.deepcopy(module).eval().requires_grad_(False).to(self.device)
         own = own.to(memory_format=torch.channels_last)
         net = own.get_submodule("net")
@@ -80,32 +82,35 @@ class Backend:
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, {self.version!r})"
 
-    def maps(self, samples: Tensor, truth: Tensor) -> Tensor:
+    def maps(self, samples: Tensor, truth: Tensor, peak: float = 1.0) -> Tensor:
         """Distance of each sample from the truth at each pixel: (n, H, W). Arguments as in `score`."""
-        return self.score(samples, truth).maps
+        return self.score(samples, truth, peak=peak).maps
 
-    def distances(self, samples: Tensor, truth: Tensor) -> Tensor:
+    def distances(self, samples: Tensor, truth: Tensor, peak: float = 1.0) -> Tensor:
         """Distance of each sample from the truth as the package's ``spatial=False`` gives it: (n,) float64.
 
         Arguments as in `score`. Differs a little from the mean of the map, see `Perceptual`.
         """
-        return self.score(samples, truth, maps=False).distances
+        return self.score(samples, truth, maps=False, peak=peak).distances
 
-    def pairwise(self, samples: Tensor) -> float:
-        """Mean distance of two different samples (n, 3, H, W) in [0, 1], n ≥ 2, over all pairs."""
-        score = self.score(samples, samples[:1].squeeze(0), pairwise=True, maps=False)
+    def pairwise(self, samples: Tensor, peak: float = 1.0) -> float:
+        """Mean distance of two different samples (n, 3, H, W), n ≥ 2, over all pairs; values as in `score`."""
+        score = self.score(samples, samples[:1].squeeze(0), pairwise=True, maps=False, peak=peak)
         assert score.pairwise is not None
         return score.pairwise
 
     @torch.no_grad()
-    def score(self, samples: Tensor, truth: Tensor, pairwise: bool = False, maps: bool = True) -> Perceptual:
+    def score(
+        self, samples: Tensor, truth: Tensor, pairwise: bool = False, maps: bool = True, peak: float = 1.0
+    ) -> Perceptual:
         """Everything from one pass of the network per image.
 
         Args:
-            samples: (n, 3, H, W) floating point RGB in [0, 1].
+            samples: (n, 3, H, W) RGB in 0 … peak, floating point or integers; converted one at a time.
             truth: (3, H, W), likewise.
             pairwise: whether to compute the mean distance between samples, too (n ≥ 2).
             maps: False leaves the maps out, (n, 0, 0).
+            peak: 1 for [0, 1], 255 for 8-bit integers, 65535 for 16-bit.
 
         Returns:
             `Perceptual`, on the device of ``samples``.
@@ -113,37 +118,35 @@ class Backend:
         Raises:
             ValueError: shapes that do not fit, values out of range, fewer than two samples for ``pairwise``.
         """
-        self._check(samples, truth, pairwise)
+        self._check(samples, truth, pairwise, peak)
         height, width = truth.shape[-2:]
-        out = torch.empty(len(samples), *((height, width) if maps else (0, 0)), dtype=torch.float32)
-        distances = torch.zeros(len(samples), dtype=torch.float64)
+        n, shape = len(samples), (height, width) if maps else (0, 0)
+        out = torch.empty(n, *shape, device=self.device)
+        distances = torch.zeros(n, dtype=torch.float64, device=self.device)
         with self._exact():
-            references = [unit for unit, _ in self._features(truth)]
+            references = [unit for unit, _ in self._features(truth, peak)]
             sums = [torch.zeros_like(r) for r in references] if pairwise else []
-            for n, sample in enumerate(samples):
+            for k, sample in enumerate(samples):
                 layers: dict[tuple[int, int], Tensor] = {}  # layers of one size are added before they are upsampled
-                for i, (unit, size) in enumerate(self._features(sample)):
+                for i, (unit, size) in enumerate(self._features(sample, peak)):
                     error = unit.sub_(references[i])
                     if pairwise:
                         sums[i].add_(error)
                     distance = error.square_() @ self._weights[i]
-                    distances[n] += distance.mean(dtype=torch.float64).cpu()
+                    distances[k] += distance.mean(dtype=torch.float64)
                     layers[size] = layers[size] + distance if size in layers else distance
                 if maps:
-                    out[n] = _upsampled(layers, height, width)
+                    out[k] = _upsampled(layers, height, width)
             between = None
             if pairwise:
-                cross = sum(
-                    ((s.square_() @ w).mean(dtype=torch.float64) for s, w in zip(sums, self._weights, strict=True))
-                )
-                n = len(samples)
-                between = max(0.0, float(n * distances.sum() - cross) / (n * (n - 1) / 2))
+                cross = [(s.square_() @ w).mean(dtype=torch.float64) for s, w in zip(sums, self._weights, strict=True)]
+                between = max(0.0, float(n * distances.sum() - torch.stack(cross).sum()) / (n * (n - 1) / 2))
         return Perceptual(out.to(samples.device), distances.to(samples.device), between)
 
-    def _features(self, image: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]]]:
+    def _features(self, image: Tensor, peak: float) -> Iterator[tuple[Tensor, tuple[int, int]]]:
         """Unit features (places, channels) of an image (3, H, W), layer by layer, and the layer's size."""
         x = image[None].to(self.device, torch.float32, memory_format=torch.channels_last)
-        x = torch.addcmul(self._shift, x, self._scale)
+        x = torch.addcmul(self._shift, x, self._scale, value=1 / peak)
         for stage in self._stages:
             x = stage(x)
             places = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
@@ -160,12 +163,13 @@ class Backend:
                 stack.enter_context(flags)
             yield
 
-    def _check(self, samples: Tensor, truth: Tensor, pairwise: bool) -> None:
+    def _check(self, samples: Tensor, truth: Tensor, pairwise: bool, peak: float) -> None:
         for x, name, axes in ((samples, "samples", 4), (truth, "truth", 3)):
-            if x.ndim != axes or x.shape[-3] != 3 or not x.is_floating_point():
+            if x.ndim != axes or x.shape[-3] != 3 or not (x.is_floating_point() or peak > 1):
                 shape = "(n, 3, H, W)" if axes == 4 else "(3, H, W)"
-                raise ValueError(f"`{name}` must be floating-point RGB {shape}, got {x.dtype} {tuple(x.shape)}")
-        check_pair(samples, truth, 1.0, ("samples", "truth"))
+                hint = "" if x.is_floating_point() else ": integers need their `peak`"
+                raise ValueError(f"`{name}` must be RGB {shape}, got {x.dtype} {tuple(x.shape)}{hint}")
+        check_pair(samples, truth, peak, ("samples", "truth"))
         if min(truth.shape[-2:]) < self.min_size:
             raise ValueError(
                 f"`truth` must have at least {self.min_size}×{self.min_size} pixels for {self.name}, "
@@ -186,10 +190,8 @@ def _upsampled(layers: dict[tuple[int, int], Tensor], height: int, width: int) -
 
 def _count(module: nn.Module) -> int:
     """How many layers are compared."""
-    count = sum(name.removeprefix("lin").isdigit() for name, _ in module.named_children() if name.startswith("lin"))
-    if not count:
-        raise ValueError("`module` must have linear layers lin0, lin1, … as lpips.LPIPS has")
-    return count
+    names = [name for name, _ in module.named_children() if name.startswith("lin")]
+    return sum(name.removeprefix("lin").isdigit() for name in names)
 
 
 def _last(linear: nn.Module) -> Tensor:
