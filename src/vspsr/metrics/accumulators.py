@@ -21,7 +21,7 @@ from vspsr.metrics.consistency import lr_mismatches, lr_psnr
 from vspsr.metrics.diversity import diversity_score, pixel_stddev
 from vspsr.metrics.fidelity import psnr, ssim
 from vspsr.metrics.perceptual import Backend
-from vspsr.metrics.tallies import Calibration
+from vspsr.metrics.tallies import LEVELS, Calibration
 
 try:
     from torchmetrics import Metric  # type: ignore[import-not-found]
@@ -229,7 +229,11 @@ class Diversity(_Values):
 
 
 class CalibrationTally(Metric):  # type: ignore[misc]
-    """`calibrate` of all images; ``compute`` gives the `Calibration`, which knows coverage, PIT, CRPS and so on.
+    """`calibrate` of all images.
+
+    ``compute`` gives a dictionary: ``energy_score`` and ``patch_energy_score``; ``crps``, ``spread_skill``,
+    ``coverage`` (of the intervals LEVELS) and ``pit`` of the samples; the same of the Gaussian as ``gaussian_crps`` and so on; and
+    ``numbers``, from which ``Calibration.from_numbers(numbers.tolist(), n_samples)`` makes the tally itself.
 
     Args:
         n_samples: of every image.
@@ -258,6 +262,15 @@ class CalibrationTally(Metric):  # type: ignore[misc]
         tally = calibrate(samples, truth, mean, stddev, self.step).numbers()
         self.numbers = self.numbers + torch.tensor(tally, dtype=torch.float64, device=self.numbers.device)
 
-    def compute(self) -> Calibration:
-        """All images together."""
-        return Calibration.from_numbers(self.numbers.tolist(), self.n_samples)
+    def compute(self) -> dict[str, Tensor]:
+        """See the class."""
+        tally = Calibration.from_numbers(self.numbers.tolist(), self.n_samples)
+        out: dict[str, Any] = {"energy_score": tally.energy_score, "patch_energy_score": tally.patch_energy_score}
+        for prefix, marginals in (("", tally.samples), ("gaussian_", tally.gaussian)):
+            if marginals is not None:
+                out[prefix + "crps"] = marginals.crps
+                out[prefix + "spread_skill"] = marginals.spread_skill
+                out[prefix + "coverage"] = [marginals.coverage(level) for level in LEVELS]
+                out[prefix + "pit"] = marginals.pit
+        own = {name: torch.tensor(v, dtype=torch.float64, device=self.numbers.device) for name, v in out.items()}
+        return {**own, "numbers": self.numbers}

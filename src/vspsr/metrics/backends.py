@@ -20,7 +20,7 @@ BACKENDS = ("lpips-alex", "lpips-vgg", "lpips-squeeze", "stlpips-alex", "stlpips
 """Names that `perceptual_backend` knows. Those in ``stlpips-`` need no network."""
 
 _BACKBONES = {"alex": "AlexNet_Weights", "vgg": "VGG16_Weights", "squeeze": "SqueezeNet1_1_Weights"}
-_MIN_SIZE = {"lpips-alex": 31, "lpips-vgg": 16, "lpips-squeeze": 17, "stlpips-alex": 31, "stlpips-vgg": 16}
+_MIN_SIZE = {"lpips-alex": 31, "lpips-vgg": 16, "lpips-squeeze": 17, "stlpips-alex": 21, "stlpips-vgg": 18}
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # LPIPS v0.1's input scaling
 
 

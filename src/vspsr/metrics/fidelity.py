@@ -94,7 +94,7 @@ def per_image(metric: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) 
     batch = torch.broadcast_shapes(a.shape[:-3], b.shape[:-3])
     a, b = a.expand(*batch, *a.shape[-3:]), b.expand(*batch, *b.shape[-3:])
     values = [metric(a[index], b[index]) for index in product(*(range(n) for n in batch))]
-    return torch.stack(values).reshape(*batch, *values[0].shape)
+    return torch.stack(values).reshape((*batch, *values[0].shape))
 
 
 @lru_cache(maxsize=64)

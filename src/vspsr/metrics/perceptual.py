@@ -67,6 +67,8 @@ class Backend:
         self.name, self.version, self.device, self.min_size = name, version, torch.device(device), min_size
         if getattr(module, "version", "0.1") != "0.1" or not getattr(module, "lpips", True):
             raise ValueError("`module` must be LPIPS v0.1 with linear layers: others scale their input otherwise")
+        if not hasattr(module, "net") or not hasattr(module, "lin0"):
+            raise ValueError("`module` must have `net`, lin0, lin1, … as lpips.LPIPS has")
         own = copy.deepcopy(module).eval().requires_grad_(False).to(self.device)
         own = own.to(memory_format=torch.channels_last)
         net = own.get_submodule("net")
@@ -115,29 +117,27 @@ class Backend:
         """
         self._check(samples, truth, pairwise)
         height, width = truth.shape[-2:]
-        out = torch.empty(len(samples), *((height, width) if maps else (0, 0)), dtype=torch.float32)
-        distances = torch.zeros(len(samples), dtype=torch.float64)
+        n, shape = len(samples), (height, width) if maps else (0, 0)
+        out = torch.empty(n, *shape, device=self.device)
+        distances = torch.zeros(n, dtype=torch.float64, device=self.device)
         with self._exact():
             references = [unit for unit, _ in self._features(truth)]
             sums = [torch.zeros_like(r) for r in references] if pairwise else []
-            for n, sample in enumerate(samples):
+            for k, sample in enumerate(samples):
                 layers: dict[tuple[int, int], Tensor] = {}  # layers of one size are added before they are upsampled
                 for i, (unit, size) in enumerate(self._features(sample)):
                     error = unit.sub_(references[i])
                     if pairwise:
                         sums[i].add_(error)
                     distance = error.square_() @ self._weights[i]
-                    distances[n] += distance.mean(dtype=torch.float64).cpu()
+                    distances[k] += distance.mean(dtype=torch.float64)
                     layers[size] = layers[size] + distance if size in layers else distance
                 if maps:
-                    out[n] = _upsampled(layers, height, width)
+                    out[k] = _upsampled(layers, height, width)
             between = None
             if pairwise:
-                cross = sum(
-                    ((s.square_() @ w).mean(dtype=torch.float64) for s, w in zip(sums, self._weights, strict=True))
-                )
-                n = len(samples)
-                between = max(0.0, float(n * distances.sum() - cross) / (n * (n - 1) / 2))
+                cross = [(s.square_() @ w).mean(dtype=torch.float64) for s, w in zip(sums, self._weights, strict=True)]
+                between = max(0.0, float(n * distances.sum() - torch.stack(cross).sum()) / (n * (n - 1) / 2))
         return Perceptual(out.to(samples.device), distances.to(samples.device), between)
 
     def _features(self, image: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]]]:
@@ -186,10 +186,8 @@ def _upsampled(layers: dict[tuple[int, int], Tensor], height: int, width: int) -
 
 def _count(module: nn.Module) -> int:
     """How many layers are compared."""
-    count = sum(name.removeprefix("lin").isdigit() for name, _ in module.named_children() if name.startswith("lin"))
-    if not count:
-        raise ValueError("`module` must have linear layers lin0, lin1, … as lpips.LPIPS has")
-    return count
+    names = [name for name, _ in module.named_children() if name.startswith("lin")]
+    return sum(name.removeprefix("lin").isdigit() for name in names)
 
 
 def _last(linear: nn.Module) -> Tensor:

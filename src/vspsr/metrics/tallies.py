@@ -32,7 +32,8 @@ class Marginals:
         histogram: PIT histogram, counts in equal bins of [0, 1]; ties and rounded truths make fractions.
         crps_sum, variance_sum, squared_error_sum: sums over values, in levels and their squares.
         spread: by predicted standard deviation, bins beginning at SPREAD_EDGES: three lists, number of values, sum of
-            variances, sum of squared errors of the mean.
+            variances, sum of squared errors of the mean. With few samples, places whose spread came out large by chance
+            make the upper bins look under-confident.
     """
 
     n_values: int
@@ -81,7 +82,10 @@ class Marginals:
 
     @property
     def spread_skill(self) -> float:
-        """Spread–skill ratio in [0, ∞]; 1 is calibrated, below 1 over-confident."""
+        """Spread–skill ratio in [0, ∞]; 1 is calibrated, below 1 over-confident.
+
+        From n samples a spread wrong by a factor f shows as f·√((n + 1)/(n + f²)): nearer to 1 for small n.
+        """
         return math.sqrt(_ratio(self.variance_sum, self.squared_error_sum))
 
     @property
