@@ -11,7 +11,7 @@ from torch import Tensor
 from vspsr.picture import Picture
 from vspsr.resize import imresize
 
-__all__ = ["coloured", "contact_sheet", "stddev_map"]
+__all__ = ["busiest", "coloured", "contact_sheet", "stddev_map"]
 
 # Anchors of a perceptually even map from dark to light (viridis, CC0), linear in between.
 _ANCHORS = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"]
@@ -100,7 +100,7 @@ def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Pict
     height, width = levels.shape
     scale = width / lr.size[1]
     side = min(round(_CROP * scale / 2), height, width)
-    box = _busiest(levels, side)
+    box = busiest(levels, side)
     uncertainty = Image.fromarray(coloured(levels / end))
     cells = [
         ("LR (enlarged pixels)", _pil(lr).resize((width, height), Image.Resampling.NEAREST)),
@@ -132,7 +132,7 @@ def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Pict
     return _as_picture(np.asarray(canvas))
 
 
-def _busiest(levels: NDArray[np.float64], side: int) -> tuple[int, int, int, int]:
+def busiest(levels: NDArray[np.float64], side: int) -> tuple[int, int, int, int]:
     """The square (left, top, right, bottom) with the largest mean."""
     sums = np.pad(levels.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     means = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]

@@ -17,7 +17,7 @@ from torch import Tensor
 from vspsr.evaluation.coefficients import Basis, Sparsity
 from vspsr.evaluation.plotting import style
 from vspsr.picture import Picture
-from vspsr.sheets import _busiest
+from vspsr.sheets import busiest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,7 +90,7 @@ def busiest_boxes(panels: Sequence[Panel], side: int, n: int = 2) -> list[Box]:
     side = min(side, *largest)
     boxes: list[Box] = []
     while len(boxes) < n:
-        left, top, right, bottom = _busiest(levels, side)
+        left, top, right, bottom = busiest(levels, side)
         if not levels[top:bottom, left:right].min() > 0:
             break  # all that is left overlaps what has been taken
         boxes.append((left, top, side))
@@ -132,10 +132,10 @@ def plot_comparison(panels: Sequence[Panel], boxes: Sequence[Box], title: str = 
             axes.add_patch(Rectangle(box[:2], box[2], box[2], fill=False, edgecolor=colour, linewidth=1.5))
             for i, panel in enumerate(panels):
                 cell = _bare(figure.add_subplot(grid[n * lines + i // columns, 1 + i % columns]), colour)
-                left, top, right, bottom = _on(panel.picture, box, width)
+                x0, y0, x1, y1 = _on(panel.picture, box, width)
                 cell.imshow(_rgb(panel.picture), interpolation="nearest")
-                cell.set_xlim(left - 0.5, right - 0.5)
-                cell.set_ylim(bottom - 0.5, top - 0.5)
+                cell.set_xlim(x0 - 0.5, x1 - 0.5)
+                cell.set_ylim(y1 - 0.5, y0 - 0.5)
                 cell.set_title(panel.label, fontsize=8)
                 cell.set_xlabel(panel.caption, fontsize=7)
         return figure

@@ -82,9 +82,9 @@ def figures(
             raise ValueError("`--figure`: report folders hold pictures only: the comparison can be drawn from them")
         make_folder(output)
         options = FigureOptions(output, boxes=tuple(boxes), suffix=file_format.value, overwrite=overwrite)
-        with progress(len(reports)) as step:
-            written = figures_of_reports(reports, options, lambda stem: step(stem, 0))
-        out.print(f"{len(written)} files written to {output}", highlight=False)
+        with progress(len(list((reports[0] / "images").glob("*.json")))) as step:
+            drawn = figures_of_reports(reports, options, lambda stem: step(stem, 1))
+        out.print(f"{len(drawn)} files written to {output}", highlight=False)
         return
     options = FigureOptions(output, tuple(kinds), tuple(boxes), hr, samples, seed, file_format.value, overwrite)
     loaded = VSpSR.from_pretrained(model)

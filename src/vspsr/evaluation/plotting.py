@@ -44,7 +44,7 @@ def style(**changes: Any) -> Iterator[None]:
         import matplotlib as mpl
     except ImportError as error:
         raise VSpSRError("figures need matplotlib: pip install 'vspsr[eval]'") from error
-    settings = {
+    settings: dict[Any, Any] = {
         "font.size": 9,
         "axes.titlesize": 10,
         "axes.spines.top": False,
@@ -67,17 +67,19 @@ def inline_svg(figure: "Figure", name: str, description: str) -> str:
     """A figure as an SVG element for a web page.
 
     Args:
-        figure: drawn in `INK`, `GRID` and `SERIES`, under `style`.
+        figure: drawn in `INK`, `GRID` and `SERIES`.
         name: letters and hyphens; what the identifiers inside begin with, so that several fit on one page.
         description: what the figure shows, in words, for those who cannot see it.
     """
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    with style():
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r'\b(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub(r"font: (?:\w+ )*([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
     for marker, colour in _ON_PAGE.items():
         text = text.replace(marker, colour)
     width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)[0]
@@ -100,5 +102,6 @@ def save_figure(figure: "Figure", path: Path, overwrite: bool = False) -> None:
     if kind not in _FORMATS:
         raise OutputError(f"{path}: unknown suffix {path.suffix!r}; write .{', .'.join(_FORMATS)}")
     metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    with replacing(path, overwrite) as file:
+    # The settings of SVG and PDF are those at the time of writing.
+    with style(), replacing(path, overwrite) as file:
         figure.savefig(file, format=kind, dpi=200, bbox_inches="tight", metadata=metadata)

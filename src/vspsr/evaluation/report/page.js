@@ -95,26 +95,28 @@ function startViewer(viewer) {
     draw();
   }
 
-  // Start where the error is largest, or else in the middle.
+  // Start where the error is largest, or else the spread, or else in the middle.
   function start() {
     const image = viewer.querySelector("img[data-name=error]") || viewer.querySelector("img[data-name=stddev]");
-    let best = [width / 2, height / 2];
+    let best = [(width - region.side) / 2, (height - region.side) / 2];
     if (image && image.naturalWidth) {
-      const across = Math.max(1, Math.round(width / region.side)), down = Math.max(1, Math.round(height / region.side));
-      const canvas = document.createElement("canvas");
-      [canvas.width, canvas.height] = [4 * across, 4 * down];
+      const canvas = document.createElement("canvas"), step = region.side / 4; // a pixel for each step
+      const across = (canvas.width = Math.max(4, Math.round(width / step)));
+      const down = (canvas.height = Math.max(4, Math.round(height / step)));
       const context = canvas.getContext("2d", { willReadFrequently: true });
-      context.drawImage(image, 0, 0, canvas.width, canvas.height);
+      context.imageSmoothingQuality = "high";
+      context.drawImage(image, 0, 0, across, down);
+      const pixels = context.getImageData(0, 0, across, down).data;
       let most = -1;
-      for (let row = 0; row < down; row++)
-        for (let column = 0; column < across; column++) {
-          const pixels = context.getImageData(4 * column, 4 * row, 4, 4).data;
+      for (let top = 0; top + 4 <= down; top++)
+        for (let left = 0; left + 4 <= across; left++) {
           let sum = 0;
-          for (let i = 0; i < pixels.length; i += 4) sum += pixels[i] + 2 * pixels[i + 1];
-          if (sum > most) [most, best] = [sum, [((column + 0.5) * width) / across, ((row + 0.5) * height) / down]];
+          for (let y = top; y < top + 4; y++)
+            for (let x = left; x < left + 4; x++) sum += pixels[4 * (y * across + x)] + 2 * pixels[4 * (y * across + x) + 1];
+          if (sum > most) [most, best] = [sum, [(left * width) / across, (top * height) / down]];
         }
     }
-    choose(best[0] - region.side / 2, best[1] - region.side / 2);
+    choose(...best);
   }
 
   for (const button of [stage, ...pictures]) {

@@ -136,7 +136,7 @@ def _tiles(report: ReportFolder) -> list[dict[str, str]]:
     lr = summary["lr"]
     note = f"{number(lr['pixels_differ'], 0)} of {number(lr['pixels'], 0)} LR pixels differ"
     exact, unit = number(lr["samples_exact"], 0), f"of {number(lr['samples'], 0)} samples"
-    tiles.append({"label": "Downscale to the LR image exactly", "value": exact, "unit": unit, "note": note})
+    tiles.append({"label": "Reproduce the LR image", "value": exact, "unit": unit, "note": note})
     psnr, kind = _value(summary, "means_of_mean", "psnr_y"), "of the mean image"
     if psnr is None:
         psnr, kind = _value(summary, "means", "psnr_y"), "of the samples"

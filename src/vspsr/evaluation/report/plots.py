@@ -42,12 +42,10 @@ def diversity_plot(curve: Sequence[float | None]) -> str:
     """S_n over n; ``curve``[n − 1] is S_n, None where it is not defined."""
     points = [(n, s) for n, s in enumerate(curve, 1) if s is not None]
     last = f"; {points[-1][1]:.1f} with {points[-1][0]} samples" if points else ""
-    with _plot(
-        "diversity", f"Diversity score over the number of samples{last}", "samples n", "score $S_n$ (%)"
-    ) as plot:
-        plot.axes.set_ylabel("score Sₙ (%)")
+    words = f"Diversity score over the number of samples{last}"
+    with _plot("diversity", words, "samples n", "score Sₙ (%)") as plot:
         plot.axes.plot(*zip(*points, strict=True), color=SERIES[0], marker="o", markersize=4)
-        plot.axes.xaxis.get_major_locator().set_params(integer=True)
+        plot.axes.locator_params(axis="x", integer=True)
         plot.axes.set_ylim(bottom=min(0.0, *(s for _, s in points)))
     return plot.svg
 
