@@ -239,7 +239,7 @@ def _is_done(task: Task) -> bool:
 
 def _finish(plan: Plan, output: Path) -> dict[str, Any]:
     """Tables, summary and page of all records."""
-    from vspsr.evaluation.report import write_report
+    from vspsr.evaluation.report.page import write_report
 
     records: list[ImageRecord] = []
     for pair in plan.pairs:
