@@ -296,11 +296,14 @@ def test_a_mistake_is_told_once_by_all_ranks_together(images: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_peers_on_set14(run: Run, shared: Path, tmp_path: Path) -> None:
-    """A grey HR image against RGB results, sizes that are no multiple of 8, and the metric of the model cards."""
+    """A grey HR image against RGB results, and sizes that are no multiple of 8; figures of other scripts' making.
+
+    Bicubic as in the README, by benchmarks/quality.py with the package stlpips-pytorch itself.
+    """
     output = tmp_path / "report"
     peers = ["--results", shared / "peers/Set14_x4/SRGAN", "--hr", shared / "data/test/Set14"]
     result = run("evaluate", *peers, "-o", output, "--json", "--pictures", 0)
     assert result.code == 0, result.err
     means = json.loads(result.out)
-    assert means["means"]["lpips"]["mean"] == pytest.approx(0.126, abs=0.003)
-    assert means["means_of_bicubic"]["lpips"]["mean"] == pytest.approx(0.399, abs=0.003)
+    assert means["means"]["lpips"]["mean"] == pytest.approx(0.126, abs=0.001)
+    assert means["means_of_bicubic"]["lpips"]["mean"] == pytest.approx(0.402, abs=0.001)

@@ -171,3 +171,36 @@ def test_headers_are_those_of_decoded_images(tmp_path: Path) -> None:
         assert (header.channels, header.bits) == (picture.pixels.shape[0], picture.bits), path.name
         assert header.alpha == (picture.alpha is not None), path.name
     assert read_header(tmp_path / "turned.jpg").size == (5, 3)
+
+
+def test_processes_are_as_many_as_cores_images_and_memory_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vspsr.evaluation import processes
+    from vspsr.evaluation.request import Request
+
+    image_set(tmp_path)
+    pairs = find_pairs(tmp_path / "hr", 4)
+    request = Request(hr=tmp_path / "hr", scale=4, model="vspsr-x4")
+
+    def count(free: int | None, cores: int = 8, on: tuple[str, ...] = ("cpu",), world: int = 1) -> int:
+        monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+        monkeypatch.setattr(processes, "available_memory", lambda: free)
+        return processes.default_processes(pairs * 10, request, 10, on, processes.Ranks(0, world))
+
+    assert count(None) == 8
+    assert count(None, cores=64) == 30
+    assert count(2 << 30) == 2
+    assert count(1 << 20) == 1
+    assert count(None, on=("cuda:0", "cuda:1"), cores=64) == 8
+    assert count(None, world=4) == 1
+
+
+def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vspsr.evaluation.processes import Ranks, devices
+
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    assert devices("cuda", Ranks()) == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
+    assert [devices("cuda", Ranks(rank, 8, rank % 4)) for rank in (0, 5)] == [["cuda:0"], ["cuda:1"]]
+    assert devices("cuda:2", Ranks()) == ["cuda:2"]
+    assert devices("cpu", Ranks(3, 8, 3)) == ["cpu"]

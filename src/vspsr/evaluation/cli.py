@@ -74,10 +74,11 @@ def evaluate(
     goes on. The report is a page to look at (index.html) beside metrics.csv and summary.json. Under torchrun, ranks
     share the images.
     """
-    from vspsr.evaluation import runner
     from vspsr.evaluation.processes import Ranks
     from vspsr.evaluation.records import to_json
     from vspsr.evaluation.request import Request
+    from vspsr.evaluation.runner import ElsewhereError, interrupted
+    from vspsr.evaluation.runner import evaluate as run
 
     request = Request(
         hr=hr,
@@ -101,11 +102,11 @@ def evaluate(
     try:
         with Ranks.joined() as ranks, progress(_count(hr)) as step:
             on = pick_device(device)
-            summary = runner.evaluate(request, output, on, processes, overwrite, step, ranks)
-    except runner.ElsewhereError:
+            summary = run(request, output, on, processes, overwrite, step, ranks)
+    except ElsewhereError:
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        complain(runner.interrupted(output))
+        complain(interrupted(output))
         raise typer.Exit(130) from None
     if summary is None:
         return

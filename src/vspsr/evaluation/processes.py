@@ -30,7 +30,7 @@ from vspsr.image import available_memory
 __all__ = ["Ranks", "Task", "default_processes", "devices", "score_all"]
 
 _PER_GPU = 4  # processes that share a GPU: much of the work is done on CPUs
-_BASE = 600 << 20  # bytes that a process needs whatever the image
+_BASE = 700 << 20  # bytes that a process needs whatever the image
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def devices(name: str, ranks: Ranks) -> list[str]:
     return [f"cuda:{ranks.local % count}"] if ranks.world > 1 else [f"cuda:{i}" for i in range(count)]
 
 
-def default_processes(pairs: Sequence[Pair], n_samples: int, on: Sequence[str], ranks: Ranks) -> int:
+def default_processes(pairs: Sequence[Pair], request: Request, n_samples: int, on: Sequence[str], ranks: Ranks) -> int:
     """As many processes as there are cores, images and, roughly, memory for."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if ranks.world > 1:
@@ -112,13 +112,14 @@ def default_processes(pairs: Sequence[Pair], n_samples: int, on: Sequence[str], 
     pixels = max((pair.size[0] * pair.size[1] for pair in pairs), default=0)
     free = available_memory()
     if free is not None:
-        most = min(most, int(free / (_BASE + bytes_per_pixel(n_samples) * pixels)))
+        most = min(most, int(free / (_BASE + bytes_per_pixel(request, n_samples) * pixels)))
     return max(1, min(most, len(pairs)))
 
 
-def bytes_per_pixel(n_samples: int) -> int:
-    """Memory that scoring takes for each HR pixel, roughly: samples as integers and floats, maps, features."""
-    return 32 * n_samples + 700
+def bytes_per_pixel(request: Request, n_samples: int) -> int:
+    """Memory that scoring takes for each HR pixel, as measured and rounded up: images, maps, features, networks."""
+    networks = 1000 + 2000 * request.backend.endswith("vgg") + 1500 * (request.baseline is not None)
+    return networks + 48 * n_samples
 
 
 def score_all(scorer: Scorer, tasks: Sequence[Task], on: Sequence[str], processes: int) -> Iterator[tuple[Task, str]]:

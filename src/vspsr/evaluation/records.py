@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vspsr.files import replacing
-from vspsr.metrics import LEVELS, Calibration
+from vspsr.metrics.tallies import LEVELS, Calibration
 
 __all__ = ["METRICS", "ImageRecord", "SampleRow", "read_json", "references", "samples", "summarize", "write_json"]
 
@@ -71,7 +71,7 @@ class ImageRecord:
         n_samples: number of samples.
         lr_pixels: number of LR pixels.
         samples: a row for each sample.
-        mean: of the space's mean, or of the mean of the samples; None where there is one sample only.
+        mean: of the space's mean, or of the mean of the samples; None where there is neither or not asked for.
         bicubic: of the LR image enlarged by bicubic interpolation.
         global_best, local_best, score, curve: diversity, see `vspsr.metrics.diversity_score`; None for one sample, and
             the score also where a sample is perfect.

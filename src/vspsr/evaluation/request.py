@@ -6,7 +6,7 @@ from pathlib import Path
 from vspsr.degradation import Degradation
 from vspsr.evaluation.protocol import PROTOCOLS
 from vspsr.evaluation.sources import BaselineSource, ModelSource, ResultsSource, Source
-from vspsr.metrics import BACKENDS
+from vspsr.metrics.backends import BACKENDS
 from vspsr.noise import check_seed
 from vspsr.space import check_temperature
 

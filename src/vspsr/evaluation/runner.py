@@ -112,7 +112,7 @@ def evaluate(
         if scorer is None:
             scorer = Scorer(request, plan.settings["samples"], on[0])
     if processes is None:
-        processes = default_processes([t.pair for t in mine], plan.settings["samples"], on, ranks)
+        processes = default_processes([t.pair for t in mine], request, plan.settings["samples"], on, ranks)
     failures = []
     step("", len(plan.pairs) - len(plan.todo))
     for task, failure in score_all(scorer, mine, on, max(1, min(processes, len(mine)))):
@@ -187,7 +187,8 @@ def _check_output(output: Path) -> None:
     """OutputError where the folder holds something else."""
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is not a folder: give another --output")
-    if output.is_dir() and any(output.iterdir()) and not (output / _SETTINGS).is_file():
+    visible = output.is_dir() and any(not p.name.startswith(".") for p in output.iterdir())
+    if visible and not (output / _SETTINGS).is_file():
         raise OutputError(f"{output}: holds other files than a report: give another --output")
 
 
@@ -238,7 +239,7 @@ def _is_done(task: Task) -> bool:
 
 def _finish(plan: Plan, output: Path) -> dict[str, Any]:
     """Tables, summary and page of all records."""
-    from vspsr.evaluation.report import write_report
+    from vspsr.evaluation.report.page import write_report
 
     records: list[ImageRecord] = []
     for pair in plan.pairs:

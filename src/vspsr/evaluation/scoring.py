@@ -21,8 +21,11 @@ from vspsr.evaluation.sources import (
     draw_all,
 )
 from vspsr.image import read_image
-from vspsr.metrics import calibrate, diversity_score, perceptual_backend, pixel_stddev, psnr, ssim
+from vspsr.metrics.backends import perceptual_backend
+from vspsr.metrics.calibration import calibrate
 from vspsr.metrics.consistency import lr_psnr_and_mismatches
+from vspsr.metrics.diversity import diversity_score, pixel_stddev
+from vspsr.metrics.fidelity import psnr, ssim
 from vspsr.metrics.perceptual import Perceptual
 from vspsr.picture import Picture
 
@@ -81,16 +84,15 @@ class Scorer:
         started = time.monotonic()
         files = digests(pair.files)
         hr, lr = self._truth(pair)
-        drawn = self.source.draw(pair, lr, moments=self.request.details or folder is not None)
+        details = self.request.details
+        drawn = self.source.draw(pair, lr, moments=details or folder is not None)
         samples = draw_all(drawn, self.source.n_samples, pair.bits)
         several = len(samples) > 1
-        mean = drawn.mean if drawn.mean is not None or not several else _mean(samples)
+        mean = _mean(samples) if drawn.mean is None and several and details else drawn.mean
         others = torch.stack([x for x in (mean, bicubic(lr, pair.scale)) if x is not None])
         crop, white = self.protocol.crop, lr.white
         truth = crop(hr).float() / white
-        perceptual = self.backend.score(
-            crop(samples).float().div_(white), truth, pairwise=several and self.request.details
-        )
+        perceptual = self.backend.score(crop(samples).float().div_(white), truth, pairwise=several and details)
         beside = self.backend.score(crop(others).float().div_(white), truth)
         rows = self._rows(pair, hr, lr, samples, perceptual)
         beside_rows = [replace(row, index=None) for row in self._rows(pair, hr, lr, others, beside)]

@@ -152,7 +152,7 @@ class BaselineSource:
     def __init__(
         self, name: str, scale: int, checkpoint: Path | None, consistent: bool, rounding: str, device: str = "cpu"
     ) -> None:
-        from vspsr.evaluation.baselines import load_baseline
+        from vspsr.evaluation.baselines.baseline import load_baseline
 
         self.baseline = load_baseline(name, scale, checkpoint, consistent).to(device)
         self.consistent, self.rounding, self.device = consistent, rounding, device
