@@ -107,6 +107,8 @@ def nearest_within(
     across = torch.einsum("jq,lq->qjl", down_h, down_h).flatten(1)
     for _ in range(_STEPS):
         mean = sum(part.measure() for part in parts) / size
+        if not all(part.curvature.isfinite().all() for part in parts):
+            break  # a gap has shrunk to nothing in floating point: no further step can be computed
         miss_rows = down_v @ x.value + around + of_rows / _PENALTY - a.value
         miss_values = (counted * a.value) @ down_h.T + of_values / _PENALTY - y.value
         if mean < 1e-3 * precision and max(float(m.abs().max()) for m in (miss_rows, miss_values)) < precision:
