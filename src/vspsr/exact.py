@@ -4,7 +4,8 @@ Rounding an image that downscales to y moves each LR value by about 0.06 levels 
 too), so all but one LR value in a thousand round back to y at once; more are missed in saturated areas, where the
 range clamp pulls the image away from consistency. Correction, clamp and rounding therefore alternate only where an
 LR value is missed: each adds its own column of D⁺, cut off where it has decayed. When misses are many, the whole
-image is treated instead, which is then cheaper. What resists is settled window by window (`vspsr.windows`).
+image is treated instead, which is then cheaper. What resists is settled window by window (`vspsr.windows`),
+and what these miss by rounding is found pixel by pixel (`vspsr.search`).
 """
 
 import math
@@ -12,6 +13,7 @@ import math
 from torch import Tensor
 
 from vspsr.degradation import Degradation
+from vspsr.search import search
 from vspsr.state import REACH, State
 from vspsr.windows import settle
 
@@ -54,8 +56,11 @@ def solve_integers(
                 _come_close(state)
                 if float(state.missing().abs().max()) > _NEAR * peak:
                     break
+            search(state)
             settle(state, slack, margin)
             state.image.copy_(state.integers)
+        else:
+            search(state)
     return state.integers, degradation.down_integers(state.integers, bits, rounding).double()
 
 

@@ -143,16 +143,16 @@ class SRSpace:
         Raises:
             ValueError: an argument out of its range.
         """
-        with torch.no_grad():
-            return self.rsample(n, seed, temperature)
+        n = _check_count(n)
+        out = self.parameters.deterministic.new_empty(n, *self.parameters.deterministic.shape)
+        for i, image in enumerate(self.iter_samples(n, seed, temperature)):
+            out[i] = image
+        return out
 
     def rsample(self, n: int = 1, seed: int = 0, temperature: float | None = None) -> Tensor:
         """`sample`, differentiable in the parameters of the space (reparametrised)."""
-        if n < 0 or int(n) != n:
-            raise ValueError(f"`n` must be an integer of at least 0, got {n}")
-        if n == 0:
-            return self.parameters.deterministic.new_zeros(0, *self.parameters.deterministic.shape)
-        return torch.stack([self._draw(_noise_of(check_seed(seed), i, self), temperature) for i in range(n)])
+        images = [self._draw(_noise_of(check_seed(seed), i, self), temperature) for i in range(_check_count(n))]
+        return torch.stack(images) if images else self.sample(0)
 
     def iter_samples(
         self, n: int = 1, seed: int = 0, temperature: float | None = None, start: int = 0
@@ -178,10 +178,8 @@ class SRSpace:
         """
         if not 0 <= t <= 1:
             raise ValueError(f"`t` must lie in [0, 1], got {t}")
-        a, b = (
-            _noise_of(check_seed(seed_a, "seed_a"), 0, self),
-            _noise_of(check_seed(seed_b, "seed_b"), 0, self),
-        )
+        a = _noise_of(check_seed(seed_a, "seed_a"), 0, self)
+        b = _noise_of(check_seed(seed_b, "seed_b"), 0, self)
         # At the ends exactly the samples themselves: cos(π/2) is not 0 in floating point.
         u, v = (math.cos(t * math.pi / 2), math.sin(t * math.pi / 2)) if 0 < t < 1 else (1.0 - t, t)
         with torch.no_grad():
@@ -287,6 +285,12 @@ class SRSpace:
             eps = torch.cat(rows, 1)[:, :h].to(self.y).view(1, g, c, h, w)
             coefficients = coefficients + temperature * self._sigma[b : b + 1] * eps
         return atoms, coefficients
+
+
+def _check_count(n: int) -> int:
+    if n < 0 or int(n) != n:
+        raise ValueError(f"`n` must be an integer of at least 0, got {n}")
+    return int(n)
 
 
 def _noise_of(seed: int, index: int, space: SRSpace) -> Noise:

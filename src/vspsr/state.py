@@ -9,13 +9,15 @@ from vspsr.banded import Banded
 from vspsr.degradation import Degradation
 from vspsr.resize import round_to_range
 
-__all__ = ["REACH", "Axis", "State"]
+__all__ = ["REACH", "SLACK", "Axis", "State"]
 
 REACH = 3
 """LR pixels to each side over which the local correction of one LR value acts."""
 
+SLACK = 0.5 - 1e-6
+"""How far a value may be from its integer: short of one half, where rounding rules differ."""
+
 _BAND = 16  # LR rows that are looked at again together
-_SLACK = 0.5 - 1e-6  # short of one half: no value met is a tie that another rounding rule would round elsewhere
 
 
 class Axis:
@@ -99,13 +101,13 @@ class State:
         """Rows of LR pixels as the convention leaves them."""
         return round_to_range(vertical, self.peak) if self.per_pass else vertical
 
-    def missing(self, slack: float = _SLACK) -> Tensor:
+    def missing(self, slack: float = SLACK) -> Tensor:
         """(C, h, w): target − value where it exceeds ``slack``, else 0."""
         return self.short_of(self.value, slack)
 
-    def short_of(self, value: Tensor, slack: float = _SLACK) -> Tensor:
+    def short_of(self, value: Tensor, slack: float = SLACK, target: Tensor | None = None) -> Tensor:
         """What a value misses; a target at an end of the range is met by all values beyond it, LR being clipped."""
-        target = self.target.to(value.dtype)
+        target = (self.target if target is None else target).to(value.dtype)
         residual = target - value
         residual = torch.where(target <= 0, residual.clamp_max(0), residual)
         residual = torch.where(target >= self.peak, residual.clamp_min(0), residual)

@@ -84,7 +84,7 @@ class _Window:
             _NEGLIGIBLE / peak,
         )
         self._replace(x * peak)
-        better = self._missed() < missed
+        better = bool(x.isfinite().all()) and self._missed() < missed
         if not better:
             self._replace(before)
         return better
