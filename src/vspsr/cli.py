@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from vspsr import __version__
@@ -54,6 +55,11 @@ RoundingOption = Annotated[
     Rounding,
     typer.Option(help="LR integers: rounded after each axis (MATLAB, the challenge) or once at the end."),
 ]
+
+
+_PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
+_FAILURES = (VSpSRError, ValueError, OSError, MemoryError, RuntimeError)  # of one file: the rest is done
+_DEGRADING = 48  # bytes for each pixel: three channels in float64, and half as much again
 
 
 def _version(value: bool) -> None:
@@ -121,7 +127,7 @@ def upscale(
                     raise ValueError(f"{path}: its outputs would be named as those of {first}: rename one of them")
                 say = partial(_say, step, path.name)
                 reports.append(upscale_file(path, output, loaded, model, options, say))
-            except (VSpSRError, ValueError, MemoryError, RuntimeError) as error:
+            except _FAILURES as error:
                 reports.append({"input": str(path), "error": message(error)})
                 complain(reports[-1]["error"])
             step(path.name, 1)
@@ -132,10 +138,8 @@ def upscale(
         for report in reports:
             if "error" not in report:
                 out.print(_summary(report), highlight=False, soft_wrap=True)
-        out.print(
-            f"{len(reports) - len(failed)} of {len(reports)} images done, outputs in {output}",
-            highlight=False,
-        )
+        done = len(reports) - len(failed)
+        out.print(f"{done} of {len(reports)} images done, outputs in {output}", **_PLAIN)
     if failed:
         raise typer.Exit(1)
 
@@ -145,14 +149,15 @@ def _say(step: Callable[[str, int], None], name: str, what: str) -> None:
 
 
 def _summary(report: dict[str, Any]) -> str:
+    name = escape(report["input"])
     if report["kept"]:
-        return f"{report['input']}: kept, all outputs exist (--overwrite to make them anew)"
+        return f"{name}: kept, all outputs exist (--overwrite to make them anew)"
     missed = report["lr_values_not_met"]
     exact = (
         "every one downscales to the input exactly" if not missed else f"[yellow]{missed} LR values not met[/yellow]"
     )
     height, width = report["hr_size"]
-    return f"{report['input']}: {report['samples']} samples of {width}×{height}, {exact}, {report['seconds']:.1f} s"
+    return f"{name}: {report['samples']} samples of {width}×{height}, {exact}, {report['seconds']:.1f} s"
 
 
 @app.command(epilog="Example:  vspsr degrade hr/ -o lr --scale 4")
@@ -175,14 +180,18 @@ def degrade(
     files = list(image_files(inputs))
     make_folder(output)
     reports: list[dict[str, Any]] = []
+    targets: dict[Path, Path] = {}
     with progress(len(files)) as step:
         for path in files:
             target = output / f"{path.stem}x{scale}.png"
             try:
-                lr = degrade_picture(read_image(path), degradation, rounding.value)
+                if (first := targets.setdefault(target, path)) != path:
+                    raise ValueError(f"{path}: its output would be named as that of {first}: rename one of them")
+                picture = read_image(path, needed_per_pixel=_DEGRADING)
+                lr = degrade_picture(picture, degradation, rounding.value)
                 write_image(target, lr, overwrite=overwrite)
                 reports.append({"input": str(path), "output": str(target), "lr_size": list(lr.size)})
-            except (VSpSRError, ValueError) as error:
+            except _FAILURES as error:
                 reports.append({"input": str(path), "error": message(error)})
                 complain(reports[-1]["error"])
             step(path.name, 1)
@@ -190,7 +199,7 @@ def degrade(
     if as_json:
         print(json.dumps(reports, indent=2))
     else:
-        out.print(f"{len(reports) - failed} of {len(reports)} images written to {output}", highlight=False)
+        out.print(f"{len(reports) - failed} of {len(reports)} images written to {output}", **_PLAIN)
     if failed:
         raise typer.Exit(1)
 
@@ -211,7 +220,7 @@ def check(
     from vspsr.image import read_image
     from vspsr.inference import compare
 
-    result = compare(read_image(hr), read_image(lr), scale, kernel, rounding.value)
+    result = compare(read_image(hr, needed_per_pixel=_DEGRADING), read_image(lr), scale, kernel, rounding.value)
     if as_json:
         psnr = None if math.isinf(result.lr_psnr) else result.lr_psnr
         fields = {"exact": result.exact, "lr_pixels_different": result.pixels, "lr_pixels": result.total}
@@ -260,11 +269,11 @@ def info(
     if as_json:
         print(json.dumps({"name": model, **loaded.config, "parameters": count}, indent=2))
         return
-    out.print(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters", highlight=False)
+    out.print(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters", **_PLAIN)
     out.print_json(json.dumps(loaded.config))
     for card in (Path(model) / "README.md", resources.files("vspsr") / "weights" / model / "README.md"):
         if card.is_file():
-            out.print(card.read_text(encoding="utf-8"), highlight=False, markup=False)
+            out.print(card.read_text(encoding="utf-8"), **_PLAIN)
             break
 
 

@@ -41,7 +41,7 @@ def progress(total: int) -> Iterator[Callable[[str, int], None]]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=_err, transient=True) as bar:
         task = bar.add_task("", total=total)
