@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+# Tests run side by side, one core each, and so do the programs they start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.update(HF_HUB_OFFLINE="1", COLUMNS="200")
+
 DATA = Path(__file__).parent / "data"
 
 settings.register_profile("vspsr", deadline=None, derandomize=True)

@@ -1,18 +1,22 @@
 """The command line as a user has it: files in, files out, one clear line where something is wrong."""
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from vspsr import VSpSR, read_image, write_image
+from vspsr.cli import main
 from vspsr.picture import Picture
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -20,15 +24,31 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "cat.png"
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """`vspsr ARGUMENTS` in an empty folder, in a process of its own."""
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`vspsr ARGUMENTS` in an empty folder, in this process."""
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        code: Any = 0
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with monkeypatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", ["vspsr", *map(str, arguments)])
+            try:
+                main()
+            except SystemExit as stop:
+                code = stop.code or 0
+        return subprocess.CompletedProcess(arguments, code, stdout.getvalue(), stderr.getvalue())
+
+    return call
+
+
+@pytest.fixture
+def run_process(tmp_path: Path) -> Run:
+    """The same, in a process of its own."""
 
     def call(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "vspsr.cli", *map(str, arguments)]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-        return subprocess.run(
-            command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False, timeout=300
-        )
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=300)
 
     return call
 
@@ -52,9 +72,9 @@ def fails_clearly(result: subprocess.CompletedProcess[str], *words: str) -> None
         assert word in lines[0], lines[0]
 
 
-def test_the_main_job(run: Run, photo: Path, tmp_path: Path) -> None:
+def test_the_main_job(run: Run, run_process: Run, photo: Path, tmp_path: Path) -> None:
     options = ["--samples", 3, "--mean", "--stddev", "--contact-sheet"]
-    result = run("upscale", photo, "-o", "out", *options, "--json")
+    result = run_process("upscale", photo, "-o", "out", *options, "--json")
     assert result.returncode == 0, result.stderr
     out = tmp_path / "out"
     names = ["json", "mean.png", "s00.png", "s01.png", "s02.png", "sheet.png", "stddev.npy", "stddev.png"]
@@ -103,11 +123,11 @@ def fails_clearly_among(result: subprocess.CompletedProcess[str], *words: str) -
 
 
 def test_same_seed_same_files_whatever_the_number_of_samples_and_threads(
-    run: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_process: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run("upscale", photo, "-o", "a", "--samples", 3)
+    run_process("upscale", photo, "-o", "a", "--samples", 3)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    run("upscale", photo, "-o", "b", "--samples", 2)
+    run_process("upscale", photo, "-o", "b", "--samples", 2)
     for name in ("photo_x4_s00.png", "photo_x4_s01.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -206,22 +226,22 @@ def test_bad_files(run: Run, photo: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_bomb_is_refused_before_it_is_decoded(run: Run, tmp_path: Path) -> None:
+def test_a_bomb_is_refused_before_it_is_decoded(run_process: Run, tmp_path: Path) -> None:
     """30,000×30,000 pixels of one colour: a small file, gigabytes in memory, more after super-resolution."""
     import pyvips
 
     pyvips.Image.black(30_000, 30_000, bands=3).pngsave(str(tmp_path / "bomb.png"), compression=1)
-    fails_clearly_among(run("upscale", "bomb.png", "-o", "out"), "bomb.png", "GB")
+    fails_clearly_among(run_process("upscale", "bomb.png", "-o", "out"), "bomb.png", "GB")
 
 
-def test_outputs_that_cannot_be_written(run: Run, photo: Path, tmp_path: Path) -> None:
+def test_outputs_that_cannot_be_written(run_process: Run, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    fails_clearly(run("upscale", photo, "-o", "file"), "file", "cannot be made")
-    fails_clearly(run("upscale", photo, "-o", "/proc/none"), "cannot be made")
+    fails_clearly(run_process("upscale", photo, "-o", "file"), "file", "cannot be made")
+    fails_clearly(run_process("upscale", photo, "-o", "/proc/none"), "cannot be made")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists() or os.geteuid() != 0, reason="needs root to mount a small disk")
-def test_a_full_disk(run: Run, photo: Path, tmp_path: Path) -> None:
+def test_a_full_disk(run_process: Run, photo: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -230,7 +250,7 @@ def test_a_full_disk(run: Run, photo: Path, tmp_path: Path) -> None:
     if mounted.returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        result = run("upscale", photo, "-o", disk, "--samples", 3)
+        result = run_process("upscale", photo, "-o", disk, "--samples", 3)
         fails_clearly_among(result, "No space left on device")
         assert not [p for p in disk.iterdir() if p.name.startswith(".")]
         for whole in disk.glob("*.png"):

@@ -19,6 +19,7 @@ from vspsr import __version__
 from vspsr.console import complain, is_out_of_memory, message, out, progress
 from vspsr.console import device as pick_device
 from vspsr.errors import VSpSRError
+from vspsr.evaluation.cli import EVALUATE_EPILOG, evaluate
 
 app = typer.Typer(
     name="vspsr",
@@ -275,6 +276,9 @@ def info(
         if card.is_file():
             out.print(card.read_text(encoding="utf-8"), **_PLAIN)
             break
+
+
+app.command(epilog=EVALUATE_EPILOG)(evaluate)
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ What happens to every kind of file stands in docs/image-modes.md, row by row.
 import os
 import re
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,10 +19,18 @@ from pyvips.enums import ForeignKeep, ForeignPngFilter
 
 from vspsr.errors import ImageFileError, OutputError
 from vspsr.files import one_line, replacing
-from vspsr.metadata import BLOCKS, TIFF_PALETTE, carried_over, photoshop_block, tiff_colours, unsupported_tiff
-from vspsr.picture import Metadata, Picture, bleed
+from vspsr.metadata import (
+    BLOCKS,
+    TIFF_PALETTE,
+    carried_over,
+    photoshop_block,
+    png_damage,
+    tiff_colours,
+    unsupported_tiff,
+)
+from vspsr.picture import Header, Metadata, Picture, bleed
 
-__all__ = ["Picture", "available_memory", "bleed", "read_image", "write_image"]
+__all__ = ["Header", "Picture", "available_memory", "bleed", "read_header", "read_image", "write_image"]
 
 _READERS = {"pngload", "jpegload", "uhdrload", "webpload", "tiffload", "heifload", "gifload", "bmpload"}
 _BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4, 5)}
@@ -36,11 +45,7 @@ _KEEP = {
     "photoshop-data": ForeignKeep.OTHER,
 }
 _TIFF = {"compression": "deflate", "predictor": "horizontal"}
-_WRITERS: dict[str, dict[str, Any]] = {
-    ".png": {"filter": ForeignPngFilter.PAETH},
-    ".tif": _TIFF,
-    ".tiff": _TIFF,
-}
+_WRITERS: dict[str, dict[str, Any]] = {".png": {"filter": ForeignPngFilter.PAETH}, ".tif": _TIFF, ".tiff": _TIFF}
 _BIGTIFF = 1 << 31  # bytes of pixels from which on 32-bit offsets may not do
 _DEFAULT_RESOLUTION = 72 / 25.4
 _DAMAGED = "damaged or cut short"
@@ -62,6 +67,29 @@ def read_image(path: str | Path, *, needed_per_pixel: int = 0) -> Picture:
         ImageFileError: the file is missing, empty, damaged, cut short, too large for the memory at hand, or
             holds what docs/image-modes.md does not list. One line that begins with `path`.
     """
+    with _opened(path) as (image, palette):
+        _check_memory(one_line(path), image, needed_per_pixel)
+        return _decode(image, palette)
+
+
+def read_header(path: str | Path) -> Header:
+    """What a file says of its image without decoding it; a PNG file's checksums are verified as well.
+
+    Raises:
+        ImageFileError: as `read_image`, of what can be known without decoding.
+    """
+    with _opened(path) as (image, _):
+        with Path(path).open("rb") as file:
+            if problem := png_damage(file):
+                raise ImageFileError(f"{one_line(path)}: {_DAMAGED} ({problem})")
+        turned = image.get_typeof("orientation") and image.get("orientation") > 4
+        size = (image.width, image.height) if turned else (image.height, image.width)
+        return Header(size, 1 if image.bands < 3 else 3, _BITS[image.format], bool(image.hasalpha()))
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[pyvips.Image, bool]]:
+    """Open an image that can be used, not decoded yet, and whether TIFF tags say palette; errors in our words."""
     name = one_line(path)
     pyvips.vips_lib.vips_error_clear()  # of other files, perhaps in bytes that pyvips cannot decode
     try:
@@ -73,8 +101,7 @@ def read_image(path: str | Path, *, needed_per_pixel: int = 0) -> Picture:
             image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
             if problem := _unsupported(image):
                 raise ImageFileError(f"{name}: {problem}")
-            _check_memory(name, image, needed_per_pixel)
-            return _decode(image, palette=colours == TIFF_PALETTE)
+            yield image, colours == TIFF_PALETTE
     except FileNotFoundError as error:
         raise ImageFileError(f"{name}: no such file") from error
     except OSError as error:

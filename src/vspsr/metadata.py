@@ -1,13 +1,14 @@
 """Bytes of the blocks that image files carry beside their pixels, where libvips leaves them to its caller.
 
 TIFF directories (which EXIF blocks are, too), the orientation inside EXIF and XMP, IPTC inside Photoshop's
-resource blocks. Pure functions of bytes; damaged blocks come back unchanged or as nothing, never as an error.
-Blocks have libvips' names: `BLOCKS`.
+resource blocks; and the checksums of PNG's chunks. Pure functions of bytes; damaged blocks come back unchanged or as
+nothing, never as an error. Blocks have libvips' names: `BLOCKS`.
 """
 
 import io
 import re
 import struct
+import zlib
 from collections.abc import Mapping
 from typing import BinaryIO, NamedTuple
 
@@ -17,6 +18,7 @@ __all__ = [
     "carried_over",
     "iptc_records",
     "photoshop_block",
+    "png_damage",
     "tiff_colours",
     "unsupported_tiff",
     "upright_exif",
@@ -35,6 +37,7 @@ _MOST_TAGS = 4096  # far above any real directory: bounds the work on a damaged 
 _EXIF_PREFIX = b"Exif\0\0"
 _PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
 _IPTC_RESOURCE = 0x0404
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class _Tag(NamedTuple):
@@ -140,3 +143,23 @@ def photoshop_block(records: bytes) -> bytes:
     """Wrap IPTC records as TIFF's tag 34377 wants them: one nameless resource, padded to an even size."""
     head = b"8BIM" + _IPTC_RESOURCE.to_bytes(2, "big") + b"\0\0" + len(records).to_bytes(4, "big")
     return head + records + b"\0" * (len(records) % 2)
+
+
+def png_damage(file: BinaryIO) -> str:
+    """Say what is wrong with the chunks of a PNG file; empty where all are whole, and for other files."""
+    if file.read(8) != _PNG:
+        return ""
+    while True:
+        header = file.read(8)
+        if len(header) < 8:
+            return "its end is missing"
+        (length,) = struct.unpack(">I", header[:4])
+        checksum = zlib.crc32(header[4:])
+        while length and (part := file.read(min(length, 1 << 20))):
+            checksum, length = zlib.crc32(part, checksum), length - len(part)
+        if length or len(stored := file.read(4)) < 4:
+            return "its end is missing"
+        if struct.unpack(">I", stored)[0] != checksum:
+            return f"wrong checksum in chunk {header[4:].decode('latin-1')!r}"
+        if header[4:] == b"IEND":
+            return ""

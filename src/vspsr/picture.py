@@ -8,9 +8,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Metadata", "Picture", "bleed"]
+__all__ = ["Header", "Metadata", "Picture", "bleed"]
 
 Metadata = Mapping[str, bytes | str | int | float]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its image before decoding: upright (H, W), channels (1 or 3), bits (8 or 16), alpha."""
+
+    size: tuple[int, int]
+    channels: int
+    bits: int
+    alpha: bool
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from torch import Tensor
 from vspsr.picture import Picture
 from vspsr.resize import imresize
 
-__all__ = ["contact_sheet", "stddev_map"]
+__all__ = ["busiest", "coloured", "contact_sheet", "stddev_map"]
 
 # Anchors of a perceptually even map from dark to light (viridis, CC0), linear in between.
 _ANCHORS = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"]
@@ -24,7 +24,7 @@ _COLUMNS = 4
 Array = NDArray[np.uint8]
 
 
-def _coloured(values: NDArray[np.floating]) -> Array:
+def coloured(values: NDArray[np.floating]) -> Array:
     """Values in [0, 1] (H, W) → RGB (H, W, 3)."""
     table = np.array([[int(a[i : i + 2], 16) for i in (0, 2, 4)] for a in _ANCHORS], np.float64)
     place = np.clip(values, 0, 1) * (len(table) - 1)
@@ -68,7 +68,7 @@ def stddev_map(stddev: Tensor) -> Picture:
     end = _scale_end(levels)
     height, width = levels.shape
     canvas = Image.new("RGB", (width + 90, max(height, 160)), _BACKGROUND)
-    canvas.paste(Image.fromarray(_coloured(levels / end)))
+    canvas.paste(Image.fromarray(coloured(levels / end)))
     _draw_scale(canvas, (width + 14, 10), max(height, 160) - 20, end)
     return _as_picture(np.asarray(canvas))
 
@@ -78,7 +78,7 @@ def _draw_scale(canvas: Image.Image, at: tuple[int, int], height: int, end: floa
     draw = ImageDraw.Draw(canvas)
     draw.text((at[0], at[1] - 6), "levels", fill=_INK, font=_font(12))
     top = at[1] + 14
-    bar = _coloured(np.linspace(1, 0, height - 14)[:, None].repeat(14, 1))
+    bar = coloured(np.linspace(1, 0, height - 14)[:, None].repeat(14, 1))
     canvas.paste(Image.fromarray(bar), (at[0], top))
     for part in (0, 0.25, 0.5, 0.75, 1):
         y = top + round((1 - part) * (height - 15))
@@ -100,8 +100,8 @@ def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Pict
     height, width = levels.shape
     scale = width / lr.size[1]
     side = min(round(_CROP * scale / 2), height, width)
-    box = _busiest(levels, side)
-    uncertainty = Image.fromarray(_coloured(levels / end))
+    box = busiest(levels, side)
+    uncertainty = Image.fromarray(coloured(levels / end))
     cells = [
         ("LR (enlarged pixels)", _pil(lr).resize((width, height), Image.Resampling.NEAREST)),
         ("bicubic", _pil(_bicubic(lr, (height, width)))),
@@ -132,7 +132,7 @@ def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Pict
     return _as_picture(np.asarray(canvas))
 
 
-def _busiest(levels: NDArray[np.float64], side: int) -> tuple[int, int, int, int]:
+def busiest(levels: NDArray[np.float64], side: int) -> tuple[int, int, int, int]:
     """The square (left, top, right, bottom) with the largest mean."""
     sums = np.pad(levels.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     means = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]

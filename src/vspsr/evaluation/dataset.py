@@ -1,0 +1,200 @@
+"""The images of an evaluation: HR, LR and SR files that belong together, all checked before anything is computed.
+
+HR images whose sides are no multiple of the scale are cropped to one at the bottom and the right, as the field does
+("modcrop"). Grey HR images are compared as RGB with three equal channels.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vspsr.errors import ImageFileError
+from vspsr.evaluation.names import EvaluationError, Matched, match_files, unique_stems
+from vspsr.image import Header, read_header, read_image
+from vspsr.jobs import image_files
+
+__all__ = ["Pair", "digests", "find_pairs", "read_integers"]
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One image of an evaluation and its files.
+
+    Attributes:
+        stem: name of the HR file without suffix.
+        hr: the HR file.
+        size: (H, W) that is evaluated: the HR size cropped to a multiple of the scale.
+        scale: s.
+        bits: 8 or 16, of all its files.
+        grey: whether the HR file has one channel.
+        lr: the LR file, None where LR is to be made from HR.
+        samples: SR files, in order; empty where they are to be made.
+        mean: an SR file with the mean of the samples, where there is one.
+    """
+
+    stem: str
+    hr: Path
+    size: Size
+    scale: int
+    bits: int
+    grey: bool
+    lr: Path | None = None
+    samples: tuple[Path, ...] = ()
+    mean: Path | None = None
+
+    @property
+    def lr_size(self) -> Size:
+        """(h, w)"""
+        return self.size[0] // self.scale, self.size[1] // self.scale
+
+    @property
+    def files(self) -> list[Path]:
+        """All files there are."""
+        return [p for p in (self.hr, self.lr, *self.samples, self.mean) if p is not None]
+
+
+def find_pairs(
+    hr: Path,
+    scale: int,
+    lr: Path | None = None,
+    results: Path | None = None,
+    n_samples: int | None = None,
+    smallest: int = 1,
+    step: Callable[[str, int], None] = lambda _name, _advance: None,
+) -> list[Pair]:
+    """The images of an evaluation by stem, from the names and the headers of their files; no image is decoded.
+
+    Args:
+        hr: folder of HR images (or one file).
+        scale: s.
+        lr: folder of LR images.
+        results: folder of SR images.
+        n_samples: the first so many samples of each image; None for all there are.
+        smallest: side in pixels that an HR image must have at least.
+        step: called with (stem, images done) for a progress bar.
+
+    Raises:
+        EvaluationError: files that do not go together, by name, size, depth or colour.
+        ImageFileError: a file cannot be read.
+    """
+    hr_files = unique_stems(_images(hr), "the HR image")
+    stems = list(hr_files)
+    lr_files = {} if lr is None else match_files(stems, _images(lr), "LR")
+    sr_files = {} if results is None else match_files(stems, _images(results), "SR")
+    for stem, matched in lr_files.items():
+        if len(matched.samples) > 1:
+            raise EvaluationError(f"{matched.samples[1]}: a second LR file for the HR image {stem}: keep one")
+    pairs = []
+    for stem, path in hr_files.items():
+        step(stem, 0)
+        samples = sr_files.get(stem, Matched())
+        if results is not None and n_samples is not None:
+            if len(samples.samples) < n_samples:
+                raise EvaluationError(
+                    f"{results}: `--samples` {n_samples}, but the HR image {stem} has {len(samples.samples)}"
+                )
+            samples = Matched(samples.samples[:n_samples], None)  # a mean of others would not be theirs
+        pairs.append(_checked(path, scale, lr_files.get(stem), samples, smallest))
+        step(stem, 1)
+    return pairs
+
+
+def read_integers(path: Path, pair: Pair, size: Size | None = None) -> Tensor:
+    """The upper left part of an image file, of the size that is evaluated: (3, H, W) int32; grey thrice.
+
+    Raises:
+        ImageFileError: the file cannot be decoded.
+        EvaluationError: it is not what its header promised (it was replaced in the meantime).
+    """
+    height, width = size or pair.size
+    picture = read_image(path)
+    if picture.bits != pair.bits or picture.size[0] < height or picture.size[1] < width:
+        raise EvaluationError(f"{path}: has changed since it was checked: start again")
+    return picture.pixels.expand(3, -1, -1)[:, :height, :width].contiguous()
+
+
+def digests(files: Sequence[Path]) -> dict[str, str]:
+    """Name → BLAKE2b of the content, 128 bits in hexadecimal: whether files are those of an earlier run."""
+    out = {}
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+        except OSError as error:
+            raise ImageFileError(f"{path}: cannot be read ({error.strerror})") from error
+        out[f"{path.parent.name}/{path.name}"] = digest.hexdigest()
+    return out
+
+
+def _images(folder: Path) -> list[Path]:
+    """The image files of a folder; hidden ones are some system's notes, not images."""
+    if not folder.exists():
+        raise EvaluationError(f"{folder}: no such folder")
+    files = [p for p in image_files([folder]) if not p.name.startswith(".")]
+    if not files:
+        raise EvaluationError(f"{folder}: no image files in this folder")
+    return files
+
+
+def _checked(path: Path, scale: int, lr: Matched | None, sr: Matched, smallest: int) -> Pair:
+    """A pair of which all headers fit."""
+    header = _header(path)
+    height, width = (n // scale * scale for n in header.size)
+    if min(height, width) < max(smallest, scale):
+        raise EvaluationError(
+            f"{path}: {_words(header.size)} pixels are too few: at least {max(smallest, scale)} on each side are needed"
+        )
+    size = (height, width)
+    pair = Pair(
+        stem=path.stem,
+        hr=path,
+        size=size,
+        scale=scale,
+        bits=header.bits,
+        grey=header.channels == 1,
+        lr=None if lr is None else lr.samples[0],
+        samples=tuple(sr.samples),
+        mean=sr.mean,
+    )
+    if pair.lr is not None:
+        _check_file(pair.lr, path, header, {pair.lr_size}, f"at scale {scale}")
+    for file in pair.files[1:]:
+        if file != pair.lr:
+            _check_file(file, path, header, {size, header.size}, "as HR")
+    return pair
+
+
+def _check_file(path: Path, hr_path: Path, hr: Header, sizes: set[Size], why: str) -> None:
+    """EvaluationError where a file cannot be compared with its HR image."""
+    header = _header(path)
+    if header.size not in sizes:
+        expected = " or ".join(_words(size) for size in sorted(sizes))
+        raise EvaluationError(
+            f"{path}: {_words(header.size)} pixels, expected {expected} {why} ({hr_path.name}: {_words(hr.size)})"
+        )
+    if header.bits != hr.bits:
+        raise EvaluationError(
+            f"{path}: {header.bits} bits, but {hr_path.name} has {hr.bits}: they cannot be compared, convert one"
+        )
+    if header.channels < hr.channels:
+        raise EvaluationError(f"{path}: grey, but {hr_path.name} is RGB: grey cannot be compared with colours")
+
+
+def _header(path: Path) -> Header:
+    """The header of an opaque image."""
+    header = read_header(path)
+    if header.alpha:
+        picture = read_image(path)
+        if picture.alpha is not None and not torch.all(picture.alpha == picture.white):
+            raise EvaluationError(f"{path}: has transparent pixels, of which no metric knows: flatten the image")
+    return header
+
+
+def _words(size: Size) -> str:
+    return f"{size[1]}×{size[0]}"

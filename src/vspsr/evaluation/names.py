@@ -1,0 +1,206 @@
+"""Which file belongs to which HR image: by name, never by order of listing, and never by guessing.
+
+A file belongs to the HR image whose stem its own stem begins with (the longest such), where what follows is nothing, a
+scale (`x4`) or begins with a separator. What follows ends in the number of the sample (`_s00`, `_sample00000`, `_3`) or
+has none. What stands between (`_x4`, `_RCAN_x4`, `_SR`, …) must be the same for all files. The challenge's bare numbers
+(`000000_sample00000.png`) stand for HR images of the same number or else, as in its own script, for their position.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vspsr.errors import VSpSRError
+
+__all__ = ["EvaluationError", "Matched", "match_files", "unique_stems"]
+
+Place = tuple[str, str, int | None]
+"""What a file name tells: stem of the HR image, what stands between, number of the sample."""
+
+_HR_ENDING = re.compile(r"(?<=.)[_-](?:HR|GT)$", re.IGNORECASE)
+_REST = re.compile(r"(?P<tag>.*?)(?:[_-](?:s|sample)?[_-]?(?P<index>\d+))?", re.IGNORECASE)
+_CHALLENGE = re.compile(r"(?P<number>\d+)(?:_sample(?P<index>\d+))?")
+_COMPANION = re.compile(r"[_-](?P<kind>mean|stddev|sheet)")
+_SHOWN = 3  # names listed in an error
+
+
+class EvaluationError(VSpSRError):
+    """The images to be compared do not go together: names, numbers, sizes, depths, colours."""
+
+
+@dataclass
+class Matched:
+    """The files of one HR image: samples in order, and the mean image where there is one beside the samples."""
+
+    samples: list[Path] = field(default_factory=list)
+    mean: Path | None = None
+
+
+def unique_stems(files: Sequence[Path], what: str) -> dict[str, Path]:
+    """Stem → file, sorted by stem; EvaluationError where two files share a stem."""
+    by_stem: dict[str, Path] = {}
+    for path in sorted(files):
+        if other := by_stem.get(path.stem):
+            raise EvaluationError(f"{path}: {what} {other.name} has the same stem: keep one of them in the folder")
+        by_stem[path.stem] = path
+    return dict(sorted(by_stem.items()))
+
+
+def match_files(stems: Sequence[str], files: Sequence[Path], what: str) -> dict[str, Matched]:
+    """Sort the files of a folder to HR images.
+
+    Args:
+        stems: of the HR images, all different.
+        files: all image files of the folder, at least one.
+        what: "SR" or "LR": what the files are called in errors.
+
+    Returns:
+        For each stem its files, as many samples for each; files of `vspsr upscale` that show the space (standard
+        deviation, contact sheet) are left out.
+
+    Raises:
+        EvaluationError: a file belongs to no HR image, an HR image has no file or several that could be meant, the
+            numbers of samples differ.
+    """
+    folder = files[0].parent
+    unique_stems(files, f"the {what} file")
+    keys = _keys(stems)
+    places = {path: place for path in sorted(files) if (place := _place(path.stem, keys))}
+    if not places:
+        places = _challenge_places(stems, files)
+    if strangers := [p for p in sorted(files) if p not in places]:
+        more = f", nor to {len(strangers) - 1} others" if len(strangers) > 1 else ""
+        raise EvaluationError(f"{strangers[0]}: no HR image belongs to this {what} file{more}: HR {_listed(stems)}")
+    groups: dict[str, dict[Path, Place]] = {stem: {} for stem in stems}
+    for path, place in places.items():
+        groups[place[0]][path] = place
+    if missing := [stem for stem in stems if not groups[stem]]:
+        more = f", nor for {len(missing) - 1} others" if len(missing) > 1 else ""
+        raise EvaluationError(f"{folder}: no {what} file for the HR image {missing[0]}{more}")
+    companions = {stem: _take_companions(group) for stem, group in groups.items()}
+    _check_tags(groups, what)
+    matched = {stem: Matched(_in_order(stem, group, what)) for stem, group in groups.items()}
+    _check_counts(groups, folder, what)
+    if all(companions.values()):  # the mean of all images or of none
+        for stem, mean in companions.items():
+            matched[stem].mean = mean
+    return matched
+
+
+def _keys(stems: Sequence[str]) -> dict[str, str]:
+    """How file names begin → stem; an ending that says HR is left out where that is unambiguous."""
+    short = {stem: _HR_ENDING.sub("", stem) for stem in stems}
+    times = Counter([*short.values(), *(s for s in stems if short[s] != s)])
+    return {stem: stem for stem in stems} | {k: stem for stem, k in short.items() if times[k] == 1}
+
+
+def _place(name: str, keys: Mapping[str, str]) -> Place | None:
+    """Where a file belongs by its stem; None where to no HR image."""
+    fitting = [k for k in keys if name.startswith(k) and re.fullmatch(r"|x\d+.*|[_. -].*", name[len(k) :])]
+    if not fitting:
+        return None
+    key = max(fitting, key=len)
+    rest = _REST.fullmatch(name[len(key) :])
+    assert rest is not None
+    return keys[key], rest["tag"], None if rest["index"] is None else int(rest["index"])
+
+
+def _challenge_places(stems: Sequence[str], files: Sequence[Path]) -> dict[Path, Place]:
+    """Bare numbers, as the challenge has them: HR images of the same number, else their position from 0."""
+    parsed = {path: m for path in sorted(files) if (m := _CHALLENGE.fullmatch(path.stem))}
+    numbers = {int(m["number"]) for m in parsed.values()}
+    by_number = {int(stem): stem for stem in stems if stem.isdecimal()}
+    by_position = dict(enumerate(sorted(stems)))
+    ways = [way for way in (by_number, by_position) if len(way) == len(stems)]
+    complete = [way for way in ways if set(way) == numbers]
+    if not complete:
+        for way in ways:
+            if numbers and numbers < set(way):
+                missing = min(set(way) - numbers)
+                raise EvaluationError(f"{files[0].parent}: no file {missing:06d}… for the HR image {way[missing]}")
+    way = complete[0] if complete else max(ways, key=lambda way: len(numbers & set(way)))
+    return {
+        path: (way[int(m["number"])], "", None if m["index"] is None else int(m["index"]))
+        for path, m in parsed.items()
+        if int(m["number"]) in way
+    }
+
+
+def _take_companions(group: dict[Path, Place]) -> Path | None:
+    """Take what `vspsr upscale` writes beside samples out of a group; the mean image, where there are samples."""
+    kinds: dict[str, Path] = {}
+    tags = {tag for _, tag, index in group.values() if index is not None}
+    for path, (_, tag, index) in group.items():
+        found = _COMPANION.search(tag)
+        if found and index is None and found.end() == len(tag) and (tag[: found.start()] in tags or not tags):
+            kinds[found["kind"]] = path
+    if not tags and "mean" in kinds:
+        del kinds["mean"]  # no samples: it is what is to be scored
+    if len(kinds) == len(group):
+        return None
+    for path in kinds.values():
+        del group[path]
+    return kinds.get("mean")
+
+
+def _check_tags(groups: Mapping[str, Mapping[Path, Place]], what: str) -> None:
+    """EvaluationError unless all file names are built alike."""
+    for stem, group in groups.items():
+        tags: dict[tuple[str, bool], Path] = {}
+        for path, (_, tag, index) in group.items():
+            tags.setdefault((tag, index is None), path)
+        if len(tags) > 1:
+            first, second = list(tags.values())[:2]
+            raise EvaluationError(
+                f"{first}: {second.name} could be meant as well for the HR image {stem}: keep one set of {what} files "
+                "in the folder"
+            )
+    first_of: dict[str, Path] = {}
+    for group in groups.values():
+        for path, (_, tag, _index) in group.items():
+            first_of.setdefault(tag, path)
+    if len(first_of) > 1:
+        first, second = list(first_of.values())[:2]
+        raise EvaluationError(
+            f"{first}: named differently from {second.name}: name all {what} files of a set alike, "
+            "the stem of the HR image first"
+        )
+
+
+def _in_order(stem: str, group: Mapping[Path, Place], what: str) -> list[Path]:
+    """The samples of an image by number; EvaluationError where two have the same."""
+    by_index: dict[int | None, Path] = {}
+    for path, (_, _, index) in group.items():
+        if index in by_index:
+            raise EvaluationError(
+                f"{path}: {by_index[index].name} could be meant as well for sample {index} of the HR image {stem}: "
+                f"keep one set of {what} files in the folder"
+            )
+        by_index[index] = path
+    return [by_index[i] for i in sorted(by_index, key=lambda i: -1 if i is None else i)]
+
+
+def _check_counts(groups: Mapping[str, Mapping[Path, Place]], folder: Path, what: str) -> None:
+    """EvaluationError unless all images have the same numbers of samples, without gaps."""
+    of_image = {stem: {i for _, _, i in group.values() if i is not None} for stem, group in groups.items()}
+    if all(len(group) == 1 for group in groups.values()):
+        return  # one file for each image, however numbered
+    most = max(of_image, key=lambda stem: len(of_image[stem]))
+    everything = set().union(*of_image.values())
+    if min(everything) > 1:
+        raise EvaluationError(
+            f"{folder}: samples are numbered from 0 or from 1, the first {what} sample is {min(everything)}"
+        )
+    for stem, indices in of_image.items():
+        if missing := set(range(min(everything), max(everything) + 1)) - indices:
+            raise EvaluationError(
+                f"{folder}: sample {min(missing)} of the HR image {stem} is missing: it has {len(indices)} samples, "
+                f"{most} has {len(of_image[most])}"
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Some names for an error."""
+    return ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")

@@ -1,0 +1,201 @@
+"""Images dealt out to worker processes on one machine, and to the ranks of a distributed run.
+
+Each image is scored by one process with one thread, so that its figures are the same however many there are.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vspsr.errors import ImageFileError
+from vspsr.evaluation.dataset import Pair
+from vspsr.evaluation.names import EvaluationError
+from vspsr.evaluation.records import write_json
+from vspsr.evaluation.request import Request
+from vspsr.evaluation.scoring import Scorer
+from vspsr.files import one_line
+from vspsr.image import available_memory
+
+__all__ = ["Ranks", "Task", "default_processes", "devices", "score_all"]
+
+_PER_GPU = 4  # processes that share a GPU: much of the work is done on CPUs
+_BASE = 600 << 20  # bytes that a process needs whatever the image
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image to be scored: its files, where the record and the pictures (None for none) go."""
+
+    pair: Pair
+    record: Path
+    pictures: Path | None
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The place of this process in a distributed run, as torchrun tells it: RANK, WORLD_SIZE, LOCAL_RANK."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+
+    @staticmethod
+    @contextmanager
+    def joined() -> Iterator["Ranks"]:
+        """Meet the other ranks, if there are any, over gloo.
+
+        Raises:
+            EvaluationError: the other ranks cannot be met.
+        """
+        world = int(os.environ.get("WORLD_SIZE", "1"))
+        if world == 1:
+            yield Ranks()
+            return
+        import torch.distributed as dist
+
+        rank = int(os.environ.get("RANK", "0"))
+        try:  # images may take hours, and ranks wait for each other
+            dist.init_process_group("gloo", rank=rank, world_size=world, timeout=timedelta(days=7))
+        except (ValueError, RuntimeError) as error:
+            raise EvaluationError(f"WORLD_SIZE {world}: the ranks cannot meet ({one_line(error)[:150]})") from error
+        try:
+            yield Ranks(rank, world, int(os.environ.get("LOCAL_RANK", "0")))
+        finally:
+            dist.destroy_process_group()
+
+    def told(self, value: Any) -> Any:
+        """What rank 0 has, for all."""
+        if self.world == 1:
+            return value
+        import torch.distributed as dist
+
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def gathered(self, value: Any) -> list[Any]:
+        """What each rank has, for all."""
+        if self.world == 1:
+            return [value]
+        import torch.distributed as dist
+
+        out: list[Any] = [None] * self.world
+        dist.all_gather_object(out, value)
+        return out
+
+
+def devices(name: str, ranks: Ranks) -> list[str]:
+    """The devices of this rank: all GPUs where ``name`` is "cuda"; one of them where there are several ranks."""
+    if name != "cuda":
+        return [name]
+    count = torch.cuda.device_count()
+    return [f"cuda:{ranks.local % count}"] if ranks.world > 1 else [f"cuda:{i}" for i in range(count)]
+
+
+def default_processes(pairs: Sequence[Pair], n_samples: int, on: Sequence[str], ranks: Ranks) -> int:
+    """As many processes as there are cores, images and, roughly, memory for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if ranks.world > 1:
+        cores = 1
+    most = cores if on[0] == "cpu" else min(cores, _PER_GPU * len(on))
+    pixels = max((pair.size[0] * pair.size[1] for pair in pairs), default=0)
+    free = available_memory()
+    if free is not None:
+        most = min(most, int(free / (_BASE + bytes_per_pixel(n_samples) * pixels)))
+    return max(1, min(most, len(pairs)))
+
+
+def bytes_per_pixel(n_samples: int) -> int:
+    """Memory that scoring takes for each HR pixel, roughly: samples as integers and floats, maps, features."""
+    return 32 * n_samples + 700
+
+
+def score_all(scorer: Scorer, tasks: Sequence[Task], on: Sequence[str], processes: int) -> Iterator[tuple[Task, str]]:
+    """Score images and write their records; yields each with what went wrong with its files, or "".
+
+    Args:
+        scorer: of the request; used itself where there is one process.
+        tasks: what to do.
+        on: devices, dealt out to the processes.
+        processes: how many.
+
+    Raises:
+        EvaluationError: a worker process has died.
+        Anything else that is no fault of one image's files.
+    """
+    if processes == 1:
+        with one_thread():
+            for task in tasks:
+                yield task, _score(scorer, task)
+        return
+    context = multiprocessing.get_context("spawn")  # forks of a process with threads and GPUs are not safe
+    pool = ProcessPoolExecutor(
+        max_workers=processes,
+        mp_context=context,
+        initializer=_start,
+        initargs=(scorer.request, scorer.source.n_samples, list(on), context.Value("i", 0)),
+    )
+    waiting = list(tasks[::-1])
+    running: dict[Future[str], Task] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < 2 * processes:
+                task = waiting.pop()
+                running[pool.submit(_work, task)] = task
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+    except BrokenProcessPool as error:
+        raise EvaluationError(
+            "a worker process has died, most likely for want of memory: run again with fewer --processes"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums in one order, whatever the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+_worker: dict[str, Any] = {}
+"""In a worker process: how to make its `Scorer`, then the scorer itself."""
+
+
+def _start(request: Request, n_found: int, on: list[str], counter: "Synchronized[int]") -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; the image under way is finished
+    torch.set_num_threads(1)
+    with counter.get_lock():
+        number, counter.value = counter.value, counter.value + 1
+    _worker.update(request=request, n_found=n_found, device=on[number % len(on)])
+
+
+def _work(task: Task) -> str:
+    if "scorer" not in _worker:
+        _worker["scorer"] = Scorer(_worker["request"], _worker["n_found"], _worker["device"])
+    return _score(_worker["scorer"], task)
+
+
+def _score(scorer: Scorer, task: Task) -> str:
+    try:
+        record = scorer.score(task.pair, task.pictures)
+    except ImageFileError as error:
+        return one_line(error)
+    write_json(task.record, record.to_json())
+    return ""

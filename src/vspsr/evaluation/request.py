@@ -1,0 +1,92 @@
+"""What `vspsr evaluate` is asked for: checked, and small enough to be handed to other processes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vspsr.degradation import Degradation
+from vspsr.evaluation.protocol import PROTOCOLS
+from vspsr.evaluation.sources import BaselineSource, ModelSource, ResultsSource, Source
+from vspsr.metrics import BACKENDS
+from vspsr.noise import check_seed
+from vspsr.space import check_temperature
+
+__all__ = ["Request"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be evaluated, and how. Exactly one of ``model``, ``results`` and ``baseline`` is given.
+
+    Attributes:
+        model: as `VSpSR.from_pretrained` takes it.
+        results: a folder of SR images.
+        baseline: as `load_baseline` takes it.
+        checkpoint: the baseline's weights.
+        consistent: whether the exact projection is put behind the baseline or the results.
+        hr, lr: folders; LR is made from HR where it is None.
+        scale: s.
+        samples: how many of each image; None: as the protocol says, or all that there are in ``results``. A baseline
+            gives one image whatever is asked for.
+        seed, temperature: of the model's samples.
+        backend: of `vspsr.metrics.BACKENDS`.
+        protocol: of `PROTOCOLS`.
+        border: pixels left out on each side for PSNR and SSIM.
+        channel: "rgb" or "y", of SSIM.
+        details: whether SSIM, calibration and the distance between samples are computed, too.
+        pictures: how many images get pictures in the report.
+    """
+
+    hr: Path
+    scale: int
+    model: str | None = None
+    results: Path | None = None
+    baseline: str | None = None
+    checkpoint: Path | None = None
+    consistent: bool = False
+    lr: Path | None = None
+    samples: int | None = None
+    seed: int = 0
+    temperature: float | None = None
+    backend: str = "stlpips-alex"
+    protocol: str = "ntire21"
+    border: int = 0
+    channel: str = "y"
+    details: bool = True
+    pictures: int = 20
+
+    def __post_init__(self) -> None:
+        given = [k for k in ("model", "results", "baseline") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"give exactly one of --model, --results and --baseline, got {' and '.join(given) or 'none'}"
+            )
+        for name, offered in (("backend", BACKENDS), ("protocol", tuple(PROTOCOLS)), ("channel", ("rgb", "y"))):
+            if getattr(self, name) not in offered:
+                raise ValueError(f"`--{name}` must be one of {', '.join(offered)}, got {getattr(self, name)!r}")
+        for name, least in (("samples", 1), ("border", 0), ("pictures", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"`--{name}` must be at least {least}, got {value}")
+        if self.checkpoint is not None and self.baseline is None:
+            raise ValueError("`--checkpoint` goes with --baseline")
+        if self.consistent and self.model is not None:
+            raise ValueError(
+                "`--consistent` goes with --baseline or --results: samples of a model are consistent anyway"
+            )
+        check_seed(self.seed)
+        if self.temperature is not None:
+            check_temperature(self.temperature)
+            if self.model is None:
+                raise ValueError("`--temperature` goes with --model")
+        Degradation(self.scale)
+
+    def source(self, n_found: int, device: str) -> Source:
+        """Where SR images come from; ``n_found``: samples found of each image in ``results``."""
+        protocol = PROTOCOLS[self.protocol]
+        if self.model is not None:
+            count = protocol.samples if self.samples is None else self.samples
+            return ModelSource(self.model, self.scale, count, self.seed, self.temperature, protocol.rounding, device)
+        if self.results is not None:
+            return ResultsSource(self.results, n_found, protocol.rounding if self.consistent else None)
+        assert self.baseline is not None
+        return BaselineSource(self.baseline, self.scale, self.checkpoint, self.consistent, protocol.rounding, device)

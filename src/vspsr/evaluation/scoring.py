@@ -1,0 +1,176 @@
+"""From the SR images of one LR image to all its figures: what `vspsr evaluate` does with one image."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vspsr.degradation import Degradation
+from vspsr.evaluation.dataset import Pair, digests, read_integers
+from vspsr.evaluation.names import EvaluationError
+from vspsr.evaluation.pictures import Shown, write_pictures
+from vspsr.evaluation.protocol import PROTOCOLS
+from vspsr.evaluation.records import ImageRecord, SampleRow
+from vspsr.evaluation.request import Request
+from vspsr.evaluation.sources import (
+    Drawn,
+    bicubic,
+    draw_all,
+)
+from vspsr.image import read_image
+from vspsr.metrics import calibrate, diversity_score, perceptual_backend, pixel_stddev, psnr, ssim
+from vspsr.metrics.consistency import lr_psnr_and_mismatches
+from vspsr.metrics.perceptual import Perceptual
+from vspsr.picture import Picture
+
+__all__ = ["Scorer"]
+
+
+class Scorer:
+    """Scores images one after the other: holds the source and the perceptual network."""
+
+    def __init__(self, request: Request, n_found: int = 0, device: str = "cpu") -> None:
+        self.request, self.device = request, device
+        self.protocol = PROTOCOLS[request.protocol]
+        self.backend = perceptual_backend(request.backend, device)
+        self.source = request.source(n_found, device)
+        self.degradation = Degradation(request.scale)
+
+    @property
+    def smallest(self) -> int:
+        """Side in pixels that an image must have at least."""
+        multiple = self.protocol.multiple
+        window = 11 if self.request.details else 1  # of SSIM
+        return max(-(-self.backend.min_size // multiple) * multiple, window + 2 * self.request.border)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the numbers depend on besides the images."""
+        request = self.request
+        return {
+            **self.source.settings(),
+            "hr": request.hr.resolve().name,
+            "lr": None if request.lr is None else request.lr.resolve().name,
+            "scale": request.scale,
+            "samples": self.source.n_samples,
+            "backend": self.backend.name,
+            "backend_version": self.backend.version,
+            "backend_range": self.backend.range,
+            "protocol": self.protocol.name,
+            "protocol_title": self.protocol.title,
+            "degradation": {"kernel": "bicubic", "rounding": self.protocol.rounding},
+            "border": request.border,
+            "channel": request.channel,
+            "details": request.details,
+            "device": torch.device(self.device).type,
+        }
+
+    def score(self, pair: Pair, folder: Path | None = None) -> ImageRecord:
+        """All figures of one image.
+
+        Args:
+            pair: the image.
+            folder: where its pictures go; None for none.
+
+        Raises:
+            ImageFileError: a file cannot be decoded.
+            EvaluationError: files have changed since they were checked.
+        """
+        started = time.monotonic()
+        files = digests(pair.files)
+        hr, lr = self._truth(pair)
+        drawn = self.source.draw(pair, lr, moments=self.request.details or folder is not None)
+        samples = draw_all(drawn, self.source.n_samples, pair.bits)
+        several = len(samples) > 1
+        mean = drawn.mean if drawn.mean is not None or not several else _mean(samples)
+        others = torch.stack([x for x in (mean, bicubic(lr, pair.scale)) if x is not None])
+        crop, white = self.protocol.crop, lr.white
+        truth = crop(hr).float() / white
+        perceptual = self.backend.score(
+            crop(samples).float().div_(white), truth, pairwise=several and self.request.details
+        )
+        beside = self.backend.score(crop(others).float().div_(white), truth)
+        rows = self._rows(pair, hr, lr, samples, perceptual)
+        beside_rows = [replace(row, index=None) for row in self._rows(pair, hr, lr, others, beside)]
+        diversity = diversity_score(perceptual.maps)
+        record = ImageRecord(
+            stem=pair.stem,
+            height=pair.size[0],
+            width=pair.size[1],
+            bits=pair.bits,
+            n_samples=len(samples),
+            lr_pixels=pair.lr_size[0] * pair.lr_size[1],
+            samples=rows,
+            mean=None if mean is None else beside_rows[0],
+            bicubic=beside_rows[-1],
+            global_best=diversity.global_best if several else None,
+            local_best=diversity.local_best if several else None,
+            score=diversity.score if several else None,
+            curve=list(diversity.curve) if several else None,
+            pixel_stddev=pixel_stddev(samples, white) if several else None,
+            pairwise=perceptual.pairwise,
+            calibration=self._calibration(samples, hr, white, drawn),
+            files=files,
+        )
+        if folder is not None:
+            spread = None if drawn.gaussian is None else drawn.gaussian[1]
+            shown = Shown(hr, lr.pixels, samples, mean, others[-1], white, perceptual.maps, spread)
+            record = replace(record, pictures=write_pictures(folder, shown))
+        return replace(record, seconds=round(time.monotonic() - started, 3))
+
+    def _truth(self, pair: Pair) -> tuple[Tensor, Picture]:
+        """The HR image (3, H, W) and the LR image of it, grey where both are."""
+        hr = read_integers(pair.hr, pair)
+        if pair.lr is None:
+            colours = hr[:1] if pair.grey else hr
+            return hr, Picture(self.degradation.down_integers(colours, pair.bits, self.protocol.rounding), pair.bits)
+        lr = read_image(pair.lr)
+        if lr.bits != pair.bits or lr.size != pair.lr_size:
+            raise EvaluationError(f"{pair.lr}: has changed since it was checked: start again")
+        return hr, Picture(lr.pixels, lr.bits)
+
+    def _rows(self, pair: Pair, hr: Tensor, lr: Picture, images: Tensor, score: Perceptual) -> list[SampleRow]:
+        """The figures of each image (n, 3, H, W)."""
+        white, border, channel = lr.white, self.request.border, self.request.channel
+        lr_psnr, from_lr, differ = self._consistency(pair, hr, lr, images)
+        similarity = ssim(images, hr, white, channel, border).tolist() if self.request.details else [None] * len(images)
+        columns = zip(
+            (float(m.mean(dtype=torch.float64)) for m in score.maps),
+            score.distances.tolist(),
+            psnr(images, hr, white, "rgb", border).tolist(),
+            psnr(images, hr, white, "y", border).tolist(),
+            similarity,
+            lr_psnr.tolist(),
+            [None] * len(images) if pair.lr is None else from_lr.tolist(),
+            differ.tolist(),
+            strict=True,
+        )
+        return [SampleRow(i, *row) for i, row in enumerate(columns)]
+
+    def _consistency(self, pair: Pair, hr: Tensor, lr: Picture, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The challenge's LR-PSNR, LR-PSNR against the LR image and LR pixels that differ, of each image."""
+        crop, rounding = self.protocol.crop, self.protocol.rounding
+
+        def against(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+            return lr_psnr_and_mismatches(x, target, self.degradation, lr.bits, rounding, against="lr")
+
+        from_lr, differ = against(images, lr.pixels.expand(3, -1, -1))
+        truth = crop(hr)
+        if pair.lr is None and truth.shape == hr.shape:
+            return from_lr, from_lr, differ  # LR is the downscaled truth, and nothing is cropped
+        cropped, _ = against(crop(images), self.degradation.down_integers(truth, lr.bits, rounding))
+        return cropped, from_lr, differ
+
+    def _calibration(self, samples: Tensor, hr: Tensor, white: int, drawn: Drawn) -> dict[str, Any] | None:
+        if not self.request.details or len(samples) < 2:
+            return None
+        mean, stddev = drawn.gaussian or (None, None)
+        tally = calibrate(samples.float().div_(white), hr.float() / white, mean, stddev, step=1 / white)
+        return dict(tally.to_json())
+
+
+def _mean(samples: Tensor) -> Tensor:
+    """The mean of integer images (n, 3, H, W), rounded: (3, H, W) int32."""
+    return (samples.sum(0, dtype=torch.int64).double() / len(samples)).round().int()

@@ -1,0 +1,216 @@
+"""Where SR images come from: a model, a baseline, or files of anybody's.
+
+A source gives, for one image of an evaluation, integer images as files would hold them: samples one by one, and the
+mean where it is known otherwise than by averaging samples.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from vspsr.consistency import project, quantize
+from vspsr.degradation import Degradation
+from vspsr.errors import ConsistencyWarning
+from vspsr.evaluation.dataset import Pair, read_integers
+from vspsr.evaluation.names import EvaluationError
+from vspsr.inference import PictureSpace
+from vspsr.model import VSpSR
+from vspsr.picture import Picture
+from vspsr.resize import imresize, round_to_range
+from vspsr.space import NotGaussianError
+
+__all__ = ["BaselineSource", "Drawn", "ModelSource", "ResultsSource", "Source", "bicubic"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The SR images of one LR image, each (3, H, W) int32.
+
+    Attributes:
+        samples: to be gone through once.
+        mean: the mean image; None where it is to be taken from the samples.
+        gaussian: mean and standard deviation of the space in closed form, (3, H, W) float in units of the full range,
+            before rounding; None where there is none.
+    """
+
+    samples: Iterator[Tensor]
+    mean: Tensor | None = None
+    gaussian: tuple[Tensor, Tensor] | None = None
+
+
+class Source(Protocol):
+    """What SR images come from."""
+
+    n_samples: int
+    """How many samples of each image."""
+
+    def settings(self) -> dict[str, Any]:
+        """What tells this source from others: for the report, and for going on with an evaluation."""
+        ...
+
+    def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
+        """The SR images of one LR image; ``moments``: whether `Drawn.gaussian` is wanted, which takes time."""
+        ...
+
+
+class ModelSource:
+    """A VSpSR model: samples of its space, each brought to integers that downscale to the LR image exactly."""
+
+    def __init__(
+        self,
+        name: str,
+        scale: int,
+        n_samples: int,
+        seed: int,
+        temperature: float | None,
+        rounding: str,
+        device: str = "cpu",
+    ) -> None:
+        self.model = VSpSR.from_pretrained(name).to(device)
+        if self.model.scale != scale:
+            raise EvaluationError(f"`--scale` {scale} does not fit: the model {name} upscales by {self.model.scale}")
+        self.name, self.n_samples, self.seed, self.rounding = name, n_samples, seed, rounding
+        self.temperature = self.model.temperature if temperature is None else temperature
+
+    def settings(self) -> dict[str, Any]:
+        """See `Source`."""
+        digest = hashlib.blake2b(digest_size=16)
+        for key, value in sorted(self.model.state_dict().items()):
+            digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
+        return {
+            "name": Path(self.name).name,
+            "kind": "model",
+            "model": "/".join(Path(self.name).parts[-2:]),
+            "version": f"weights BLAKE2b {digest.hexdigest()}",
+            "seed": self.seed,
+            "temperature": self.temperature,
+        }
+
+    def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
+        """See `Source`; grey LR images get the grey space where the model has one."""
+        try:
+            space = PictureSpace(self.model, lr, self.temperature, rounding=self.rounding)
+        except NotGaussianError:
+            colour = Picture(lr.pixels.expand(3, -1, -1).contiguous(), lr.bits)
+            space = PictureSpace(self.model, colour, self.temperature, rounding=self.rounding)
+        samples = (_rgb(picture.pixels) for picture, _ in space.samples(self.n_samples, self.seed))
+        if not space.space.is_gaussian:
+            return Drawn(samples)
+        closed = (_rgb(space.space.mean[0].float().cpu()), _rgb(space.stddev())) if moments else None
+        return Drawn(samples, _rgb(space.mean()[0].pixels), closed)
+
+
+class ResultsSource:
+    """SR images that are there already, as files.
+
+    Args:
+        folder: what they are called by.
+        n_samples: of each image.
+        consistent: the exact projection of whose rounding convention is put behind them; None for none.
+    """
+
+    def __init__(self, folder: Path, n_samples: int, consistent: str | None = None) -> None:
+        self.folder, self.n_samples, self.consistent = folder, n_samples, consistent
+
+    def settings(self) -> dict[str, Any]:
+        """See `Source`."""
+        name = self.folder.resolve().name
+        return {"name": f"{name}+consistent" if self.consistent else name, "kind": "results", "version": ""}
+
+    def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
+        """See `Source`."""
+
+        def image(path: Path) -> Tensor:
+            pixels = read_integers(path, pair)
+            if self.consistent is None:
+                return pixels
+            return _quantized(pixels.double() / lr.white, lr, Degradation(pair.scale), self.consistent)
+
+        return Drawn((image(p) for p in pair.samples), None if pair.mean is None else image(pair.mean))
+
+
+class BaselineSource:
+    """A baseline of the field, or a checkpoint that spandrel reads: one image for each LR image.
+
+    Args:
+        name: of the baseline, or a checkpoint's path.
+        scale: s.
+        checkpoint: the baseline's weights.
+        consistent: whether the exact projection is put behind it.
+        rounding: as in `quantize`.
+        device: where the network runs.
+    """
+
+    n_samples = 1
+
+    def __init__(
+        self, name: str, scale: int, checkpoint: Path | None, consistent: bool, rounding: str, device: str = "cpu"
+    ) -> None:
+        from vspsr.evaluation.baselines import load_baseline
+
+        self.baseline = load_baseline(name, scale, checkpoint, consistent).to(device)
+        self.consistent, self.rounding, self.device = consistent, rounding, device
+
+    def settings(self) -> dict[str, Any]:
+        """See `Source`."""
+        baseline = self.baseline
+        return {
+            "name": baseline.name,
+            "kind": "baseline",
+            "version": baseline.version,
+            "source": baseline.source,
+            "licence": baseline.licence,
+        }
+
+    def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
+        """See `Source`."""
+        x = self.baseline(lr.to_float().expand(1, 3, -1, -1).to(self.device))[0].cpu()
+        if self.consistent:
+            return Drawn(iter([_quantized(x, lr, Degradation(pair.scale), self.rounding)]))
+        return Drawn(iter([_rounded(x, lr.white)]))
+
+
+def bicubic(lr: Picture, scale: int) -> Tensor:
+    """The LR image enlarged as MATLAB's `imresize` does on floating point, then rounded: (3, H, W) int32."""
+    return _rounded(imresize(lr.pixels.double() / lr.white, scale=scale), lr.white)
+
+
+def _rounded(x: Tensor, white: int) -> Tensor:
+    return _rgb(round_to_range(x * white, white).int())
+
+
+def _rgb(x: Tensor) -> Tensor:
+    return x.expand(3, -1, -1)
+
+
+def _quantized(x: Tensor, lr: Picture, degradation: Degradation, rounding: str) -> Tensor:
+    """x (3, H, W) projected, then brought to integers that downscale to the LR image."""
+    target = _rgb(lr.pixels)
+    projected = project(x, target.to(x.dtype) / lr.white, degradation)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConsistencyWarning)  # LR pixels that differ are counted and reported
+        return quantize(projected, target, degradation, lr.bits, rounding).image.int()
+
+
+def draw_all(drawn: Drawn, n: int, bits: int) -> Tensor:
+    """All samples in the memory that their bits need: (n, 3, H, W), uint8 or int32.
+
+    Raises:
+        EvaluationError: there are not n of them.
+    """
+    samples: Tensor | None = None
+    count = 0
+    for count, image in enumerate(drawn.samples, 1):
+        if samples is None:
+            samples = torch.empty(n, *image.shape, dtype=torch.uint8 if bits == 8 else torch.int32)
+        if count <= n:
+            samples[count - 1] = image
+    if samples is None or count != n:
+        raise EvaluationError(f"{count} samples where {n} were expected")
+    return samples

@@ -1,0 +1,134 @@
+"""Perceptual distances by name, with the weights of their packages; nothing is unpickled."""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vspsr.errors import ModelError
+from vspsr.metrics.perceptual import Backend
+from vspsr.metrics.stlpips_nets import BlurPool, ShiftTolerantLPIPS
+
+__all__ = ["BACKENDS", "perceptual_backend"]
+
+BACKENDS = ("lpips-alex", "lpips-vgg", "lpips-squeeze", "stlpips-alex", "stlpips-vgg")
+"""Names that `perceptual_backend` knows. Those in ``stlpips-`` need no network."""
+
+_BACKBONES = {"alex": "AlexNet_Weights", "vgg": "VGG16_Weights", "squeeze": "SqueezeNet1_1_Weights"}
+_MIN_SIZE = {"lpips-alex": 31, "lpips-vgg": 16, "lpips-squeeze": 17, "stlpips-alex": 31, "stlpips-vgg": 16}
+_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # LPIPS v0.1's input scaling
+
+
+def perceptual_backend(name: str, device: str | torch.device = "cpu") -> Backend:
+    """A perceptual distance by name.
+
+    Args:
+        name: "lpips-alex" (the challenge's), "lpips-vgg", "lpips-squeeze": LPIPS v0.1 of the package lpips, over
+            torchvision's ImageNet weights, which torchvision downloads once; "stlpips-alex", "stlpips-vgg":
+            shift-tolerant LPIPS, from the weights in the package stlpips-pytorch, no network needed.
+        device: where to compute.
+
+    Raises:
+        ValueError: an unknown name.
+        ModelError: a package of the extra ``eval`` is missing, or weights cannot be had or are not what they should be.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"`name` must be one of {', '.join(BACKENDS)}, got {name!r}")
+    package, net = name.split("-")
+    module, source = (_lpips if package == "lpips" else _stlpips)(net)
+    label = f"{source}, weights sha256 {_digest(module)}"
+    if isinstance(module, ShiftTolerantLPIPS):
+        module.fuse()
+    return Backend(module, name, label, device, _MIN_SIZE[name])
+
+
+def _stlpips(net: str) -> tuple[nn.Module, str]:
+    # The package's modules are not imported: they need packages that it does not declare.
+    found = find_spec("stlpips_pytorch")
+    if found is None or not found.submodule_search_locations:
+        raise _missing("stlpips", "stlpips-pytorch")
+    path = Path(found.submodule_search_locations[0], "weights", "vST0.0", f"{net}_shift_tolerant.pth")
+    module = ShiftTolerantLPIPS(net)
+    _fill(module, _load(path).__getitem__, path.name)
+    for key, layer in module.named_modules():
+        if isinstance(layer, BlurPool) and not torch.allclose(layer.filt, BlurPool(1).filt, atol=1e-6):
+            raise ModelError(f"{path.name}: {key} is not the binomial filter: another release of stlpips-pytorch?")
+    return module, f"stlpips-pytorch {version('stlpips-pytorch')} vST0.0"
+
+
+def _lpips(net: str) -> tuple[nn.Module, str]:
+    try:
+        import lpips  # type: ignore[import-untyped,import-not-found]
+        import torchvision  # type: ignore[import-untyped,import-not-found]
+    except ImportError as error:
+        raise _missing("lpips", error.name or "lpips") from error
+    with warnings.catch_warnings(), torch.device("meta"):  # on "meta": no random weights, no unused classifier
+        warnings.simplefilter("ignore")  # of torchvision, about the package's old-fashioned arguments
+        module = lpips.LPIPS(net=net, version="0.1", pretrained=False, pnet_rand=True, verbose=False)
+    path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth"
+    linear, backbone = _load(path), _backbone(net)
+
+    def value(key: str) -> Tensor:
+        part, _, rest = key.partition(".")
+        if part == "net":  # net.slice2.3.weight is features.3.weight
+            return backbone["features." + rest.partition(".")[2]]
+        if part == "scaling_layer":
+            return torch.tensor(_SHIFT if rest == "shift" else _SCALE).reshape(1, 3, 1, 1)
+        return linear["lin" + rest if part == "lins" else key]
+
+    _fill(module, value, path.name)
+    return module, f"lpips {version('lpips')} v0.1, torchvision {torchvision.__version__} {_BACKBONES[net]}"
+
+
+def _backbone(net: str) -> Mapping[str, Tensor]:
+    """ImageNet weights by torchvision's own way: from its cache, or downloaded and checked against their hash."""
+    from torchvision import models  # type: ignore[import-untyped,import-not-found]
+
+    weights = getattr(models, _BACKBONES[net]).IMAGENET1K_V1
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except Exception as error:  # whatever a network, a disk or a broken file brings about
+        file = weights.url.rsplit("/", 1)[-1]
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise ModelError(
+            f"lpips-{net}: the weights {file} of torchvision cannot be had ({' '.join(str(error).split())[:120]}): "
+            f"put the file into {folder}, or use stlpips-alex or stlpips-vgg, which need no network"
+        ) from error
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ModelError(f"{path}: no readable weights ({' '.join(str(error).split())[:120]})") from error
+
+
+def _fill(module: nn.Module, value: Callable[[str], Tensor], source: str) -> None:
+    """Give a module every value that it has a place for; ModelError where one is missing or of another shape."""
+    state = {}
+    for key, place in module.state_dict().items():
+        try:
+            state[key] = value(key)
+        except KeyError as error:
+            raise ModelError(f"{source}: {error} is missing: another release than the one known?") from error
+        if state[key].shape != place.shape:
+            raise ModelError(f"{source}: {key} must be {tuple(place.shape)}, got {tuple(state[key].shape)}")
+    module.load_state_dict(state, assign=True)
+
+
+def _digest(module: nn.Module) -> str:
+    """The first 12 hexadecimal digits of SHA-256 over all names and values."""
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _missing(package: str, name: str) -> ModelError:
+    return ModelError(f"{package} needs the package {name}: install vspsr[eval]")

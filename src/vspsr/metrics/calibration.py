@@ -1,0 +1,145 @@
+"""Is the uncertainty right? The tallies of one image: ranks and PIT, CRPS, energy score, spread and skill.
+
+- From n samples, the PIT is the rank of the truth: n + 1 bins. Ties share their weight evenly.
+- From a Gaussian N(m, σ²) and a truth rounded to steps of h, it is spread over [F(y − h/2), F(y + h/2)] (Czado,
+  Gneiting & Held, Biometrics 2009, section 2.1); a truth at an end of the range stands for everything beyond it.
+- CRPS = E|X − y| − ½ E|X − X′| (Gneiting & Raftery, JASA 2007, eqs. 21 and 5); from samples without the bias of small
+  n, the second mean being over different samples ("fair", Ferro, QJRMS 2014).
+- Energy score: the same with Euclidean distances of whole images, or of patches, divided by √(number of values)
+  (Gneiting & Raftery, eq. 22).
+- Spread–skill ratio: √(mean variance) over the RMSE of the mean; for n samples the variance takes the factor 1 + 1/n
+  (Fortin et al., J. Hydrometeorology 2014, eq. 15). 1 is calibrated, below 1 over-confident.
+
+Computed in double precision, a strip of rows at a time.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from vspsr.metrics.images import check_pair
+from vspsr.metrics.tallies import PIT_BINS, SPREAD_EDGES, Calibration, Marginals
+
+__all__ = ["calibrate"]
+
+_PATCH, _STRIP = 8, 64
+
+
+def calibrate(
+    samples: Tensor,
+    truth: Tensor,
+    mean: Tensor | None = None,
+    stddev: Tensor | None = None,
+    step: float = 1 / 255,
+) -> Calibration:
+    """The tallies of one image.
+
+    Args:
+        samples: (n, C, H, W) floating point in [0, 1], n ≥ 2.
+        truth: (C, H, W), likewise.
+        mean, stddev: (C, H, W) of the Gaussian marginals, where there is a closed form; any range, stddev ≥ 0.
+        step: to which the truth is rounded: 1/255 for 8 bits, 1/65535 for 16, 0 for not at all. For the Gaussian only;
+            samples should be rounded as the truth is.
+
+    Raises:
+        ValueError: fewer than two samples, shapes that do not fit, values out of range.
+    """
+    if samples.ndim != 4 or truth.ndim != 3 or len(samples) < 2:
+        shapes = f"{tuple(samples.shape)} and {tuple(truth.shape)}"
+        raise ValueError(f"`samples` (n, C, H, W), n ≥ 2, and `truth` (C, H, W) expected, got {shapes}")
+    check_pair(samples, truth, 1.0, ("samples", "truth"))
+    if (mean is None) != (stddev is None):
+        raise ValueError("`mean` and `stddev` must be given together or not at all")
+    for x, name in ((mean, "mean"), (stddev, "stddev")):
+        if x is not None and (x.shape != truth.shape or not bool(x.isfinite().all())):
+            raise ValueError(
+                f"`{name}` must be finite and shaped as `truth` {tuple(truth.shape)}, got {tuple(x.shape)}"
+            )
+    if stddev is not None and float(stddev.min()) < 0:
+        raise ValueError(f"`stddev` must not be negative, got {float(stddev.min()):g}")
+    n, gaussian = len(samples), mean is not None and stddev is not None
+    total = Calibration.empty(n, gaussian)
+    marginals, closed = total.samples, total.gaussian
+    gram = torch.zeros(n, n, dtype=torch.float64, device=truth.device)
+    patch_energy, n_patches = 0.0, 0
+    for top in range(0, truth.shape[-2], _STRIP):
+        rows = slice(top, top + _STRIP)
+        x, y = samples[..., rows, :], truth[:, rows]
+        errors = (x.double() - y.double()) * 255
+        marginals += _from_samples(x, y, errors)
+        if closed is not None and mean is not None and stddev is not None:
+            closed += _from_gaussian(y.double(), mean[:, rows].double(), stddev[:, rows].double(), step)
+        flat = errors.flatten(1)
+        gram += flat @ flat.T
+        patches = _patches(errors)
+        patch_energy += float(_energy_scores(patches @ patches.mT, patches.shape[-1]).sum())
+        n_patches += len(patches)
+    energy = float(_energy_scores(gram[None], truth.numel()))
+    return Calibration(n, 1, marginals, energy, patch_energy, n_patches, closed)
+
+
+def _from_samples(x: Tensor, y: Tensor, errors: Tensor) -> Marginals:
+    """Samples (n, C, h, W), truth (C, h, W), and their difference in levels."""
+    n = len(x)
+    below, equal = (x < y).sum(0).flatten(), (x == y).sum(0).flatten()
+    # The truth has the ranks below … below + equal with equal weights: begun at one end, stopped after the other.
+    weight = 1 / (equal + 1).double()
+    begun = torch.bincount(below, weight, minlength=n + 2)
+    stopped = torch.bincount(below + equal + 1, weight, minlength=n + 2)
+    ranks = (begun - stopped).cumsum(0)[: n + 1].clamp_min(0)
+    crps = errors.abs().sum() / n - torch.pdist(errors.flatten(1), 1).sum() / (n * (n - 1))
+    mean = errors.mean(0)
+    variance = (errors - mean).square_().sum(0) / (n - 1) * (1 + 1 / n)
+    return _tally(ranks, float(crps), variance, mean.square())
+
+
+def _from_gaussian(y: Tensor, mean: Tensor, stddev: Tensor, step: float) -> Marginals:
+    """Truth and the mean and standard deviation of its forecast, each (C, h, W)."""
+    sigma = stddev.clamp_min(1e-9)  # a certain forecast: PIT 0 or 1, or ½ where it is right
+    lower, upper = ((torch.special.ndtr((y + h - mean) / sigma)).flatten() for h in (-step / 2, step / 2))
+    if step:
+        lower = torch.where(y.flatten() <= 0, 0.0, lower)
+        upper = torch.where(y.flatten() >= 1, 1.0, upper)
+    # Share of each value's PIT, uniform on [lower, upper], that lies below the edges of the bins.
+    slope = 1 / (upper - lower).clamp_min(1e-9)
+    start = -lower * slope
+    below = [torch.add(start, slope, alpha=k / PIT_BINS).clamp_(0, 1).sum() for k in range(1, PIT_BINS)]
+    cumulative = torch.stack([torch.zeros_like(below[0]), *below, torch.full_like(below[0], y.numel())])
+    z = (y - mean) / sigma
+    density = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+    crps = 255 * (sigma * (z * (2 * torch.special.ndtr(z) - 1) + 2 * density - 1 / math.sqrt(math.pi))).sum()
+    return _tally(cumulative.diff(), float(crps), (255 * stddev).square(), (255 * (y - mean)).square())
+
+
+def _tally(histogram: Tensor, crps: float, variance: Tensor, squared_error: Tensor) -> Marginals:
+    """Marginals of values with these variances and squared errors of the mean, in squares of levels."""
+    variance, squared_error = variance.flatten(), squared_error.flatten()
+    edges = torch.tensor(SPREAD_EDGES[1:], dtype=torch.float64, device=variance.device)
+    place = torch.bucketize(variance.sqrt(), edges, right=True)
+    rows = [torch.bincount(place, w, len(SPREAD_EDGES)) for w in (None, variance, squared_error)]
+    return Marginals(
+        n_values=variance.numel(),
+        histogram=histogram.tolist(),
+        crps_sum=crps,
+        variance_sum=float(variance.sum()),
+        squared_error_sum=float(squared_error.sum()),
+        spread=[row.double().tolist() for row in rows],
+    )
+
+
+def _patches(errors: Tensor) -> Tensor:
+    """Whole patches of a strip (n, C, h, W) → (patches, n, C·8·8)."""
+    n, channels, height, width = errors.shape
+    rows, columns = height // _PATCH, width // _PATCH
+    whole = errors[..., : rows * _PATCH, : columns * _PATCH]
+    grid = whole.reshape(n, channels, rows, _PATCH, columns, _PATCH).permute(2, 4, 0, 1, 3, 5)
+    return grid.reshape(rows * columns, n, channels * _PATCH**2)
+
+
+def _energy_scores(gram: Tensor, n_values: int) -> Tensor:
+    """Energy scores from products of errors: (..., n, n) → (...), distances divided by √n_values."""
+    n = gram.shape[-1]
+    squares = gram.diagonal(dim1=-2, dim2=-1)
+    between = (squares[..., :, None] + squares[..., None, :] - 2 * gram).clamp_min(0).sqrt()
+    return (squares.sqrt().mean(-1) - between.sum((-2, -1)) / (2 * n * (n - 1))) / math.sqrt(n_values)

@@ -1,0 +1,103 @@
+"""Three different things that papers call diversity, each under its own name.
+
+Diversity score (NTIRE 2021 challenge on learning the SR space, Lugmayr et al. 2021). With dᵢ(p) the perceptual distance
+of sample i from the truth at pixel p,
+
+    S_n = 100 · (G − L)/G,   G = min_i mean_p dᵢ(p),   L = mean_p min_i dᵢ(p):
+
+by how much the best sample of each place beats the one best sample. The mean pixel standard deviation (SRFlow and
+others) and the mean perceptual distance of two samples look at the samples alone.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vspsr.metrics.perceptual import Backend
+
+__all__ = ["DiversityScore", "diversity_curve", "diversity_score", "pairwise_distance", "pixel_stddev"]
+
+
+@dataclass(frozen=True)
+class DiversityScore:
+    """The diversity score of one image's samples.
+
+    Attributes:
+        score: S_n in [0, 100], higher is better. NaN where a sample is perfect (G = 0): not defined then.
+        global_best: G, the smallest mean distance.
+        local_best: L, the mean of the smallest distance at each pixel.
+        global_each: mean distance of each sample, n values; their mean is the challenge's "LPIPS".
+        curve: S_1 … S_n, of the first k samples; S_1 = 0.
+    """
+
+    score: float
+    global_best: float
+    local_best: float
+    global_each: list[float]
+    curve: list[float]
+
+
+def diversity_score(maps: Tensor) -> DiversityScore:
+    """The diversity score on the distance maps (n, H, W) of n samples (`Backend.maps`), n ≥ 1.
+
+    Raises:
+        ValueError: another shape, values that are negative or not finite.
+    """
+    if maps.ndim != 3 or maps.numel() == 0 or not maps.is_floating_point():
+        raise ValueError(f"`maps` must be distances (n, H, W), got {maps.dtype} {tuple(maps.shape)}")
+    least, most = (float(v) for v in maps.aminmax())
+    if not (least >= 0 and most < math.inf):
+        raise ValueError(f"`maps` must be finite and not negative, got values from {least:g} to {most:g}")
+    each = [float(m.mean(dtype=torch.float64)) for m in maps]
+    nearest, curve = maps[0], []
+    global_best = local_best = each[0]
+    for i, m in enumerate(maps):
+        if i:
+            nearest = torch.minimum(nearest, m)
+            local_best = float(nearest.mean(dtype=torch.float64))
+        global_best = min(global_best, each[i])
+        curve.append(100 * (global_best - local_best) / global_best if global_best > 0 else math.nan)
+    return DiversityScore(curve[-1], global_best, local_best, each, curve)
+
+
+def diversity_curve(maps: Tensor) -> list[float]:
+    """S_1 … S_n of the first k of n samples; maps (n, H, W) as in `diversity_score`."""
+    return diversity_score(maps).curve
+
+
+def pixel_stddev(samples: Tensor, peak: float = 255, correction: int = 1) -> float:
+    """Standard deviation across samples, averaged over pixels and channels, in levels 0–255 whatever the bit depth.
+
+    Range [0, 181) for ``correction=1``; neither direction is better by itself.
+
+    Args:
+        samples: (n, ..., H, W) in 0 … peak, n ≥ 2.
+        peak: 255 for 8 bits, 65535 for 16, 1 for [0, 1].
+        correction: 1 divides by n − 1, so that the expectation of the variance does not depend on n; 0 by n, as numpy
+            does and some papers (smaller by √(1 − 1/n)).
+
+    Raises:
+        ValueError: fewer than two samples.
+    """
+    if samples.ndim < 3 or len(samples) < 2:
+        raise ValueError(f"`samples` must be at least two images (n, C, H, W), got shape {tuple(samples.shape)}")
+    # Around the first sample, in two running sums: no n images in double precision at once.
+    first = samples[0].double()
+    total, squares = torch.zeros_like(first), torch.zeros_like(first)
+    for sample in samples[1:]:
+        difference = sample.double() - first
+        total += difference
+        squares.addcmul_(difference, difference)
+    n = len(samples)
+    variance = squares.addcmul_(total, total, value=-1 / n).clamp_(min=0) / (n - correction)
+    return float(variance.sqrt_().mean()) * 255 / peak
+
+
+def pairwise_distance(samples: Tensor, backend: Backend) -> float:
+    """Mean perceptual distance of two different samples; samples (n, 3, H, W) in [0, 1], n ≥ 2.
+
+    Range [0, ∞); neither direction is better by itself. The mean of `Backend.distances` over all n(n − 1)/2 pairs.
+    """
+    return backend.pairwise(samples)

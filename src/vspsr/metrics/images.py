@@ -1,0 +1,84 @@
+"""Pairs of images that a metric compares: their checks, the challenge's crop, luma."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_pair", "crop_to_multiple", "crop_to_size", "luma", "select"]
+
+
+def check_pair(a: Tensor, b: Tensor, peak: float, names: tuple[str, str] = ("a", "b")) -> None:
+    """ValueError in one line where two images (..., C, H, W) cannot be compared on the range 0 … peak.
+
+    Leading axes may differ as far as they broadcast; channels and size must agree.
+    """
+    for x, name in zip((a, b), names, strict=True):
+        check_range(x, peak, name)
+    if a.shape[-3:] != b.shape[-3:]:
+        raise ValueError(
+            f"`{names[0]}` {_shape(a)} and `{names[1]}` {_shape(b)} must have the same channels and size: "
+            "expand grey to three channels, crop to a common size"
+        )
+    try:
+        torch.broadcast_shapes(a.shape[:-3], b.shape[:-3])
+    except RuntimeError:
+        raise ValueError(
+            f"the leading axes of `{names[0]}` {tuple(a.shape[:-3])} and `{names[1]}` {tuple(b.shape[:-3])} must "
+            "broadcast: as many samples as truths, or one truth"
+        ) from None
+
+
+def check_range(x: Tensor, peak: float, name: str) -> None:
+    """ValueError where x is no real image (..., C, H, W) within 0 … peak."""
+    if x.ndim < 3 or x.numel() == 0 or x.is_complex() or x.dtype == torch.bool:
+        raise ValueError(f"`{name}` must be an image (..., C, H, W), got {x.dtype} {tuple(x.shape)}")
+    least, most = (float(v) for v in x.detach().aminmax())
+    if not (least >= 0 and most <= peak):  # NaN fails, too
+        hint = " (16 bits measured as 8?)" if peak == 255 and most > 255 else ""
+        raise ValueError(f"`{name}` must lie in 0 … {peak:g}, got values from {least:g} to {most:g}{hint}")
+
+
+def crop_to_size(x: Tensor, height: int, width: int, name: str = "x") -> Tensor:
+    """The upper left height×width of an image (..., H, W); ValueError where it is smaller than that."""
+    if x.shape[-2] < height or x.shape[-1] < width:
+        raise ValueError(f"`{name}` {x.shape[-2]}×{x.shape[-1]} must be at least {height}×{width}")
+    return x[..., :height, :width]
+
+
+def crop_to_multiple(x: Tensor, multiple: int = 8, name: str = "x") -> Tensor:
+    """The upper left part of an image (..., H, W) whose sides are multiples of ``multiple``.
+
+    The NTIRE 2021 challenge measures everything on the GT cropped to multiples of 8, at x4 and at x8, and crops the SR
+    image to the same (`crop_to_size`). ValueError where nothing would be left.
+    """
+    height, width = (n // multiple * multiple for n in x.shape[-2:])
+    if multiple < 1 or not height or not width:
+        raise ValueError(
+            f"`{name}` {x.shape[-2]}×{x.shape[-1]} has no part with sides that are multiples of {multiple}"
+        )
+    return crop_to_size(x, height, width, name)
+
+
+def luma(x: Tensor, peak: float) -> Tensor:
+    """Y of ITU-R BT.601 as MATLAB's ``rgb2ycbcr`` of a floating-point image: RGB (..., 3, H, W) → (..., 1, H, W).
+
+    For RGB in 0 … peak, Y lies in peak·(16 … 235)/255 and is not rounded, in float64.
+    """
+    if x.shape[-3] != 3:
+        raise ValueError(f"`x` {_shape(x)} must have three channels (RGB) for luma")
+    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=x.device) / 255
+    return torch.tensordot(x.double(), weights, dims=([-3], [0])).unsqueeze(-3) + 16 * peak / 255
+
+
+def select(x: Tensor, peak: float, channel: str, border: int) -> Tensor:
+    """What PSNR and SSIM look at, in float64: the channels or the luma, without the border."""
+    if channel not in ("rgb", "y"):
+        raise ValueError(f'`channel` must be "rgb" or "y", got {channel!r}')
+    height, width = x.shape[-2:]
+    if border < 0 or 2 * border >= min(height, width):
+        raise ValueError(f"`border` must be at least 0 and leave something of {height}×{width}, got {border}")
+    inner = x[..., border : height - border, border : width - border]
+    return luma(inner, peak) if channel == "y" else inner.double()
+
+
+def _shape(x: Tensor) -> str:
+    return "×".join(str(n) for n in x.shape[-3:])

@@ -1,0 +1,197 @@
+"""Perceptual distance of many samples from one truth: LPIPS (Zhang et al., CVPR 2018) and kin.
+
+With f_l(x) the features of layer l of a network, of unit length at each place, and w_l weights of their channels,
+
+    map(x, y) = Σ_l upsample( Σ_c w_lc (f_lc(x) − f_lc(y))² ),   distance(x, y) = Σ_l mean_places( … ).
+
+The features of the truth are computed once. What is kept of a sample is its map and, for the mean distance of all
+pairs of samples, one running sum: with e_i = f(x_i) − f(y), Σ_{i<j} |e_i − e_j|² = n Σ_i |e_i|² − |Σ_i e_i|². So the
+memory for features does not depend on the number of samples, nor any sample's figure on the others.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vspsr.metrics.images import check_pair
+
+__all__ = ["Backend", "Perceptual"]
+
+_EPS = 1e-10  # of the packages: added to the length of a feature vector
+
+
+@dataclass(frozen=True)
+class Perceptual:
+    """What `Backend.score` returns.
+
+    Attributes:
+        maps: (n, H, W) float32, distance at each pixel, ≥ 0. The challenge takes their means.
+        distances: (n,) float64, the packages' ``spatial=False``: the mean over each layer's own places. It differs
+            from the map's mean by a few per mille, as upsampling gives places at the border another weight.
+        pairwise: mean of ``distances`` between two different samples; None where not asked for.
+    """
+
+    maps: Tensor
+    distances: Tensor
+    pairwise: float | None = None
+
+
+class Backend:
+    """A perceptual distance. Lower is more alike; 0 for identical images; no upper bound (seldom above 1).
+
+    Made by name by `perceptual_backend`, or from a module laid out as ``lpips.LPIPS`` is: ``net.slice1`` … one after
+    the other, ``lin0`` … with the weights of their channels, ``scaling_layer``.
+
+    Args:
+        module: copied, not changed.
+        name: e.g. "lpips-alex".
+        version: what is to stand beside the numbers.
+        device: where to compute. TF32 is kept off: it would change the third digit.
+        min_size: least height and width of the images.
+
+    Attributes:
+        name, version: as given.
+        range: the colour range that images are given in, and that the network sees.
+    """
+
+    range = "RGB in [0, 1], seen by the network as [-1, 1]"
+
+    def __init__(
+        self, module: nn.Module, name: str, version: str, device: str | torch.device = "cpu", min_size: int = 32
+    ) -> None:
+        self.name, self.version, self.device, self.min_size = name, version, torch.device(device), min_size
+        if getattr(module, "version", "0.1") != "0.1" or not getattr(module, "lpips", True):
+            raise ValueError("`module` must be LPIPS v0.1 with linear layers: others scale their input otherwise")
+        own = copy.deepcopy(module).eval().requires_grad_(False).to(self.device)
+        own = own.to(memory_format=torch.channels_last)
+        net = own.get_submodule("net")
+        self._stages = [net.get_submodule(f"slice{i + 1}") for i in range(_count(own))]
+        self._weights = [_last(own.get_submodule(f"lin{i}")).reshape(-1) for i in range(_count(own))]
+        scaling = own.get_submodule("scaling_layer")
+        # 2x − 1, then (· − shift)/scale: one multiplication and one addition.
+        self._scale = 2 / scaling.get_buffer("scale").reshape(1, 3, 1, 1)
+        self._shift = (-1 - scaling.get_buffer("shift").reshape(1, 3, 1, 1)) * self._scale / 2
+
+    def __repr__(self) -> str:
+        return f"Backend({self.name!r}, {self.version!r})"
+
+    def maps(self, samples: Tensor, truth: Tensor) -> Tensor:
+        """Distance of each sample from the truth at each pixel: (n, H, W). Arguments as in `score`."""
+        return self.score(samples, truth).maps
+
+    def distances(self, samples: Tensor, truth: Tensor) -> Tensor:
+        """Distance of each sample from the truth as the package's ``spatial=False`` gives it: (n,) float64.
+
+        Arguments as in `score`. Differs a little from the mean of the map, see `Perceptual`.
+        """
+        return self.score(samples, truth, maps=False).distances
+
+    def pairwise(self, samples: Tensor) -> float:
+        """Mean distance of two different samples (n, 3, H, W) in [0, 1], n ≥ 2, over all pairs."""
+        score = self.score(samples, samples[:1].squeeze(0), pairwise=True, maps=False)
+        assert score.pairwise is not None
+        return score.pairwise
+
+    @torch.no_grad()
+    def score(self, samples: Tensor, truth: Tensor, pairwise: bool = False, maps: bool = True) -> Perceptual:
+        """Everything from one pass of the network per image.
+
+        Args:
+            samples: (n, 3, H, W) floating point RGB in [0, 1].
+            truth: (3, H, W), likewise.
+            pairwise: whether to compute the mean distance between samples, too (n ≥ 2).
+            maps: False leaves the maps out, (n, 0, 0).
+
+        Returns:
+            `Perceptual`, on the device of ``samples``.
+
+        Raises:
+            ValueError: shapes that do not fit, values out of range, fewer than two samples for ``pairwise``.
+        """
+        self._check(samples, truth, pairwise)
+        height, width = truth.shape[-2:]
+        out = torch.empty(len(samples), *((height, width) if maps else (0, 0)), dtype=torch.float32)
+        distances = torch.zeros(len(samples), dtype=torch.float64)
+        with self._exact():
+            references = [unit for unit, _ in self._features(truth)]
+            sums = [torch.zeros_like(r) for r in references] if pairwise else []
+            for n, sample in enumerate(samples):
+                layers: dict[tuple[int, int], Tensor] = {}  # layers of one size are added before they are upsampled
+                for i, (unit, size) in enumerate(self._features(sample)):
+                    error = unit.sub_(references[i])
+                    if pairwise:
+                        sums[i].add_(error)
+                    distance = error.square_() @ self._weights[i]
+                    distances[n] += distance.mean(dtype=torch.float64).cpu()
+                    layers[size] = layers[size] + distance if size in layers else distance
+                if maps:
+                    out[n] = _upsampled(layers, height, width)
+            between = None
+            if pairwise:
+                cross = sum(
+                    ((s.square_() @ w).mean(dtype=torch.float64) for s, w in zip(sums, self._weights, strict=True))
+                )
+                n = len(samples)
+                between = max(0.0, float(n * distances.sum() - cross) / (n * (n - 1) / 2))
+        return Perceptual(out.to(samples.device), distances.to(samples.device), between)
+
+    def _features(self, image: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]]]:
+        """Unit features (places, channels) of an image (3, H, W), layer by layer, and the layer's size."""
+        x = image[None].to(self.device, torch.float32, memory_format=torch.channels_last)
+        x = torch.addcmul(self._shift, x, self._scale)
+        for stage in self._stages:
+            x = stage(x)
+            places = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+            length = torch.linalg.vector_norm(places, dim=1, keepdim=True)
+            yield places / length.add_(_EPS), (x.shape[2], x.shape[3])
+
+    @contextmanager
+    def _exact(self) -> Iterator[None]:
+        """Single precision proper, whatever the surroundings allow."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            if self.device.type == "cuda":
+                flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+                stack.enter_context(flags)
+            yield
+
+    def _check(self, samples: Tensor, truth: Tensor, pairwise: bool) -> None:
+        for x, name, axes in ((samples, "samples", 4), (truth, "truth", 3)):
+            if x.ndim != axes or x.shape[-3] != 3 or not x.is_floating_point():
+                shape = "(n, 3, H, W)" if axes == 4 else "(3, H, W)"
+                raise ValueError(f"`{name}` must be floating-point RGB {shape}, got {x.dtype} {tuple(x.shape)}")
+        check_pair(samples, truth, 1.0, ("samples", "truth"))
+        if min(truth.shape[-2:]) < self.min_size:
+            raise ValueError(
+                f"`truth` must have at least {self.min_size}×{self.min_size} pixels for {self.name}, "
+                f"got {truth.shape[-2]}×{truth.shape[-1]}"
+            )
+        if pairwise and len(samples) < 2:
+            raise ValueError(f"`samples` must be at least two for a distance between them, got {len(samples)}")
+
+
+def _upsampled(layers: dict[tuple[int, int], Tensor], height: int, width: int) -> Tensor:
+    """The sum of the layers' distances (places,), each upsampled bilinearly to the size of the image."""
+    planes = [
+        F.interpolate(d.reshape(1, 1, *size), size=(height, width), mode="bilinear", align_corners=False)
+        for size, d in layers.items()
+    ]
+    return torch.stack(planes).sum(0)[0, 0] if len(planes) > 1 else planes[0][0, 0]
+
+
+def _count(module: nn.Module) -> int:
+    """How many layers are compared."""
+    count = sum(name.removeprefix("lin").isdigit() for name, _ in module.named_children() if name.startswith("lin"))
+    if not count:
+        raise ValueError("`module` must have linear layers lin0, lin1, … as lpips.LPIPS has")
+    return count
+
+
+def _last(linear: nn.Module) -> Tensor:
+    parameters: Sequence[Tensor] = list(linear.parameters())
+    return parameters[-1]
