@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vspsr import __version__
-from vspsr.console import complain, is_out_of_memory, message, out, progress
+from vspsr.console import complain, is_out_of_memory, message, out, progress, tell
 from vspsr.console import device as pick_device
 from vspsr.errors import VSpSRError
 from vspsr.evaluation.cli import EVALUATE_EPILOG, evaluate
@@ -58,14 +58,13 @@ RoundingOption = Annotated[
 ]
 
 
-_PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 _FAILURES = (VSpSRError, ValueError, OSError, MemoryError, RuntimeError)  # of one file: the rest is done
 _DEGRADING = 48  # bytes for each pixel: three channels in float64, and half as much again
 
 
 def _version(value: bool) -> None:
     if value:
-        out.print(f"vspsr {__version__}", highlight=False)
+        tell(f"vspsr {__version__}")
         raise typer.Exit
 
 
@@ -140,7 +139,7 @@ def upscale(
             if "error" not in report:
                 out.print(_summary(report), highlight=False, soft_wrap=True)
         done = len(reports) - len(failed)
-        out.print(f"{done} of {len(reports)} images done, outputs in {output}", **_PLAIN)
+        tell(f"{done} of {len(reports)} images done, outputs in {output}")
     if failed:
         raise typer.Exit(1)
 
@@ -188,8 +187,8 @@ def degrade(
             try:
                 if (first := targets.setdefault(target, path)) != path:
                     raise ValueError(f"{path}: its output would be named as that of {first}: rename one of them")
-                picture = read_image(path, needed_per_pixel=_DEGRADING)
-                lr = degrade_picture(picture, degradation, rounding.value)
+                hr = read_image(path, needed_per_pixel=_DEGRADING)
+                lr = degrade_picture(hr, degradation, rounding.value)
                 write_image(target, lr, overwrite=overwrite)
                 reports.append({"input": str(path), "output": str(target), "lr_size": list(lr.size)})
             except _FAILURES as error:
@@ -200,7 +199,7 @@ def degrade(
     if as_json:
         print(json.dumps(reports, indent=2))
     else:
-        out.print(f"{len(reports) - failed} of {len(reports)} images written to {output}", **_PLAIN)
+        tell(f"{len(reports) - failed} of {len(reports)} images written to {output}")
     if failed:
         raise typer.Exit(1)
 
@@ -227,12 +226,11 @@ def check(
         fields = {"exact": result.exact, "lr_pixels_different": result.pixels, "lr_pixels": result.total}
         print(json.dumps({**fields, "largest_deviation": result.deviation, "lr_psnr": psnr, "scale": result.scale}))
     elif result.exact:
-        out.print(f"exact: all {result.total} LR pixels are reproduced bit for bit (LR-PSNR ∞)", highlight=False)
+        tell(f"exact: all {result.total} LR pixels are reproduced bit for bit (LR-PSNR ∞)")
     else:
-        out.print(
+        tell(
             f"not exact: {result.pixels} of {result.total} LR pixels differ, by at most {result.deviation} levels "
-            f"(LR-PSNR {result.lr_psnr:.2f} dB)",
-            highlight=False,
+            f"(LR-PSNR {result.lr_psnr:.2f} dB)"
         )
     if not result.exact:
         raise typer.Exit(1)
@@ -270,11 +268,11 @@ def info(
     if as_json:
         print(json.dumps({"name": model, **loaded.config, "parameters": count}, indent=2))
         return
-    out.print(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters", **_PLAIN)
+    tell(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters")
     out.print_json(json.dumps(loaded.config))
     for card in (Path(model) / "README.md", resources.files("vspsr") / "weights" / model / "README.md"):
         if card.is_file():
-            out.print(card.read_text(encoding="utf-8"), **_PLAIN)
+            tell(card.read_text(encoding="utf-8"))
             break
 
 
