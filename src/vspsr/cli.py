@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vspsr import __version__, commands
-from vspsr.console import complain, is_out_of_memory, message, out
+from vspsr.console import complain, is_out_of_memory, message, tell
 from vspsr.data import cli as data
 from vspsr.errors import VSpSRError
 from vspsr.evaluation import cli as evaluation
@@ -26,7 +26,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        out.print(f"vspsr {__version__}", highlight=False)
+        tell(f"vspsr {__version__}")
         raise typer.Exit
 
 

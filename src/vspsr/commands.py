@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from vspsr.console import complain, message, out, progress
+from vspsr.console import complain, message, out, progress, tell
 from vspsr.console import device as pick_device
 from vspsr.errors import VSpSRError
 
@@ -44,6 +45,9 @@ RoundingOption = Annotated[
     Rounding,
     typer.Option(help="LR integers: rounded after each axis (MATLAB, the challenge) or once at the end."),
 ]
+
+_FAILURES = (VSpSRError, ValueError, OSError, MemoryError, RuntimeError)  # of one file: the rest is done
+_DEGRADING = 48  # bytes for each pixel: three channels in float64, and half as much again
 
 
 def upscale(
@@ -95,7 +99,7 @@ def upscale(
                     raise ValueError(f"{path}: its outputs would be named as those of {first}: rename one of them")
                 say = partial(_say, step, path.name)
                 reports.append(upscale_file(path, output, loaded, model, options, say))
-            except (VSpSRError, ValueError, MemoryError, RuntimeError) as error:
+            except _FAILURES as error:
                 reports.append({"input": str(path), "error": message(error)})
                 complain(reports[-1]["error"])
             step(path.name, 1)
@@ -106,10 +110,8 @@ def upscale(
         for report in reports:
             if "error" not in report:
                 out.print(_summary(report), highlight=False, soft_wrap=True)
-        out.print(
-            f"{len(reports) - len(failed)} of {len(reports)} images done, outputs in {output}",
-            highlight=False,
-        )
+        done = len(reports) - len(failed)
+        tell(f"{done} of {len(reports)} images done, outputs in {output}")
     if failed:
         raise typer.Exit(1)
 
@@ -119,14 +121,15 @@ def _say(step: Callable[[str, int], None], name: str, what: str) -> None:
 
 
 def _summary(report: dict[str, Any]) -> str:
+    name = escape(report["input"])
     if report["kept"]:
-        return f"{report['input']}: kept, all outputs exist (--overwrite to make them anew)"
+        return f"{name}: kept, all outputs exist (--overwrite to make them anew)"
     missed = report["lr_values_not_met"]
     exact = (
         "every one downscales to the input exactly" if not missed else f"[yellow]{missed} LR values not met[/yellow]"
     )
     height, width = report["hr_size"]
-    return f"{report['input']}: {report['samples']} samples of {width}×{height}, {exact}, {report['seconds']:.1f} s"
+    return f"{name}: {report['samples']} samples of {width}×{height}, {exact}, {report['seconds']:.1f} s"
 
 
 def degrade(
@@ -148,14 +151,18 @@ def degrade(
     files = list(image_files(inputs))
     make_folder(output)
     reports: list[dict[str, Any]] = []
+    targets: dict[Path, Path] = {}
     with progress(len(files)) as step:
         for path in files:
             target = output / f"{path.stem}x{scale}.png"
             try:
-                lr = degrade_picture(read_image(path), degradation, rounding.value)
+                if (first := targets.setdefault(target, path)) != path:
+                    raise ValueError(f"{path}: its output would be named as that of {first}: rename one of them")
+                hr = read_image(path, needed_per_pixel=_DEGRADING)
+                lr = degrade_picture(hr, degradation, rounding.value)
                 write_image(target, lr, overwrite=overwrite)
                 reports.append({"input": str(path), "output": str(target), "lr_size": list(lr.size)})
-            except (VSpSRError, ValueError) as error:
+            except _FAILURES as error:
                 reports.append({"input": str(path), "error": message(error)})
                 complain(reports[-1]["error"])
             step(path.name, 1)
@@ -163,7 +170,7 @@ def degrade(
     if as_json:
         print(json.dumps(reports, indent=2))
     else:
-        out.print(f"{len(reports) - failed} of {len(reports)} images written to {output}", highlight=False)
+        tell(f"{len(reports) - failed} of {len(reports)} images written to {output}")
     if failed:
         raise typer.Exit(1)
 
@@ -183,18 +190,17 @@ def check(
     from vspsr.image import read_image
     from vspsr.inference import compare
 
-    result = compare(read_image(hr), read_image(lr), scale, kernel, rounding.value)
+    result = compare(read_image(hr, needed_per_pixel=_DEGRADING), read_image(lr), scale, kernel, rounding.value)
     if as_json:
         psnr = None if math.isinf(result.lr_psnr) else result.lr_psnr
         fields = {"exact": result.exact, "lr_pixels_different": result.pixels, "lr_pixels": result.total}
         print(json.dumps({**fields, "largest_deviation": result.deviation, "lr_psnr": psnr, "scale": result.scale}))
     elif result.exact:
-        out.print(f"exact: all {result.total} LR pixels are reproduced bit for bit (LR-PSNR ∞)", highlight=False)
+        tell(f"exact: all {result.total} LR pixels are reproduced bit for bit (LR-PSNR ∞)")
     else:
-        out.print(
+        tell(
             f"not exact: {result.pixels} of {result.total} LR pixels differ, by at most {result.deviation} levels "
-            f"(LR-PSNR {result.lr_psnr:.2f} dB)",
-            highlight=False,
+            f"(LR-PSNR {result.lr_psnr:.2f} dB)"
         )
     if not result.exact:
         raise typer.Exit(1)
@@ -230,9 +236,9 @@ def info(
     if as_json:
         print(json.dumps({"name": model, **loaded.config, "parameters": count}, indent=2))
         return
-    out.print(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters", highlight=False)
+    tell(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters")
     out.print_json(json.dumps(loaded.config))
     for card in (Path(model) / "README.md", resources.files("vspsr") / "weights" / model / "README.md"):
         if card.is_file():
-            out.print(card.read_text(encoding="utf-8"), highlight=False, markup=False)
+            tell(card.read_text(encoding="utf-8"))
             break

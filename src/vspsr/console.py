@@ -15,7 +15,7 @@ from rich.progress import (
 
 from vspsr.files import one_line
 
-__all__ = ["complain", "device", "is_out_of_memory", "message", "out", "progress"]
+__all__ = ["complain", "device", "is_out_of_memory", "message", "out", "progress", "tell"]
 
 out, _err = Console(), Console(stderr=True)
 
@@ -41,7 +41,7 @@ def progress(total: int) -> Iterator[Callable[[str, int], None]]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=_err, transient=True) as bar:
         task = bar.add_task("", total=total)
@@ -63,6 +63,11 @@ def message(error: BaseException) -> str:
     if is_out_of_memory(error):
         return f"out of memory ({one_line(error)[:120]}): use a smaller image or a machine with more memory"
     return one_line(error)
+
+
+def tell(text: str) -> None:
+    """One line on standard output, as it is: brackets in names are no markup."""
+    out.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:

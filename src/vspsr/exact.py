@@ -22,7 +22,8 @@ __all__ = ["solve_integers"]
 _PATIENCE = 4  # rounds without progress before windows are settled
 _GAIN = 16.0  # a correction that the range clamp takes away is made up for by at most this factor
 _WINDOWS = ((0.1, 4), (0.2, 6), (0.3, 8), (0.4, 10))  # slack in levels, margin in LR pixels
-_BEYOND = 0.04  # share of the range: where alternation leaves more than this missing, no exact image is near
+_BEYOND = 0.04  # share of the range: where alternation leaves more missing, only descent tells if it can be met
+_NEAR = 0.01  # share of the range: what the descent brings below this may well have an exact image
 _DESCENT = 60  # rounds
 _MANY = 0.02  # share of the LR values missed from which the image is first projected as a whole
 
@@ -53,7 +54,8 @@ def solve_integers(
                 break
             if float(state.missing().abs().max()) > _BEYOND * peak:
                 _come_close(state)
-                break
+                if float(state.missing().abs().max()) > _NEAR * peak:
+                    break
             search(state)
             settle(state, slack, margin)
             state.image.copy_(state.integers)

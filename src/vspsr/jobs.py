@@ -1,5 +1,6 @@
 """Super-resolution of files and folders: names of outputs, what is kept, one report for each picture."""
 
+import hashlib
 import io
 import json
 import platform
@@ -119,6 +120,7 @@ def upscale_file(
     temperature = model.temperature if options.temperature is None else options.temperature
     settings = {
         "input": path.name,
+        "input_sha256": _sha256(path),
         "model": name,
         "scale": model.scale,
         "seed": options.seed,
@@ -132,6 +134,11 @@ def upscale_file(
     }
     previous = {} if options.overwrite else _previous(report_path, settings)
     missing = {k for k, p in outputs.items() if options.overwrite or not p.exists()}
+    if strange := [p for k, p in outputs.items() if k not in missing and p.name not in previous.get("outputs", [])]:
+        raise OutputError(
+            f"{strange[0]}: exists, but {report_path.name} does not say that it was made with these settings: use "
+            "--overwrite or another folder"
+        )
     if not missing and previous:
         return {**previous, "kept": True}
     progress("network")
@@ -192,6 +199,18 @@ def upscale_file(
 _SHOWN = 12  # samples on a contact sheet
 
 
+def _sha256(path: Path) -> str:
+    """Of a file's content, so that outputs of another picture of this name are not taken for its own."""
+    try:
+        if path.is_file():  # a pipe would be waited for
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        pass
+    read_image(path)  # says what is wrong
+    raise ImageFileError(f"{path}: cannot be read")
+
+
 def _write(path: Path, content: bytes, overwrite: bool) -> None:
     with replacing(path, overwrite) as file:
         file.write(content)
@@ -210,6 +229,8 @@ def _previous(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
         changed = [k for k, v in settings.items() if previous.get(k) != v]
     except (OSError, ValueError, AttributeError) as error:
         raise OutputError(f"{path}: exists but is not a report of vspsr: remove it or use --overwrite") from error
+    if "input_sha256" in changed:
+        raise OutputError(f"{path}: outputs of another picture of this name exist: use --overwrite or another folder")
     if changed:
         key = changed[0]
         raise OutputError(

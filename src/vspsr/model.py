@@ -139,8 +139,9 @@ class VSpSR(nn.Module):
                 inner = {k.removeprefix(_PRETRAINED): v for k, v in state.items() if k.startswith(_PRETRAINED)}
                 config["options"]["deterministic"] = pretrained_from_state(inner, str(folder / _WEIGHTS))
             model = cls(**config)
-        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise ModelError(f"{folder / _CONFIG}: not the configuration of a vspsr model ({error})") from error
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+            reason = one_line(error)  # RuntimeError: layers of impossible sizes
+            raise ModelError(f"{folder / _CONFIG}: not the configuration of a vspsr model ({reason})") from error
         _load(model, _read_weights(folder / _WEIGHTS), folder / _WEIGHTS)
         return model
 
@@ -216,7 +217,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _load(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load a state dict of exactly the right keys and shapes; ModelError names what is wrong."""
+    """Load a state dict of exactly the right keys and shapes, all finite; ModelError names what is wrong."""
     wanted = model.state_dict()
     problems = [f"{k} is missing" for k in wanted if k not in state]
     problems += [f"{k} is not known" for k in state if k not in wanted]
@@ -225,6 +226,7 @@ def _load(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
         for k, v in wanted.items()
         if k in state and state[k].shape != v.shape
     ]
+    problems += [f"{k} has values that are not finite" for k, v in state.items() if not v.isfinite().all()]
     if problems:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise ModelError(f"{path}: does not fit the model's configuration: {problems[0]}{more}")
