@@ -154,7 +154,12 @@ def _trainer(
 def _hush() -> None:
     """Lightning's remarks on what is meant to be as it is here."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for remark in ("does not have many workers", "in eval mode at the start", "smaller than the logging interval"):
+    for remark in (
+        "does not have many workers",
+        "in eval mode at the start",
+        "smaller than the logging interval",
+        "across ranks is zero",
+    ):
         warnings.filterwarnings("ignore", f".*{remark}.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*", module="lightning")
 
