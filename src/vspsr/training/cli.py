@@ -30,7 +30,7 @@ def train(
     nodes: Annotated[int, typer.Option(min=1, help="Number of nodes.")] = 1,
 ) -> None:
     """Train a model by a recipe; interrupt it at any time, --resume goes on exactly where it was."""
-    from vspsr.training.recipe import load_recipe
+    from vspsr.training.recipe_file import load_recipe
     from vspsr.training.run import RunOptions
     from vspsr.training.run import train as run
 

@@ -27,10 +27,11 @@ from vspsr.errors import VSpSRError
 from vspsr.model import VSpSR
 from vspsr.training.build import build_model
 from vspsr.training.callbacks import Checkpoints, Progress, Validation
-from vspsr.training.checkpoint import check_same_recipe, latest, read_checkpoint
-from vspsr.training.logs import MetricsTable, write_recipe
+from vspsr.training.checkpoint import check_same_recipe, clear_leftovers, latest, read_checkpoint
+from vspsr.training.logs import MetricsTable
 from vspsr.training.module import SpaceTraining
 from vspsr.training.recipe import Recipe, RecipeError
+from vspsr.training.recipe_file import write_recipe
 
 __all__ = ["RunOptions", "train"]
 
@@ -84,6 +85,7 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
         best = state["best"]
         say(f"resuming at step {module.step} of {module.plan.steps} from {found}")
     if rank_zero:
+        clear_leftovers(options.output)
         write_recipe(options.output / "recipe.yaml", recipe)
     trainer = _trainer(recipe, options, module, images, best)
     trainer.fit(module)
