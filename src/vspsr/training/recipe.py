@@ -5,12 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from vspsr.errors import VSpSRError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-try:
-    from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-except ImportError as error:
-    raise VSpSRError(f"training needs the extra `train` (pip install 'vspsr[train]'): {error}") from error
+from vspsr.errors import VSpSRError
 
 __all__ = ["Losses", "Phase", "Recipe", "RecipeError"]
 

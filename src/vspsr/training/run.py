@@ -114,7 +114,11 @@ def _workers(recipe: Recipe, accelerator: str) -> int:
     """Processes that make batches: on a CPU none, since they would take time from the training."""
     if recipe.data.workers != "auto":
         return recipe.data.workers
-    return 4 if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda") else 0
+    return 4 if _on_cuda(accelerator) else 0
+
+
+def _on_cuda(accelerator: str) -> bool:
+    return torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
 
 
 def _trainer(
@@ -128,9 +132,11 @@ def _trainer(
     callbacks += [Progress(options.report)] if options.progress else []
     callbacks += options.callbacks
     _hush()
+    cuda = _on_cuda(options.accelerator)
     many = options.nodes > 1 or str(options.devices) not in ("auto", "1")
+    many = many or (cuda and options.devices == "auto" and torch.cuda.device_count() > 1)
     # A phase may leave some weights without a gradient, and the discriminator has a turn of its own.
-    strategy: Any = DDPStrategy(find_unused_parameters=True) if many or torch.cuda.device_count() > 1 else "auto"
+    strategy: Any = DDPStrategy(find_unused_parameters=True) if many else "auto"
     return lightning.Trainer(
         accelerator=options.accelerator,
         devices=_devices(options),
@@ -147,9 +153,9 @@ def _trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        sync_batchnorm=torch.cuda.is_available(),
+        sync_batchnorm=cuda,
         num_sanity_val_steps=0,
-        benchmark=torch.cuda.is_available(),
+        benchmark=cuda,
     )
 
 
