@@ -24,7 +24,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from vspsr.training.recipe import load_recipe
+from vspsr.training.recipe_file import load_recipe
 from vspsr.training.run import RunOptions, train
 
 AUTHORS = {"MSE + KL": 2.9, "MSE + KL + GAN + VGG19": 9.9}

@@ -11,7 +11,8 @@ import training_runs as small
 from vspsr.nn.vspm import VSpM
 from vspsr.training.build import build_model
 from vspsr.training.plan import Plan
-from vspsr.training.recipe import RecipeError, load_recipe, parse_recipe
+from vspsr.training.recipe import RecipeError
+from vspsr.training.recipe_file import load_recipe, parse_recipe
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ALL = sorted(CONFIGS.rglob("*.yaml"))

@@ -101,7 +101,9 @@ def test_killed_at_any_moment(photos: Path, tmp_path: Path) -> None:
     found = latest(output)
     assert found is not None
     assert 0 < read_checkpoint(found)["step"] < 60
+    (output / "checkpoints" / ".vspsr-0123.tmp").write_bytes(b"as a kill in the middle of a write leaves it")
     resumed = small.run(recipe, output, resume=True)
+    assert not list((output / "checkpoints").glob(".*"))
     whole = small.run(recipe, tmp_path / "whole")
     assert small.different(small.weights(whole), small.weights(resumed)) == []
 

@@ -14,7 +14,8 @@ pytest.importorskip("lightning", reason="the extra `train` is not installed")
 pytest.importorskip("pydantic", reason="the extra `train` is not installed")
 
 from vspsr.training.module import SpaceTraining
-from vspsr.training.recipe import Recipe, parse_recipe
+from vspsr.training.recipe import Recipe
+from vspsr.training.recipe_file import parse_recipe
 from vspsr.training.run import RunOptions, train
 
 RECIPE: dict[str, Any] = {

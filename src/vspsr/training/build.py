@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from vspsr.pretrained import load_pretrained, pretrained_from_state
 from vspsr.space import check_temperature
 from vspsr.training.recipe import Recipe, RecipeError
 
-__all__ = ["build_model", "load_initial", "model_of", "plain"]
+__all__ = ["build_model", "load_initial", "model_of"]
 
 
 def build_model(recipe: Recipe) -> VSpSR:
@@ -72,8 +71,3 @@ def model_of(recipe: Recipe, state: Mapping[str, Tensor], temperature: float | N
     if temperature is not None:
         model.temperature = model.config["temperature"] = check_temperature(temperature)
     return model.eval()
-
-
-def plain(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain containers, defaults left out."""
-    return recipe.model_dump(mode="json", exclude_unset=True)

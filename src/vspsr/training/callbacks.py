@@ -16,9 +16,9 @@ from vspsr.data.files import ImagePair
 from vspsr.errors import ImageFileError
 from vspsr.image import write_image
 from vspsr.picture import Picture
-from vspsr.training.build import plain
 from vspsr.training.checkpoint import prune, write_checkpoint
 from vspsr.training.module import SpaceTraining
+from vspsr.training.recipe_file import plain
 from vspsr.training.validation import ValidationImage, validate_image
 
 __all__ = ["Checkpoints", "Progress", "Validation"]

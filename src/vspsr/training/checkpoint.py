@@ -11,9 +11,10 @@ import torch
 
 from vspsr.errors import ModelError
 from vspsr.files import one_line, replacing
-from vspsr.training.recipe import Recipe, RecipeError, parse_recipe
+from vspsr.training.recipe import Recipe, RecipeError
+from vspsr.training.recipe_file import parse_recipe
 
-__all__ = ["check_same_recipe", "latest", "prune", "read_checkpoint", "write_checkpoint"]
+__all__ = ["check_same_recipe", "clear_leftovers", "latest", "prune", "read_checkpoint", "write_checkpoint"]
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d+)\.pt")
@@ -46,13 +47,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def latest(run: Path) -> Path | None:
-    """The newest checkpoint of a run's folder, or None. What an interrupted write has left there is cleared away."""
+    """The newest checkpoint of a run's folder, or None."""
     folder = run / "checkpoints"
     if not folder.is_dir():
         return None
-    for leftover in folder.glob(".vspsr-*.tmp"):
-        leftover.unlink(missing_ok=True)
     return max(_numbered(folder), default=None, key=lambda p: p.name)
+
+
+def clear_leftovers(run: Path) -> None:
+    """Remove what an interrupted write has left. Only for the process that trains: another may be writing."""
+    for leftover in [*run.glob(".vspsr-*.tmp"), *run.glob("checkpoints/.vspsr-*.tmp")]:
+        leftover.unlink(missing_ok=True)
 
 
 def prune(folder: Path, keep: int) -> None:

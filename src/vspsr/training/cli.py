@@ -6,12 +6,17 @@ from typing import Annotated, Any
 import typer
 
 from vspsr.console import out
+from vspsr.errors import VSpSRError
 
 __all__ = ["export", "train"]
 
 
 def _say(text: str) -> None:
     out.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _missing(error: ImportError) -> VSpSRError:
+    return VSpSRError(f"training needs the extra `train` (pip install 'vspsr[train]'): {error}")
 
 
 def train(
@@ -30,9 +35,12 @@ def train(
     nodes: Annotated[int, typer.Option(min=1, help="Number of nodes.")] = 1,
 ) -> None:
     """Train a model by a recipe; interrupt it at any time, --resume goes on exactly where it was."""
-    from vspsr.training.recipe import load_recipe
-    from vspsr.training.run import RunOptions
-    from vspsr.training.run import train as run
+    try:
+        from vspsr.training.recipe_file import load_recipe
+        from vspsr.training.run import RunOptions
+        from vspsr.training.run import train as run
+    except ImportError as error:
+        raise _missing(error) from error
 
     extra: list[Any] = [f"data.folder={data.absolute()}"] if data is not None else []
     recipe = load_recipe(config, [*(changes or []), *extra])
@@ -57,7 +65,10 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
 ) -> None:
     """Make a model of a run: a folder for --model, `VSpSR.from_pretrained` or the Hub, with its model card."""
-    from vspsr.training.export import export as write
+    try:
+        from vspsr.training.export import export as write
+    except ImportError as error:
+        raise _missing(error) from error
 
     model = write(checkpoint, output, best, temperature, overwrite)
     count = sum(p.numel() for p in model.parameters())

@@ -12,7 +12,8 @@ from vspsr.files import replacing
 from vspsr.model import VSpSR
 from vspsr.training.build import model_of
 from vspsr.training.checkpoint import latest, read_checkpoint
-from vspsr.training.recipe import Losses, Recipe, parse_recipe
+from vspsr.training.recipe import Losses, Recipe
+from vspsr.training.recipe_file import parse_recipe
 
 __all__ = ["export"]
 

@@ -6,15 +6,12 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from vspsr.files import replacing
-from vspsr.training.build import plain
-from vspsr.training.recipe import Recipe
 
-__all__ = ["MetricsTable", "write_recipe"]
+__all__ = ["MetricsTable"]
 
 
 class MetricsTable(Logger):
@@ -60,10 +57,3 @@ class MetricsTable(Logger):
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """They are in recipe.yaml."""
-
-
-def write_recipe(path: Path, recipe: Recipe) -> None:
-    """The recipe as it is run, as YAML."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, overwrite=True) as file:
-        file.write(yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True).encode())

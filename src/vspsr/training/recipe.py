@@ -1,23 +1,15 @@
-"""Recipes: what a run trains, on what, with which losses, for how long. YAML files checked against these types.
-
-A misspelt key is an error that names the nearest right one; a value of the wrong type or out of range names the key.
-"""
+"""Recipes: what a run trains, on what, with which losses, for how long, as types that files are checked against."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from vspsr.errors import VSpSRError
-from vspsr.files import one_line
 
-try:
-    import yaml  # type: ignore[import-untyped]
-    from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-except ImportError as error:
-    raise VSpSRError(f"training needs the extra `train` (pip install 'vspsr[train]'): {error}") from error
-
-__all__ = ["Losses", "Phase", "Recipe", "RecipeError", "load_recipe", "parse_recipe"]
+__all__ = ["Losses", "Phase", "Recipe", "RecipeError"]
 
 
 class RecipeError(VSpSRError):
@@ -248,80 +240,3 @@ class Recipe(_Part):
     def adversarial(self) -> Adversarial | None:
         """The first adversarial term of any phase."""
         return next((p.losses.adversarial for p in self.phases if p.losses.adversarial), None)
-
-
-def parse_recipe(content: Any, name: str = "recipe") -> Recipe:
-    """A recipe from plain containers. RecipeError, one line, names the key that is wrong."""
-    if not isinstance(content, Mapping):
-        raise RecipeError(f"{name}: a recipe is a mapping of keys to values, got {type(content).__name__}")
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        raise RecipeError(f"{name}: {_explain(error)}") from error
-
-
-def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
-    """A recipe from a YAML file, with changes "key.key=value" (value in YAML, list entries by number) applied.
-
-    Raises:
-        RecipeError: the file cannot be read, or a key or value is wrong.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: cannot be read as a recipe ({one_line(error)})") from error
-    for change in changes:
-        _apply(content, change)
-    return parse_recipe(content, str(path))
-
-
-def _apply(content: Any, change: str) -> None:
-    key, separator, text = change.partition("=")
-    if not separator or not key:
-        raise RecipeError(f"`--set` {change!r}: write it as key=value, for instance batch=16 or data.workers=4")
-    *parents, last = key.split(".")
-    try:
-        for part in parents:
-            if isinstance(content, list):
-                content = content[int(part)]
-            else:
-                if not isinstance(content.get(part), Mapping | list):
-                    content[part] = {}
-                content = content[part]
-        content[int(last) if isinstance(content, list) else last] = yaml.safe_load(text)
-    except (LookupError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise RecipeError(f"`--set` {change!r}: there is no such place in the recipe ({one_line(error)})") from error
-
-
-def _explain(error: ValidationError) -> str:
-    """The first problem in one line, misspelt keys before all else."""
-    problems = error.errors()
-    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    place = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "tagged-", "constrained-"))]
-    if problem["type"] != "extra_forbidden":
-        text = problem["msg"].removeprefix("Value error, ")
-        got = (
-            ""
-            if isinstance(problem["input"], Mapping) or problem["type"] == "missing"
-            else f", got {problem['input']!r}"
-        )
-        return f"`{'.'.join(place) or 'recipe'}`: {text}{got}"
-    known = list(_part_at(Recipe, problem["loc"][:-1]).model_fields)
-    near = difflib.get_close_matches(place[-1], known, 1, 0.4)
-    hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
-    return f"unknown key `{'.'.join(place)}`: {hint}"
-
-
-def _part_at(part: type[BaseModel], place: Sequence[int | str]) -> type[BaseModel]:
-    """The schema that holds at a place of the recipe."""
-    for key in place:
-        field = part.model_fields.get(str(key))
-        if field is not None:
-            part = next(iter(_schemas(field.annotation)), part)
-    return part
-
-
-def _schemas(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [s for a in get_args(annotation) for s in _schemas(a)]

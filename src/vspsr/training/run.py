@@ -27,10 +27,11 @@ from vspsr.errors import VSpSRError
 from vspsr.model import VSpSR
 from vspsr.training.build import build_model
 from vspsr.training.callbacks import Checkpoints, Progress, Validation
-from vspsr.training.checkpoint import check_same_recipe, latest, read_checkpoint
-from vspsr.training.logs import MetricsTable, write_recipe
+from vspsr.training.checkpoint import check_same_recipe, clear_leftovers, latest, read_checkpoint
+from vspsr.training.logs import MetricsTable
 from vspsr.training.module import SpaceTraining
 from vspsr.training.recipe import Recipe, RecipeError
+from vspsr.training.recipe_file import write_recipe
 
 __all__ = ["RunOptions", "train"]
 
@@ -84,6 +85,7 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
         best = state["best"]
         say(f"resuming at step {module.step} of {module.plan.steps} from {found}")
     if rank_zero:
+        clear_leftovers(options.output)
         write_recipe(options.output / "recipe.yaml", recipe)
     trainer = _trainer(recipe, options, module, images, best)
     trainer.fit(module)
@@ -112,7 +114,11 @@ def _workers(recipe: Recipe, accelerator: str) -> int:
     """Processes that make batches: on a CPU none, since they would take time from the training."""
     if recipe.data.workers != "auto":
         return recipe.data.workers
-    return 4 if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda") else 0
+    return 4 if _on_cuda(accelerator) else 0
+
+
+def _on_cuda(accelerator: str) -> bool:
+    return torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
 
 
 def _trainer(
@@ -126,9 +132,11 @@ def _trainer(
     callbacks += [Progress(options.report)] if options.progress else []
     callbacks += options.callbacks
     _hush()
+    cuda = _on_cuda(options.accelerator)
     many = options.nodes > 1 or str(options.devices) not in ("auto", "1")
+    many = many or (cuda and options.devices == "auto" and torch.cuda.device_count() > 1)
     # A phase may leave some weights without a gradient, and the discriminator has a turn of its own.
-    strategy: Any = DDPStrategy(find_unused_parameters=True) if many or torch.cuda.device_count() > 1 else "auto"
+    strategy: Any = DDPStrategy(find_unused_parameters=True) if many else "auto"
     return lightning.Trainer(
         accelerator=options.accelerator,
         devices=_devices(options),
@@ -145,16 +153,21 @@ def _trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        sync_batchnorm=torch.cuda.is_available(),
+        sync_batchnorm=cuda,
         num_sanity_val_steps=0,
-        benchmark=torch.cuda.is_available(),
+        benchmark=cuda,
     )
 
 
 def _hush() -> None:
     """Lightning's remarks on what is meant to be as it is here."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for remark in ("does not have many workers", "in eval mode at the start", "smaller than the logging interval"):
+    for remark in (
+        "does not have many workers",
+        "in eval mode at the start",
+        "smaller than the logging interval",
+        "across ranks is zero",
+    ):
         warnings.filterwarnings("ignore", f".*{remark}.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*", module="lightning")
 
