@@ -114,6 +114,8 @@ def test_sample_scores_by_their_definitions(seed: int, n: int) -> None:
     tally = calibrate(torch.from_numpy(x) / 255, torch.from_numpy(y) / 255)
     pairs = list(itertools.combinations(range(n), 2))
     between = sum(np.abs(x[i] - x[j]) for i, j in pairs) / len(pairs)
+    integers = calibrate(torch.from_numpy(x).int(), torch.from_numpy(y).int(), peak=255)
+    assert integers.numbers() == pytest.approx(tally.numbers())
     assert tally.samples.crps == pytest.approx((np.abs(x - y).mean(0) - between / 2).mean(), abs=1e-9)
 
     def energy(a: np.ndarray, b: np.ndarray) -> float:

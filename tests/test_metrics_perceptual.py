@@ -189,6 +189,11 @@ def test_identical_images_and_independence_of_the_batch() -> None:
     for i in range(4):
         assert torch.equal(backend.maps(samples[i : i + 1], truth)[0], score.maps[i])
     assert backend.pairwise(truth.expand(3, -1, -1, -1)) == 0
+    for peak in (255, 65535):
+        x, y = ((v * peak).round().int() for v in (samples, truth))
+        whole, parts = backend.score(x, y, True, peak=peak), backend.score(x / peak, y / peak, True)
+        torch.testing.assert_close(whole.maps, parts.maps, rtol=1e-4, atol=1e-7)
+        assert whole.pairwise == pytest.approx(parts.pairwise, rel=1e-5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(backend.maps(samples, truth), score.maps)
 
@@ -223,10 +228,10 @@ def test_bad_input_is_named() -> None:
     samples, truth = images()
     for call, message in [
         (lambda: backend.maps(samples, truth[:, :-1]), "must have the same channels and size"),
-        (lambda: backend.maps(samples[0], truth), r"`samples` must be floating-point RGB \(n, 3, H, W\)"),
-        (lambda: backend.maps((samples * 255).int(), truth), "`samples` must be floating-point RGB"),
+        (lambda: backend.maps(samples[0], truth), r"`samples` must be RGB \(n, 3, H, W\)"),
+        (lambda: backend.maps((samples * 255).int(), truth), "`samples` must be RGB.*integers need their `peak`"),
         (lambda: backend.maps(samples * 255, truth), "`samples` must lie in 0 … 1"),
-        (lambda: backend.maps(samples, truth[:1]), r"`truth` must be floating-point RGB \(3, H, W\)"),
+        (lambda: backend.maps(samples, truth[:1]), r"`truth` must be RGB \(3, H, W\)"),
         (lambda: backend.pairwise(samples[:1]), "at least two for a distance between them, got 1"),
         (lambda: Backend(nn.Conv2d(3, 3, 1), "conv", "0"), "must have `net`, lin0"),
     ]:

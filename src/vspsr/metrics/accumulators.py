@@ -154,25 +154,25 @@ class PerceptualDistance(_Values):
 
     higher_is_better = False
 
-    def __init__(self, backend: Backend, **kwargs: Any) -> None:
+    def __init__(self, backend: Backend, peak: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.backend = backend
+        self.backend, self.peak = backend, peak
 
     def update(self, samples: Tensor, truth: Tensor) -> None:
-        """Samples (n, 3, H, W) and truth (3, H, W) in [0, 1]."""
-        self._add(self.backend.maps(samples, truth).mean((1, 2), dtype=torch.float64))
+        """Samples (n, 3, H, W) and truth (3, H, W) in 0 … peak."""
+        self._add(self.backend.maps(samples, truth, self.peak).mean((1, 2), dtype=torch.float64))
 
 
 class PairwiseDistance(_Values):
     """`pairwise_distance` of each image's samples, [0, ∞); neither direction is better by itself."""
 
-    def __init__(self, backend: Backend, **kwargs: Any) -> None:
+    def __init__(self, backend: Backend, peak: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.backend = backend
+        self.backend, self.peak = backend, peak
 
     def update(self, samples: Tensor) -> None:
-        """Samples (n, 3, H, W) in [0, 1] of one image."""
-        self._add(self.backend.pairwise(samples))
+        """Samples (n, 3, H, W) in 0 … peak of one image."""
+        self._add(self.backend.pairwise(samples, self.peak))
 
 
 class PixelStddev(_Values):
@@ -232,22 +232,24 @@ class CalibrationTally(Metric):  # type: ignore[misc]
     """`calibrate` of all images.
 
     ``compute`` gives a dictionary: ``energy_score`` and ``patch_energy_score``; ``crps``, ``spread_skill``,
-    ``coverage`` (of the intervals LEVELS) and ``pit`` of the samples; the same of the Gaussian as ``gaussian_crps`` and so on; and
-    ``numbers``, from which ``Calibration.from_numbers(numbers.tolist(), n_samples)`` makes the tally itself.
+    ``coverage`` (of the intervals LEVELS) and ``pit`` of the samples; the same of the Gaussian as ``gaussian_crps`` and
+    so on; and ``numbers``, from which ``Calibration.from_numbers(numbers.tolist(), n_samples)`` makes the tally itself.
 
     Args:
         n_samples: of every image.
         gaussian: whether ``update`` is given closed-form means and standard deviations.
-        step: to which the truth is rounded, see `calibrate`.
+        step, peak: as of `calibrate`.
     """
 
     is_differentiable = False
     full_state_update = False
     higher_is_better = None
 
-    def __init__(self, n_samples: int, gaussian: bool = False, step: float = 1 / 255, **kwargs: Any) -> None:
+    def __init__(
+        self, n_samples: int, gaussian: bool = False, step: float | None = None, peak: float = 1.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.n_samples, self.gaussian, self.step = n_samples, gaussian, step
+        self.n_samples, self.gaussian, self.options = n_samples, gaussian, (step, peak)
         empty = torch.tensor(Calibration.empty(n_samples, gaussian).numbers(), dtype=torch.float64)
         self.add_state("numbers", empty, dist_reduce_fx="sum")
         self.numbers: Tensor
@@ -259,7 +261,7 @@ class CalibrationTally(Metric):  # type: ignore[misc]
                 f"{self.n_samples} samples {'with' if self.gaussian else 'without'} `mean` and `stddev` expected, got "
                 f"{len(samples)} {'without' if mean is None else 'with'}"
             )
-        tally = calibrate(samples, truth, mean, stddev, self.step).numbers()
+        tally = calibrate(samples, truth, mean, stddev, *self.options).numbers()
         self.numbers = self.numbers + torch.tensor(tally, dtype=torch.float64, device=self.numbers.device)
 
     def compute(self) -> dict[str, Tensor]:

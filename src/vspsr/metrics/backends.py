@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor, nn
 
 from vspsr.errors import ModelError
+from vspsr.files import one_line
 from vspsr.metrics.perceptual import Backend
 from vspsr.metrics.stlpips_nets import BlurPool, ShiftTolerantLPIPS
 
@@ -86,26 +88,30 @@ def _lpips(net: str) -> tuple[nn.Module, str]:
 
 
 def _backbone(net: str) -> Mapping[str, Tensor]:
-    """ImageNet weights by torchvision's own way: from its cache, or downloaded and checked against their hash."""
+    """ImageNet weights by torchvision's own way: from its cache, or downloaded there and checked against their hash."""
     from torchvision import models  # type: ignore[import-untyped,import-not-found]
 
-    weights = getattr(models, _BACKBONES[net]).IMAGENET1K_V1
+    url = getattr(models, _BACKBONES[net]).IMAGENET1K_V1.url
+    name = url.rsplit("/", 1)[-1]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
     try:
-        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), Path(name).stem.rsplit("-", 1)[-1], progress=False)
+        return _load(path)
     except Exception as error:  # whatever a network, a disk or a broken file brings about
-        file = weights.url.rsplit("/", 1)[-1]
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise ModelError(
-            f"lpips-{net}: the weights {file} of torchvision cannot be had ({' '.join(str(error).split())[:120]}): "
-            f"put the file into {folder}, or use stlpips-alex or stlpips-vgg, which need no network"
+            f"lpips-{net}: the weights {name} of torchvision cannot be had ({one_line(error)[:200]}): put the file "
+            f"into {path.parent}, or use stlpips-alex or stlpips-vgg, which need no network"
         ) from error
 
 
 def _load(path: Path) -> dict[str, Tensor]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped, not read: of torchvision's files only the convolutions are wanted. Old files cannot be mapped.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except Exception as error:
-        raise ModelError(f"{path}: no readable weights ({' '.join(str(error).split())[:120]})") from error
+        raise ModelError(f"{path}: no readable weights ({one_line(error)[:120]})") from error
 
 
 def _fill(module: nn.Module, value: Callable[[str], Tensor], source: str) -> None:

@@ -31,16 +31,19 @@ def calibrate(
     truth: Tensor,
     mean: Tensor | None = None,
     stddev: Tensor | None = None,
-    step: float = 1 / 255,
+    step: float | None = None,
+    peak: float = 1.0,
 ) -> Calibration:
     """The tallies of one image.
 
     Args:
-        samples: (n, C, H, W) floating point in [0, 1], n ≥ 2.
+        samples: (n, C, H, W) in 0 … peak, floating point or integers, n ≥ 2.
         truth: (C, H, W), likewise.
-        mean, stddev: (C, H, W) of the Gaussian marginals, where there is a closed form; any range, stddev ≥ 0.
-        step: to which the truth is rounded: 1/255 for 8 bits, 1/65535 for 16, 0 for not at all. For the Gaussian only;
-            samples should be rounded as the truth is.
+        mean, stddev: (C, H, W) of the Gaussian marginals, where there is a closed form: 1 is the full range whatever
+            ``peak``; mean may lie beyond it, stddev ≥ 0.
+        step: to which the truth is rounded, as a part of the full range, for the Gaussian only (samples should be
+            rounded as the truth is): 1/255 for 8 bits, 0 for not at all. By default 1/peak for integers, else 1/255.
+        peak: 1 for [0, 1], 255 for 8-bit integers, 65535 for 16-bit.
 
     Raises:
         ValueError: fewer than two samples, shapes that do not fit, values out of range.
@@ -48,7 +51,7 @@ def calibrate(
     if samples.ndim != 4 or truth.ndim != 3 or len(samples) < 2:
         shapes = f"{tuple(samples.shape)} and {tuple(truth.shape)}"
         raise ValueError(f"`samples` (n, C, H, W), n ≥ 2, and `truth` (C, H, W) expected, got {shapes}")
-    check_pair(samples, truth, 1.0, ("samples", "truth"))
+    check_pair(samples, truth, peak, ("samples", "truth"))
     if (mean is None) != (stddev is None):
         raise ValueError("`mean` and `stddev` must be given together or not at all")
     for x, name in ((mean, "mean"), (stddev, "stddev")):
@@ -58,6 +61,7 @@ def calibrate(
             )
     if stddev is not None and float(stddev.min()) < 0:
         raise ValueError(f"`stddev` must not be negative, got {float(stddev.min()):g}")
+    step = step if step is not None else 1 / (255 if truth.is_floating_point() else peak)
     n, gaussian = len(samples), mean is not None and stddev is not None
     total = Calibration.empty(n, gaussian)
     marginals, closed = total.samples, total.gaussian
@@ -66,10 +70,10 @@ def calibrate(
     for top in range(0, truth.shape[-2], _STRIP):
         rows = slice(top, top + _STRIP)
         x, y = samples[..., rows, :], truth[:, rows]
-        errors = (x.double() - y.double()) * 255
+        errors = (x.double() - y.double()) * (255 / peak)
         marginals += _from_samples(x, y, errors)
         if closed is not None and mean is not None and stddev is not None:
-            closed += _from_gaussian(y.double(), mean[:, rows].double(), stddev[:, rows].double(), step)
+            closed += _from_gaussian(y.double() / peak, mean[:, rows].double(), stddev[:, rows].double(), step)
         flat = errors.flatten(1)
         gram += flat @ flat.T
         patches = _patches(errors)

@@ -95,9 +95,9 @@ def pixel_stddev(samples: Tensor, peak: float = 255, correction: int = 1) -> flo
     return float(variance.sqrt_().mean()) * 255 / peak
 
 
-def pairwise_distance(samples: Tensor, backend: Backend) -> float:
-    """Mean perceptual distance of two different samples; samples (n, 3, H, W) in [0, 1], n ≥ 2.
+def pairwise_distance(samples: Tensor, backend: Backend, peak: float = 1.0) -> float:
+    """Mean perceptual distance of two different samples; samples (n, 3, H, W) in 0 … peak, n ≥ 2.
 
     Range [0, ∞); neither direction is better by itself. The mean of `Backend.distances` over all n(n − 1)/2 pairs.
     """
-    return backend.pairwise(samples)
+    return backend.pairwise(samples, peak)

@@ -82,32 +82,35 @@ class Backend:
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, {self.version!r})"
 
-    def maps(self, samples: Tensor, truth: Tensor) -> Tensor:
+    def maps(self, samples: Tensor, truth: Tensor, peak: float = 1.0) -> Tensor:
         """Distance of each sample from the truth at each pixel: (n, H, W). Arguments as in `score`."""
-        return self.score(samples, truth).maps
+        return self.score(samples, truth, peak=peak).maps
 
-    def distances(self, samples: Tensor, truth: Tensor) -> Tensor:
+    def distances(self, samples: Tensor, truth: Tensor, peak: float = 1.0) -> Tensor:
         """Distance of each sample from the truth as the package's ``spatial=False`` gives it: (n,) float64.
 
         Arguments as in `score`. Differs a little from the mean of the map, see `Perceptual`.
         """
-        return self.score(samples, truth, maps=False).distances
+        return self.score(samples, truth, maps=False, peak=peak).distances
 
-    def pairwise(self, samples: Tensor) -> float:
-        """Mean distance of two different samples (n, 3, H, W) in [0, 1], n ≥ 2, over all pairs."""
-        score = self.score(samples, samples[:1].squeeze(0), pairwise=True, maps=False)
+    def pairwise(self, samples: Tensor, peak: float = 1.0) -> float:
+        """Mean distance of two different samples (n, 3, H, W), n ≥ 2, over all pairs; values as in `score`."""
+        score = self.score(samples, samples[:1].squeeze(0), pairwise=True, maps=False, peak=peak)
         assert score.pairwise is not None
         return score.pairwise
 
     @torch.no_grad()
-    def score(self, samples: Tensor, truth: Tensor, pairwise: bool = False, maps: bool = True) -> Perceptual:
+    def score(
+        self, samples: Tensor, truth: Tensor, pairwise: bool = False, maps: bool = True, peak: float = 1.0
+    ) -> Perceptual:
         """Everything from one pass of the network per image.
 
         Args:
-            samples: (n, 3, H, W) floating point RGB in [0, 1].
+            samples: (n, 3, H, W) RGB in 0 … peak, floating point or integers; converted one at a time.
             truth: (3, H, W), likewise.
             pairwise: whether to compute the mean distance between samples, too (n ≥ 2).
             maps: False leaves the maps out, (n, 0, 0).
+            peak: 1 for [0, 1], 255 for 8-bit integers, 65535 for 16-bit.
 
         Returns:
             `Perceptual`, on the device of ``samples``.
@@ -115,17 +118,17 @@ class Backend:
         Raises:
             ValueError: shapes that do not fit, values out of range, fewer than two samples for ``pairwise``.
         """
-        self._check(samples, truth, pairwise)
+        self._check(samples, truth, pairwise, peak)
         height, width = truth.shape[-2:]
         n, shape = len(samples), (height, width) if maps else (0, 0)
         out = torch.empty(n, *shape, device=self.device)
         distances = torch.zeros(n, dtype=torch.float64, device=self.device)
         with self._exact():
-            references = [unit for unit, _ in self._features(truth)]
+            references = [unit for unit, _ in self._features(truth, peak)]
             sums = [torch.zeros_like(r) for r in references] if pairwise else []
             for k, sample in enumerate(samples):
                 layers: dict[tuple[int, int], Tensor] = {}  # layers of one size are added before they are upsampled
-                for i, (unit, size) in enumerate(self._features(sample)):
+                for i, (unit, size) in enumerate(self._features(sample, peak)):
                     error = unit.sub_(references[i])
                     if pairwise:
                         sums[i].add_(error)
@@ -140,10 +143,10 @@ class Backend:
                 between = max(0.0, float(n * distances.sum() - torch.stack(cross).sum()) / (n * (n - 1) / 2))
         return Perceptual(out.to(samples.device), distances.to(samples.device), between)
 
-    def _features(self, image: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]]]:
+    def _features(self, image: Tensor, peak: float) -> Iterator[tuple[Tensor, tuple[int, int]]]:
         """Unit features (places, channels) of an image (3, H, W), layer by layer, and the layer's size."""
         x = image[None].to(self.device, torch.float32, memory_format=torch.channels_last)
-        x = torch.addcmul(self._shift, x, self._scale)
+        x = torch.addcmul(self._shift, x, self._scale, value=1 / peak)
         for stage in self._stages:
             x = stage(x)
             places = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
@@ -160,12 +163,13 @@ class Backend:
                 stack.enter_context(flags)
             yield
 
-    def _check(self, samples: Tensor, truth: Tensor, pairwise: bool) -> None:
+    def _check(self, samples: Tensor, truth: Tensor, pairwise: bool, peak: float) -> None:
         for x, name, axes in ((samples, "samples", 4), (truth, "truth", 3)):
-            if x.ndim != axes or x.shape[-3] != 3 or not x.is_floating_point():
+            if x.ndim != axes or x.shape[-3] != 3 or not (x.is_floating_point() or peak > 1):
                 shape = "(n, 3, H, W)" if axes == 4 else "(3, H, W)"
-                raise ValueError(f"`{name}` must be floating-point RGB {shape}, got {x.dtype} {tuple(x.shape)}")
-        check_pair(samples, truth, 1.0, ("samples", "truth"))
+                hint = "" if x.is_floating_point() else ": integers need their `peak`"
+                raise ValueError(f"`{name}` must be RGB {shape}, got {x.dtype} {tuple(x.shape)}{hint}")
+        check_pair(samples, truth, peak, ("samples", "truth"))
         if min(truth.shape[-2:]) < self.min_size:
             raise ValueError(
                 f"`truth` must have at least {self.min_size}×{self.min_size} pixels for {self.name}, "
