@@ -39,16 +39,16 @@ def evaluate(
         bool, typer.Option("--consistent", help="Put the exact projection behind the baseline or the results.")
     ] = False,
     lr: Annotated[
-        Path | None, typer.Option(help="Folder of LR images. [default: made from HR by imresize]", show_default=False)
+        Path | None, typer.Option(help="Folder of LR images. (default: made from HR by imresize)", show_default=False)
     ] = None,
     scale: Annotated[int, typer.Option(help="Integer ≥ 2.")] = 4,
     samples: Annotated[
         int | None,
-        typer.Option(min=1, help="How many of each image. [default: 10, or all in --results]", show_default=False),
+        typer.Option(min=1, help="How many of each image. (default: 10, or all in --results)", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the model's samples.")] = 0,
     temperature: Annotated[
-        float | None, typer.Option(help="Spread of the model's samples. [default: the model's]", show_default=False)
+        float | None, typer.Option(help="Spread of the model's samples. (default: the model's)", show_default=False)
     ] = None,
     backend: Annotated[
         str, typer.Option(help="Perceptual distance: stlpips-alex, stlpips-vgg, lpips-alex, lpips-vgg, lpips-squeeze.")
@@ -63,16 +63,17 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto (all GPUs, else CPU), cpu, cuda, cuda:1 …")] = "auto",
     processes: Annotated[
         int | None,
-        typer.Option(min=1, help="Worker processes. [default: as cores and memory allow]", show_default=False),
+        typer.Option(min=1, help="Worker processes. (default: as cores and memory allow)", show_default=False),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report made with other settings.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary for programs on standard output.")] = False,
 ) -> None:
     """Evaluate super-resolution: a model, a baseline, or anybody's results, by the NTIRE 2021 protocol and beyond.
 
-    Everything is checked before anything is computed. What is done is kept: after an interruption, the same command
-    goes on. The report is a page to look at (index.html) beside metrics.csv and summary.json. Under torchrun, ranks
-    share the images.
+    Everything is checked before anything is computed.
+    What is done is kept: after an interruption, the same command goes on.
+    The report is a page to look at, beside metrics.csv and summary.json.
+    Under torchrun, the ranks share the images.
     """
     from vspsr.evaluation.processes import Ranks
     from vspsr.evaluation.records import to_json
