@@ -14,7 +14,8 @@ SOURCE = Path(vspsr.__file__).parent
 LEVELS = [
     {"errors", "banded"},
     {"files", "resize", "noise"},
-    {"degradation", "picture", "metadata"},
+    {"degradation", "picture", "metadata", "checkpoint"},
+    {"spandrel_networks"},
     {"nn.deterministic", "nn.parameters"},
     {"nn.vspm", "nn.overlapping", "nn.discriminator", "interior", "state"},
     {"windows", "covariance", "image"},

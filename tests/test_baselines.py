@@ -299,7 +299,7 @@ def test_bad_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_spandrel_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "spandrel", None)
     path = save(esrgan("new"), tmp_path / "esrgan.pth")
-    assert "install `vspsr[eval]`" in complaint(lambda: load_baseline("esrgan", 4, path))
+    assert "pip install spandrel" in complaint(lambda: load_baseline("esrgan", 4, path))
     load_baseline("srgan", 4, save(msrresnet("kair"), tmp_path / "srgan.pth"))
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from vspsr import VSpSR
 from vspsr.covariance import PatchFactor
 from vspsr.degradation import Degradation
 from vspsr.nn.overlapping import OverlappingVSpM
@@ -250,3 +251,11 @@ def test_distribution_vocabulary() -> None:
 def test_bad_arguments_are_named(call: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(make(1, 1))  # type: ignore[operator]
+
+
+def test_moments_need_no_special_context() -> None:
+    space = VSpSR.from_pretrained("vspsr-x4")(torch.rand(1, 3, 5, 4, generator=torch.Generator().manual_seed(0)))
+    assert space.mean.requires_grad
+    with torch.no_grad():
+        expected = VSpSR.from_pretrained("vspsr-x4")(space.y).stddev
+    torch.testing.assert_close(space.stddev, expected)

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vspsr.errors import ModelError, VSpSRError
-from vspsr.files import one_line
+from vspsr.checkpoint import read_state
+from vspsr.errors import ModelError
+from vspsr.spandrel_networks import from_state
 
 __all__ = ["PretrainedSR", "load_pretrained", "pretrained_from_state"]
 
@@ -62,17 +62,9 @@ def load_pretrained(path: Path, scale: int, trainable: bool = False) -> Pretrain
 
     Raises:
         ModelError: a file that is damaged or holds other objects, an architecture that spandrel does not know, a
-            network that is not from RGB to RGB at this scale.
-        VSpSRError: spandrel is not installed.
+            network that is not from RGB to RGB at this scale; spandrel is not installed.
     """
-    try:
-        if path.suffix == ".safetensors":
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both raise whatever the damaged bytes lead to
-        raise ModelError(f"{path}: cannot be read as a state dict of tensors ({one_line(error)[:150]})") from error
-    module = pretrained_from_state(state, str(path), trainable)
+    module = pretrained_from_state(read_state(path), str(path), trainable)
     if module.scale != scale:
         raise ModelError(f"{path}: upscales by {module.scale}, the model by {scale}")
     if trainable:
@@ -84,16 +76,4 @@ def load_pretrained(path: Path, scale: int, trainable: bool = False) -> Pretrain
 
 def pretrained_from_state(state: Mapping[str, Tensor], name: str, trainable: bool = False) -> PretrainedSR:
     """The network that a state dict belongs to, told by its keys and shapes. Raises as `load_pretrained`."""
-    try:
-        import spandrel  # type: ignore[import-untyped, import-not-found, unused-ignore]
-    except ImportError as error:
-        raise VSpSRError(f"{name}: pretrained networks need the package `spandrel` (pip install spandrel)") from error
-    try:
-        plain = spandrel.canonicalize_state_dict(dict(state))
-        descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(plain)
-    except Exception as error:  # spandrel's detection fails in many ways on what it does not know
-        raise ModelError(f"{name}: not a network that spandrel knows ({one_line(error)[:150]})") from error
-    channels = (getattr(descriptor, "input_channels", 0), getattr(descriptor, "output_channels", 0))
-    if channels != (3, 3):
-        raise ModelError(f"{name}: a network from {channels[0]} to {channels[1]} channels, not from RGB to RGB")
-    return PretrainedSR(descriptor, trainable)
+    return PretrainedSR(from_state(state, name).descriptor, trainable)

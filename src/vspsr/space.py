@@ -120,13 +120,14 @@ class SRSpace:
         """Exact standard deviation of each pixel at the space's temperature, projection included: (B, 3, H, W).
 
         diag((I − D⁺D) Σ (I − D⁺D)ᵀ) with Σ the covariance of z, from the local covariances of atoms and their LR
-        images: see `vspsr.covariance`. NotGaussianError where there is no closed form.
+        images: see `vspsr.covariance`. No gradient is kept. NotGaussianError where there is no closed form.
         """
         self._require_gaussian("stddev")
         p = self.parameters
         if p.coefficient_log_var is None:
             return torch.zeros_like(p.deterministic)
-        variance = projected_variance(p.coefficient_log_var.exp(), p.atoms, self.degradation)
+        with torch.no_grad():
+            variance = projected_variance(p.coefficient_log_var.exp(), p.atoms, self.degradation)
         return self.temperature * variance.sqrt()
 
     def sample(self, n: int = 1, seed: int = 0, temperature: float | None = None) -> Tensor:

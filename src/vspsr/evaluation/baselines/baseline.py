@@ -6,15 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from vspsr.checkpoint import read_state, sha256_of
 from vspsr.consistency import Consistent, check_image
 from vspsr.degradation import Degradation
 from vspsr.errors import ModelError
-from vspsr.evaluation.baselines.checkpoint import read_state, sha256_of
 from vspsr.evaluation.baselines.layouts import build, layout_of
-from vspsr.evaluation.baselines.spandrel_networks import from_state
 from vspsr.evaluation.baselines.weights import PublishedWeights, published_weights, weights_folder
 from vspsr.files import one_line
 from vspsr.resize import imresize
+from vspsr.spandrel_networks import from_state
 
 __all__ = ["BASELINES", "Baseline", "BaselineInfo", "load_baseline"]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from vspsr.checkpoint import require
 from vspsr.errors import ModelError
-from vspsr.evaluation.baselines.checkpoint import require
 from vspsr.evaluation.baselines.networks import EDSR, MSRResNet, SRResNet
 
 __all__ = ["LAYOUTS", "Layout", "build", "layout_of"]
@@ -254,4 +254,4 @@ LAYOUTS = (
         _sr(bias=True, tanh=True),
     ),
 )
-"""The accepted layouts of EDSR and SRGAN; those of ESRGAN and RCAN are in `spandrel_networks`."""
+"""The accepted layouts of EDSR and SRGAN; those of ESRGAN and RCAN are in `vspsr.spandrel_networks`."""

@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["DIV2K_MEAN", "EDSR", "MSRResNet", "SRResNet"]
+from vspsr.spandrel_networks import DIV2K_MEAN
 
-DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
-"""Mean colour of DIV2K, which EDSR and RCAN subtract."""
+__all__ = ["EDSR", "MSRResNet", "SRResNet"]
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int = 3, bias: bool = True) -> nn.Conv2d:

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 import torch
 
 from vspsr import __version__
+from vspsr.checkpoint import sha256_of
 from vspsr.console import progress
 from vspsr.errors import ModelError, OutputError
-from vspsr.evaluation.baselines.checkpoint import sha256_of
 from vspsr.files import one_line, replacing
 
 __all__ = ["PublishedWeights", "fetch_weights", "published_weights", "weights_folder"]

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vspsr.checkpoint import require
 from vspsr.errors import ModelError
-from vspsr.evaluation.baselines.checkpoint import require
-from vspsr.evaluation.baselines.networks import DIV2K_MEAN
 from vspsr.files import one_line
 
-__all__ = ["SpandrelNetwork", "from_state"]
+__all__ = ["DIV2K_MEAN", "SpandrelNetwork", "from_state"]
+
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+"""Mean colour of DIV2K's training images, which EDSR and RCAN subtract (RGB in [0, 1])."""
 
 State = Mapping[str, Tensor]
 
@@ -27,6 +29,7 @@ class SpandrelNetwork(nn.Module):
     Attributes:
         architecture: spandrel's name of it.
         scale: s.
+        descriptor: spandrel's `ImageModelDescriptor`.
     """
 
     def __init__(self, descriptor: Any) -> None:
@@ -34,13 +37,13 @@ class SpandrelNetwork(nn.Module):
         self.architecture: str = descriptor.architecture.name
         self.scale: int = descriptor.scale
         self.network: nn.Module = descriptor.model  # registered, so that it follows .to(device)
-        self._descriptor = descriptor
+        self.descriptor = descriptor
 
     def forward(self, y: Tensor) -> Tensor:
         """See the class."""
         # A copy goes in, because some networks scale their input in place; a copy comes out, because tensors made in
         # inference mode are of little use outside of it. The descriptor pads to the sizes that the network needs.
-        out: Tensor = self._descriptor(y.clone())
+        out: Tensor = self.descriptor(y.clone())
         return out.clone()
 
 
@@ -58,7 +61,7 @@ def from_state(state: State, name: str) -> SpandrelNetwork:
     try:
         import spandrel  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError as error:
-        raise ModelError(f"{name}: reading it needs spandrel: install `vspsr[eval]`") from error
+        raise ModelError(f"{name}: reading it needs spandrel: pip install spandrel") from error
     if "body.0.residual_group.0.rcab.0.weight" in state:
         state = _rcan_from_basicsr(state, name)
     for names in _NEW_ESRGAN:
