@@ -18,12 +18,14 @@ from vspsr.files import one_line, replacing
 from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.nn.parameters import SpaceParameters
 from vspsr.nn.vspm import VSpM, convert_authors_state
+from vspsr.pretrained import PretrainedSR, pretrained_from_state
 from vspsr.space import SRSpace, check_temperature
 
 __all__ = ["VSpSR", "shipped_models"]
 
 NETWORKS: dict[str, type[VSpM] | type[OverlappingVSpM]] = {"vspm": VSpM, "overlapping": OverlappingVSpM}
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_PRETRAINED = "network.deterministic.module."
 
 
 def shipped_models() -> list[str]:
@@ -37,7 +39,8 @@ class VSpSR(nn.Module):
 
     Args:
         network: "vspm" (the paper's) or "overlapping" (the shipped models').
-        options: arguments of the network's constructor, `scale` among them: see `VSpM` and `OverlappingVSpM`.
+        options: arguments of the network's constructor, `scale` among them: see `VSpM` and `OverlappingVSpM`. For
+            `deterministic`, also a `vspsr.pretrained.PretrainedSR`, which is then saved with the model.
         kernel: the degradation's kernel.
         temperature: default temperature of the spaces, ≥ 0.
 
@@ -64,6 +67,8 @@ class VSpSR(nn.Module):
         assert isinstance(scale, int)
         self.degradation = Degradation(scale, kernel)
         self.temperature = check_temperature(temperature)
+        if isinstance(pretrained := options.get("deterministic"), PretrainedSR):
+            options["deterministic"] = {"pretrained": pretrained.architecture}
         self.config = {
             "network": network,
             "options": options,
@@ -129,10 +134,15 @@ class VSpSR(nn.Module):
         folder = _locate(str(name_or_path_or_hub_id))
         try:
             config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+            if isinstance(config["options"].get("deterministic"), dict):
+                state = _read_weights(folder / _WEIGHTS)
+                inner = {k.removeprefix(_PRETRAINED): v for k, v in state.items() if k.startswith(_PRETRAINED)}
+                config["options"]["deterministic"] = pretrained_from_state(inner, str(folder / _WEIGHTS))
             model = cls(**config)
-        except (OSError, ValueError, TypeError, RuntimeError) as error:  # RuntimeError: layers of impossible sizes
-            reason = one_line(error)
-            raise ModelError(f"{folder / _CONFIG}: not the configuration of a vspsr model ({reason})") from error
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+            raise ModelError(
+                f"{folder / _CONFIG}: not the configuration of a vspsr model ({one_line(error)})"
+            ) from error
         _load(model, _read_weights(folder / _WEIGHTS), folder / _WEIGHTS)
         return model
 

@@ -33,6 +33,7 @@ class OverlappingVSpM(nn.Module):
         n_atoms: C.
         channels, blocks: size of the residual trunk.
         n_modes: M, learned variants of each atom that an image mixes; 0 gives every image the same basis.
+        deterministic: a module (B, 3, h, w) → (B, 3, s·h, s·w) in place of the mean head, or None.
 
     Shapes: y (B, 3, h, w) in [0, 1] → `SpaceParameters` with G = 1.
 
@@ -41,7 +42,13 @@ class OverlappingVSpM(nn.Module):
     """
 
     def __init__(
-        self, scale: int = 4, n_atoms: int = 64, channels: int = 64, blocks: int = 8, n_modes: int = 4
+        self,
+        scale: int = 4,
+        n_atoms: int = 64,
+        channels: int = 64,
+        blocks: int = 8,
+        n_modes: int = 4,
+        deterministic: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if scale % 2:
@@ -49,7 +56,8 @@ class OverlappingVSpM(nn.Module):
         self.scale = scale
         patch = 2 * scale
         self.trunk = ResidualTrunk(channels, blocks)
-        self.mean_head = ResidualUpsampler(scale, channels)
+        self.deterministic = deterministic
+        self.mean_head = ResidualUpsampler(scale, channels) if deterministic is None else None
         self.variance_head = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, n_atoms, 1)
         )
@@ -72,8 +80,9 @@ class OverlappingVSpM(nn.Module):
         atoms = self.atoms + (mixture @ self.modes).unflatten(1, self.atoms.shape)
         # Bounded so that no input, however odd, can overflow the exponential.
         log_var = self.variance_head(features).clamp(-20.0, 4.0)
+        mean = self.deterministic(y) if self.mean_head is None else self.mean_head(features, y)  # type: ignore[misc]
         return SpaceParameters(
-            deterministic=self.mean_head(features, y),
+            deterministic=mean,
             atoms=(self.window * atoms)[:, None],
             coefficient_mean=None,
             coefficient_log_var=log_var[:, None],

@@ -33,7 +33,13 @@ def patch_distance(a: Tensor, b: Tensor, size: int = 8, offset: tuple[int, int] 
     return (tiles.square().mean((1, 3, 5)) + _EPS**2).sqrt().mean()
 
 
-def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Mean over layers and places of the Euclidean distance of unit-length features [(B, C, h, w), …] → scalar."""
-    layers = [((f - g).square().sum(1) + _EPS**2).sqrt().mean() for f, g in zip(a, b, strict=True)]
-    return torch.stack(layers).mean()
+def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
+    """Mean over layers and places of the Euclidean distance of unit-length features [(B, C, h, w), …] → scalar.
+
+    ``weights``: of the layers, by default all the same; their scale is of no account.
+    """
+    layers = torch.stack([((f - g).square().sum(1) + _EPS**2).sqrt().mean() for f, g in zip(a, b, strict=True)])
+    if weights is None:
+        return layers.mean()
+    share = torch.tensor(weights, dtype=layers.dtype, device=layers.device)
+    return (share * layers).sum() / share.sum()

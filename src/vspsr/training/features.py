@@ -1,56 +1,213 @@
-"""A frozen SqueezeNet v1.1 as a feature extractor, from a local safetensors file."""
+"""Frozen feature networks: torchvision's by name, or from a local safetensors file. Nothing in them is ever trained."""
 
+import re
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-__all__ = ["SqueezeNetFeatures"]
+from vspsr.errors import ModelError, VSpSRError
+from vspsr.files import one_line
 
-_SQUEEZE = {"fire2": 16, "fire3": 16, "fire4": 32, "fire5": 32, "fire6": 48, "fire7": 48}
-_EXPAND = {"fire2": 64, "fire3": 64, "fire4": 128, "fire5": 128, "fire6": 192, "fire7": 192}
+__all__ = ["SqueezeNetFeatures", "TorchvisionFeatures", "feature_network", "unit_length"]
+
+_SQUEEZE = {"fire2": 16, "fire3": 16, "fire4": 32, "fire5": 32, "fire6": 48, "fire7": 48, "fire8": 64, "fire9": 64}
+_EXPAND = {
+    "fire2": 64,
+    "fire3": 64,
+    "fire4": 128,
+    "fire5": 128,
+    "fire6": 192,
+    "fire7": 192,
+    "fire8": 256,
+    "fire9": 256,
+}
 _TAPS = ("conv1", "fire3", "fire5", "fire6", "fire7")
+_TORCHVISION_TAPS = {
+    "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"),
+    "vgg19": ("conv5_4",),
+    "alexnet": ("1", "4", "7", "9", "11"),
+    "squeezenet1_1": ("1", "4", "7", "9", "10", "11", "12"),
+}
+
+
+def unit_length(features: Sequence[Tensor]) -> list[Tensor]:
+    """Features [(B, C, h, w), …] scaled to length 1 over C at every place."""
+    return [f * torch.rsqrt(f.square().sum(1, keepdim=True) + 1e-8) for f in features]
+
+
+def feature_network(network: str, weights: str | None = None, layers: Sequence[str] | None = None) -> nn.Module:
+    """A frozen network from images (B, 3, H, W) in [0, 1] to a list of features (B, C, h, w), one per layer.
+
+    Args:
+        network: a torchvision network with `features` (vgg19, vgg16, alexnet, squeezenet1_1, …).
+        weights: None for torchvision's own (downloaded once), or a safetensors file: with torchvision's keys, or, for
+            squeezenet1_1, with the keys of the original Caffe model; "random" for tests of speed.
+        layers: what to return, in order; by default vgg19 conv5_4, else the layers that LPIPS uses.
+
+    Raises:
+        ModelError: an unknown network or layer, weights that cannot be had.
+    """
+    if weights is not None and weights != "random":
+        state = _read(Path(weights))
+        if network == "squeezenet1_1" and "conv1.weight" in state:
+            return SqueezeNetFeatures(state, layers or _TAPS)
+        return TorchvisionFeatures(network, state, layers)
+    return TorchvisionFeatures(network, weights, layers)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: the feature network cannot be read as safetensors ({one_line(error)})") from error
 
 
 class SqueezeNetFeatures(nn.Module):
-    """Images → unit-length features after conv1, fire3, fire5, fire6, fire7 (Iandola et al. 2016, v1.1, Caffe's).
+    """SqueezeNet v1.1 as published (Iandola et al. 2016, the Caffe model): features after conv1, fire2, … fire9.
 
     Args:
-        path: safetensors file with keys ``conv1.weight``, ``fire2.squeeze1x1.weight``, … (channels in B, G, R order).
+        state: a safetensors file or its tensors, with keys ``conv1.weight``, ``fire2.squeeze1x1.weight``, …
+            (channels in B, G, R order).
+        layers: what to return.
 
-    Shapes: (B, 3, H, W) RGB in [0, 1] → five tensors (B, C, h, w), of length 1 over C.
+    Shapes: (B, 3, H, W) RGB in [0, 1] → [(B, C, h, w), …].
+
+    Raises:
+        ModelError: an unknown layer, weights of another network.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, state: str | Path | dict[str, Tensor], layers: Sequence[str] = _TAPS) -> None:
         super().__init__()
-        state = load_file(path)
+        state = state if isinstance(state, dict) else _read(Path(state))
+        names = ["conv1", *_SQUEEZE]
+        if unknown := set(layers) - set(names):
+            raise ModelError(f"`layers`: squeezenet1_1 has no {min(unknown)!r}, only {', '.join(names)}")
+        self.layers = tuple(layers)
+        self.names = names[1 : max(names.index(layer) for layer in layers) + 1]
         self.conv1 = nn.Conv2d(3, 64, 3, stride=2, padding=1)
         channels = 64
-        for name, squeeze in _SQUEEZE.items():
-            expand = _EXPAND[name]
+        for name in self.names:
+            squeeze, expand = _SQUEEZE[name], _EXPAND[name]
             self.add_module(f"{name}_squeeze1x1", nn.Conv2d(channels, squeeze, 1))
             self.add_module(f"{name}_expand1x1", nn.Conv2d(squeeze, expand, 1))
             self.add_module(f"{name}_expand3x3", nn.Conv2d(squeeze, expand, 3, padding=1))
             channels = 2 * expand
-        wanted = self.state_dict().keys()
         renamed = {k.replace(".", "_", 1) if k.startswith("fire") else k: v for k, v in state.items()}
-        self.load_state_dict({k: renamed[k] for k in wanted})
+        _fill(self, renamed, "squeezenet1_1")
         self.mean: Tensor
         self.register_buffer("mean", torch.tensor([104.006, 116.669, 122.679])[:, None, None], persistent=False)
         self.requires_grad_(False).eval()
 
+    def train(self, mode: bool = True) -> "SqueezeNetFeatures":
+        """Stays in evaluation mode."""
+        return super().train(False)
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """See the class."""
         out = F.relu(self.conv1(255 * x.flip(1) - self.mean))
-        taps = [out]
-        for name in _SQUEEZE:
+        found = {"conv1": out}
+        for name in self.names:
             if name in ("fire2", "fire4", "fire6"):
                 out = F.max_pool2d(out, 3, 2, ceil_mode=True)
             squeezed = F.relu(self.get_submodule(f"{name}_squeeze1x1")(out))
             expand = [self.get_submodule(f"{name}_expand{n}")(squeezed) for n in ("1x1", "3x3")]
-            out = F.relu(torch.cat(expand, 1))
-            if name in _TAPS:
-                taps.append(out)
-        return [f * torch.rsqrt(f.square().sum(1, keepdim=True) + 1e-8) for f in taps]
+            found[name] = out = F.relu(torch.cat(expand, 1))
+        return [found[layer] for layer in self.layers]
+
+
+class TorchvisionFeatures(nn.Module):
+    """Layers of a torchvision network's `features`, its input normalised as it was trained on (ImageNet).
+
+    Args:
+        network: its name in torchvision.
+        weights: None for torchvision's default weights, a state dict with torchvision's keys, or "random".
+        layers: indices into `features` ("12"), or for VGG "conv5_4", "relu3_3" and the like.
+
+    Shapes: (B, 3, H, W) RGB in [0, 1] → [(B, C, h, w), …].
+
+    Raises:
+        ModelError: an unknown network or layer, weights that cannot be had.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        weights: dict[str, Tensor] | str | None = None,
+        layers: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        try:
+            from torchvision.models import get_model  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise VSpSRError(
+                f"feature networks need the extra `train` (pip install 'vspsr[train]'): {error}"
+            ) from error
+        try:
+            whole = get_model(network, weights=None if weights is not None else "DEFAULT")
+            features = whole.features
+        except (ValueError, AttributeError) as error:
+            raise ModelError(f"`network` {network!r}: no torchvision network with `features` by this name") from error
+        except (OSError, RuntimeError) as error:
+            raise ModelError(
+                f"{network}: torchvision's weights cannot be downloaded ({one_line(error)[:120]}): "
+                "give a safetensors file as `weights`"
+            ) from error
+        names = _torchvision_layers(network, features)
+        layers = layers or _TORCHVISION_TAPS.get(network, (str(len(features) - 1),))
+        if unknown := set(layers) - set(names):
+            raise ModelError(f"`layers`: {network} has no {min(unknown)!r}, only {', '.join(names)}")
+        self.taps = [names[layer] for layer in layers]
+        self.features = nn.Sequential(*list(features)[: max(self.taps) + 1])
+        for module in self.features.modules():
+            if isinstance(module, nn.ReLU):
+                module.inplace = False  # it would overwrite the convolution's output, which may be asked for
+        if isinstance(weights, dict):
+            _fill(self, weights, network)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "TorchvisionFeatures":
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """See the class."""
+        out = (x - self.mean) / self.std
+        found = {}
+        for index, layer in enumerate(self.features):
+            out = layer(out)
+            if index in self.taps:
+                found[index] = out
+        return [found[tap] for tap in self.taps]
+
+
+def _torchvision_layers(network: str, features: nn.Sequential) -> dict[str, int]:
+    """Names of layers → indices: the index itself, and for VGG (without batch normalisation) block and number."""
+    names = {str(i): i for i in range(len(features))}
+    if re.fullmatch(r"vgg\d+", network):
+        block, number = 1, 0
+        for index, (layer, following) in enumerate(pairwise([*features, None])):
+            if isinstance(layer, nn.Conv2d):
+                number += 1
+                names[f"conv{block}_{number}"] = index
+                names[f"relu{block}_{number}"] = index + isinstance(following, nn.ReLU)
+            elif isinstance(layer, nn.MaxPool2d):
+                block, number = block + 1, 0
+    return names
+
+
+def _fill(module: nn.Module, state: dict[str, Tensor], name: str) -> None:
+    wanted = module.state_dict()
+    for key, value in wanted.items():
+        if key not in state or state[key].shape != value.shape:
+            raise ModelError(f"`weights`: not those of {name}: {key} is missing or of another shape")
+    module.load_state_dict({k: state[k] for k in wanted})

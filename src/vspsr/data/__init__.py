@@ -1,0 +1,1 @@
+"""Training data: where images lie, what is paired with what, and crops that are a pure function of a seed."""

@@ -1,0 +1,170 @@
+"""Training crops that are a pure function of (seed, step, index), so that a resumed run, or one with other numbers of
+workers and processes, sees exactly the same.
+
+Step t of B images in all takes places tB … tB + B − 1 of an endless series: the images in a random order, then in
+another, and so on, each once per pass. The crop's place, flip and quarter turns come from a generator of its own,
+numpy's SFC64 seeded by (seed, step, index).
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+
+from vspsr.data.cache import ImageCache
+from vspsr.data.files import ImagePair
+from vspsr.degradation import Degradation
+from vspsr.errors import ImageFileError
+
+__all__ = ["Batch", "CropDataset", "StepSampler", "crop_loader", "random_stream"]
+
+Batch = dict[str, Tensor]
+"""`hr` (B, 3, s·c, s·c) and `lr` (B, 3, c, c), uint8; `step` and `first` (the index of the first crop in the step)."""
+
+Key = tuple[int, int, int, int]
+"""(step, index in the step, number of crops of the step, LR pixels of the crop)."""
+
+_ORDER, _CROP = 0, 1
+
+
+def random_stream(seed: int, *key: int) -> np.random.Generator:
+    """A generator for (seed, key) alone."""
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=key)))
+
+
+class CropDataset(Dataset[Any]):
+    """Random crops of images, with their LR images.
+
+    Without LR files, the LR crop is the HR crop downscaled and rounded to 8 bits: the projection onto consistency
+    is then exact for the crop by itself. With them, HR crops lie on the grid of LR pixels.
+
+    Args:
+        pairs: the images, none smaller than a crop.
+        degradation: D.
+        seed: ≥ 0.
+        memory: bytes for decoded images, shared by all workers.
+        augment: flips and quarter turns.
+    """
+
+    def __init__(
+        self, pairs: Sequence[ImagePair], degradation: Degradation, seed: int, memory: int, augment: bool = True
+    ) -> None:
+        self.pairs, self.degradation, self.seed, self.augment = list(pairs), degradation, seed, augment
+        self.memory = memory
+        self._cache: ImageCache | None = None
+        self._unreadable: set[int] = set()
+        self._order = lru_cache(maxsize=2)(self._permutation)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k not in ("_cache", "_order")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _cache=None, _order=lru_cache(maxsize=2)(self._permutation))
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor | None]:
+        """HR crop, and LR crop where there are LR files.
+
+        Raises:
+            ImageFileError: not one image can be decoded.
+        """
+        step, index, count, crop = key
+        scale = self.degradation.scale
+        epoch, place = divmod(step * count + index, len(self.pairs))
+        hr, lr = self._images(int(self._order(epoch)[place]))
+        rng = random_stream(self.seed, _CROP, step, index)
+        side = crop * scale
+        if lr is None:
+            top, left = (int(rng.integers(n - side + 1)) for n in hr.shape[1:])
+        else:
+            top, left = (scale * int(rng.integers(n // scale - crop + 1)) for n in hr.shape[1:])
+        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+
+        def cut(image: Tensor, s: int) -> Tensor:
+            size = side // s
+            piece = image[:, top // s : top // s + size, left // s : left // s + size]
+            if not self.augment:
+                return piece
+            piece = piece.rot90(turns, (1, 2))
+            return piece.flip(2) if flip else piece
+
+        return cut(hr, 1), None if lr is None else cut(lr, scale)
+
+    def __getitems__(self, keys: list[Key]) -> Batch:
+        """A whole batch, so that the crops are downscaled together."""
+        crops = [self[key] for key in keys]
+        hr = torch.stack([c[0] for c in crops])
+        if crops[0][1] is None:
+            lr = self.degradation.down_integers(hr).to(torch.uint8)
+        else:
+            lr = torch.stack([c[1] for c in crops if c[1] is not None])
+        return {"hr": hr, "lr": lr, "step": torch.tensor(keys[0][0]), "first": torch.tensor(keys[0][1])}
+
+    def _permutation(self, epoch: int) -> Any:
+        return random_stream(self.seed, _ORDER, epoch).permutation(len(self.pairs))
+
+    def _images(self, index: int) -> tuple[Tensor, Tensor | None]:
+        """Image ``index``, or the next that can be decoded: the same one always, whatever came before."""
+        if self._cache is None:
+            worker = get_worker_info()
+            self._cache = ImageCache(self.memory // (worker.num_workers if worker else 1))
+        error: ImageFileError | None = None
+        for offset in range(len(self.pairs)):
+            i = (index + offset) % len(self.pairs)
+            if i in self._unreadable:
+                continue
+            pair = self.pairs[i]
+            try:
+                return self._cache.get(pair.hr), None if pair.lr is None else self._cache.get(pair.lr)
+            except ImageFileError as problem:
+                error = problem
+                self._unreadable.add(i)
+                warnings.warn(f"{problem}: another image takes its place", stacklevel=2)
+        raise ImageFileError("not one of the training images can be decoded" + (f": {error}" if error else ""))
+
+
+class StepSampler(Sampler[list[Key]]):
+    """The keys of the crops of each step from ``start`` on, for one of several processes.
+
+    Args:
+        schedule: for each step (batch of one process, LR pixels of a crop).
+        start: first step.
+        rank, world: this process, and how many there are: process r takes crops rB … rB + B − 1 of a step.
+    """
+
+    def __init__(self, schedule: Sequence[tuple[int, int]], start: int = 0, rank: int = 0, world: int = 1) -> None:
+        self.schedule, self.start, self.rank, self.world = schedule, start, rank, world
+
+    def __len__(self) -> int:
+        return len(self.schedule) - self.start
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for step in range(self.start, len(self.schedule)):
+            batch, crop = self.schedule[step]
+            first = self.rank * batch
+            yield [(step, first + i, batch * self.world, crop) for i in range(batch)]
+
+
+def crop_loader(dataset: CropDataset, sampler: StepSampler, workers: int, pin_memory: bool) -> DataLoader[Any]:
+    """Batches, one per step, in order."""
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_whole,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+        multiprocessing_context="spawn" if workers else None,  # libvips' threads do not survive a fork
+    )
+
+
+def _whole(batch: Any) -> Any:
+    """The data set makes whole batches itself."""
+    return batch

@@ -1,0 +1,197 @@
+"""Which image files a data set has, how LR and HR files pair up, and which images are kept for validation.
+
+Layouts of a data folder, tried in this order:
+
+- `manifest.csv` with the columns `file` and `split` ("train" or "val"; other splits are left alone);
+- NTIRE 2021: `DIV2K-tr_1X`, `DIV2K-tr_4X`, `DIV2K-va_1X`, … (LR by scale);
+- DIV2K: `DIV2K_train_HR`, `DIV2K_train_LR_bicubic/X4` or `DIV2K_train_LR_x8`, `DIV2K_valid_HR`, …;
+- any folder of photographs, subfolders included: every twentieth, by name, is kept for validation.
+
+Pairs are matched by stem: `0801.png` belongs to `0801.png` or `0801x4.png`, never to what happens to sort alike.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from vspsr.errors import ImageFileError
+from vspsr.image import read_image
+
+__all__ = ["ImagePair", "ImageSet", "find_images", "image_size", "pair_up"]
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".heif", ".heic", ".bmp"}
+HOLDOUT = 20
+"""Of a folder without a split, every twentieth image is kept for validation."""
+
+_ROTATED = {5, 6, 7, 8}  # EXIF orientations that exchange height and width
+_EXIF_ORIENTATION = 0x0112
+_NTIRE = {"train": "tr", "val": "va"}
+_DIV2K = {"train": "train", "val": "valid"}
+
+
+@dataclass(frozen=True)
+class ImagePair:
+    """An HR image file, its size (height, width), and the LR file that goes with it, if LR is not made on the fly."""
+
+    hr: Path
+    size: tuple[int, int]
+    lr: Path | None = None
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images to train on, those to validate on, and one line for each file that had to be left out."""
+
+    train: list[ImagePair]
+    val: list[ImagePair]
+    problems: list[str]
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Upright (height, width), from the header where that can be had.
+
+    Raises:
+        ImageFileError: not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = Image.Image.getexif(image).get(_EXIF_ORIENTATION) in _ROTATED  # that of PNG would decode it all
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):  # a format Pillow does not know, or damage
+        return read_image(path).size
+    return (width, height) if turned else (height, width)
+
+
+def find_images(
+    folder: Path,
+    scale: int,
+    crop: int,
+    lr_folder: Path | None = None,
+    val_folder: Path | None = None,
+    holdout: int = HOLDOUT,
+) -> ImageSet:
+    """The images of a data folder, in one of the layouts above.
+
+    Args:
+        folder: the data folder, or the HR folder where ``lr_folder`` is given.
+        scale: s: HR sizes must be s times LR sizes (rounded up, as MATLAB's `imresize` has it).
+        crop: LR pixels of a training crop: images that are smaller are left out.
+        lr_folder: LR files of a paired data set.
+        val_folder: HR images to validate on, instead of a part of the data folder.
+        holdout: without a split of its own, every ``holdout``-th image is kept for validation; 0 keeps none.
+
+    Raises:
+        ImageFileError: no such folder, no usable image in it, LR and HR that do not fit together.
+    """
+    for path in filter(None, (folder, lr_folder, val_folder)):
+        if not path.is_dir():
+            raise ImageFileError(f"{path}: no such folder of training images")
+    problems: list[str] = []
+    train, val = _layout(folder, scale, lr_folder, holdout if val_folder is None else 0, problems)
+    if val_folder is not None:
+        val = _sized([ImagePair(p, (0, 0)) for p in _walk(val_folder)], scale, problems)
+    large = [pair for pair in train if min(pair.size) >= crop * scale]
+    problems += [
+        f"{p.hr}: {p.size[0]}×{p.size[1]} pixels are fewer than a crop of {crop * scale}×{crop * scale}: left out"
+        for p in train
+        if min(p.size) < crop * scale
+    ]
+    if not large:
+        reason = f"; first problem: {problems[0]}" if problems else ""
+        raise ImageFileError(f"{folder}: no image to train on{reason}")
+    return ImageSet(large, val, problems)
+
+
+def pair_up(hr: Sequence[Path], lr: Sequence[Path], scale: int) -> list[tuple[Path, Path]]:
+    """HR and LR files matched by stem, an ending "x4" (the scale) of LR stems aside.
+
+    Raises:
+        ImageFileError: a file without its partner, or two files of one stem.
+    """
+    by_stem: dict[str, Path] = {}
+    for path in lr:
+        stem = re.sub(rf"[xX]{scale}$", "", path.stem)
+        if by_stem.setdefault(stem, path) != path:
+            raise ImageFileError(f"{path}: goes with the same HR image as {by_stem[stem]}")
+    pairs = []
+    for path in hr:
+        partner = by_stem.pop(path.stem, None)
+        if partner is None:
+            near = lr[0].parent if lr else "the LR folder"
+            raise ImageFileError(f"{path}: no LR image {path.stem}* or {path.stem}x{scale}* in {near}")
+        pairs.append((path, partner))
+    if by_stem:
+        stem, path = next(iter(by_stem.items()))
+        raise ImageFileError(f"{path}: no HR image {stem}* in {hr[0].parent if hr else 'the HR folder'}")
+    return pairs
+
+
+def _layout(
+    folder: Path, scale: int, lr_folder: Path | None, holdout: int, problems: list[str]
+) -> tuple[list[ImagePair], list[ImagePair]]:
+    if lr_folder is not None:
+        return _split(_paired(folder, lr_folder, scale, problems), holdout)
+    if (folder / "manifest.csv").is_file():
+        rows = _manifest(folder / "manifest.csv")
+        splits = [[ImagePair(folder / f, (0, 0)) for f, s in rows if s == split] for split in ("train", "val")]
+        return _sized(splits[0], scale, problems), _sized(splits[1], scale, problems)
+    for hr_name, lr_name, words in (
+        ("DIV2K-{}_1X", f"DIV2K-{{}}_{scale}X", _NTIRE),
+        ("DIV2K_{}_HR", f"DIV2K_{{}}_LR_bicubic/X{scale}" if scale < 8 else f"DIV2K_{{}}_LR_x{scale}", _DIV2K),
+    ):
+        if (folder / hr_name.format(words["train"])).is_dir():
+            sets = []
+            for word in words.values():
+                hr, lr = folder / hr_name.format(word), folder / lr_name.format(word)
+                sets.append(_paired(hr, lr if lr.is_dir() else None, scale, problems) if hr.is_dir() else [])
+            return sets[0], sets[1]
+    return _split(_sized([ImagePair(p, (0, 0)) for p in _walk(folder)], scale, problems), holdout)
+
+
+def _split(pairs: list[ImagePair], holdout: int) -> tuple[list[ImagePair], list[ImagePair]]:
+    if holdout <= 0 or len(pairs) < 2:
+        return pairs, []
+    kept = {i for i in range(len(pairs)) if i % holdout == min(holdout, len(pairs)) - 1}
+    return [p for i, p in enumerate(pairs) if i not in kept], [p for i, p in enumerate(pairs) if i in kept]
+
+
+def _walk(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+def _paired(hr: Path, lr: Path | None, scale: int, problems: list[str]) -> list[ImagePair]:
+    if lr is None:
+        return _sized([ImagePair(p, (0, 0)) for p in _walk(hr)], scale, problems)
+    return _sized([ImagePair(a, (0, 0), b) for a, b in pair_up(_walk(hr), _walk(lr), scale)], scale, problems)
+
+
+def _sized(pairs: list[ImagePair], scale: int, problems: list[str]) -> list[ImagePair]:
+    """The pairs with their sizes; files that are no images are left out and reported, misfits refused."""
+    sized = []
+    for pair in pairs:
+        try:
+            size = image_size(pair.hr)
+            lr_size = None if pair.lr is None else image_size(pair.lr)
+        except ImageFileError as error:
+            problems.append(f"{error}: left out")
+            continue
+        if lr_size is not None and lr_size != (-(-size[0] // scale), -(-size[1] // scale)):
+            raise ImageFileError(
+                f"{pair.lr}: {lr_size[0]}×{lr_size[1]} pixels are not {pair.hr} "
+                f"({size[0]}×{size[1]}) downscaled by {scale}"
+            )
+        sized.append(ImagePair(pair.hr, size, pair.lr))
+    return sized
+
+
+def _manifest(path: Path) -> list[tuple[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = {"file", "split"} - set(reader.fieldnames or ())
+        if missing:
+            raise ImageFileError(f"{path}: the column `{min(missing)}` is missing")
+        return [(row["file"], row["split"]) for row in reader]

@@ -1,0 +1,151 @@
+"""The objective of a phase: every term of the recipe, evaluated on one batch."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vspsr.data.crops import random_stream
+from vspsr.degradation import Degradation
+from vspsr.nn.parameters import SpaceParameters
+from vspsr.training.adversarial import generator_loss
+from vspsr.training.energy import energy_score, feature_distance, patch_distance
+from vspsr.training.features import feature_network, unit_length
+from vspsr.training.likelihood import gaussian_nll, l1, mse
+from vspsr.training.perceptual import perceptual_loss
+from vspsr.training.prior import prior_loss
+from vspsr.training.recipe import FeatureEnergy, Losses, Recipe
+from vspsr.training.sampling import centre, draw, projected
+
+__all__ = ["Objective", "samples_needed"]
+
+_OFFSET = 3  # stream of random numbers, apart from those of the data and the noise
+
+Autocast = Callable[[], AbstractContextManager[None]]
+
+
+def samples_needed(losses: Losses) -> int:
+    """Samples per crop that a phase's losses look at."""
+    if losses.energy_pixels or losses.energy_features:
+        return 2
+    one = (losses.mse, losses.likelihood, losses.adversarial, losses.perceptual)
+    return 1 if any(one) else 0
+
+
+class Objective(nn.Module):
+    """All terms of a recipe, with the frozen feature networks that they need.
+
+    Args:
+        recipe: the recipe.
+        degradation: D.
+        alpha, beta: of the Gamma prior.
+    """
+
+    def __init__(self, recipe: Recipe, degradation: Degradation, alpha: float = 3.0, beta: float = 1.0) -> None:
+        super().__init__()
+        self.recipe, self.degradation, self.alpha, self.beta = recipe, degradation, alpha, beta
+        used = {name for phase in recipe.phases for name in phase.losses.features()}
+        entries = {name: entry for name, entry in recipe.features.items() if name in used}
+        self.networks = nn.ModuleDict(
+            {name: feature_network(e.network, e.weights, e.layers) for name, e in entries.items()}
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def images(
+        self, p: SpaceParameters, y: Tensor, losses: Losses, temperature: float, step: int, first: int
+    ) -> tuple[Tensor | None, list[Tensor]]:
+        """The image at temperature 0 (where a loss needs it) and the samples, projected where the recipe says so."""
+        scale = self.degradation.scale
+        drawn = [draw(p, scale, temperature, (self.recipe.seed, step, first, i)) for i in range(samples_needed(losses))]
+        with_centre = losses.mean_l1 is not None or losses.mean_mse is not None
+        images = [centre(p, scale), *drawn] if with_centre else drawn
+        if self.recipe.projection and images:
+            images = projected(images, y, self.degradation)
+        return (images[0], images[1:]) if with_centre else (None, images)
+
+    def forward(
+        self,
+        x: Tensor,
+        p: SpaceParameters,
+        mean: Tensor | None,
+        samples: Sequence[Tensor],
+        losses: Losses,
+        step: int,
+        autocast: Autocast,
+        discriminator: nn.Module | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum of a phase's losses and each by itself, unweighted.
+
+        Args:
+            x: HR images (B, 3, H, W) in [0, 1].
+            p: parameters of their spaces.
+            mean, samples: as `images` gives them.
+            losses: the terms.
+            step: number of the step.
+            autocast: context in which networks are evaluated.
+            discriminator: for the adversarial term.
+        """
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if losses.mean_l1 and mean is not None:
+            terms["mean_l1"] = losses.mean_l1.weight, l1(x, mean)
+        if losses.mean_mse and mean is not None:
+            terms["mean_mse"] = losses.mean_mse.weight, mse(x, mean)
+        if losses.mse:
+            terms["mse"] = losses.mse.weight, _over(samples, partial(mse, x))
+        if losses.likelihood:
+            nll = partial(gaussian_nll, x, stddev=losses.likelihood.stddev)
+            terms["likelihood"] = losses.likelihood.weight, _over(samples, nll)
+        if losses.kl:
+            terms["kl"] = losses.kl.weight, prior_loss(p, losses.kl.form, self.alpha, self.beta)
+        if losses.energy_pixels:
+            size = losses.energy_pixels.patch
+            rng = random_stream(self.recipe.seed, _OFFSET, step)
+            distance = partial(patch_distance, size=size, offset=(int(rng.integers(size)), int(rng.integers(size))))
+            terms["energy_pixels"] = losses.energy_pixels.weight, energy_score(x, samples[0], samples[1], distance)
+        for index, term in enumerate(losses.energy_features):
+            name = "energy_features" if len(losses.energy_features) == 1 else f"energy_features_{index}"
+            terms[name] = term.weight, self.feature_energy(x, samples[0], samples[1], term, autocast)
+        if losses.perceptual:
+            network = self.networks[losses.perceptual.features]
+            weights = self.recipe.features[losses.perceptual.features].layer_weights
+            with autocast():
+                fx, fs = network(x), network(samples[0])
+            terms["perceptual"] = losses.perceptual.weight, perceptual_loss(_floats(fx), _floats(fs), weights)
+        if losses.adversarial and discriminator is not None:
+            with autocast():
+                fake = discriminator(samples[0])
+            terms["adversarial"] = losses.adversarial.weight, generator_loss(fake.float(), losses.adversarial.loss)
+        total = torch.stack([weight * value for weight, value in terms.values()]).sum()
+        return total, {name: value.detach() for name, (_, value) in terms.items()}
+
+    def feature_energy(
+        self, x: Tensor, first: Tensor, second: Tensor, term: FeatureEnergy, autocast: Autocast
+    ) -> Tensor:
+        """The energy score in unit-length features, averaged over scales."""
+        network, weights = self.networks[term.features], self.recipe.features[term.features].layer_weights
+        scores = []
+        for scale in term.scales:
+            truth, samples = x, torch.cat([first, second])
+            if scale > 1:
+                truth, samples = F.avg_pool2d(truth, scale), F.avg_pool2d(samples, scale)
+            with autocast():
+                with torch.no_grad():
+                    fx = network(truth)
+                fs = network(samples)
+            fx, fs = unit_length(_floats(fx)), unit_length(_floats(fs))
+            pairs = [f.chunk(2) for f in fs]
+            f1, f2 = [a for a, _ in pairs], [b for _, b in pairs]
+            near = feature_distance(fx, f1, weights) + feature_distance(fx, f2, weights)
+            scores.append(0.5 * near - 0.5 * feature_distance(f1, f2, weights))
+        return torch.stack(scores).mean()
+
+
+def _over(samples: Sequence[Tensor], loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """Mean of a loss over the samples."""
+    return torch.stack([loss(s) for s in samples]).mean()
+
+
+def _floats(features: Sequence[Tensor]) -> list[Tensor]:
+    return [f.float() for f in features]

@@ -1,0 +1,72 @@
+"""The sparsity prior: w | ρ ~ N(0, 1/ρ), ρ ~ Gamma(α, β), and the divergence of the inferred coefficients from it.
+
+Zhou et al. 2021, eq. 5. With q(w) = N(μ, σ²) and q(ρ) free, the best q(ρ) is Gamma(α + ½, β + ½m), m = E[w²] =
+μ² + σ², so that E[ρ] = (α + ½)/(β + ½m); and there the divergence of q(w) q(ρ) from the prior is, per coefficient,
+
+    KL = (α + ½) log(β + ½m) − α log β + log Γ(α) − log Γ(α + ½) − ½ log σ² − ½,
+
+since min over q(ρ) of E[log q(ρ) − log p(ρ) p(w|ρ)] is −log ∫ p(ρ) exp(E log p(w|ρ)) dρ. It is never negative.
+
+The authors' code minimises E[ρ]·m − log σ² with E[ρ] held constant. Because q(ρ) is optimal, ∂KL/∂m = ½E[ρ]: that
+form has exactly twice the gradient of KL above, though it is not the divergence and can be negative.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from vspsr.nn.parameters import SpaceParameters
+
+__all__ = ["basis_kl_authors", "coefficient_kl", "coefficient_kl_authors", "expected_precision", "prior_loss"]
+
+
+def expected_precision(second_moment: Tensor, alpha: float, beta: float) -> Tensor:
+    """E[ρ] under the best q(ρ), for m = E[w²]; any shape."""
+    return (alpha + 0.5) / (beta + 0.5 * second_moment)
+
+
+def coefficient_kl(mean: Tensor | None, log_var: Tensor, alpha: float, beta: float) -> Tensor:
+    """The divergence above for every coefficient, in nats: mean (None for 0) and log σ² of one shape → that shape."""
+    moment = _second_moment(mean, log_var)
+    constant = math.lgamma(alpha) - math.lgamma(alpha + 0.5) - alpha * math.log(beta) - 0.5
+    return (alpha + 0.5) * (beta + 0.5 * moment).log() - 0.5 * log_var + constant
+
+
+def coefficient_kl_authors(mean: Tensor | None, log_var: Tensor, alpha: float, beta: float) -> Tensor:
+    """The form of the authors' code: E[ρ]·m − log σ², E[ρ] held constant."""
+    moment = _second_moment(mean, log_var)
+    return expected_precision(moment, alpha, beta).detach() * moment - log_var
+
+
+def basis_kl_authors(mean: Tensor, log_var: Tensor) -> Tensor:
+    """Of a stochastic basis' codes against N(0, 1), as in the authors' code: μ² + σ² − log σ² (2·KL + 1)."""
+    return mean.square() + log_var.exp() - log_var
+
+
+def prior_loss(p: SpaceParameters, form: str, alpha: float, beta: float) -> Tensor:
+    """The prior's term of the objective, a scalar.
+
+    Args:
+        p: what the network said.
+        form: "joint" sums the divergences of all coefficients (and codes of a stochastic basis) and divides by the
+            number of HR values, as the likelihood is: together they are the evidence bound per HR value. "authors"
+            takes their form's mean over coefficients, plus that over codes.
+        alpha, beta: of the Gamma prior.
+    """
+    total = p.deterministic.new_zeros(())
+    if p.coefficient_log_var is not None:
+        m, v = p.coefficient_mean, p.coefficient_log_var
+        if form == "joint":
+            total = total + coefficient_kl(m, v, alpha, beta).sum() / p.deterministic.numel()
+        else:
+            total = total + coefficient_kl_authors(m, v, alpha, beta).mean()
+    if p.basis is not None:
+        kl = basis_kl_authors(p.basis.mean, p.basis.log_var)
+        total = total + (0.5 * (kl - 1).sum() / p.deterministic.numel() if form == "joint" else kl.mean())
+    return total
+
+
+def _second_moment(mean: Tensor | None, log_var: Tensor) -> Tensor:
+    variance = torch.exp(log_var)
+    return variance if mean is None else mean.square() + variance

@@ -1,0 +1,327 @@
+"""Recipes: what a run trains, on what, with which losses, for how long. YAML files checked against these types.
+
+A misspelt key is an error that names the nearest right one; a value of the wrong type or out of range names the key.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from vspsr.errors import VSpSRError
+from vspsr.files import one_line
+
+try:
+    import yaml  # type: ignore[import-untyped]
+    from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+except ImportError as error:
+    raise VSpSRError(f"training needs the extra `train` (pip install 'vspsr[train]'): {error}") from error
+
+__all__ = ["Losses", "Phase", "Recipe", "RecipeError", "load_recipe", "parse_recipe"]
+
+
+class RecipeError(VSpSRError):
+    """A recipe that cannot be read, or has a key or value that it must not have."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+def _weighted(value: Any) -> Any:
+    """A bare number stands for {weight: number}."""
+    return {"weight": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _several(value: Any) -> Any:
+    """One term stands for a list of one."""
+    return [value] if isinstance(value, Mapping) else value
+
+
+class Model(_Part):
+    """Arguments of `vspsr.VSpSR`."""
+
+    network: Literal["overlapping", "vspm"] = "overlapping"
+    options: dict[str, Any] = {}
+    kernel: str = "bicubic"
+    temperature: NotNegative = 1.0
+
+
+class Deterministic(_Part):
+    """A pretrained SR network as the deterministic part: a checkpoint that spandrel reads."""
+
+    checkpoint: Path
+    trainable: bool = False
+
+
+class Data(_Part):
+    """Where the images lie: see `vspsr.data.files`."""
+
+    folder: Path | None = None
+    lr_folder: Path | None = None
+    val_folder: Path | None = None
+    holdout: Annotated[int, Field(ge=0)] = 20
+    memory_gb: NotNegative = 8.0
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    augment: bool = True
+
+
+class Optimiser(_Part):
+    """Adam (Kingma & Ba 2015) with L2 weight decay; ``clip`` is the largest norm of the gradient, 0 for none."""
+
+    rate: Positive = 5e-4
+    betas: tuple[NotNegative, NotNegative] = (0.9, 0.99)
+    weight_decay: NotNegative = 0.0
+    clip: NotNegative = 0.5
+
+
+class Schedule(_Part):
+    """Learning rate over the steps: linear warm-up, then cosine to ``floor``·rate, steps of ``factor``, or constant."""
+
+    kind: Literal["cosine", "step", "constant"] = "cosine"
+    warmup: Annotated[int, Field(ge=0)] = 0
+    floor: NotNegative = 0.02
+    every_epochs: Positive | None = None
+    every: Count | None = None
+    factor: Positive = 0.1
+
+
+class Weight(_Part):
+    """A loss with no options but its weight."""
+
+    weight: NotNegative
+
+
+class Likelihood(Weight):
+    """`vspsr.training.likelihood`."""
+
+    stddev: Positive = 0.05
+
+
+class Kl(Weight):
+    """`vspsr.training.prior`."""
+
+    form: Literal["joint", "authors"] = "joint"
+
+
+class Adversarial(Weight):
+    """`vspsr.training.adversarial` and `vspsr.nn.discriminator`."""
+
+    discriminator: Literal["unet", "authors"] = "unet"
+    loss: Literal["logistic", "least-squares", "hinge"] = "logistic"
+    rate: Positive | None = None
+
+
+class Perceptual(Weight):
+    """`vspsr.training.perceptual`; ``features`` names an entry of the recipe's `features`."""
+
+    features: str = "vgg19"
+
+
+class PatchEnergy(Weight):
+    """`vspsr.training.energy` in pixel patches."""
+
+    patch: Count = 8
+
+
+class FeatureEnergy(Weight):
+    """`vspsr.training.energy` in unit-length features; ``scales`` are those that both images are averaged down by."""
+
+    features: str = "squeezenet"
+    scales: tuple[Count, ...] = (1,)
+
+
+class Features(_Part):
+    """A frozen feature network: see `vspsr.training.features`."""
+
+    network: str = "squeezenet1_1"
+    weights: str | None = None
+    layers: tuple[str, ...] | None = None
+    layer_weights: tuple[NotNegative, ...] | None = None
+
+
+_W = Annotated[Weight | None, BeforeValidator(_weighted)]
+
+
+class Losses(_Part):
+    """The terms of the objective; a bare number stands for {weight: number}."""
+
+    mean_l1: _W = None
+    mean_mse: _W = None
+    mse: _W = None
+    likelihood: Annotated[Likelihood | None, BeforeValidator(_weighted)] = None
+    kl: Annotated[Kl | None, BeforeValidator(_weighted)] = None
+    adversarial: Annotated[Adversarial | None, BeforeValidator(_weighted)] = None
+    perceptual: Annotated[Perceptual | None, BeforeValidator(_weighted)] = None
+    energy_pixels: Annotated[PatchEnergy | None, BeforeValidator(_weighted)] = None
+    energy_features: Annotated[tuple[FeatureEnergy, ...], BeforeValidator(_several)] = ()
+
+    @model_validator(mode="after")
+    def _some(self) -> "Losses":
+        if not any(getattr(self, name) for name in type(self).model_fields):
+            raise ValueError("no loss is given")
+        return self
+
+    def features(self) -> set[str]:
+        """Names of the feature networks that the terms look through."""
+        names = {term.features for term in self.energy_features}
+        return names | ({self.perceptual.features} if self.perceptual else set())
+
+
+class Phase(_Part):
+    """A part of the run. Its length is given in one of three ways; what it leaves out is as in the whole recipe."""
+
+    name: str
+    losses: Losses
+    steps: Count | None = None
+    epochs: Positive | None = None
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    batch: Count | None = None
+    crop: Count | None = None
+    temperature: tuple[NotNegative, NotNegative] = (1.0, 1.0)
+    optimiser: Optimiser | None = None
+    schedule: Schedule | None = None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Phase":
+        if sum(v is not None for v in (self.steps, self.epochs, self.share)) != 1:
+            raise ValueError("give exactly one of `steps`, `epochs` and `share` (of the recipe's `steps`)")
+        return self
+
+
+class Validation(_Part):
+    """Full validation images, every ``every`` steps, with the averaged weights."""
+
+    every: Count = 500
+    images: Annotated[int, Field(ge=0)] = 16
+    monitor: str = "energy"
+
+
+class Checkpoints(_Part):
+    """How often to save, and how many to keep beside the best."""
+
+    minutes: NotNegative = 5.0
+    keep: Count = 3
+
+
+class Recipe(_Part):
+    """A whole run."""
+
+    name: str
+    description: str = ""
+    seed: Annotated[int, Field(ge=0)] = 0
+    model: Model
+    deterministic: Deterministic | None = None
+    initial: Path | None = None
+    data: Data = Data()
+    steps: Count | None = None
+    batch: Count = 8
+    crop: Count
+    projection: bool = True
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    features: dict[str, Features] = {}
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    validation: Validation = Validation()
+    checkpoints: Checkpoints = Checkpoints()
+    log_every: Count = 50
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Recipe":
+        if self.steps is None and any(p.share is not None for p in self.phases):
+            raise ValueError("a phase has a `share`, so the recipe must have `steps`")
+        for phase in self.phases:
+            for name in phase.losses.features():
+                if name not in self.features:
+                    near = difflib.get_close_matches(name, self.features, 1)
+                    hint = f": did you mean {near[0]!r}?" if near else ""
+                    raise ValueError(f"`features` has no entry {name!r}{hint}")
+        return self
+
+    def adversarial(self) -> Adversarial | None:
+        """The first adversarial term of any phase."""
+        return next((p.losses.adversarial for p in self.phases if p.losses.adversarial), None)
+
+
+def parse_recipe(content: Any, name: str = "recipe") -> Recipe:
+    """A recipe from plain containers. RecipeError, one line, names the key that is wrong."""
+    if not isinstance(content, Mapping):
+        raise RecipeError(f"{name}: a recipe is a mapping of keys to values, got {type(content).__name__}")
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{name}: {_explain(error)}") from error
+
+
+def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
+    """A recipe from a YAML file, with changes "key.key=value" (value in YAML, list entries by number) applied.
+
+    Raises:
+        RecipeError: the file cannot be read, or a key or value is wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path}: cannot be read as a recipe ({one_line(error)})") from error
+    for change in changes:
+        _apply(content, change)
+    return parse_recipe(content, str(path))
+
+
+def _apply(content: Any, change: str) -> None:
+    key, separator, text = change.partition("=")
+    if not separator or not key:
+        raise RecipeError(f"`--set` {change!r}: write it as key=value, for instance batch=16 or data.workers=4")
+    *parents, last = key.split(".")
+    try:
+        for part in parents:
+            if isinstance(content, list):
+                content = content[int(part)]
+            else:
+                if not isinstance(content.get(part), Mapping | list):
+                    content[part] = {}
+                content = content[part]
+        content[int(last) if isinstance(content, list) else last] = yaml.safe_load(text)
+    except (LookupError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise RecipeError(f"`--set` {change!r}: there is no such place in the recipe ({one_line(error)})") from error
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem in one line, misspelt keys before all else."""
+    problems = error.errors()
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    place = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "tagged-", "constrained-"))]
+    if problem["type"] != "extra_forbidden":
+        text = problem["msg"].removeprefix("Value error, ")
+        got = (
+            ""
+            if isinstance(problem["input"], Mapping) or problem["type"] == "missing"
+            else f", got {problem['input']!r}"
+        )
+        return f"`{'.'.join(place) or 'recipe'}`: {text}{got}"
+    known = list(_part_at(Recipe, problem["loc"][:-1]).model_fields)
+    near = difflib.get_close_matches(place[-1], known, 1, 0.4)
+    hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
+    return f"unknown key `{'.'.join(place)}`: {hint}"
+
+
+def _part_at(part: type[BaseModel], place: Sequence[int | str]) -> type[BaseModel]:
+    """The schema that holds at a place of the recipe."""
+    for key in place:
+        field = part.model_fields.get(str(key))
+        if field is not None:
+            part = next(iter(_schemas(field.annotation)), part)
+    return part
+
+
+def _schemas(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [s for a in get_args(annotation) for s in _schemas(a)]

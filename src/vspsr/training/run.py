@@ -1,0 +1,167 @@
+"""A run from recipe to finished folder: data, model, Lightning's trainer, callbacks.
+
+The folder of a run:
+
+    recipe.yaml             the recipe as it was run, changes of the command line included
+    checkpoints/*.pt        the last ones and best.pt: tensors and plain containers, read with weights_only
+    metrics.csv             figures by step;  tensorboard/  the same for TensorBoard
+    pictures/step-*.png     a validation image: bicubic, mean, two samples, HR
+"""
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_only
+
+from vspsr.data.crops import CropDataset
+from vspsr.data.files import ImageSet, find_images
+from vspsr.errors import VSpSRError
+from vspsr.model import VSpSR
+from vspsr.training.build import build_model
+from vspsr.training.callbacks import Checkpoints, Progress, Validation
+from vspsr.training.checkpoint import check_same_recipe, latest, read_checkpoint
+from vspsr.training.logs import MetricsTable, write_recipe
+from vspsr.training.module import SpaceTraining
+from vspsr.training.recipe import Recipe, RecipeError
+
+__all__ = ["RunOptions", "train"]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How and where to run a recipe; what the recipe's results do not depend on (but for the batch of all devices)."""
+
+    output: Path
+    resume: bool = False
+    max_time: str | None = None
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    nodes: int = 1
+    report: Callable[[str], None] = print
+    progress: bool = True
+    callbacks: tuple[lightning.Callback, ...] = ()
+
+
+def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
+    """Train by a recipe, to its end, to the time limit or to an error; the newest state is saved in each case.
+
+    Raises:
+        RecipeError: the recipe has no data folder, or differs from the one being resumed.
+        VSpSRError: data or weights that cannot be read, a folder that holds another run, a gradient that stays not
+            finite.
+    """
+    if recipe.data.folder is None:
+        raise RecipeError("`data.folder`: say where the training images lie (--data DIR)")
+    found = latest(options.output)
+    if found is not None and not options.resume:
+        raise VSpSRError(f"{options.output}: holds a run already: --resume goes on with it, or give another folder")
+    torch.manual_seed(recipe.seed)
+    model = build_model(recipe)
+    data, crop = recipe.data, max([recipe.crop, *(p.crop or 0 for p in recipe.phases)])
+    images = find_images(recipe.data.folder, model.scale, crop, data.lr_folder, data.val_folder, data.holdout)
+    rank_zero = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    say = options.report if rank_zero else _silent
+    _introduce(images, say)
+    module = SpaceTraining(recipe, model, _crops(recipe, images, model), _workers(recipe, options.accelerator))
+    best: float | None = None
+    if found is not None:
+        state = read_checkpoint(found)
+        check_same_recipe(recipe, state["recipe"], found)
+        if state["n_images"] != len(images.train):
+            raise VSpSRError(
+                f"`data.folder`: {len(images.train)} training images, but the run in {options.output} began with "
+                f"{state['n_images']}: resume with the same"
+            )
+        module.restore(state)
+        best = state["best"]
+        say(f"resuming at step {module.step} of {module.plan.steps} from {found}")
+    if rank_zero:
+        write_recipe(options.output / "recipe.yaml", recipe)
+    trainer = _trainer(recipe, options, module, images, best)
+    trainer.fit(module)
+    return module
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def _introduce(images: ImageSet, say: Callable[[str], None]) -> None:
+    for problem in images.problems[:5]:
+        say(problem)
+    if len(images.problems) > 5:
+        say(f"… and {len(images.problems) - 5} more files left out")
+    paired = "LR and HR files" if images.train[0].lr else "LR made on the fly"
+    say(f"{len(images.train)} training images, {len(images.val)} validation images, {paired}")
+
+
+def _crops(recipe: Recipe, images: ImageSet, model: VSpSR) -> CropDataset:
+    memory = int(recipe.data.memory_gb * 1e9)
+    return CropDataset(images.train, model.degradation, recipe.seed, memory, recipe.data.augment)
+
+
+def _workers(recipe: Recipe, accelerator: str) -> int:
+    """Processes that make batches: on a CPU none, since they would take time from the training."""
+    if recipe.data.workers != "auto":
+        return recipe.data.workers
+    return 4 if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda") else 0
+
+
+def _trainer(
+    recipe: Recipe, options: RunOptions, module: SpaceTraining, images: ImageSet, best: float | None
+) -> lightning.Trainer:
+    output = options.output
+    callbacks: list[Any] = [
+        Validation(images.val[: recipe.validation.images], output / "pictures", best),
+        Checkpoints(output / "checkpoints"),
+    ]
+    callbacks += [Progress(options.report)] if options.progress else []
+    callbacks += options.callbacks
+    _hush()
+    many = options.nodes > 1 or str(options.devices) not in ("auto", "1")
+    # A phase may leave some weights without a gradient, and the discriminator has a turn of its own.
+    strategy: Any = DDPStrategy(find_unused_parameters=True) if many or torch.cuda.device_count() > 1 else "auto"
+    return lightning.Trainer(
+        accelerator=options.accelerator,
+        devices=_devices(options),
+        num_nodes=options.nodes,
+        strategy=strategy,
+        max_epochs=1,
+        max_time=options.max_time,
+        logger=[
+            MetricsTable(output / "metrics.csv", module.step),
+            TensorBoardLogger(str(output), name="tensorboard", version="", purge_step=module.step),
+        ],
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        sync_batchnorm=torch.cuda.is_available(),
+        num_sanity_val_steps=0,
+        benchmark=torch.cuda.is_available(),
+    )
+
+
+def _hush() -> None:
+    """Lightning's remarks on what is meant to be as it is here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for remark in ("does not have many workers", "in eval mode at the start", "smaller than the logging interval"):
+        warnings.filterwarnings("ignore", f".*{remark}.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*", module="lightning")
+
+
+def _devices(options: RunOptions) -> int | str:
+    """On a CPU one process unless more are asked for."""
+    if options.devices != "auto":
+        return options.devices
+    on_cpu = options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.cuda.is_available())
+    return 1 if on_cpu else "auto"
