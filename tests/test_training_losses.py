@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from vspsr.errors import ModelError
 from vspsr.training.energy import energy_score, feature_distance, patch_distance
-from vspsr.training.features import SqueezeNetFeatures
+from vspsr.training.features import SqueezeNetFeatures, unit_length
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -103,6 +104,8 @@ def test_feature_distance_is_a_mean_over_places_and_layers() -> None:
         places = [torch.linalg.vector_norm(f[n, :, i, j] - g[n, :, i, j]) for n, i, j in _places(f)]
         layers.append(sum(map(float, places)) / len(places))
     assert float(feature_distance(a, b)) == pytest.approx(sum(layers) / 2, rel=1e-6)
+    weighted = (3 * layers[0] + layers[1]) / 4
+    assert float(feature_distance(a, b, weights=(6, 2))) == pytest.approx(weighted, rel=1e-6)
     with pytest.raises(ValueError, match="zip"):
         feature_distance(a, b[:1])
 
@@ -141,7 +144,7 @@ def test_features_have_unit_length_and_the_sizes_of_their_layers(features: Squee
         (2, 384, 4, 3),
         (2, 384, 4, 3),
     ]
-    for m in maps:
+    for m in unit_length(maps):
         assert (m >= 0).all()  # after ReLU
         torch.testing.assert_close(m.norm(dim=1), torch.ones_like(m[:, 0]), rtol=0, atol=1e-3)
 
@@ -165,7 +168,7 @@ def test_features_are_torchvisions_with_the_same_weights(features: SqueezeNetFea
             out = layer(out)
             if index in (1, 4, 7, 9, 10):
                 taps.append(torch.nn.functional.normalize(out, dim=1))
-        for ours, expected in zip(features(x), taps, strict=True):
+        for ours, expected in zip(unit_length(features(x)), taps, strict=True):
             torch.testing.assert_close(ours, expected, rtol=0, atol=1e-4)
 
 
@@ -173,7 +176,7 @@ def test_features_are_frozen_but_gradients_reach_the_image(features: SqueezeNetF
     assert not any(p.requires_grad for p in features.parameters())
     assert not features.training
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    feature_distance(features(x), features(x.detach().flip(-1))).backward()
+    feature_distance(unit_length(features(x)), unit_length(features(x.detach().flip(-1)))).backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
     assert float(x.grad.abs().amax((0, 1)).count_nonzero()) > 900  # nearly every pixel
@@ -186,7 +189,7 @@ def test_features_tell_blur_from_the_same_image(features: SqueezeNetFeatures, sh
 
     x = read_image(sorted((shared / "data" / "test" / "Set5").iterdir())[0]).to_float()[..., :128, :128]
     blurred = [imresize(Degradation(s).down(x), scale=s) for s in (2, 4, 8)]
-    distances = [float(feature_distance(features(x), features(b))) for b in (x, *blurred)]
+    distances = [float(feature_distance(unit_length(features(x)), unit_length(features(b)))) for b in (x, *blurred)]
     assert distances == sorted(distances)
     assert distances[0] < 1e-3 < 0.1 < distances[1]
 
@@ -194,8 +197,8 @@ def test_features_tell_blur_from_the_same_image(features: SqueezeNetFeatures, sh
 def test_a_file_that_is_not_there_or_lacks_layers_is_an_error(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ModelError, match=r"nothing\.safetensors"):
         SqueezeNetFeatures(tmp_path / "nothing.safetensors")
     save_file({"conv1.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "few.safetensors")
-    with pytest.raises(KeyError, match=r"conv1\.bias"):
+    with pytest.raises(ModelError, match=r"conv1\.bias"):
         SqueezeNetFeatures(tmp_path / "few.safetensors")
