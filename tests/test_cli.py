@@ -186,7 +186,19 @@ def test_models_and_info(run: Run) -> None:
     assert "M parameters" in run("info", "vspsr-x4").stdout
 
 
-@pytest.mark.parametrize("command", ["upscale", "degrade", "check", "models", "info"])
+def test_tables_and_published_weights(run: Run) -> None:
+    table = json.loads(run("evaluate", "--table", 3, "--json").stdout)
+    assert table["number"] == 3
+    assert "VSpSR" in run("evaluate", "--table", 3).stdout
+    fails_clearly(run("evaluate", "report"), "report", "--table")
+    fails_clearly(run("evaluate", "--model", "vspsr-x4"), "`--hr` is missing")
+    listed = json.loads(run("baselines", "--json").stdout)
+    assert {"edsr", "rcan", "srgan", "esrgan"} <= {w["architecture"] for w in listed}
+    assert "esrgan" in run("baselines").stdout
+    fails_clearly(run("baselines", "--fetch", "nothing"), "'nothing'")
+
+
+@pytest.mark.parametrize("command", ["upscale", "degrade", "check", "models", "info", "train", "export", "baselines"])
 def test_every_command_has_an_example_in_its_help(run: Run, command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0

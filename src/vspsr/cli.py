@@ -47,6 +47,7 @@ app.command(epilog="Example:  vspsr check photo_x4_s00.png photo.png")(commands.
 app.command(epilog="Example:  vspsr models")(commands.models)
 app.command(epilog="Example:  vspsr info vspsr-x4")(commands.info)
 app.command(epilog=evaluation.EVALUATE_EPILOG)(evaluation.evaluate)
+app.command(epilog=evaluation.BASELINES_EPILOG)(evaluation.baselines)
 app.command(epilog=figures_cli.EPILOG)(figures_cli.figures)
 app.command(epilog="Example:  vspsr train --config configs/x4.yaml --data photos -o runs/x4")(training.train)
 app.command(epilog="Example:  vspsr export runs/x4 -o my-model")(training.export)

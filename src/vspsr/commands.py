@@ -50,10 +50,6 @@ _FAILURES = (VSpSRError, ValueError, OSError, MemoryError, RuntimeError)  # of o
 _DEGRADING = 48  # bytes for each pixel: three channels in float64, and half as much again
 
 
-_FAILURES = (VSpSRError, ValueError, OSError, MemoryError, RuntimeError)  # of one file: the rest is done
-_DEGRADING = 48  # bytes for each pixel: three channels in float64, and half as much again
-
-
 def upscale(
     inputs: Inputs,
     output: Folder = Path("vspsr-out"),

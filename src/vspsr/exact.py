@@ -49,6 +49,7 @@ def solve_integers(
             image = x.double() * peak
             image = image + degradation.pseudo_inverse(state.short_of(degradation.down(image), slack=0.02))
             state = State(image.clamp_(0, peak), target, degradation, peak, rounding == "per-pass")
+        best, fewest = state.integers.clone(), target.numel() + 1
         for slack, margin in _WINDOWS:
             if _alternate(state):
                 break
@@ -59,8 +60,12 @@ def solve_integers(
             search(state)
             settle(state, slack, margin)
             state.image.copy_(state.integers)
-        else:
             search(state)
+            missed = int(state.missing().count_nonzero())
+            if missed < fewest:  # a later round may do worse
+                best, fewest = state.integers.clone(), missed
+        if state.missing().count_nonzero() > fewest:
+            state.integers = best
     return state.integers, degradation.down_integers(state.integers, bits, rounding).double()
 
 

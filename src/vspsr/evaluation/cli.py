@@ -2,23 +2,33 @@
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from vspsr.console import complain, out, progress
+from vspsr.console import complain, out, progress, tell
 from vspsr.console import device as pick_device
 
-__all__ = ["EVALUATE_EPILOG", "evaluate"]
+__all__ = ["BASELINES_EPILOG", "EVALUATE_EPILOG", "baselines", "evaluate"]
 
-EVALUATE_EPILOG = "Example:  vspsr evaluate --model vspsr-x4 --hr Set14 --scale 4 -o report"
+EVALUATE_EPILOG = (
+    "Examples:  vspsr evaluate --model vspsr-x4 --hr Set14 --scale 4 -o report\n\nvspsr evaluate --table 2 report"
+)
+BASELINES_EPILOG = "Example:  vspsr baselines --fetch edsr-x4"
 
 
 def evaluate(
-    hr: Annotated[Path, typer.Option(help="Folder of HR images.", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report; made if missing.")],
+    reports: Annotated[
+        list[Path] | None, typer.Argument(help="With --table: folders of finished reports.", show_default=False)
+    ] = None,
+    hr: Annotated[Path | None, typer.Option(help="Folder of HR images.", show_default=False)] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the report; made if missing.", show_default=False),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.", show_default=False)
     ] = None,
@@ -65,6 +75,15 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Worker processes. (default: as cores and memory allow)", show_default=False),
     ] = None,
+    table: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=5,
+            help="Instead, print a table of the paper (1 to 3) or the challenge (4, 5) with the rows of REPORTS.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report made with other settings.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary for programs on standard output.")] = False,
 ) -> None:
@@ -75,6 +94,13 @@ def evaluate(
     The report is a page to look at, beside metrics.csv and summary.json.
     Under torchrun, the ranks share the images.
     """
+    if table is not None:
+        _print_table(table, reports or [], as_json)
+        return
+    if reports:
+        raise ValueError(f"{reports[0]}: report folders go with --table N")
+    if hr is None or output is None:
+        raise ValueError(f"`--{'output' if hr else 'hr'}` is missing: give --hr DIR and -o REPORT")
     from vspsr.evaluation.processes import Ranks
     from vspsr.evaluation.records import to_json
     from vspsr.evaluation.request import Request
@@ -115,6 +141,46 @@ def evaluate(
         print(json.dumps(to_json(summary), indent=2))
     else:
         _show(summary, output)
+
+
+def _print_table(number: int, reports: list[Path], as_json: bool) -> None:
+    from vspsr.evaluation import tables
+
+    table = tables.paper_table(number, reports)
+    if as_json:
+        print(json.dumps(tables.as_json(table), indent=2))
+    else:
+        out.print(tables.as_rich(table))
+
+
+def baselines(
+    fetch: Annotated[
+        str | None, typer.Option(help="Download the published weights of this name.", show_default=False)
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to. (default: torch's cache, where --baseline looks)", show_default=False)
+    ] = None,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Accept a file of which no checksum is published.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list for programs on standard output.")] = False,
+) -> None:
+    """List the published weights of baselines, or download some: their source and licence stand beside each."""
+    from vspsr.checkpoint import sha256_of
+    from vspsr.evaluation.baselines import fetch_weights, published_weights
+
+    if fetch is not None:
+        path = fetch_weights(fetch, folder, unverified)
+        tell(f"{path}: sha256 {sha256_of(path)}")
+        return
+    weights = published_weights().values()
+    if as_json:
+        print(json.dumps([asdict(w) for w in weights], indent=2))
+        return
+    table = Table("weights", "baseline", "scale", "checksum", "licence")
+    for w in weights:
+        table.add_row(w.name, w.architecture, f"x{w.scale}", "yes" if w.sha256 else "no", w.licence)
+    out.print(table)
 
 
 def _count(folder: Path) -> int:

@@ -197,7 +197,7 @@ def _fetched(info: BaselineInfo, published: PublishedWeights | None, scale: int)
     if not path.is_file():
         raise ModelError(
             f"{info.name} needs weights: give a checkpoint, or fetch {published.name!r} ({published.licence}) with "
-            f"`fetch_weights({published.name!r})`"
+            f"`vspsr baselines --fetch {published.name}`"
         )
     return path
 
