@@ -8,14 +8,10 @@ in a process of its own for each row. Times are the best of `--repeat` runs.
 """
 
 import argparse
-import os
 import resource
 import subprocess
 import sys
 import time
-
-# Ten images of 768×512 are fresh memory every time; giving it back to the system in between costs a third.
-os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "-1")
 
 import torch
 from rich.console import Console
