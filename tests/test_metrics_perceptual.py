@@ -32,7 +32,7 @@ from vspsr.metrics import (
     perceptual_backend,
     pixel_stddev,
 )
-from vspsr.metrics.stlpips_nets import BlurPool, BlurredConv
+from vspsr.metrics.stlpips_nets import BlurPool, BlurredConv, SlidingMaximum
 
 FILES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth", "squeeze": "squeezenet1_1-b8a52dc0.pth"}
 SIZE = (88, 101)
@@ -177,6 +177,14 @@ def test_blurred_convolution_is_convolution_then_blur(size: tuple[int, int]) -> 
     wanted = blur(conv(x))
     assert wanted.shape[-2:] == tuple((n - 6 + 1) // 2 + 1 for n in size)
     torch.testing.assert_close(BlurredConv(conv, blur)(x), wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_sliding_maximum_is_max_pooling(size: int) -> None:
+    x = torch.rand(2, 4, 9, 11, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    out = SlidingMaximum(size)(x)
+    assert torch.equal(out, nn.functional.max_pool2d(x, size, 1))
+    assert out.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_identical_images_and_independence_of_the_batch() -> None:

@@ -108,7 +108,7 @@ def _backbone(net: str) -> Mapping[str, Tensor]:
 
 def _load(path: Path) -> dict[str, Tensor]:
     try:
-        # Mapped, not read: of torchvision's files only the convolutions are wanted. Old files cannot be mapped.
+        # Mapped, not read: only the convolutions are wanted of torchvision's files. Old files cannot be mapped.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except Exception as error:
         raise ModelError(f"{path}: no readable weights ({one_line(error)[:120]})") from error

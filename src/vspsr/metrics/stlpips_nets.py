@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["BlurPool", "BlurredConv", "ShiftTolerantLPIPS"]
+__all__ = ["BlurPool", "BlurredConv", "ShiftTolerantLPIPS", "SlidingMaximum"]
 
 _VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -31,6 +31,25 @@ class BlurPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), self.filt, stride=2, groups=x.shape[1])
+
+
+class SlidingMaximum(nn.Module):
+    """``nn.MaxPool2d(size, stride=1)``, one axis after the other: the same values in a fraction of the time."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C, H − size + 1, W − size + 1)."""
+        for dim in (-2, -1):
+            n = x.shape[dim] - self.size + 1
+            out = torch.maximum(x.narrow(dim, 0, n), x.narrow(dim, 1, n))
+            for k in range(2, self.size):
+                torch.maximum(out, x.narrow(dim, k, n), out=out)
+            x = out
+        return x
 
 
 class BlurredConv(nn.Module):
@@ -108,8 +127,8 @@ def _alexnet() -> tuple[list[list[nn.Module]], Sequence[int]]:
     """Five slices, ending in the five ReLUs, and their channels."""
     slices: list[list[nn.Module]] = [
         [nn.Conv2d(3, 64, 11, padding=2), BlurPool(64), nn.ReLU(inplace=True)],
-        [nn.MaxPool2d(3, 1), BlurPool(64), nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(inplace=True)],
-        [nn.MaxPool2d(3, 1), BlurPool(192), nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(inplace=True)],
+        [SlidingMaximum(3), BlurPool(64), nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(inplace=True)],
+        [SlidingMaximum(3), BlurPool(192), nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(inplace=True)],
         [nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(inplace=True)],
         [nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(inplace=True)],
     ]
@@ -121,7 +140,7 @@ def _vgg16() -> tuple[list[list[nn.Module]], Sequence[int]]:
     slices: list[list[nn.Module]] = []
     before = 3
     for widths in _VGG16:
-        layers: list[nn.Module] = [nn.MaxPool2d(2, 1), BlurPool(before)] if slices else []
+        layers: list[nn.Module] = [SlidingMaximum(2), BlurPool(before)] if slices else []
         for width in widths:
             layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU(inplace=True)]
             before = width
