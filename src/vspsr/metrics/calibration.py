@@ -2,13 +2,14 @@
 
 - From n samples, the PIT is the rank of the truth: n + 1 bins. Ties share their weight evenly.
 - From a Gaussian N(m, σ²) and a truth rounded to steps of h, it is spread over [F(y − h/2), F(y + h/2)] (Czado,
-  Gneiting & Held, Biometrics 2009, section 2.1); a truth at an end of the range stands for everything beyond it.
-- CRPS = E|X − y| − ½ E|X − X′| (Gneiting & Raftery, JASA 2007, eqs. 21 and 5); from samples without the bias of small
-  n, the second mean being over different samples ("fair", Ferro, QJRMS 2014).
+  Gneiting & Held, Biometrics 2009); a truth at an end of the range stands for everything beyond it.
+- CRPS = E|X − y| − ½ E|X − X′| (Gneiting & Raftery, JASA 2007, eq. 21; of a Gaussian: Gneiting et al., Monthly
+  Weather Review 2005, eq. 5); from samples without the bias of small n, the second mean being over different samples
+  ("fair", Ferro, QJRMS 2014).
 - Energy score: the same with Euclidean distances of whole images, or of patches, divided by √(number of values)
   (Gneiting & Raftery, eq. 22).
 - Spread–skill ratio: √(mean variance) over the RMSE of the mean; for n samples the variance takes the factor 1 + 1/n
-  (Fortin et al., J. Hydrometeorology 2014, eq. 15). 1 is calibrated, below 1 over-confident.
+  (Fortin et al., J. Hydrometeorology 2014). 1 is calibrated, below 1 over-confident.
 
 Computed in double precision, a strip of rows at a time.
 """

@@ -1,4 +1,4 @@
-"""Shift-tolerant LPIPS: anti-aliased AlexNet and VGG-16 (Ghildyal & Liu, ECCV 2022, section 4).
+"""Shift-tolerant LPIPS: anti-aliased AlexNet and VGG-16 (Ghildyal & Liu, ECCV 2022).
 
 Against LPIPS, every step of stride 2 becomes one of stride 1 and a blur: the binomial filter [1 2 1]ᵀ[1 2 1]/16 on the
 image mirrored by two pixels, every second value kept. AlexNet's first convolution (stride 4) has stride 1 with one blur
