@@ -22,7 +22,7 @@ from torch import Tensor
 from vspsr.metrics.images import check_pair
 from vspsr.metrics.tallies import PIT_BINS, SPREAD_EDGES, Calibration, Marginals
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "gaussian_marginals"]
 
 _PATCH, _STRIP = 8, 64
 
@@ -74,7 +74,7 @@ def calibrate(
         errors = (x.double() - y.double()) * (255 / peak)
         marginals += _from_samples(x, y, errors)
         if closed is not None and mean is not None and stddev is not None:
-            closed += _from_gaussian(y.double() / peak, mean[:, rows].double(), stddev[:, rows].double(), step)
+            closed += gaussian_marginals(y.double() / peak, mean[:, rows].double(), stddev[:, rows].double(), step)
         flat = errors.flatten(1)
         gram += flat @ flat.T
         patches = _patches(errors)
@@ -99,8 +99,11 @@ def _from_samples(x: Tensor, y: Tensor, errors: Tensor) -> Marginals:
     return _tally(ranks, float(crps), variance, mean.square())
 
 
-def _from_gaussian(y: Tensor, mean: Tensor, stddev: Tensor, step: float) -> Marginals:
-    """Truth and the mean and standard deviation of its forecast, each (C, h, W)."""
+def gaussian_marginals(y: Tensor, mean: Tensor, stddev: Tensor, step: float) -> Marginals:
+    """The tallies of a Gaussian forecast: truth, mean and standard deviation, each (C, H, W) float64.
+
+    Truth in [0, 1], rounded to multiples of ``step`` (0: not rounded). In one piece: for large images `calibrate`.
+    """
     sigma = stddev.clamp_min(1e-9)  # a certain forecast: PIT 0 or 1, or ½ where it is right
     lower, upper = ((torch.special.ndtr((y + h - mean) / sigma)).flatten() for h in (-step / 2, step / 2))
     if step:

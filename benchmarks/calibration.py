@@ -1,0 +1,93 @@
+"""Is the space as wide as it should be? Coverage of its closed form, and what one temperature per model mends.
+
+    python benchmarks/calibration.py --model vspsr-x4 --fit PHOTOS --hr BSD100 --plot calibration.png
+
+The temperature is the one with the smallest mean CRPS on the images of --fit (with a manifest.csv those whose `split`
+is val), then applied to those of --hr. Needs the extra `eval`.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from vspsr import VSpSR, read_image
+from vspsr.jobs import image_files
+from vspsr.metrics.calibration import gaussian_marginals
+from vspsr.metrics.tallies import PIT_BINS, Marginals
+
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+
+
+def validation_images(folder: Path) -> list[Path]:
+    manifest = folder / "manifest.csv"
+    if not manifest.exists():
+        return list(image_files([folder]))
+    with manifest.open(newline="") as file:
+        return [folder / row["file"] for row in csv.DictReader(file) if row["split"] == "val"]
+
+
+@torch.no_grad()
+def forecast(model: VSpSR, path: Path) -> tuple[Tensor, Tensor, Tensor]:
+    """Truth, mean, and standard deviation at temperature 1, each (3, H, W) float64."""
+    pixels = read_image(path).pixels.expand(3, -1, -1)
+    height, width = (n // model.scale * model.scale for n in pixels.shape[1:])
+    truth = pixels[:, :height, :width].to(torch.uint8)
+    space = model(model.degradation.down_uint8(truth)[None].float() / 255).at(1.0)
+    return truth.double() / 255, space.mean[0].double(), space.stddev[0].double()
+
+
+def tallies(model: VSpSR, files: list[Path], temperatures: list[float]) -> dict[float, Marginals]:
+    total = {t: Marginals.empty(PIT_BINS) for t in temperatures}
+    for path in track(files, console=Console(stderr=True), transient=True):
+        truth, mean, stddev = forecast(model, path)
+        for t in temperatures:
+            total[t] += gaussian_marginals(truth, mean, t * stddev, 1 / 255)
+    return total
+
+
+def plot(path: Path, found: dict[float, Marginals]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.add_subplot(xlabel="central interval", ylabel="share of truths within", aspect="equal")
+    levels = [k / 50 for k in range(51)]
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    for t, m in found.items():
+        axes.plot(levels, [m.coverage(level) for level in levels], label=f"temperature {t:.2f}")
+    axes.legend()
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--fit", type=Path, required=True)
+    parser.add_argument("--hr", type=Path, required=True)
+    parser.add_argument("--every", type=int, default=1, help="only every N-th image of both folders")
+    parser.add_argument("--plot", type=Path, help="write the reliability plot there")
+    args = parser.parse_args()
+    model = VSpSR.from_pretrained(args.model)
+    grid = [round(0.8 + 0.1 * k, 2) for k in range(18)]
+    on_validation = tallies(model, validation_images(args.fit)[:: args.every], grid)
+    fitted = min(grid, key=lambda t: on_validation[t].crps)
+    chosen = sorted({model.temperature, 1.0, fitted})
+    found = tallies(model, list(image_files([args.hr]))[:: args.every], chosen)
+    title = f"{args.model} on {args.hr.name}; temperature fitted on {args.fit.name}: {fitted:g}"
+    table = Table("temperature", *(f"{level:.0%}" for level in LEVELS), "spread/skill", "CRPS", title=title)
+    for t in chosen:
+        m = found[t]
+        cover = [f"{m.coverage(level):.1%}" for level in LEVELS]
+        table.add_row(f"{t:g}", *cover, f"{m.spread_skill:.2f}", f"{m.crps:.3f}")
+    Console().print(table)
+    if args.plot:
+        plot(args.plot, found)
+
+
+if __name__ == "__main__":
+    main()
