@@ -120,8 +120,8 @@ class TestPretrained:
         with pytest.raises(ModelError, match="upscales by 4, the model by 8"):
             small.run(small.recipe_of(photos, **wrong), tmp_path / "run")
         torch.save({"a": torch.zeros(3)}, checkpoint)
-        with pytest.raises(ModelError, match="not a network that spandrel knows"):
+        with pytest.raises(ModelError, match="not a checkpoint of an SR network"):
             small.run(small.recipe_of(photos, deterministic={"checkpoint": str(checkpoint)}), tmp_path / "run")
         checkpoint.write_bytes(b"rubbish")
-        with pytest.raises(ModelError, match="cannot be read as a state dict"):
+        with pytest.raises(ModelError, match="cannot be read as a checkpoint"):
             small.run(small.recipe_of(photos, deterministic={"checkpoint": str(checkpoint)}), tmp_path / "run")
