@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from charts import bars
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -135,6 +136,7 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=4)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--rows", type=int, nargs="*", default=range(len(ROWS)), help="only these rows, from 0")
+    parser.add_argument("--plot", type=Path, help="write a chart there")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--save", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -147,6 +149,7 @@ def main() -> None:
     for name in ("", "CPU-seconds", "× less", "peak GiB", "maps differ by", "LR-PSNR by"):
         table.add_column(name, justify="right" if name else "left")
     reference: dict[int, tuple[float, Any]] = {}
+    found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **provide_weights(Path(folder))}
         for row in args.rows:
@@ -160,12 +163,15 @@ def main() -> None:
                 table.add_row(ROWS[row], f"not run: {reason[:60]}")
                 continue
             seconds, peak = map(float, done.stdout.split()[-2:])
+            found[ROWS[row]] = seconds
             result = torch.load(file, weights_only=True)
             first, known = reference.setdefault(row // 2 if row < 4 else 1, (seconds, result))
             differ = [float((a - b).abs().max()) for a, b in zip(result, known, strict=True)]
             cells = ["", ""] if known is result else [f"{v:.1e}" for v in differ]
             table.add_row(ROWS[row], f"{seconds:.2f}", f"{first / seconds:.1f}", f"{peak:.2f}", *cells)
     Console().print(table)
+    if args.plot:
+        bars(args.plot, str(table.title), found, "CPU-seconds")
 
 
 if __name__ == "__main__":

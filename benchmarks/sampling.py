@@ -12,13 +12,15 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
+from charts import bars
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from vspsr import VSpSR, quantize
+from vspsr import VSpSR, quantize, read_image
 from vspsr.nn.vspm import VSpM
 from vspsr.space import SRSpace
 
@@ -69,6 +71,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=128)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--rows", type=int, nargs="*", default=range(len(ROWS)), help="only these rows, from 0")
+    parser.add_argument("--plot", type=Path, help="write a chart there")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one is not None:
@@ -81,22 +84,22 @@ def main() -> None:
     for name in ("", "seconds", "× network pass", "peak GB"):
         table.add_column(name, justify="right" if name else "left")
     passes: dict[bool, float] = {}
+    found: dict[str, float] = {}
     for row in args.rows:
         size = ["--width", args.width, "--height", args.height, "--repeat", args.repeat]
         command = [sys.executable, __file__, "--one", str(row), *map(str, size)]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         seconds, peak = map(float, output.split())
         passes.setdefault(row >= 5, seconds)
+        found[ROWS[row]] = seconds
         table.add_row(ROWS[row], f"{seconds:.2f}", f"{seconds / passes[row >= 5]:.2f}", f"{peak:.2f}")
     Console().print(table)
+    if args.plot:
+        bars(args.plot, str(table.title), found, "seconds")
 
 
 def photograph(height: int, width: int) -> Tensor:
     """The example photo, mirrored and cropped to a size, as 8-bit values."""
-    from pathlib import Path
-
-    from vspsr import read_image
-
     whole = read_image(Path(__file__).parents[1] / "examples" / "cat.png").to_float()
     row = torch.cat([whole, whole.flip(-1)] * (1 + width // (2 * whole.shape[-1])), -1)
     both = torch.cat([row, row.flip(-2)] * (1 + height // (2 * whole.shape[-2])), -2)
