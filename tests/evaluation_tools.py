@@ -20,7 +20,8 @@ class AbsoluteDifference:
 
     name, version, range, min_size = "stlpips-alex", "stand-in", "RGB in [0, 1]", 32
 
-    def score(self, samples: Tensor, truth: Tensor, pairwise: bool = False) -> Perceptual:
+    def score(self, samples: Tensor, truth: Tensor, pairwise: bool = False, peak: float = 1.0) -> Perceptual:
+        samples, truth = samples.float() / peak, truth.float() / peak
         maps = (samples - truth).abs().mean(1)
         pairs = [(a - b).abs().mean() for i, a in enumerate(samples) for b in samples[:i]]
         between = float(torch.stack(pairs).mean()) if pairwise else None

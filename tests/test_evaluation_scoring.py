@@ -45,7 +45,7 @@ def test_the_challenges_figures(
     given: list[tuple[int, ...]] = []
 
     class Golden(AbsoluteDifference):
-        def score(self, samples: Tensor, truth: Tensor, pairwise: bool = False) -> Perceptual:
+        def score(self, samples: Tensor, truth: Tensor, pairwise: bool = False, peak: float = 1.0) -> Perceptual:
             given.append(tuple(truth.shape))
             return replace(super().score(samples, truth, pairwise), maps=maps[: len(samples)])
 

@@ -15,11 +15,7 @@ from vspsr.evaluation.pictures import Shown, write_pictures
 from vspsr.evaluation.protocol import PROTOCOLS
 from vspsr.evaluation.records import ImageRecord, SampleRow
 from vspsr.evaluation.request import Request
-from vspsr.evaluation.sources import (
-    Drawn,
-    bicubic,
-    draw_all,
-)
+from vspsr.evaluation.sources import Drawn, bicubic, draw_all
 from vspsr.image import read_image
 from vspsr.metrics.backends import perceptual_backend
 from vspsr.metrics.calibration import calibrate
@@ -91,9 +87,9 @@ class Scorer:
         mean = _mean(samples) if drawn.mean is None and several and details else drawn.mean
         others = torch.stack([x for x in (mean, bicubic(lr, pair.scale)) if x is not None])
         crop, white = self.protocol.crop, lr.white
-        truth = crop(hr).float() / white
-        perceptual = self.backend.score(crop(samples).float().div_(white), truth, pairwise=several and details)
-        beside = self.backend.score(crop(others).float().div_(white), truth)
+        truth = crop(hr)
+        perceptual = self.backend.score(crop(samples), truth, pairwise=several and details, peak=white)
+        beside = self.backend.score(crop(others), truth, peak=white)
         rows = self._rows(pair, hr, lr, samples, perceptual)
         beside_rows = [replace(row, index=None) for row in self._rows(pair, hr, lr, others, beside)]
         diversity = diversity_score(perceptual.maps)
@@ -169,8 +165,7 @@ class Scorer:
         if not self.request.details or len(samples) < 2:
             return None
         mean, stddev = drawn.gaussian or (None, None)
-        tally = calibrate(samples.float().div_(white), hr.float() / white, mean, stddev, step=1 / white)
-        return dict(tally.to_json())
+        return dict(calibrate(samples, hr, mean, stddev, peak=white).to_json())
 
 
 def _mean(samples: Tensor) -> Tensor:
