@@ -215,6 +215,12 @@ def test_bad_arguments(run: Run, photo: Path, tmp_path: Path) -> None:
     fails_clearly(run("degrade", photo, "--kernel", "foo"), "`kernel`", "'foo'")
     fails_clearly(run("check", photo, photo), "no integer multiple")
     fails_clearly(run("info", "nowhere"), "unknown model 'nowhere'")
+    fails_clearly(run("upscale", photo, "--samples", -1), "'--samples'", "see vspsr upscale --help")
+    fails_clearly(run("upscale", photo, "--bits", 12), "'--bits'", "12")
+    fails_clearly(run("upscale", photo, "--sample", 3), "--sample")
+    assert "argument" in run("upscale").stderr
+    fails_clearly(run("upscal", photo), "upscal")
+    assert "Commands" in run().stdout
     assert not (tmp_path / "vspsr-out").exists()
 
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +12,11 @@ from vspsr.data import cli as data
 from vspsr.errors import VSpSRError
 from vspsr.evaluation import cli as evaluation
 from vspsr.evaluation import figures_cli
+from vspsr.files import one_line
 from vspsr.training import cli as training
+
+# What typer raises of options: click's exception, or that of its own copy of click.
+_UsageProblem: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
     name="vspsr",
@@ -57,7 +61,12 @@ app.add_typer(data.app, name="data")
 def main() -> None:
     """Entry point: every error of the user's is one line on standard error and a non-zero exit code."""
     try:
-        app()
+        code = app(prog_name="vspsr", standalone_mode=False)
+    except _UsageProblem as problem:
+        _complain_of_usage(problem)
+        sys.exit(2)
+    except typer.Abort:
+        sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -69,6 +78,17 @@ def main() -> None:
             raise
         complain(message(error))
         sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain_of_usage(problem: Any) -> None:
+    """One line where an option or its value is not known; the help where no command was given."""
+    if type(problem).__name__ == "NoArgsIsHelpError":
+        problem.show()
+        return
+    context = problem.ctx
+    hint = f": see {context.command_path} --help" if context else ""
+    complain(f"{one_line(problem.format_message()).rstrip('.')}{hint}")
 
 
 if __name__ == "__main__":
