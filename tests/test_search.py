@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import vspsr.search as search_module
 from vspsr import Degradation
 from vspsr.search import search
 from vspsr.state import State
@@ -35,3 +36,22 @@ def test_more_than_a_few_misses_are_left_to_windows() -> None:
     state = State(torch.zeros(1, 80, 80).double(), torch.full((1, 20, 20), 99.0).double(), Degradation(4), 255, True)
     search(state)
     assert not state.integers.any()
+
+
+@pytest.mark.parametrize("seed", [27, 35, 41])
+def test_pairs_of_pixels_go_where_single_ones_are_stuck(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """White above noise: rows clip where they overshoot, so that moving dark from one column to the next adds light."""
+    generator = torch.Generator().manual_seed(seed)
+    degradation = Degradation(4)
+    hr = torch.full((1, 36, 32), 255.0, dtype=torch.float64)
+    hr[:, 20:] = torch.randint(0, 256, (1, 16, 32), generator=generator).double()
+    target = degradation.down_integers(hr, 8, "per-pass").double()
+    hr[:, 16:20, 12:20] -= torch.randint(0, 4, (1, 4, 8), generator=generator).double()
+    state = State(hr.clone(), target, degradation, 255, True)
+    search(state)
+    assert torch.equal(degradation.down_integers(state.integers, 8, "per-pass").double(), target)
+    alone = State(hr.clone(), target, degradation, 255, True)
+    around = search_module._search_around
+    monkeypatch.setattr(search_module, "_search_around", lambda *a: None if a[-1] else around(*a))
+    search(alone)
+    assert alone.missing().any()
