@@ -298,7 +298,7 @@ def test_a_mistake_is_told_once_by_all_ranks_together(images: Path, tmp_path: Pa
 def test_peers_on_set14(run: Run, shared: Path, tmp_path: Path) -> None:
     """A grey HR image against RGB results, and sizes that are no multiple of 8; figures of other scripts' making.
 
-    Bicubic as in the README, by benchmarks/quality.py with the package stlpips-pytorch itself.
+    Bicubic as in the README, which the package stlpips-pytorch itself gives too.
     """
     output = tmp_path / "report"
     peers = ["--results", shared / "peers/Set14_x4/SRGAN", "--hr", shared / "data/test/Set14"]
