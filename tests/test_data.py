@@ -149,6 +149,26 @@ class TestCrops:
         assert torch.equal(batch["lr"], Degradation(4).down_uint8(batch["hr"]))
         assert batch["hr"].shape == (4, 3, 32, 32)
 
+    def test_shrunk_crops_show_more_ground(self, tmp_path: Path) -> None:
+        """On a ramp a crop's slope tells the factor: 1 for about half of them, up to the largest for the others."""
+        ramp = np.arange(128, dtype=np.uint8)[None, :, None].repeat(128, 0).repeat(3, 2)
+        Image.fromarray(ramp).save(tmp_path / "ramp.png")
+        pairs = find_images(tmp_path, 4, 8, holdout=0).train
+        data = CropDataset(pairs, Degradation(4), 0, 10**9, augment=False, shrink=2.0)
+        hr = torch.cat([b["hr"] for b in crop_loader(data, StepSampler([(8, 8)] * 25), 0, False)])[:, 0, 16].float()
+        assert hr.shape == (200, 32)
+        slopes = (hr[:, 28] - hr[:, 4]) / 24
+        assert 80 < int((slopes == 1).sum()) < 130
+        assert float(slopes.min()) >= 0.95
+        assert 1.8 < float(slopes.max()) < 2.1
+
+    def test_shrinking_stays_a_pure_function(self, photos: Path) -> None:
+        pairs = find_images(photos, 4, 8, holdout=0).train
+        shrunk = CropDataset(pairs, Degradation(4), 3, 10**9, shrink=2.0)
+        assert same(batches(shrunk, workers=2), batches(shrunk))
+        assert same(batches(shrunk, start=4), batches(shrunk)[4:])
+        assert same(batches(CropDataset(pairs, Degradation(4), 3, 10**9, shrink=1.0)), batches(dataset(photos)))
+
     def test_paired_crops_cover_the_same_ground(self, tmp_path: Path) -> None:
         rng = np.random.default_rng(0)
         small = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)

@@ -1,14 +1,14 @@
 """Losses against closed forms, torch.distributions, golden vectors, Monte Carlo; feature networks, discriminators."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Gamma, Normal, kl_divergence
 
 pytest.importorskip("torchvision", reason="the extra `train` is not installed")
@@ -18,8 +18,8 @@ from vspsr.errors import ModelError
 from vspsr.nn.discriminator import PatchDiscriminator, UNetDiscriminator
 from vspsr.nn.vspm import VSpM
 from vspsr.training.adversarial import discriminator_loss, generator_loss
-from vspsr.training.energy import energy_score, feature_distance, patch_distance
-from vspsr.training.features import SqueezeNetFeatures, feature_network, unit_length
+from vspsr.training.energy import energy_score, feature_energy, patch_distance
+from vspsr.training.features import SqueezeNetFeatures, feature_network
 from vspsr.training.likelihood import gaussian_nll, l1, mse
 from vspsr.training.perceptual import perceptual_loss
 from vspsr.training.prior import (
@@ -123,6 +123,12 @@ class TestPrior:
         torch.testing.assert_close(prior_loss(p, "joint", 3, 1), (kl + code) / (2 * 3 * 64 * 64))
 
 
+def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Mean over layers and places of the distance of unit-length features, written out."""
+    pairs = [(F.normalize(f, dim=1), F.normalize(g, dim=1)) for f, g in zip(a, b, strict=True)]
+    return torch.stack([((f - g).square().sum(1) + 1e-6).sqrt().mean() for f, g in pairs]).mean()
+
+
 class TestEnergy:
     def test_one_value_is_the_crps(self) -> None:
         """In one dimension the energy score is the CRPS, of which the normal distribution's closed form is known."""
@@ -154,15 +160,38 @@ class TestEnergy:
 
     def test_gradient_is_finite_where_images_are_equal(self) -> None:
         a = torch.rand(1, 3, 8, 8, requires_grad=True)
-        (patch_distance(a, a.detach()) + feature_distance(unit_length([a]), unit_length([a.detach()]))).backward()
+        (patch_distance(a, a.detach()) + feature_energy([a.detach()], [a], [a.detach()])).backward()
         assert a.grad is not None
         assert a.grad.isfinite().all()
 
+    def test_feature_energy_is_that_of_distances(self) -> None:
+        """In one pass the same, and the same gradients, as written out with `energy_score`."""
+        layers = [torch.randn(3, 2, c, n, n, dtype=torch.float64).requires_grad_() for c, n in ((4, 5), (6, 3))]
+        x, first, second = zip(*layers, strict=True)
+        fused, plain = feature_energy(x, first, second), energy_score(x, first, second, feature_distance)
+        torch.testing.assert_close(fused, plain)
+        for ours, theirs in zip(torch.autograd.grad(fused, layers), torch.autograd.grad(plain, layers), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+    def test_feature_energy_by_finite_differences(self) -> None:
+        features = [torch.randn(2, 3, 2, 2, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+        assert torch.autograd.gradcheck(lambda x, a, b: feature_energy([x], [a], [b]), features)
+
+    def test_feature_energy_in_bf16_has_gradients_in_bf16(self) -> None:
+        x, a, b = torch.randn(3, 2, 8, 4, 4).bfloat16()
+        a.requires_grad_()
+        score = feature_energy([x], [a], [b])
+        score.backward()
+        assert score.dtype == torch.float32
+        assert a.grad is not None
+        assert a.grad.dtype == torch.bfloat16
+        assert float(score) == pytest.approx(float(feature_energy([x.float()], [a.float()], [b.float()])), rel=1e-6)
+
     def test_layer_weights(self) -> None:
-        f, g = torch.rand(2, 2, 1, 4, 5, 5)
-        one, two = feature_distance([f[0]], [g[0]]), feature_distance([f[1]], [g[1]])
-        torch.testing.assert_close(feature_distance(list(f), list(g)), (one + two) / 2)
-        torch.testing.assert_close(feature_distance(list(f), list(g), [3, 1]), (3 * one + two) / 4)
+        x, f, g = torch.rand(3, 2, 1, 4, 5, 5)
+        one, two = (feature_energy([x[i]], [f[i]], [g[i]]) for i in range(2))
+        torch.testing.assert_close(feature_energy(list(x), list(f), list(g)), (one + two) / 2)
+        torch.testing.assert_close(feature_energy(list(x), list(f), list(g), [3, 1]), (3 * one + two) / 4)
 
 
 class TestAdversarial:
@@ -224,8 +253,7 @@ class TestFeatures:
     def test_other_networks(self, network: str) -> None:
         features = feature_network(network, "random")(torch.rand(2, 3, 64, 64))
         assert len(features) >= 5
-        for f in unit_length(features):
-            assert f.square().sum(1).max() < 1.0001
+        assert all(f.isfinite().all() for f in features)
 
     def test_no_weight_changes_in_a_training_step(self) -> None:
         network = feature_network("squeezenet1_1", "random")

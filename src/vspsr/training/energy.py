@@ -5,14 +5,16 @@ true distribution minimises when d is a Euclidean distance (Gneiting & Raftery 2
 over places of the Euclidean distance of what is seen there: pixel patches, or unit-normalised deep features.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["energy_score", "feature_distance", "patch_distance"]
+__all__ = ["energy_score", "feature_energy", "patch_distance"]
 
 _EPS = 1e-6  # keeps the gradient of a norm finite at zero
+_UNIT_EPS = 1e-3  # likewise for unit vectors, whose distance in float32 is not known more closely
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -33,13 +35,75 @@ def patch_distance(a: Tensor, b: Tensor, size: int = 8, offset: tuple[int, int] 
     return (tiles.square().mean((1, 3, 5)) + _EPS**2).sqrt().mean()
 
 
-def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
-    """Mean over layers and places of the Euclidean distance of unit-length features [(B, C, h, w), …] → scalar.
+def feature_energy(
+    x: Sequence[Tensor], first: Sequence[Tensor], second: Sequence[Tensor], weights: Sequence[float] | None = None
+) -> Tensor:
+    """Energy score in deep features [(B, C, h, w), …], scaled to unit length over C at every place → scalar.
 
-    ``weights``: of the layers, by default all the same; their scale is of no account.
+    The mean over places and layers. ``weights``: of the layers, by default all the same; their scale is of no account.
+    Any floating-point features; computed in float32 (float64 where they are).
     """
-    layers = torch.stack([((f - g).square().sum(1) + _EPS**2).sqrt().mean() for f, g in zip(a, b, strict=True)])
+    layers = torch.stack([_UnitEnergy.apply(*f) for f in zip(x, first, second, strict=True)])
     if weights is None:
         return layers.mean()
     share = torch.tensor(weights, dtype=layers.dtype, device=layers.device)
     return (share * layers).sum() / share.sum()
+
+
+_PAIRS = ((0, 1), (0, 2), (1, 2))
+_SIGNS = (1.0, 1.0, -1.0)
+"""Of the truth and two samples: which distances are taken, and whether they are added or taken off."""
+
+
+class _UnitEnergy(torch.autograd.Function):
+    """One layer of `feature_energy`, in one pass: with unit vectors |u − v|² = 2 − 2 u·v, so that three lengths and
+    three products at a place say everything, and the gradient is a combination of the three features.
+
+    On a CPU images are taken one at a time: what is computed in between then stays in the cache.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *layer: Tensor) -> Tensor:
+        """Truth and two samples, each (B, C, h, w) → scalar."""
+        total = layer[0].new_zeros((), dtype=torch.float64)
+        ctx.places = []
+        for features in _by_image(layer):
+            inverse = [torch.rsqrt(_dot(f, f) + 1e-8) for f in features]
+            cosines = [_dot(features[i], features[j]) * inverse[i] * inverse[j] for i, j in _PAIRS]
+            distances = [torch.sqrt((2 - 2 * c).clamp_min(0) + _UNIT_EPS**2) for c in cosines]
+            for sign, distance in zip(_SIGNS, distances, strict=True):
+                total += sign * distance.sum(dtype=torch.float64)
+            ctx.places.append((inverse, cosines, distances))
+        ctx.save_for_backward(*layer)
+        ctx.scale = 0.5 / layer[0][:, 0].numel()
+        return (ctx.scale * total).to(torch.promote_types(layer[0].dtype, torch.float32))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """With u = a/|a| and d = |u − v|: ∂d/∂a = ((u·v) u − v) / (|a| d)."""
+        layer = ctx.saved_tensors
+        wanted = [i for i in range(3) if ctx.needs_input_grad[i]]
+        found: dict[int, list[Tensor]] = {i: [] for i in wanted}
+        for features, (inverse, cosines, distances) in zip(_by_image(layer), ctx.places, strict=True):
+            for i in wanted:
+                gradient, along = torch.zeros_like(features[i]), torch.zeros_like(inverse[i])
+                for pair, sign, cosine, distance in zip(_PAIRS, _SIGNS, cosines, distances, strict=True):
+                    if i in pair:
+                        other = sum(pair) - i
+                        weight = sign * ctx.scale * grads[0] * inverse[i] / distance
+                        along += weight * cosine * inverse[i]
+                        gradient.addcmul_(features[other], weight * inverse[other], value=-1)
+                found[i].append(gradient.addcmul_(features[i], along).to(layer[i].dtype))
+        return tuple(torch.cat(found[i]) if i in found else None for i in range(3))
+
+
+def _by_image(layer: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """The features image by image on a CPU, all at once elsewhere; no less than float32."""
+    size = 1 if layer[0].device.type == "cpu" else len(layer[0])
+    for parts in zip(*(f.split(size) for f in layer), strict=True):
+        yield [f.to(torch.promote_types(f.dtype, torch.float32)) for f in parts]
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Products over channels: (B, 1, h, w)."""
+    return (a * b).sum(1, keepdim=True)

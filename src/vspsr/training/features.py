@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vspsr.errors import ModelError, VSpSRError
 from vspsr.files import one_line
 
-__all__ = ["SqueezeNetFeatures", "TorchvisionFeatures", "feature_network", "unit_length"]
+__all__ = ["SqueezeNetFeatures", "TorchvisionFeatures", "feature_network"]
 
 _SQUEEZE = {"fire2": 16, "fire3": 16, "fire4": 32, "fire5": 32, "fire6": 48, "fire7": 48, "fire8": 64, "fire9": 64}
 _EXPAND = {
@@ -34,11 +34,6 @@ _TORCHVISION_TAPS = {
     "alexnet": ("1", "4", "7", "9", "11"),
     "squeezenet1_1": ("1", "4", "7", "9", "10", "11", "12"),
 }
-
-
-def unit_length(features: Sequence[Tensor]) -> list[Tensor]:
-    """Features [(B, C, h, w), …] scaled to length 1 over C at every place."""
-    return [f * torch.rsqrt(f.square().sum(1, keepdim=True) + 1e-8) for f in features]
 
 
 def feature_network(network: str, weights: str | None = None, layers: Sequence[str] | None = None) -> nn.Module:

@@ -12,8 +12,8 @@ from vspsr.data.crops import random_stream
 from vspsr.degradation import Degradation
 from vspsr.nn.parameters import SpaceParameters
 from vspsr.training.adversarial import generator_loss
-from vspsr.training.energy import energy_score, feature_distance, patch_distance
-from vspsr.training.features import feature_network, unit_length
+from vspsr.training.energy import energy_score, feature_energy, patch_distance
+from vspsr.training.features import feature_network
 from vspsr.training.likelihood import gaussian_nll, l1, mse
 from vspsr.training.perceptual import perceptual_loss
 from vspsr.training.prior import prior_loss
@@ -134,11 +134,8 @@ class Objective(nn.Module):
                 with torch.no_grad():
                     fx = network(truth)
                 fs = network(samples)
-            fx, fs = unit_length(_floats(fx)), unit_length(_floats(fs))
-            pairs = [f.chunk(2) for f in fs]
-            f1, f2 = [a for a, _ in pairs], [b for _, b in pairs]
-            near = feature_distance(fx, f1, weights) + feature_distance(fx, f2, weights)
-            scores.append(0.5 * near - 0.5 * feature_distance(f1, f2, weights))
+            first_fs, second_fs = zip(*(f.chunk(2) for f in fs), strict=True)
+            scores.append(feature_energy(fx, first_fs, second_fs, weights))
         return torch.stack(scores).mean()
 
 

@@ -61,6 +61,7 @@ class Data(_Part):
     memory_gb: NotNegative = 8.0
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     augment: bool = True
+    shrink: Annotated[float, Field(ge=1)] = 1.0
 
 
 class Optimiser(_Part):

@@ -107,7 +107,7 @@ def _introduce(images: ImageSet, say: Callable[[str], None]) -> None:
 
 def _crops(recipe: Recipe, images: ImageSet, model: VSpSR) -> CropDataset:
     memory = int(recipe.data.memory_gb * 1e9)
-    return CropDataset(images.train, model.degradation, recipe.seed, memory, recipe.data.augment)
+    return CropDataset(images.train, model.degradation, recipe.seed, memory, recipe.data.augment, recipe.data.shrink)
 
 
 def _workers(recipe: Recipe, accelerator: str) -> int:
