@@ -11,6 +11,7 @@ the place of the time. Recipes that start from another (`initial`) find it among
 import argparse
 import csv
 import json
+import math
 import tempfile
 import time
 import warnings
@@ -86,15 +87,15 @@ def trained(path: Path, args: argparse.Namespace) -> tuple[Recipe, Path, float]:
     return recipe, folder, (time.perf_counter() - began) / 60
 
 
-def losses(recipe: Recipe, folder: Path) -> str:
-    """Each phase's objective, at its begin and at its end."""
+def report_losses(recipe: Recipe, folder: Path) -> None:
+    """Print each phase's losses, at its begin and at its end."""
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        rows = [(int(r["step"]), float(r["train/loss"])) for r in csv.DictReader(file) if r["train/loss"]]
-    found = []
+        rows = list(csv.DictReader(file))
     for stage in Plan(recipe, n_images=1).stages:
-        values = [loss for step, loss in rows if stage.start < step <= stage.stop]
-        found.append(f"{values[0]:.3g} → {values[-1]:.3g}" if values else "–")
-    return ", ".join(found)
+        within = [r for r in rows if stage.start < int(r["step"]) <= stage.stop and r["train/loss"]]
+        names = [k for k in rows[0] if k.startswith("train/") and "norm" not in k and within and within[0].get(k)]
+        terms = [f"{k.removeprefix('train/')} {float(within[0][k]):.3g} → {float(within[-1][k]):.3g}" for k in names]
+        Console(width=160).print(f"{recipe.name}, {stage.phase.name}: {', '.join(terms)}", highlight=False)
 
 
 def figures(folder: Path, args: argparse.Namespace, scale: int) -> list[str]:
@@ -115,11 +116,11 @@ def figures(folder: Path, args: argparse.Namespace, scale: int) -> list[str]:
     diversity, missed = summary["diversity"]["score"], summary["lr"]["pixels_differ"]
     return [
         f"{bicubic:.3f}",
-        f"{mean('means_of_mean', 'lpips'):.3f}",
+        "–" if math.isnan(gains[0]) else f"{mean('means_of_mean', 'lpips'):.3f}",
         f"{ours:.3f}",
         f"{ours / bicubic:.2f}",
         f"{diversity:.1f}" if diversity is not None else "–",
-        " / ".join(f"{gain:+.2f}" for gain in gains),
+        " / ".join("–" if math.isnan(gain) else f"{gain:+.2f}" for gain in gains),
         str(missed),
     ]
 
@@ -141,7 +142,7 @@ def main() -> None:
     args.data = args.data.absolute()
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")
-    table = Table("recipe", "steps", "minutes", "loss by phase", title=f"{args.data.name}, then {args.hr}")
+    table = Table("recipe", "steps", "minutes", title=f"{args.data.name}, then {args.hr}")
     if args.hr:
         for column in (
             "bicubic",
@@ -155,10 +156,11 @@ def main() -> None:
             table.add_column(column, justify="right")
     for path in args.recipes:
         recipe, folder, minutes = trained(path, args)
-        row = [recipe.name, str(Plan(recipe, 1).steps), f"{minutes:.1f}", losses(recipe, folder)]
+        row = [recipe.name, str(Plan(recipe, 1).steps), f"{minutes:.1f}"]
+        report_losses(recipe, folder)
         scale = int(recipe.model.options.get("scale", 4))
         table.add_row(*row, *(figures(folder, args, scale) if args.hr else []))
-        Console().print(table)
+    Console(width=160).print(table)
 
 
 if __name__ == "__main__":

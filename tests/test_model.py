@@ -102,6 +102,23 @@ def test_save_and_load(tmp_path: Path) -> None:
     ]
 
 
+def test_half_precision_is_only_for_storage(tmp_path: Path) -> None:
+    model = small()
+    model.save_pretrained(tmp_path / "whole")
+    model.save_pretrained(tmp_path / "half", half=True)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    loaded = VSpSR.from_pretrained(tmp_path / "half")
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[key], value, rtol=1e-3, atol=1e-6)
+    with torch.no_grad():
+        next(model.parameters()).fill_(1e6)
+    with pytest.raises(ModelError, match="has values that float16 cannot hold"):
+        model.save_pretrained(tmp_path / "half", half=True)
+    assert torch.equal(next(VSpSR.from_pretrained(tmp_path / "half").parameters()), next(loaded.parameters()))
+
+
 def test_every_way_a_model_folder_can_be_broken(tmp_path: Path) -> None:
     model = small()
     folder = tmp_path / "model"

@@ -37,6 +37,14 @@ def test_the_model_is_the_average_of_the_run(run: Path, tmp_path: Path) -> None:
     assert model(torch.rand(1, 3, 5, 7)).sample(1).shape == (1, 1, 3, 20, 28)
 
 
+def test_half_the_size(run: Path, tmp_path: Path) -> None:
+    for name, option in (("whole", []), ("half", ["--half"])):
+        result = CliRunner().invoke(app, ["export", str(run), "-o", str(tmp_path / name), *option])
+        assert result.exit_code == 0, result.output
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+
+
 def test_the_card_tells_of_the_run(run: Path, tmp_path: Path) -> None:
     export(run, tmp_path / "model", best=True)
     card = (tmp_path / "model" / "README.md").read_text()

@@ -103,18 +103,29 @@ class VSpSR(nn.Module):
             parameters = _stacked([self.network(image[None]) for image in y])
         return SRSpace(y, parameters, self.degradation, self.temperature)
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
         """Write config.json and model.safetensors into a folder (made if missing), each under a temporary name first.
+
+        Args:
+            folder: where to.
+            half: store float16, in half the space; `from_pretrained` makes float32 of it again.
 
         Raises:
             OutputError: the folder or the files cannot be written.
+            ModelError: a weight that float16 cannot hold.
         """
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{folder}: the folder cannot be made ({error.strerror})") from error
-        weights = save({k: v.contiguous() for k, v in self.state_dict().items()}, metadata={"format": "pt"})
+        state = {k: v.contiguous() for k, v in self.state_dict().items()}
+        if half:
+            state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+            too_large = [k for k, v in state.items() if not v.isfinite().all()]
+            if too_large:
+                raise ModelError(f"{too_large[0]}: has values that float16 cannot hold: save without `half`")
+        weights = save(state, metadata={"format": "pt"})
         config = (json.dumps(self.config, indent=2) + "\n").encode()
         for name, content in ((_WEIGHTS, weights), (_CONFIG, config)):
             with replacing(folder / name, overwrite=True) as file:

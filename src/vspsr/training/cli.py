@@ -62,6 +62,7 @@ def export(
     temperature: Annotated[
         float | None, typer.Option(help="Default temperature of the model. [default: the recipe's]", show_default=False)
     ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store float16: half the size, no visible difference.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
 ) -> None:
     """Make a model of a run: a folder for --model, `VSpSR.from_pretrained` or the Hub, with its model card."""
@@ -70,7 +71,7 @@ def export(
     except ImportError as error:
         raise _missing(error) from error
 
-    model = write(checkpoint, output, best, temperature, overwrite)
+    model = write(checkpoint, output, best, temperature, overwrite, half)
     count = sum(p.numel() for p in model.parameters())
     _say(f"{output}: x{model.scale}, {count / 1e6:.2f} M parameters; its card is {output / 'README.md'}")
     _say(f"try it:  vspsr upscale photo.png --model {output} --contact-sheet")

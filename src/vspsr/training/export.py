@@ -21,7 +21,12 @@ _EXAMPLE = "example.png"
 
 
 def export(
-    checkpoint: Path, output: Path, best: bool = False, temperature: float | None = None, overwrite: bool = False
+    checkpoint: Path,
+    output: Path,
+    best: bool = False,
+    temperature: float | None = None,
+    overwrite: bool = False,
+    half: bool = False,
 ) -> VSpSR:
     """Write a run's averaged weights as a model: config.json, model.safetensors, README.md (its card), a picture.
 
@@ -31,9 +36,10 @@ def export(
         best: of a run's folder, the checkpoint with the best validation figure.
         temperature: default temperature of the model, in place of the recipe's.
         overwrite: replace a model that is there.
+        half: store the weights in float16.
 
     Raises:
-        ModelError: no checkpoint there, or a damaged one.
+        ModelError: no checkpoint there, or a damaged one; a weight that float16 cannot hold.
         OutputError: the folder holds a model already, or cannot be written.
     """
     path = _find(checkpoint, best)
@@ -42,7 +48,7 @@ def export(
     if (output / "config.json").exists() and not overwrite:
         raise OutputError(f"{output}: holds a model already, which is kept unless overwriting is asked for")
     model = model_of(recipe, state["average"], temperature)
-    model.save_pretrained(output)
+    model.save_pretrained(output, half)
     run = path.parent.parent
     pictures = sorted((run / "pictures").glob("step-*.png"))
     if pictures:
