@@ -273,8 +273,8 @@ class TestFeatures:
         network = feature_network("squeezenet1_1", str(path))
         assert isinstance(network, SqueezeNetFeatures)
         features = network(torch.rand(1, 3, 64, 64))
-        assert [f.shape[1] for f in features] == [64, 128, 256, 384, 384]
-        assert [f.shape[2] for f in features] == [32, 16, 8, 4, 4]
+        assert [f.shape[1] for f in features] == [64, 128, 256, 384, 384, 512, 512]
+        assert [f.shape[2] for f in features] == [32, 16, 8, 4, 4, 4, 4]
         last = feature_network("squeezenet1_1", str(path), ["fire9", "conv1"])(torch.rand(1, 3, 64, 64))
         assert [f.shape[1] for f in last] == [512, 64]
 

@@ -144,6 +144,8 @@ def test_features_have_the_sizes_of_their_layers(features: SqueezeNetFeatures) -
         (2, 256, 8, 6),
         (2, 384, 4, 3),
         (2, 384, 4, 3),
+        (2, 512, 4, 3),
+        (2, 512, 4, 3),
     ]
     assert all((m >= 0).all() for m in maps)  # after ReLU
 
@@ -155,7 +157,7 @@ def test_features_are_torchvisions_with_the_same_weights(features: SqueezeNetFea
     theirs[0].padding = (1, 1)
     with torch.no_grad():
         theirs[0].load_state_dict(features.conv1.state_dict())
-        fires = dict(zip((3, 4, 6, 7, 9, 10), ("fire2", "fire3", "fire4", "fire5", "fire6", "fire7"), strict=True))
+        fires = dict(zip((3, 4, 6, 7, 9, 10, 11, 12), (f"fire{i}" for i in range(2, 10)), strict=True))
         for index, name in fires.items():
             for part, ours in (("squeeze", "squeeze1x1"), ("expand1x1", "expand1x1"), ("expand3x3", "expand3x3")):
                 module = features.get_submodule(f"{name}_{ours}")
@@ -163,9 +165,9 @@ def test_features_are_torchvisions_with_the_same_weights(features: SqueezeNetFea
         x = torch.rand(1, 3, 72, 56, generator=torch.Generator().manual_seed(0))
         blue_first = 255 * x[:, [2, 1, 0]] - torch.tensor([104.006, 116.669, 122.679])[:, None, None]
         out, taps = blue_first, []
-        for index, layer in enumerate(theirs[:11]):
+        for index, layer in enumerate(theirs[:13]):
             out = layer(out)
-            if index in (1, 4, 7, 9, 10):
+            if index in (1, 4, 7, 9, 10, 11, 12):
                 taps.append(torch.nn.functional.normalize(out, dim=1))
         for ours, expected in zip(features(x), taps, strict=True):
             torch.testing.assert_close(torch.nn.functional.normalize(ours, dim=1), expected, rtol=0, atol=1e-4)

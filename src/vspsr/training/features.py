@@ -27,7 +27,7 @@ _EXPAND = {
     "fire8": 256,
     "fire9": 256,
 }
-_TAPS = ("conv1", "fire3", "fire5", "fire6", "fire7")
+_TAPS = ("conv1", "fire3", "fire5", "fire6", "fire7", "fire8", "fire9")
 _TORCHVISION_TAPS = {
     "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"),
     "vgg19": ("conv5_4",),
