@@ -14,7 +14,7 @@ import yaml
 
 import training_runs as small
 from vspsr.errors import ModelError, VSpSRError
-from vspsr.training.checkpoint import latest, read_checkpoint
+from vspsr.training.checkpoint import latest, read_checkpoint, write_checkpoint
 from vspsr.training.module import NotFiniteError, SpaceTraining
 from vspsr.training.objective import Objective
 from vspsr.training.plan import Plan
@@ -170,6 +170,16 @@ def test_ten_nan_in_a_row_stop_the_run(photos: Path, tmp_path: Path, monkeypatch
     found = latest(tmp_path)
     assert found is not None
     assert all(v.isfinite().all() for v in read_checkpoint(found)["network"].values())
+
+
+def test_another_number_of_processes_does_not_resume(photos: Path, tmp_path: Path) -> None:
+    """It would be another batch, and so another run."""
+    small.run(small.recipe_of(photos), tmp_path)
+    found = latest(tmp_path)
+    assert found is not None
+    write_checkpoint(found, {**read_checkpoint(found), "processes": 2})
+    with pytest.raises(VSpSRError, match="began with 2 processes and would go on with 1, each with `batch` 2"):
+        small.run(small.recipe_of(photos), tmp_path, resume=True)
 
 
 def test_a_changed_recipe_is_not_resumed(photos: Path, tmp_path: Path) -> None:

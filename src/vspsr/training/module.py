@@ -83,6 +83,12 @@ class SpaceTraining(lightning.LightningModule):
         self.dtype_of_networks = network_dtype(self.recipe.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype_of_networks == torch.float16)
         if self._saved is not None:
+            began = self._saved.get("processes", self.trainer.world_size)
+            if began != self.trainer.world_size:
+                raise VSpSRError(
+                    f"the run began with {began} processes and would go on with {self.trainer.world_size}, each with "
+                    f"`batch` {self.recipe.batch} of its own: resume with as many, or begin a run with `initial`"
+                )
             self._restore_optimisers(self._saved)
             self._saved = None
 
