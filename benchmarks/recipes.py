@@ -72,7 +72,7 @@ def fitted(recipe: Recipe, seconds: float, steps: int | None) -> Recipe:
 
 
 def trained(path: Path, args: argparse.Namespace) -> tuple[Recipe, Path, float]:
-    """Train a recipe: what was run, its folder, and the minutes it took."""
+    """Train a recipe: what was run, its folder, and the minutes it took this time (next to none if it was done)."""
     recipe = without(load_recipe(path, [f"data.folder={args.data}", "validation.images=0", *args.set]), args.without)
     if recipe.initial is not None:
         recipe = recipe.model_copy(update={"initial": args.output / recipe.initial.name})
