@@ -3,15 +3,19 @@
 ES(x; s₁, s₂) = ½(d(x, s₁) + d(x, s₂)) − ½ d(s₁, s₂) is an unbiased estimate of E d(x, S) − ½ E d(S, S′), which the
 true distribution minimises when d is a Euclidean distance (Gneiting & Raftery 2007, eq. 22). Here d is the mean
 over places of the Euclidean distance of what is seen there: pixel patches, or unit-normalised deep features.
+
+The score of a patch as a whole hardly sees how its spread is shared out: noise in colour can stand in for missing
+noise in brightness, coarse for fine. `colour_bands` takes images apart, so that each part has a score of its own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["energy_score", "feature_energy", "patch_distance"]
+__all__ = ["colour_bands", "energy_score", "feature_energy", "patch_distance"]
 
 _EPS = 1e-6  # keeps the gradient of a norm finite at zero
 _UNIT_EPS = 1e-3  # likewise for unit vectors, whose distance in float32 is not known more closely
@@ -33,6 +37,25 @@ def patch_distance(a: Tensor, b: Tensor, size: int = 8, offset: tuple[int, int] 
     rows, columns = difference.shape[-2] // size, difference.shape[-1] // size
     tiles = difference[..., : rows * size, : columns * size].unflatten(-2, (rows, size)).unflatten(-1, (columns, size))
     return (tiles.square().mean((1, 3, 5)) + _EPS**2).sqrt().mean()
+
+
+def colour_bands(image: Tensor, bands: int) -> Iterator[Tensor]:
+    """Brightness (the mean of the channels) and what colour departs from it, each in octaves, the finest first.
+
+    Args:
+        image: (B, 3, H, W).
+        bands: how many octaves; the last holds all that is coarser. Sides below 2^(bands − 1) are not allowed.
+
+    Yields:
+        (B, 1, H/2ⁱ, W/2ⁱ) and then (B, 3, …), 2·bands in all. With ``bands`` 1, they sum to the image.
+    """
+    brightness = image.mean(1, keepdim=True)
+    for part in (brightness, image - brightness):
+        for _ in range(bands - 1):
+            coarse = F.avg_pool2d(part, 2, ceil_mode=True, count_include_pad=False)
+            yield part - F.interpolate(coarse, part.shape[-2:], mode="bilinear", align_corners=False)
+            part = coarse
+        yield part
 
 
 def feature_energy(

@@ -113,7 +113,7 @@ class SpaceTraining(lightning.LightningModule):
             adversary.requires_grad_(False)
         with self.autocast():
             parameters = self.network(y)
-        parameters = parameters.map_tensors(Tensor.float)
+        parameters = parameters.map_tensors(_float32)
         temperature = self.plan.temperature(self.step)
         mean, samples = self.objective.images(parameters, y, losses, temperature, self.step, first)
         total, figures = self.objective(x, parameters, mean, samples, losses, self.step, self.autocast, adversary)
@@ -250,6 +250,12 @@ def network_dtype(precision: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.float32
+
+
+def _float32(parameter: Tensor) -> Tensor:
+    """In float32; coefficients and atoms also in plain layout, so that noise and gradients lie as they do."""
+    layout = torch.preserve_format if parameter.dim() == 4 else torch.contiguous_format
+    return parameter.to(torch.float32, memory_format=layout)
 
 
 def _image(integers: Tensor) -> Tensor:

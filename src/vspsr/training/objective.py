@@ -12,12 +12,12 @@ from vspsr.data.crops import random_stream
 from vspsr.degradation import Degradation
 from vspsr.nn.parameters import SpaceParameters
 from vspsr.training.adversarial import generator_loss
-from vspsr.training.energy import energy_score, feature_energy, patch_distance
+from vspsr.training.energy import colour_bands, energy_score, feature_energy, patch_distance
 from vspsr.training.features import feature_network
 from vspsr.training.likelihood import gaussian_nll, l1, mse
 from vspsr.training.perceptual import perceptual_loss
 from vspsr.training.prior import prior_loss
-from vspsr.training.recipe import FeatureEnergy, Losses, Recipe
+from vspsr.training.recipe import FeatureEnergy, Losses, PatchEnergy, Recipe
 from vspsr.training.sampling import centre, draw, projected
 
 __all__ = ["Objective", "samples_needed"]
@@ -100,13 +100,15 @@ class Objective(nn.Module):
         if losses.kl:
             terms["kl"] = losses.kl.weight, prior_loss(p, losses.kl.form, self.alpha, self.beta)
         if losses.energy_pixels:
-            size = losses.energy_pixels.patch
-            rng = random_stream(self.recipe.seed, _OFFSET, step)
-            distance = partial(patch_distance, size=size, offset=(int(rng.integers(size)), int(rng.integers(size))))
-            terms["energy_pixels"] = losses.energy_pixels.weight, energy_score(x, samples[0], samples[1], distance)
+            score = self.pixel_energy(x, samples[0], samples[1], losses.energy_pixels, step)
+            terms["energy_pixels"] = losses.energy_pixels.weight, score
         for index, term in enumerate(losses.energy_features):
             name = "energy_features" if len(losses.energy_features) == 1 else f"energy_features_{index}"
-            terms[name] = term.weight, self.feature_energy(x, samples[0], samples[1], term, autocast)
+            seen = samples
+            if mean is not None and term.through_mean < 1:  # the samples are affine in their mean
+                held = (1 - term.through_mean) * (mean - mean.detach())
+                seen = [s - held for s in samples]
+            terms[name] = term.weight, self.feature_energy(x, seen[0], seen[1], term, autocast)
         if losses.perceptual:
             network = self.networks[losses.perceptual.features]
             weights = self.recipe.features[losses.perceptual.features].layer_weights
@@ -119,6 +121,16 @@ class Objective(nn.Module):
             terms["adversarial"] = losses.adversarial.weight, generator_loss(fake.float(), losses.adversarial.loss)
         total = torch.stack([weight * value for weight, value in terms.values()]).sum()
         return total, {name: value.detach() for name, (_, value) in terms.items()}
+
+    def pixel_energy(self, x: Tensor, first: Tensor, second: Tensor, term: PatchEnergy, step: int) -> Tensor:
+        """The energy score in patches, whose grid lies elsewhere at each step; the sum over bands where they are."""
+        rng = random_stream(self.recipe.seed, _OFFSET, step)
+        offset = (int(rng.integers(term.patch)), int(rng.integers(term.patch)))
+        distance = partial(patch_distance, size=term.patch, offset=offset)
+        if term.bands is None:
+            return energy_score(x, first, second, distance)
+        parts = zip(*(colour_bands(image, term.bands) for image in (x, first, second)), strict=True)
+        return torch.stack([energy_score(truth, a, b, distance) for truth, a, b in parts]).sum()
 
     def feature_energy(
         self, x: Tensor, first: Tensor, second: Tensor, term: FeatureEnergy, autocast: Autocast

@@ -117,16 +117,22 @@ class Perceptual(Weight):
 
 
 class PatchEnergy(Weight):
-    """`vspsr.training.energy` in pixel patches."""
+    """`vspsr.training.energy` in pixel patches; ``bands``: of brightness and colour apart, in so many octaves each."""
 
     patch: Count = 8
+    bands: Count | None = None
 
 
 class FeatureEnergy(Weight):
-    """`vspsr.training.energy` in unit-length features; ``scales`` are those that both images are averaged down by."""
+    """`vspsr.training.energy` in unit-length features.
+
+    ``scales`` are those that both images are averaged down by; ``through_mean`` is the factor on the gradient that
+    reaches the samples' mean: with 0 the term shapes only what is random.
+    """
 
     features: str = "squeezenet"
     scales: tuple[Count, ...] = (1,)
+    through_mean: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
 class Features(_Part):
@@ -158,6 +164,8 @@ class Losses(_Part):
     def _some(self) -> "Losses":
         if not any(getattr(self, name) for name in type(self).model_fields):
             raise ValueError("no loss is given")
+        if any(term.through_mean < 1 for term in self.energy_features) and not (self.mean_l1 or self.mean_mse):
+            raise ValueError("`through_mean` below 1 needs `mean_l1` or `mean_mse`: nothing else would train the mean")
         return self
 
     def features(self) -> set[str]:

@@ -6,6 +6,7 @@ kind of device. (`SRSpace.sample` draws its noise by blocks of an image and on t
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,25 +45,24 @@ def centre(p: SpaceParameters, scale: int) -> Tensor:
     return p.deterministic + (z if p.refine is None else p.refine(z))
 
 
-def draw(p: SpaceParameters, scale: int, temperature: float, noise: Sequence[int]) -> Tensor:
+def draw(p: SpaceParameters, scale: int, temperature: float, stream: Sequence[int]) -> Tensor:
     """A sample, before projection: (B, 3, H, W), differentiable in the parameters.
 
     Args:
         p: parameters of the space.
         scale: s.
         temperature: factor on every σ.
-        noise: (seed, step, index of the first crop, sample), as in `normals`.
+        stream: (seed, step, index of the first crop, sample), as in `normals`.
     """
-    seed, step, first, sample = noise
+    seed, step, first, sample = stream
     atoms = p.atoms
     if p.basis is not None:
         spread = temperature * (0.5 * p.basis.log_var).exp()
         atoms = p.basis.decode(p.basis.mean + spread * normals(p.basis.mean, seed, step, first, 2 * sample + 1))
     coefficients = p.coefficient_mean
     if p.coefficient_log_var is not None:
-        sigma = temperature * (0.5 * p.coefficient_log_var).exp()
-        noisy = sigma * normals(sigma, seed, step, first, 2 * sample)
-        coefficients = noisy if coefficients is None else coefficients + noisy
+        noise = normals(p.coefficient_log_var, seed, step, first, 2 * sample)
+        coefficients = _Drawn.apply(coefficients, p.coefficient_log_var, noise, temperature)
     if coefficients is None:
         return p.deterministic
     z = synthesize(coefficients, atoms.float(), scale)
@@ -73,3 +73,33 @@ def projected(images: Sequence[Tensor], y: Tensor, degradation: Degradation) -> 
     """Π of several images each (B, 3, H, W), all at once."""
     stacked = project_unchecked(torch.cat(list(images)), y.repeat(len(images), 1, 1, 1), degradation)
     return list(stacked.chunk(len(images)))
+
+
+class _Drawn(torch.autograd.Function):
+    """m + T σ ε, image by image, so that millions of coefficients pass through memory once; the noise is used up.
+
+    ∂/∂m = 1 and ∂/∂log σ² = ½ T σ ε.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor | None, log_var: Tensor, noise: Tensor, temperature: float) -> Tensor:
+        """Means (B, …) or None, log-variances and standard normals (B, …) → coefficients (B, …)."""
+        out = noise if mean is None else torch.empty_like(mean)
+        for b, spread in enumerate(noise):
+            spread.mul_((0.5 * log_var[b]).exp_()).mul_(temperature)
+            if mean is not None:
+                torch.add(mean[b], spread, out=out[b])
+        ctx.has_mean = mean is not None
+        if mean is None:
+            ctx.mark_dirty(noise)
+        ctx.save_for_backward(noise)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """See the class."""
+        (spread,) = ctx.saved_tensors
+        by_log_var = torch.empty_like(spread)
+        for b, gradient in enumerate(grads[0]):
+            torch.mul(gradient, spread[b], out=by_log_var[b]).mul_(0.5)
+        return grads[0] if ctx.has_mean else None, by_log_var, None, None

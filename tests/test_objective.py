@@ -1,0 +1,163 @@
+"""What an objective is put together from: bands, gradients that are held back, terms worked out in one pass."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+pytest.importorskip("torchvision", reason="the extra `train` is not installed")
+
+from vspsr import Degradation
+from vspsr.nn.overlapping import OverlappingVSpM
+from vspsr.nn.parameters import SpaceParameters
+from vspsr.nn.vspm import VSpM
+from vspsr.training.energy import colour_bands, energy_score, patch_distance
+from vspsr.training.objective import Objective
+from vspsr.training.prior import coefficient_kl, coefficient_kl_authors, prior_loss
+from vspsr.training.recipe import Losses, Recipe
+from vspsr.training.sampling import draw, normals
+
+
+class TestColourBands:
+    @settings(max_examples=30)
+    @given(st.integers(1, 3), st.tuples(st.integers(8, 21), st.integers(8, 21)))
+    def test_they_hold_the_whole_image(self, bands: int, size: tuple[int, int]) -> None:
+        image = torch.rand(2, 3, *size, dtype=torch.float64)
+        parts = list(colour_bands(image, bands))
+        assert len(parts) == 2 * bands
+        built = []
+        for part in (parts[:bands], parts[bands:]):
+            whole = part[-1]
+            for fine in reversed(part[:-1]):
+                whole = fine + F.interpolate(whole, fine.shape[-2:], mode="bilinear", align_corners=False)
+            built.append(whole)
+        torch.testing.assert_close(built[0] + built[1], image)
+        assert built[0].shape[1] == 1
+        torch.testing.assert_close(built[1].sum(1), torch.zeros_like(image[:, 0]))
+
+    def test_grey_has_no_colour_and_an_even_image_nothing_fine(self) -> None:
+        parts = list(colour_bands(torch.rand(1, 1, 16, 16).expand(1, 3, 16, 16), 2))
+        assert all(float(part.abs().max()) < 1e-6 for part in parts[2:])
+        parts = list(colour_bands(torch.full((1, 3, 16, 16), 0.3), 3))
+        assert all(float(part.abs().max()) < 1e-6 for part in (*parts[:2], *parts[3:]))
+
+    def test_they_tell_noise_in_colour_from_noise_in_brightness(self) -> None:
+        """What the score of whole patches hardly does: the reason why they are there."""
+        torch.manual_seed(0)
+        grey = torch.randn(3, 1, 1, 256, 256).expand(3, 1, 3, 256, 256)
+        colour = torch.randn(2, 1, 3, 256, 256)
+        colour = (colour - colour.mean(2, keepdim=True)) * 1.5**0.5  # as strong, without any brightness
+
+        def score(samples: Tensor, bands: int | None) -> float:
+            images = [[image] if bands is None else colour_bands(image, bands) for image in (grey[0], *samples)]
+            parts = zip(*images, strict=True)
+            return float(torch.stack([energy_score(*part, distance=patch_distance) for part in parts]).sum())
+
+        whole = score(colour, None) / score(grey[1:], None) - 1
+        assert score(colour, 2) / score(grey[1:], 2) - 1 > 3 * whole > 0
+
+
+def recipe(losses: dict[str, Any]) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "test",
+            "model": {"network": "overlapping", "options": {"scale": 4}},
+            "crop": 8,
+            "features": {"squeezenet": {"network": "squeezenet1_1", "weights": "random"}},
+            "phases": [{"name": "only", "steps": 1, "losses": losses}],
+        }
+    )
+
+
+def gradients(losses: dict[str, Any]) -> dict[str, Tensor | None]:
+    """Of one step, by the name of the parameter."""
+    torch.manual_seed(0)
+    made = recipe(losses)
+    network = OverlappingVSpM(4, n_atoms=6, channels=8, blocks=1)
+    objective = Objective(made, Degradation(4))
+    x, y = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 8, 8)
+    parameters, terms = network(y), made.phases[0].losses
+    mean, samples = objective.images(parameters, y, terms, 1.0, 0, 0)
+    total, _ = objective(x, parameters, mean, samples, terms, 0, torch.enable_grad)
+    total.backward()
+    return {name: p.grad for name, p in network.named_parameters()}
+
+
+def test_through_mean_is_the_share_of_the_gradient_that_the_mean_gets() -> None:
+    def of(share: float) -> dict[str, Tensor | None]:
+        return gradients({"mean_l1": 0.0, "energy_features": {"weight": 1.0, "through_mean": share}})
+
+    all_of_it, half, none = of(1.0), of(0.5), of(0.0)
+    head, atoms = "mean_head.residual.weight", "atoms"
+    assert all_of_it[head] is not None
+    assert all_of_it[head].abs().max() > 0
+    torch.testing.assert_close(half[head], 0.5 * all_of_it[head], rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(none[head], torch.zeros_like(all_of_it[head]), rtol=0, atol=1e-6)
+    for held in (half, none):
+        torch.testing.assert_close(held[atoms], all_of_it[atoms])
+
+
+def test_through_mean_needs_a_loss_of_the_mean() -> None:
+    with pytest.raises(ValueError, match="`through_mean` below 1 needs `mean_l1` or `mean_mse`"):
+        Losses.model_validate({"energy_features": {"weight": 1.0, "through_mean": 0.5}})
+
+
+@pytest.mark.parametrize("bands", [None, 1, 3])
+def test_bands_train_the_network(bands: int | None) -> None:
+    found = gradients({"energy_pixels": {"weight": 1.0, "bands": bands}})
+    assert all(g is not None and g.isfinite().all() for name, g in found.items() if "basis" not in name)
+
+
+def coefficients(with_mean: bool, dtype: torch.dtype) -> tuple[SpaceParameters, list[Tensor]]:
+    torch.manual_seed(0)
+    mean, log_var = torch.randn(2, 2, 3, 1, 4, 3, 2, dtype=dtype).unbind()
+    leaves = [t.requires_grad_() for t in ((mean, log_var) if with_mean else (log_var,))]
+    image, atoms = torch.zeros(2, 3, 12, 8, dtype=dtype), torch.rand(2, 3, 1, 1, 4, 4, dtype=dtype)
+    mean_of = mean[:, :, 0, :1] if with_mean else None
+    return SpaceParameters(image, atoms, mean_of, log_var[:, :, 0, :1]), leaves
+
+
+@pytest.mark.parametrize("with_mean", [True, False])
+@pytest.mark.parametrize("form", ["joint", "authors"])
+def test_the_prior_in_one_pass_is_the_sum_of_its_terms(form: str, with_mean: bool) -> None:
+    p, leaves = coefficients(with_mean, torch.float64)
+    assert p.coefficient_log_var is not None
+    kl = (coefficient_kl if form == "joint" else coefficient_kl_authors)(
+        p.coefficient_mean, p.coefficient_log_var, 3.0, 0.5
+    )
+    plain = kl.sum() / (p.deterministic.numel() if form == "joint" else kl.numel())
+    expected = torch.autograd.grad(plain, leaves)
+    fused = prior_loss(p, form, 3.0, 0.5)
+    torch.testing.assert_close(fused, plain)
+    for ours, theirs in zip(torch.autograd.grad(fused, leaves), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("with_mean", [True, False])
+def test_drawn_coefficients_have_the_gradient_of_their_formula(with_mean: bool) -> None:
+    p, leaves = coefficients(with_mean, torch.float32)
+    assert p.coefficient_log_var is not None
+    noise = normals(p.coefficient_log_var, 1, 2, 0, 0)
+    weights = torch.randn(2, 3, 12, 8)
+    sigma = 0.8 * (0.5 * p.coefficient_log_var).exp()
+    drawn = sigma * noise if p.coefficient_mean is None else p.coefficient_mean + sigma * noise
+    plain = SpaceParameters(p.deterministic, p.atoms, drawn, None)
+    stream = (1, 2, 0, 0)
+    expected = torch.autograd.grad((weights * draw(plain, 4, 0.8, stream)).sum(), leaves)
+    for ours, theirs in zip(
+        torch.autograd.grad((weights * draw(p, 4, 0.8, stream)).sum(), leaves), expected, strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_the_layout_of_the_coefficients_makes_no_difference() -> None:
+    torch.manual_seed(0)
+    network = VSpM(4, 8)
+    p = network(torch.rand(2, 3, 16, 16))
+    moved = p.map_tensors(lambda t: t.transpose(-1, -2).contiguous().transpose(-1, -2))
+    torch.testing.assert_close(prior_loss(moved, "authors", 3, 1), prior_loss(p, "authors", 3, 1))
+    torch.testing.assert_close(draw(moved, 4, 1.0, (0, 0, 0, 0)), draw(p, 4, 1.0, (0, 0, 0, 0)))
