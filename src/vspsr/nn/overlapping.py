@@ -63,7 +63,9 @@ class OverlappingVSpM(nn.Module):
         )
         self.basis_head = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, n_modes))
         norm = 1 / (patch * 3**0.5)
-        self.atoms = nn.Parameter(norm * torch.randn(n_atoms, 3, patch, patch))
+        # What an LR pixel leaves open is brightness far more than colour.
+        brightness, colour = torch.randn(n_atoms, 1, patch, patch), torch.randn(n_atoms, 3, patch, patch)
+        self.atoms = nn.Parameter(norm * (brightness + 0.3 * colour))
         self.modes = nn.Parameter(0.1 * norm * torch.randn(n_modes, self.atoms.numel()))
         self.window: Tensor
         self.register_buffer("window", raised_cosine(patch), persistent=False)

@@ -8,6 +8,7 @@ the paper, are an option.
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vspsr.nn.deterministic import Interpolation
@@ -88,10 +89,15 @@ class CoefficientBranch(nn.Module):
 
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor | None]:
         """See the class."""
-        out = self.layers(y)
         if not self.stochastic:
-            return out, None
-        mean, log_var = out.chunk(2, 1)
+            return self.layers(y), None
+        *before, last = self.layers
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        features = nn.Sequential(*before)(y)
+        # Two halves of the kernel, not of its output: they need not be put together again on the way back.
+        halves = zip(last.weight.chunk(2), last.bias.chunk(2), strict=True)
+        mean, log_var = (F.conv2d(features, weight, bias) for weight, bias in halves)
         return mean, log_var
 
 

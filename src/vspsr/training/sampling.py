@@ -99,7 +99,8 @@ class _Drawn(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """See the class."""
         (spread,) = ctx.saved_tensors
-        by_log_var = torch.empty_like(spread)
+        # T σ ε is nobody else's where there is a mean, and not needed any more.
+        by_log_var = spread if ctx.has_mean else torch.empty_like(spread)
         for b, gradient in enumerate(grads[0]):
             torch.mul(gradient, spread[b], out=by_log_var[b]).mul_(0.5)
         return grads[0] if ctx.has_mean else None, by_log_var, None, None
