@@ -56,10 +56,11 @@ class Objective(nn.Module):
     def images(
         self, p: SpaceParameters, y: Tensor, losses: Losses, temperature: float, step: int, first: int
     ) -> tuple[Tensor | None, list[Tensor]]:
-        """The image at temperature 0 (where a loss needs it) and the samples, projected where the recipe says so."""
+        """The image at temperature 0 (where a term needs it) and the samples, projected where the recipe says so."""
         scale = self.degradation.scale
         drawn = [draw(p, scale, temperature, (self.recipe.seed, step, first, i)) for i in range(samples_needed(losses))]
-        with_centre = losses.mean_l1 is not None or losses.mean_mse is not None
+        held = any(term.through_mean < 1 for term in losses.energy_features)
+        with_centre = held or losses.mean_l1 is not None or losses.mean_mse is not None
         images = [centre(p, scale), *drawn] if with_centre else drawn
         if self.recipe.projection and images:
             images = projected(images, y, self.degradation)

@@ -164,8 +164,6 @@ class Losses(_Part):
     def _some(self) -> "Losses":
         if not any(getattr(self, name) for name in type(self).model_fields):
             raise ValueError("no loss is given")
-        if any(term.through_mean < 1 for term in self.energy_features) and not (self.mean_l1 or self.mean_mse):
-            raise ValueError("`through_mean` below 1 needs `mean_l1` or `mean_mse`: nothing else would train the mean")
         return self
 
     def features(self) -> set[str]:
