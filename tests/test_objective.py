@@ -103,8 +103,13 @@ def test_through_mean_is_the_share_of_the_gradient_that_the_mean_gets() -> None:
 
 @pytest.mark.parametrize("bands", [None, 1, 3])
 def test_bands_train_the_network(bands: int | None) -> None:
-    found = gradients({"energy_pixels": {"weight": 1.0, "bands": bands}})
+    found = gradients({"energy_pixels": {"weight": 1.0, "patch": 4, "bands": bands}})
     assert all(g is not None and g.isfinite().all() for name, g in found.items() if "basis" not in name)
+
+
+def test_patches_that_do_not_fit_a_crop() -> None:
+    with pytest.raises(ValueError, match="patches of 8 need 15 pixels in the coarsest band, but of a crop 8 are left"):
+        recipe({"energy_pixels": {"weight": 1.0, "bands": 3}})
 
 
 def coefficients(with_mean: bool, dtype: torch.dtype) -> tuple[SpaceParameters, list[Tensor]]:

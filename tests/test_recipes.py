@@ -37,7 +37,7 @@ def test_every_recipe_builds_and_runs_a_step(path: Path, tmp_path: Path) -> None
         f"phases.{i}.{key}" for i in range(len(recipe.phases)) for key in ("steps=1", "share=null", "epochs=null")
     ]
     features = [f"features.{name}.weights=random" for name in recipe.features]
-    size = ["crop=16" if recipe.model.options["scale"] == 4 else "crop=6", "batch=2", "data.holdout=0", "initial=null"]
+    size = ["crop=16" if recipe.model.options["scale"] == 4 else "crop=8", "batch=2", "data.holdout=0", "initial=null"]
     big = ["model.options.n_atoms=8"]
     tiny = load_recipe(path, [*phases, *features, *size, *big, f"data.folder={photos}"])
     module = small.run(tiny, tmp_path / "run")

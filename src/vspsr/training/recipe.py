@@ -237,12 +237,23 @@ class Recipe(_Part):
         if self.steps is None and any(p.share is not None for p in self.phases):
             raise ValueError("a phase has a `share`, so the recipe must have `steps`")
         for phase in self.phases:
+            self._patches_fit(phase)
             for name in phase.losses.features():
                 if name not in self.features:
                     near = difflib.get_close_matches(name, self.features, 1)
                     hint = f": did you mean {near[0]!r}?" if near else ""
                     raise ValueError(f"`features` has no entry {name!r}{hint}")
         return self
+
+    def _patches_fit(self, phase: "Phase") -> None:
+        """Wherever their grid begins, a crop's coarsest band must hold a patch."""
+        term = phase.losses.energy_pixels
+        side = (phase.crop or self.crop) * int(self.model.options.get("scale", 4))
+        if term is not None and (coarsest := side // 2 ** ((term.bands or 1) - 1)) < 2 * term.patch - 1:
+            raise ValueError(
+                f"`energy_pixels`: patches of {term.patch} need {2 * term.patch - 1} pixels in the coarsest band, but "
+                f"of a crop {coarsest} are left: take a larger `crop`, a smaller `patch` or fewer `bands`"
+            )
 
     def adversarial(self) -> Adversarial | None:
         """The first adversarial term of any phase."""
