@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vspsr.data.augment import extent, recoloured, rotated
 from vspsr.data.cache import ImageCache, read_rgb
 from vspsr.data.crops import Batch, CropDataset, StepSampler, crop_loader
 from vspsr.data.files import ImagePair, find_images, image_size
@@ -169,6 +170,36 @@ class TestCrops:
         assert same(batches(shrunk, start=4), batches(shrunk)[4:])
         assert same(batches(CropDataset(pairs, Degradation(4), 3, 10**9, shrink=1.0)), batches(dataset(photos)))
 
+    def test_rotated_crops_lie_at_any_angle(self, tmp_path: Path) -> None:
+        """On a ramp the direction of a crop's slope tells its angle: upright where it is not made smaller."""
+        ramp = np.arange(128, dtype=np.uint8)[None, :, None].repeat(128, 0).repeat(3, 2)
+        Image.fromarray(ramp).save(tmp_path / "ramp.png")
+        pairs = find_images(tmp_path, 4, 8, holdout=0).train
+        data = CropDataset(pairs, Degradation(4), 0, 10**9, augment=False, shrink=2.0, rotate=True)
+        hr = torch.cat([b["hr"] for b in crop_loader(data, StepSampler([(8, 8)] * 25), 0, False)])[:, 0].float()
+        across, down = hr[:, 16, 28] - hr[:, 16, 4], hr[:, 28, 16] - hr[:, 4, 16]
+        angles, slopes = torch.atan2(down, across).rad2deg(), (across**2 + down**2).sqrt() / 24
+        turned = angles.abs() > 3
+        assert 40 < int(turned.sum()) < 90  # a half is made smaller, two thirds of that by a quarter or more
+        assert float(slopes[turned].min()) > 1.15
+        assert 35 < float(angles.abs().max()) < 47
+        assert float(slopes.max()) < 2.1
+
+    def test_colours_change_and_structure_stays(self, photos: Path) -> None:
+        pairs = find_images(photos, 4, 8, holdout=0).train
+        plain, changed = dataset(photos), CropDataset(pairs, Degradation(4), 3, 10**9, colour=1.0)
+        for a, b in zip(batches(plain), batches(changed), strict=True):
+            assert torch.equal(b["lr"], Degradation(4).down_uint8(b["hr"]))
+            for x, y in zip(a["hr"].float(), b["hr"].float(), strict=True):
+                assert not torch.equal(x, y)
+                assert float(torch.corrcoef(torch.stack([x.flatten(), y.flatten()]))[0, 1]) > 0.8
+
+    def test_rotation_and_colour_stay_a_pure_function(self, photos: Path) -> None:
+        pairs = find_images(photos, 4, 8, holdout=0).train
+        varied = CropDataset(pairs, Degradation(4), 3, 10**9, shrink=2.0, rotate=True, colour=1.0)
+        assert same(batches(varied, workers=2), batches(varied))
+        assert same(batches(varied, start=4), batches(varied)[4:])
+
     def test_paired_crops_cover_the_same_ground(self, tmp_path: Path) -> None:
         rng = np.random.default_rng(0)
         small = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
@@ -214,3 +245,28 @@ def test_all_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     path = write(tmp_path / "a.png", mode=mode)
     assert read_rgb(path).shape == (3, 48, 64)
     assert ImagePair(path, image_size(path)).size == (48, 64)
+
+
+class TestAugment:
+    def test_rotation_against_pillow(self) -> None:
+        rng = np.random.default_rng(0)
+        image = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).resize(
+            (81, 81), Image.Resampling.BICUBIC
+        )
+        theirs = np.asarray(image.rotate(25, Image.Resampling.BICUBIC))[20:61, 20:61]
+        ours = rotated(torch.from_numpy(np.array(image)).permute(2, 0, 1), np.deg2rad(25), 41).permute(1, 2, 0).numpy()
+        difference = np.abs(ours.astype(float) - theirs)  # the kernels differ: a = −0.75 and −0.5
+        assert difference.mean() < 2
+        assert difference.max() < 8
+
+    def test_quarter_turn_is_exact(self) -> None:
+        image = torch.randint(0, 256, (3, 12, 12), dtype=torch.uint8)
+        assert torch.equal(rotated(image, np.pi / 2, 12), image.rot90(1, (1, 2)))
+
+    def test_extent(self) -> None:
+        assert extent(0) == 1
+        assert extent(np.pi / 4) == pytest.approx(2**0.5)
+
+    def test_no_strength_no_change(self) -> None:
+        image = torch.randint(0, 256, (3, 9, 9), dtype=torch.uint8)
+        assert torch.equal(recoloured(image, np.random.default_rng(0), 0.0), image)

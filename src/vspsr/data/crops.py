@@ -6,6 +6,7 @@ another, and so on, each once per pass. The crop's place, flip and quarter turns
 numpy's SFC64 seeded by (seed, step, index).
 """
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -13,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from vspsr.data.augment import ROTATED, extent, recoloured, rotated, shrunk
 from vspsr.data.cache import ImageCache
 from vspsr.data.files import ImagePair
 from vspsr.degradation import Degradation
@@ -52,6 +53,9 @@ class CropDataset(Dataset[Any]):
         augment: flips and quarter turns.
         shrink: ≥ 1. Every other crop, by chance, comes from its image made smaller by a factor between 1 and this,
             so that the same photos also show finer and sharper detail. Without effect where there are LR files.
+        rotate: crops made smaller by at least a quarter are taken at any angle.
+        colour: strength of random changes of tone, white balance and saturation: 0 for none, 1 for plain ones.
+            `rotate` and `colour`, too, are without effect where there are LR files.
     """
 
     def __init__(
@@ -62,9 +66,11 @@ class CropDataset(Dataset[Any]):
         memory: int,
         augment: bool = True,
         shrink: float = 1.0,
+        rotate: bool = False,
+        colour: float = 0.0,
     ) -> None:
         self.pairs, self.degradation, self.seed, self.augment = list(pairs), degradation, seed, augment
-        self.memory, self.shrink = memory, shrink
+        self.memory, self.shrink, self.rotate, self.colour = memory, shrink, rotate, colour
         self._cache: ImageCache | None = None
         self._unreadable: set[int] = set()
         self._order = lru_cache(maxsize=2)(self._permutation)
@@ -94,12 +100,17 @@ class CropDataset(Dataset[Any]):
             # Nothing is drawn for `shrink` 1: other numbers would follow.
             larger = self._shrinkage(rng, min(hr.shape[1:]) / side) if self.shrink > 1 else 1.0
             size = round(side * larger)
-            top, left = (int(rng.integers(n - size + 1)) for n in hr.shape[1:])
+            angle = self._angle(rng, min(hr.shape[1:]) / size) if self.rotate and larger >= ROTATED else 0.0
+            around = min(*hr.shape[1:], math.ceil(size * extent(angle)))
+            top, left = (int(rng.integers(n - around + 1)) for n in hr.shape[1:])
             if size > side:
-                hr, top, left = _resized(hr[:, top : top + size, left : left + size], side), 0, 0
+                piece = hr[:, top : top + around, left : left + around]
+                hr, top, left = shrunk(piece if angle == 0 else rotated(piece, angle, size), side), 0, 0
         else:
             top, left = (scale * int(rng.integers(n // scale - crop + 1)) for n in hr.shape[1:])
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+        if lr is None and self.colour > 0:
+            hr, top, left = recoloured(hr[:, top : top + side, left : left + side], rng, self.colour), 0, 0
 
         def cut(image: Tensor, s: int) -> Tensor:
             size = side // s
@@ -127,6 +138,11 @@ class CropDataset(Dataset[Any]):
             return 1.0
         return float(min(self.shrink, most) ** rng.random())
 
+    def _angle(self, rng: np.random.Generator, room: float) -> float:
+        """Radians up to an eighth of a turn (quarter turns come on top), 0 where the image has no room for it."""
+        angle = float(rng.uniform(-math.pi / 4, math.pi / 4))
+        return angle if extent(angle) <= room else 0.0
+
     def _permutation(self, epoch: int) -> Any:
         return random_stream(self.seed, _ORDER, epoch).permutation(len(self.pairs))
 
@@ -148,12 +164,6 @@ class CropDataset(Dataset[Any]):
                 self._unreadable.add(i)
                 warnings.warn(f"{problem}: another image takes its place", stacklevel=2)
         raise ImageFileError("not one of the training images can be decoded" + (f": {error}" if error else ""))
-
-
-def _resized(image: Tensor, side: int) -> Tensor:
-    """An image (C, H, W) of 8-bit integers made smaller, side×side, by antialiased bicubic interpolation."""
-    small = F.interpolate(image[None].float(), (side, side), mode="bicubic", antialias=True)
-    return small[0].round_().clamp_(0, 255).to(image.dtype)
 
 
 class StepSampler(Sampler[list[Key]]):

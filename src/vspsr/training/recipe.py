@@ -62,6 +62,8 @@ class Data(_Part):
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     augment: bool = True
     shrink: Annotated[float, Field(ge=1)] = 1.0
+    rotate: bool = False
+    colour: NotNegative = 0.0
 
 
 class Optimiser(_Part):

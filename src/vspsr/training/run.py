@@ -107,7 +107,8 @@ def _introduce(images: ImageSet, say: Callable[[str], None]) -> None:
 
 def _crops(recipe: Recipe, images: ImageSet, model: VSpSR) -> CropDataset:
     memory = int(recipe.data.memory_gb * 1e9)
-    return CropDataset(images.train, model.degradation, recipe.seed, memory, recipe.data.augment, recipe.data.shrink)
+    chances = {name: getattr(recipe.data, name) for name in ("augment", "shrink", "rotate", "colour")}
+    return CropDataset(images.train, model.degradation, recipe.seed, memory, **chances)
 
 
 def _workers(recipe: Recipe, accelerator: str) -> int:
