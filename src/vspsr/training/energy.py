@@ -5,17 +5,20 @@ true distribution minimises when d is a Euclidean distance (Gneiting & Raftery 2
 over places of the Euclidean distance of what is seen there: pixel patches, or unit-normalised deep features.
 
 The score of a patch as a whole hardly sees how its spread is shared out: noise in colour can stand in for missing
-noise in brightness, coarse for fine. `colour_bands` takes images apart, so that each part has a score of its own.
+noise in brightness, coarse for fine, stripes along the axes for grain in all directions. `colour_bands` takes images
+apart into a few parts that have a score each; `frequency_energy` scores every frequency and direction by itself.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["colour_bands", "energy_score", "feature_energy", "patch_distance"]
+__all__ = ["colour_bands", "energy_score", "feature_energy", "frequency_energy", "patch_distance"]
 
 _EPS = 1e-6  # keeps the gradient of a norm finite at zero
 _UNIT_EPS = 1e-3  # likewise for unit vectors, whose distance in float32 is not known more closely
@@ -56,6 +59,49 @@ def colour_bands(image: Tensor, bands: int) -> Iterator[Tensor]:
             yield part - F.interpolate(coarse, part.shape[-2:], mode="bilinear", align_corners=False)
             part = coarse
         yield part
+
+
+def frequency_energy(
+    x: Tensor, first: Tensor, second: Tensor, size: int = 16, offset: tuple[int, int] = (0, 0)
+) -> Tensor:
+    """The energy score (the CRPS, in one dimension) of every cosine coefficient of size×size blocks by itself.
+
+    Coefficients are those of the orthonormal DCT-II of brightness and two differences of colour, each weighted by
+    its frequency, since the amplitudes of natural images fall about as its inverse. The mean is left out.
+
+    Args:
+        x, first, second: the truth and two samples, (B, 3, H, W).
+        size: of the blocks.
+        offset: the upper left corner of their grid; blocks cut by a border are left out.
+
+    Returns:
+        The weighted mean over coefficients, blocks and crops.
+    """
+    images = torch.stack([x, first, second])[..., offset[0] :, offset[1] :]
+    opponent = images.new_tensor(_OPPONENT)
+    images = torch.einsum("oc,nbchw->nbohw", opponent, images)
+    rows, columns = images.shape[-2] // size, images.shape[-1] // size
+    tiles = images[..., : rows * size, : columns * size].unflatten(-2, (rows, size)).unflatten(-1, (columns, size))
+    matrix = _cosines(size).to(images)
+    spectrum = matrix @ tiles.transpose(-3, -2) @ matrix.T
+    frequency = torch.arange(size, device=images.device, dtype=images.dtype) / size
+    weight = torch.hypot(frequency[:, None], frequency)
+    distances = [(spectrum[i] - spectrum[j]).abs().mean((0, 1, 2, 3)) for i, j in _PAIRS]
+    score = 0.5 * (distances[0] + distances[1] - distances[2])
+    return (weight * score).sum() / weight.sum()
+
+
+_OPPONENT = ((3**-0.5, 3**-0.5, 3**-0.5), (2**-0.5, -(2**-0.5), 0.0), (6**-0.5, 6**-0.5, -2 * 6**-0.5))
+"""Brightness, red against green, yellow against blue: orthonormal."""
+
+
+@lru_cache(maxsize=4)
+def _cosines(size: int) -> Tensor:
+    """The orthonormal DCT-II as a matrix (frequency, place)."""
+    place = torch.arange(size, dtype=torch.float64) + 0.5
+    matrix = torch.cos(math.pi / size * torch.arange(size, dtype=torch.float64)[:, None] * place)
+    matrix[0] *= 0.5**0.5
+    return (2 / size) ** 0.5 * matrix
 
 
 def feature_energy(

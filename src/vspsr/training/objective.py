@@ -12,7 +12,7 @@ from vspsr.data.crops import random_stream
 from vspsr.degradation import Degradation
 from vspsr.nn.parameters import SpaceParameters
 from vspsr.training.adversarial import generator_loss
-from vspsr.training.energy import colour_bands, energy_score, feature_energy, patch_distance
+from vspsr.training.energy import colour_bands, energy_score, feature_energy, frequency_energy, patch_distance
 from vspsr.training.features import feature_network
 from vspsr.training.likelihood import gaussian_nll, l1, mse
 from vspsr.training.perceptual import perceptual_loss
@@ -29,7 +29,7 @@ Autocast = Callable[[], AbstractContextManager[None]]
 
 def samples_needed(losses: Losses) -> int:
     """Samples per crop that a phase's losses look at."""
-    if losses.energy_pixels or losses.energy_features:
+    if losses.energy_pixels or losses.energy_frequencies or losses.energy_features:
         return 2
     one = (losses.mse, losses.likelihood, losses.adversarial, losses.perceptual)
     return 1 if any(one) else 0
@@ -103,6 +103,10 @@ class Objective(nn.Module):
         if losses.energy_pixels:
             score = self.pixel_energy(x, samples[0], samples[1], losses.energy_pixels, step)
             terms["energy_pixels"] = losses.energy_pixels.weight, score
+        if losses.energy_frequencies:
+            size = losses.energy_frequencies.block
+            score = frequency_energy(x, samples[0], samples[1], size, self._offset(size, step))
+            terms["energy_frequencies"] = losses.energy_frequencies.weight, score
         for index, term in enumerate(losses.energy_features):
             name = "energy_features" if len(losses.energy_features) == 1 else f"energy_features_{index}"
             seen = samples
@@ -125,13 +129,16 @@ class Objective(nn.Module):
 
     def pixel_energy(self, x: Tensor, first: Tensor, second: Tensor, term: PatchEnergy, step: int) -> Tensor:
         """The energy score in patches, whose grid lies elsewhere at each step; the sum over bands where they are."""
-        rng = random_stream(self.recipe.seed, _OFFSET, step)
-        offset = (int(rng.integers(term.patch)), int(rng.integers(term.patch)))
-        distance = partial(patch_distance, size=term.patch, offset=offset)
+        distance = partial(patch_distance, size=term.patch, offset=self._offset(term.patch, step))
         if term.bands is None:
             return energy_score(x, first, second, distance)
         parts = zip(*(colour_bands(image, term.bands) for image in (x, first, second)), strict=True)
         return torch.stack([energy_score(truth, a, b, distance) for truth, a, b in parts]).sum()
+
+    def _offset(self, size: int, step: int) -> tuple[int, int]:
+        """Where a grid of cells of ``size`` pixels begins in this step."""
+        rng = random_stream(self.recipe.seed, _OFFSET, step)
+        return int(rng.integers(size)), int(rng.integers(size))
 
     def feature_energy(
         self, x: Tensor, first: Tensor, second: Tensor, term: FeatureEnergy, autocast: Autocast

@@ -125,6 +125,12 @@ class PatchEnergy(Weight):
     bands: Count | None = None
 
 
+class FrequencyEnergy(Weight):
+    """`vspsr.training.energy`, each cosine coefficient of blocks of ``block`` pixels by itself."""
+
+    block: Annotated[int, Field(ge=2)] = 16
+
+
 class FeatureEnergy(Weight):
     """`vspsr.training.energy` in unit-length features.
 
@@ -160,6 +166,7 @@ class Losses(_Part):
     adversarial: Annotated[Adversarial | None, BeforeValidator(_weighted)] = None
     perceptual: Annotated[Perceptual | None, BeforeValidator(_weighted)] = None
     energy_pixels: Annotated[PatchEnergy | None, BeforeValidator(_weighted)] = None
+    energy_frequencies: Annotated[FrequencyEnergy | None, BeforeValidator(_weighted)] = None
     energy_features: Annotated[tuple[FeatureEnergy, ...], BeforeValidator(_several)] = ()
 
     @model_validator(mode="after")
@@ -249,8 +256,13 @@ class Recipe(_Part):
 
     def _patches_fit(self, phase: "Phase") -> None:
         """Wherever their grid begins, a crop's coarsest band must hold a patch."""
-        term = phase.losses.energy_pixels
+        term, blocks = phase.losses.energy_pixels, phase.losses.energy_frequencies
         side = (phase.crop or self.crop) * int(self.model.options.get("scale", 4))
+        if blocks is not None and side < 2 * blocks.block - 1:
+            raise ValueError(
+                f"`energy_frequencies`: blocks of {blocks.block} need {2 * blocks.block - 1} pixels, but a crop of "
+                f"phase {phase.name!r} has {side}: take smaller blocks or larger crops"
+            )
         if term is not None and (coarsest := side // 2 ** ((term.bands or 1) - 1)) < 2 * term.patch - 1:
             raise ValueError(
                 f"`energy_pixels`: patches of {term.patch} need {2 * term.patch - 1} pixels in the coarsest band, but "
