@@ -202,6 +202,13 @@ class Phase(_Part):
         return self
 
 
+class Spread(_Part):
+    """At the start of a run copies of the ``strongest`` atoms, moved by up to ``shift`` pixels, replace the others."""
+
+    strongest: Count
+    shift: NotNegative
+
+
 class Validation(_Part):
     """Full validation images, every ``every`` steps, with the averaged weights."""
 
@@ -226,6 +233,7 @@ class Recipe(_Part):
     model: Model
     deterministic: Deterministic | None = None
     initial: Path | None = None
+    spread: Spread | None = None
     data: Data = Data()
     steps: Count | None = None
     batch: Count = 8
@@ -243,6 +251,10 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
+        if self.spread is not None and self.initial is None:
+            raise ValueError("`spread` needs `initial`: before training no atom is stronger than another")
+        if self.spread is not None and self.model.network != "overlapping":
+            raise ValueError(f"`spread` is for the network `overlapping`, not {self.model.network!r}")
         if self.steps is None and any(p.share is not None for p in self.phases):
             raise ValueError("a phase has a `share`, so the recipe must have `steps`")
         for phase in self.phases:

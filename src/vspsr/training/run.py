@@ -25,13 +25,15 @@ from vspsr.data.crops import CropDataset
 from vspsr.data.files import ImageSet, find_images
 from vspsr.errors import VSpSRError
 from vspsr.model import VSpSR
+from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.training.build import build_model
 from vspsr.training.callbacks import Checkpoints, Progress, Validation
 from vspsr.training.checkpoint import check_same_recipe, clear_leftovers, latest, read_checkpoint
 from vspsr.training.logs import MetricsTable
 from vspsr.training.module import SpaceTraining
-from vspsr.training.recipe import Recipe, RecipeError
+from vspsr.training.recipe import Recipe, RecipeError, Spread
 from vspsr.training.recipe_file import write_recipe
+from vspsr.training.spread import atom_energies, spread_atoms
 
 __all__ = ["RunOptions", "train"]
 
@@ -71,7 +73,10 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
     rank_zero = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     say = options.report if rank_zero else _silent
     _introduce(images, say)
-    module = SpaceTraining(recipe, model, _crops(recipe, images, model), _workers(recipe, options.accelerator))
+    crops = _crops(recipe, images, model)
+    if recipe.spread is not None and found is None:
+        _spread(recipe, recipe.spread, model, crops, say)
+    module = SpaceTraining(recipe, model, crops, _workers(recipe, options.accelerator))
     best: float | None = None
     if found is not None:
         state = read_checkpoint(found)
@@ -109,6 +114,18 @@ def _crops(recipe: Recipe, images: ImageSet, model: VSpSR) -> CropDataset:
     memory = int(recipe.data.memory_gb * 1e9)
     chances = {name: getattr(recipe.data, name) for name in ("augment", "shrink", "rotate", "colour")}
     return CropDataset(images.train, model.degradation, recipe.seed, memory, **chances)
+
+
+def _spread(recipe: Recipe, spread: Spread, model: VSpSR, crops: CropDataset, say: Callable[[str], None]) -> None:
+    network = model.network
+    assert isinstance(network, OverlappingVSpM)
+    energies = atom_energies(network, crops, recipe.crop)
+    if spread.strongest > len(energies):
+        raise RecipeError(f"`spread`: `strongest` {spread.strongest}: the model has {len(energies)} atoms")
+    kept = float(energies.sort(descending=True).values[: spread.strongest].sum())
+    copies = spread_atoms(network, energies, spread.strongest, spread.shift)
+    times = ", ".join(map(str, copies))
+    say(f"the {spread.strongest} strongest atoms, {kept:.1%} of the energy, in the place of all: {times} times")
 
 
 def _workers(recipe: Recipe, accelerator: str) -> int:

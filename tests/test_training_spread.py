@@ -1,0 +1,100 @@
+"""Strong atoms in the place of weak ones."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import training_runs as small
+from vspsr.nn.overlapping import OverlappingVSpM
+from vspsr.training.recipe import RecipeError
+from vspsr.training.spread import atom_energies, spread_atoms
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small.photographs(tmp_path_factory.mktemp("data") / "photos")
+
+
+def collapsed(n_atoms: int = 12) -> OverlappingVSpM:
+    """Atoms 3 and 7 hold nearly all of the energy; under their windows they are smooth, so that they can be moved."""
+    torch.manual_seed(0)
+    network = OverlappingVSpM(4, n_atoms, 8, 1, 2)
+    grid = torch.arange(8) - 3.5
+    with torch.no_grad():
+        for atom, width in ((3, 1.2), (7, 1.6)):
+            blob = torch.exp(-(grid[:, None].square() + grid.square()) / (2 * width**2))
+            network.atoms[atom] = blob / blob.norm() / network.window
+        network.modes.zero_()
+        bias = network.variance_head[-1].bias
+        bias.fill_(-16.0)
+        bias[3], bias[7] = -4.0, -5.0
+        network.variance_head[-1].weight.zero_()
+    return network
+
+
+def energies(network: OverlappingVSpM) -> torch.Tensor:
+    space = network(torch.rand(1, 3, 6, 6))
+    return (space.coefficient_log_var[0, 0].exp().mean((1, 2)) * space.atoms[0, 0].square().sum((1, 2, 3))).detach()
+
+
+def centroid(patch: torch.Tensor) -> list[float]:
+    """Where the mass of a patch (H, W) lies: (row, column)."""
+    grid = torch.arange(len(patch), dtype=patch.dtype)
+    return [float((patch.sum(1) * grid).sum() / patch.sum()), float((patch.sum(0) * grid).sum() / patch.sum())]
+
+
+def test_energy_is_kept_and_shared() -> None:
+    network = collapsed()
+    before = energies(network)
+    copies = spread_atoms(network, before, 2, 1.0)
+    after = energies(network)
+    assert sum(copies) == 12
+    assert copies[0] > copies[1] > 1
+    assert float(after[: copies[0]].sum()) == pytest.approx(float(before[3]), rel=1e-4)
+    assert float(after[copies[0] :].sum()) == pytest.approx(float(before[7]), rel=1e-4)
+    torch.testing.assert_close(after[: copies[0]], (before[3] / copies[0]).expand(copies[0]), rtol=1e-3, atol=0)
+
+
+def test_copies_lie_where_they_should() -> None:
+    network = collapsed()
+    (count, _) = spread_atoms(network, energies(network), 2, 1.0)
+    patches = (network.window * network.atoms).detach().mean(1)
+    assert centroid(patches[0]) == pytest.approx([3.5, 3.5], abs=1e-3)
+    places = [centroid(p) for p in patches[1:count]]
+    for n, place in enumerate(places, 1):
+        wanted = [3.5 + (2 * (n * step % 1) - 1) for step in (0.754877666, 0.569840291)]
+        assert place == pytest.approx(wanted, abs=0.15)
+
+
+def test_all_atoms_kept_change_nothing_but_their_order() -> None:
+    network = collapsed()
+    before, atoms = energies(network), network.atoms.detach().clone()
+    assert spread_atoms(network, before, 12, 2.0) == [1] * 12
+    assert torch.equal(network.atoms.detach(), atoms[before.argsort(descending=True)])
+
+
+def test_a_run_starts_from_spread_atoms(photos: Path, tmp_path: Path) -> None:
+    first = small.run(small.recipe_of(photos), tmp_path / "a")
+    lines: list[str] = []
+    recipe = small.recipe_of(photos, initial=str(tmp_path / "a"), spread={"strongest": 1, "shift": 1.0}, seed=1)
+    second = small.run(recipe, tmp_path / "b", lines=lines)
+    assert any("the 1 strongest atoms" in line and line.endswith("4 times") for line in lines)
+    shares = atom_energies(second.network, second.data, 6)
+    assert float(shares.sum()) == pytest.approx(1)
+    assert float(shares.max()) < float(atom_energies(first.network, first.data, 6).max())
+    # Resumed, a finished run stays as it is.
+    again = small.run(recipe, tmp_path / "b", resume=True)
+    assert not small.different(small.weights(second), small.weights(again))
+
+
+def test_what_cannot_be_spread_is_refused(photos: Path, tmp_path: Path) -> None:
+    spread = {"strongest": 9, "shift": 1.0}
+    with pytest.raises(RecipeError, match="`spread` needs `initial`"):
+        small.recipe_of(photos, spread=spread)
+    small.run(small.recipe_of(photos), tmp_path / "a")
+    with pytest.raises(RecipeError, match="`strongest` 9: the model has 4 atoms"):
+        small.run(small.recipe_of(photos, spread=spread, initial=str(tmp_path / "a")), tmp_path / "b")
+    vspm = {"network": "vspm", "options": {"scale": 4}}
+    with pytest.raises(RecipeError, match="`spread` is for the network `overlapping`"):
+        small.recipe_of(photos, spread=spread, initial="a", model=vspm)
