@@ -2,7 +2,7 @@
 
 In training a few strokes, always at the same place in an LR pixel, come to hold nearly all of the energy: in pictures a
 canvas (experiments 26 and 27). `spread_atoms` gives the others' room to copies of them at other places; the variance
-that an atom had is shared among its copies, so that the space keeps its energy.
+that an atom had is shared among its copies, so that its energy is kept; that of the atoms left out is lost.
 """
 
 import math
