@@ -120,10 +120,8 @@ def _spread(recipe: Recipe, spread: Spread, model: VSpSR, crops: CropDataset, sa
     network = model.network
     assert isinstance(network, OverlappingVSpM)
     energies = atom_energies(network, crops, recipe.crop)
-    if spread.strongest > len(energies):
-        raise RecipeError(f"`spread`: `strongest` {spread.strongest}: the model has {len(energies)} atoms")
-    kept = float(energies.sort(descending=True).values[: spread.strongest].sum())
     copies = spread_atoms(network, energies, spread.strongest, spread.shift)
+    kept = float(energies.topk(spread.strongest).values.sum())
     times = ", ".join(map(str, copies))
     say(f"the {spread.strongest} strongest atoms, {kept:.1%} of the energy, in the place of all: {times} times")
 

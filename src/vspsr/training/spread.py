@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vspsr.data.crops import CropDataset
 from vspsr.nn.overlapping import OverlappingVSpM
+from vspsr.training.recipe import RecipeError
 
 __all__ = ["atom_energies", "spread_atoms"]
 
@@ -55,7 +56,12 @@ def spread_atoms(network: OverlappingVSpM, energies: Tensor, strongest: int, shi
 
     Returns:
         The number of copies of each atom kept, the strongest first; their sum is C.
+
+    Raises:
+        RecipeError: more atoms to keep than there are.
     """
+    if strongest > len(energies):
+        raise RecipeError(f"`spread`: `strongest` {strongest}: the model has {len(energies)} atoms")
     order = energies.argsort(descending=True)[:strongest]
     copies = _shared_out(len(energies), energies[order].sqrt())
     kind, number, among = [], [], []
@@ -65,19 +71,20 @@ def spread_atoms(network: OverlappingVSpM, energies: Tensor, strongest: int, shi
         among += [count] * count
     window = network.window
     modes = network.modes.unflatten(1, network.atoms.shape)
-    atoms, others = network.atoms[kind].clone(), modes[:, kind].clone()
+    atoms, others = network.atoms[kind], modes[:, kind]
     for c, n in enumerate(number):
         if n:
             by = [shift * (2 * (n * step % 1) - 1) for step in _PLASTIC]
-            gain = (atoms[c] * window).norm() / (_moved(atoms[c], window, by) * window).norm()
-            atoms[c] = gain * _moved(atoms[c], window, by)
+            moved = _moved(atoms[c], window, by)
+            gain = (atoms[c] * window).norm() / (moved * window).norm()
+            atoms[c] = gain * moved
             others[:, c] = gain * _moved(others[:, c], window, by)
     last = network.variance_head[-1]
     assert isinstance(last, nn.Conv2d)
     assert last.bias is not None
     network.atoms.copy_(atoms)
     network.modes.copy_(others.flatten(1))
-    last.weight.copy_(last.weight[kind].clone())
+    last.weight.copy_(last.weight[kind])
     last.bias.copy_(last.bias[kind] - torch.tensor(among).log())
     return copies
 
