@@ -8,7 +8,7 @@ import torch
 import training_runs as small
 from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.training.recipe import RecipeError
-from vspsr.training.spread import atom_energies, spread_atoms
+from vspsr.training.spread import Copies, atom_energies, spread_atoms
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def centroid(patch: torch.Tensor) -> list[float]:
 def test_energy_is_kept_and_shared() -> None:
     network = collapsed()
     before = energies(network)
-    copies = spread_atoms(network, before, 2, 1.0)
+    copies = spread_atoms(network, before, 2, 1.0).counts
     after = energies(network)
     assert sum(copies) == 12
     assert copies[0] > copies[1] > 1
@@ -58,7 +58,7 @@ def test_energy_is_kept_and_shared() -> None:
 
 def test_copies_lie_where_they_should() -> None:
     network = collapsed()
-    (count, _) = spread_atoms(network, energies(network), 2, 1.0)
+    (count, _) = spread_atoms(network, energies(network), 2, 1.0).counts
     patches = (network.window * network.atoms).detach().mean(1)
     assert centroid(patches[0]) == pytest.approx([3.5, 3.5], abs=1e-3)
     places = [centroid(p) for p in patches[1:count]]
@@ -70,7 +70,7 @@ def test_copies_lie_where_they_should() -> None:
 def test_all_atoms_kept_change_nothing_but_their_order() -> None:
     network = collapsed()
     before, atoms = energies(network), network.atoms.detach().clone()
-    assert spread_atoms(network, before, 12, 2.0) == [1] * 12
+    assert spread_atoms(network, before, 12, 2.0).counts == [1] * 12
     assert torch.equal(network.atoms.detach(), atoms[before.argsort(descending=True)])
 
 
@@ -86,6 +86,80 @@ def test_a_run_starts_from_spread_atoms(photos: Path, tmp_path: Path) -> None:
     # Resumed, a finished run stays as it is.
     again = small.run(recipe, tmp_path / "b", resume=True)
     assert not small.different(small.weights(second), small.weights(again))
+
+
+def test_the_energy_of_what_is_left_out_goes_to_the_others() -> None:
+    network = collapsed()
+    before = energies(network)
+    spread_atoms(network, before, 1, 1.0)
+    assert float(energies(network).sum()) == pytest.approx(float(before.sum()), rel=1e-3)
+
+
+def of_copies() -> tuple[OverlappingVSpM, Copies]:
+    network = collapsed()
+    with torch.no_grad():
+        network.modes.normal_(std=0.02)
+        network.variance_head[-1].weight.normal_(std=0.1)
+        network.basis_head[-1].bias.normal_()
+    return network, spread_atoms(network, energies(network), 3, 1.5)
+
+
+def test_pulling_back_is_the_adjoint_of_moving() -> None:
+    network, copies = of_copies()
+    a, b = torch.randn(2, *network.atoms.shape, dtype=torch.float64)
+    window = network.window.double()
+    forward = (copies.move(a, window) * b).sum()
+    assert float((a * copies.pull(b, window)).sum()) == pytest.approx(float(forward), rel=1e-5)
+
+
+def test_gradients_by_originals_are_those_of_finite_differences() -> None:
+    network, copies = of_copies()
+    network.double()
+    y, direction = torch.rand(1, 3, 5, 5, dtype=torch.float64), torch.randn(network.atoms.shape, dtype=torch.float64)
+
+    def loss() -> torch.Tensor:
+        space = network(y)
+        return (
+            (space.coefficient_log_var[:, 0].exp()[..., None, None, None] * space.atoms[:, 0, :, None, None])
+            .cos()
+            .sum()
+        )
+
+    loss().backward()
+    copies.gather(network)
+    originals = (copies.first == torch.arange(12)).nonzero()[:, 0]
+    others = sorted(set(range(12)) - set(originals.tolist()))
+    head = network.variance_head[-1]
+    for gradient in (network.atoms.grad, head.weight.grad, head.bias.grad):
+        assert float(gradient[others].abs().max()) == 0
+    direction[others] = 0
+    slope, step = float((network.atoms.grad * direction).sum()), 1e-5
+    values = []
+    start = network.atoms.detach().clone()
+    for sign in (1, -1):
+        with torch.no_grad():
+            network.atoms.copy_(start + sign * step * direction)
+        copies.renew(network)
+        values.append(float(loss().detach()))
+    assert (values[0] - values[1]) / (2 * step) == pytest.approx(slope, rel=1e-3)
+
+
+def test_tied_atoms_stay_copies_also_when_resumed(photos: Path, tmp_path: Path) -> None:
+    small.run(small.recipe_of(photos), tmp_path / "a")
+    spread = {"strongest": 2, "shift": 1.0, "tied": True}
+    recipe = small.recipe_of(photos, initial=str(tmp_path / "a"), spread=spread, seed=1)
+    whole = small.run(recipe, tmp_path / "b")
+    after = {name: value.clone() for name, value in small.weights(whole).items()}
+    assert whole.copies is not None
+    for network in (whole.network, whole.average.network):
+        whole.copies.renew(network)
+    for name, value in small.weights(whole).items():
+        torch.testing.assert_close(value, after[name], rtol=1e-5, atol=1e-6)
+    (tmp_path / "b" / "checkpoints" / "step-000000006.pt").unlink()
+    again = small.run(recipe, tmp_path / "b", resume=True)
+    assert again.copies is not None
+    assert again.copies.counts == whole.copies.counts
+    assert not small.different(after, small.weights(again))
 
 
 def test_what_cannot_be_spread_is_refused(photos: Path, tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ from vspsr.errors import VSpSRError
 from vspsr.model import VSpSR
 from vspsr.nn.discriminator import PatchDiscriminator, UNetDiscriminator
 from vspsr.training.adversarial import discriminator_loss
+from vspsr.training.ensemble import turned_mean
 from vspsr.training.objective import Objective
 from vspsr.training.plan import Plan, Stage
 from vspsr.training.recipe import Recipe
+from vspsr.training.spread import Copies
 
 __all__ = ["NotFiniteError", "SpaceTraining"]
 
@@ -41,12 +43,15 @@ class SpaceTraining(lightning.LightningModule):
         model: the model, its weights as at the start.
         data: the training crops.
         workers: processes that make batches.
+        copies: atoms that stay copies of others.
     """
 
-    def __init__(self, recipe: Recipe, model: VSpSR, data: CropDataset, workers: int = 0) -> None:
+    def __init__(
+        self, recipe: Recipe, model: VSpSR, data: CropDataset, workers: int = 0, copies: Copies | None = None
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.recipe, self.data, self.workers = recipe, data, workers
+        self.recipe, self.data, self.workers, self.copies = recipe, data, workers, copies
         self.plan = Plan(recipe, len(data))
         self.network = model.network
         self.degradation = model.degradation
@@ -116,10 +121,21 @@ class SpaceTraining(lightning.LightningModule):
         parameters = parameters.map_tensors(_float32)
         temperature = self.plan.temperature(self.step)
         mean, samples = self.objective.images(parameters, y, losses, temperature, self.step, first)
-        total, figures = self.objective(x, parameters, mean, samples, losses, self.step, self.autocast, adversary)
+        taught = None
+        if losses.mean_ensemble:
+            stream = (self.recipe.seed, self.step)
+            network, projection = self.average.network, self.recipe.projection
+            taught = turned_mean(network, y, self.degradation, stream, projection, self.autocast())
+        total, figures = self.objective(
+            x, parameters, mean, samples, losses, self.step, self.autocast, adversary, taught
+        )
         self.manual_backward(self.scaler.scale(total))
+        if self.copies is not None:
+            self.copies.gather(self.network)
         rate = self.plan.rate(self.step)
         norm, finite = self._update(optimisers[0], rate, settings.clip)
+        if self.copies is not None:
+            self.copies.renew(self.network)
         figures |= {"loss": total.detach(), "gradient_norm": norm}
         if adversary is not None and losses.adversarial is not None:
             adversary.requires_grad_(True)
@@ -218,6 +234,7 @@ class SpaceTraining(lightning.LightningModule):
             "skipped": self.skipped,
             "network": self.network.state_dict(),
             "average": self.average.network.state_dict(),
+            "copies": None if self.copies is None else self.copies.state(),
             "discriminator": None if self.discriminator is None else self.discriminator.state_dict(),
             "optimisers": optimisers,
             "scaler": self.scaler.state_dict(),
@@ -230,6 +247,8 @@ class SpaceTraining(lightning.LightningModule):
         self.step, self.skipped, self.counted = state["step"], state["skipped"], state["counted"]
         self.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])
+        if (copies := state.get("copies")) is not None:
+            self.copies = Copies(**copies)
         if self.discriminator is not None:
             self.discriminator.load_state_dict(state["discriminator"])
         self.sums = dict(state["sums"])

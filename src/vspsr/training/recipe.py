@@ -160,6 +160,7 @@ class Losses(_Part):
 
     mean_l1: _W = None
     mean_mse: _W = None
+    mean_ensemble: _W = None
     mse: _W = None
     likelihood: Annotated[Likelihood | None, BeforeValidator(_weighted)] = None
     kl: Annotated[Kl | None, BeforeValidator(_weighted)] = None
@@ -203,10 +204,14 @@ class Phase(_Part):
 
 
 class Spread(_Part):
-    """At the start of a run copies of the ``strongest`` atoms, moved by up to ``shift`` pixels, replace the others."""
+    """At the start of a run copies of the ``strongest`` atoms, moved by up to ``shift`` pixels, replace the others.
+
+    ``tied``: they stay copies throughout the run.
+    """
 
     strongest: Count
     shift: NotNegative
+    tied: bool = False
 
 
 class Validation(_Part):

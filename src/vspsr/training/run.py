@@ -33,7 +33,7 @@ from vspsr.training.logs import MetricsTable
 from vspsr.training.module import SpaceTraining
 from vspsr.training.recipe import Recipe, RecipeError, Spread
 from vspsr.training.recipe_file import write_recipe
-from vspsr.training.spread import atom_energies, spread_atoms
+from vspsr.training.spread import Copies, atom_energies, spread_atoms
 
 __all__ = ["RunOptions", "train"]
 
@@ -74,9 +74,10 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
     say = options.report if rank_zero else _silent
     _introduce(images, say)
     crops = _crops(recipe, images, model)
+    copies = None
     if recipe.spread is not None and found is None:
-        _spread(recipe, recipe.spread, model, crops, say)
-    module = SpaceTraining(recipe, model, crops, _workers(recipe, options.accelerator))
+        copies = _spread(recipe, recipe.spread, model, crops, say)
+    module = SpaceTraining(recipe, model, crops, _workers(recipe, options.accelerator), copies)
     best: float | None = None
     if found is not None:
         state = read_checkpoint(found)
@@ -116,14 +117,18 @@ def _crops(recipe: Recipe, images: ImageSet, model: VSpSR) -> CropDataset:
     return CropDataset(images.train, model.degradation, recipe.seed, memory, **chances)
 
 
-def _spread(recipe: Recipe, spread: Spread, model: VSpSR, crops: CropDataset, say: Callable[[str], None]) -> None:
+def _spread(
+    recipe: Recipe, spread: Spread, model: VSpSR, crops: CropDataset, say: Callable[[str], None]
+) -> Copies | None:
+    """Copies of strong atoms in the place of weak ones: which, where they are to stay so."""
     network = model.network
     assert isinstance(network, OverlappingVSpM)
     energies = atom_energies(network, crops, recipe.crop)
     copies = spread_atoms(network, energies, spread.strongest, spread.shift)
     kept = float(energies.topk(spread.strongest).values.sum())
-    times = ", ".join(map(str, copies))
+    times = ", ".join(map(str, copies.counts))
     say(f"the {spread.strongest} strongest atoms, {kept:.1%} of the energy, in the place of all: {times} times")
+    return copies if spread.tied else None
 
 
 def _workers(recipe: Recipe, accelerator: str) -> int:

@@ -1,11 +1,13 @@
 """Strong atoms in the place of weak ones.
 
 In training a few strokes, always at the same place in an LR pixel, come to hold nearly all of the energy: in pictures a
-canvas (experiments 26 and 27). `spread_atoms` gives the others' room to copies of them at other places; the variance
-that an atom had is shared among its copies, so that its energy is kept; that of the atoms left out is lost.
+canvas (experiments 26 and 27). `spread_atoms` gives the others' room to copies of them at other places, and all of the
+energy to the copies. Left to themselves, some of the copies grow and the others fade; kept as copies throughout the
+run (`Copies.gather` and `Copies.renew`), they cannot (experiment 32).
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from vspsr.data.crops import CropDataset
 from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.training.recipe import RecipeError
 
-__all__ = ["atom_energies", "spread_atoms"]
+__all__ = ["Copies", "atom_energies", "spread_atoms"]
 
 _CROPS = 64
 _PLASTIC = (0.754877666246693, 0.569840290998053)
@@ -42,20 +44,17 @@ def atom_energies(network: OverlappingVSpM, data: CropDataset, crop: int) -> Ten
 
 
 @torch.no_grad()
-def spread_atoms(network: OverlappingVSpM, energies: Tensor, strongest: int, shift: float) -> list[int]:
+def spread_atoms(network: OverlappingVSpM, energies: Tensor, strongest: int, shift: float) -> "Copies":
     """Let copies of the strongest atoms, moved by up to ``shift`` HR pixels along each axis, take the others' place.
 
-    The stronger an atom (by the square root of its energy), the more copies; each has the variance of the first,
-    divided by their number, and the same norm.
+    The stronger an atom (by the square root of its energy), the more copies; they have its norm and share its
+    variance. The energy of the atoms left out is shared among those kept, as theirs is.
 
     Args:
-        network: changed in place.
-        energies: as of `atom_energies`.
+        network: changed in place: atoms by strength, the first of each group of copies unmoved.
+        energies: shares, as of `atom_energies`.
         strongest: how many atoms are kept, 1 … C.
         shift: HR pixels.
-
-    Returns:
-        The number of copies of each atom kept, the strongest first; their sum is C.
 
     Raises:
         RecipeError: more atoms to keep than there are.
@@ -63,30 +62,113 @@ def spread_atoms(network: OverlappingVSpM, energies: Tensor, strongest: int, shi
     if strongest > len(energies):
         raise RecipeError(f"`spread`: `strongest` {strongest}: the model has {len(energies)} atoms")
     order = energies.argsort(descending=True)[:strongest]
-    copies = _shared_out(len(energies), energies[order].sqrt())
-    kind, number, among = [], [], []
-    for atom, count in zip(order.tolist(), copies, strict=True):
-        kind += [atom] * count
-        number += list(range(count))
+    counts = _shared_out(len(energies), energies[order].sqrt())
+    first: list[int] = []
+    by: list[list[float]] = []
+    among: list[int] = []
+    for count in counts:
+        first += [len(first)] * count
+        by += [[shift * (2 * (n * step % 1) - 1) if n else 0.0 for step in _PLASTIC] for n in range(count)]
         among += [count] * count
-    window = network.window
-    modes = network.modes.unflatten(1, network.atoms.shape)
-    atoms, others = network.atoms[kind], modes[:, kind]
-    for c, n in enumerate(number):
-        if n:
-            by = [shift * (2 * (n * step % 1) - 1) for step in _PLASTIC]
-            moved = _moved(atoms[c], window, by)
-            gain = (atoms[c] * window).norm() / (moved * window).norm()
-            atoms[c] = gain * moved
-            others[:, c] = gain * _moved(others[:, c], window, by)
+    kind = order.repeat_interleave(torch.tensor(counts))
+    last = _last(network)
+    assert last.bias is not None
+    modes = network.modes.unflatten(1, network.atoms.shape)[:, kind].flatten(1)
+    network.atoms.copy_(network.atoms[kind])
+    network.modes.copy_(modes)
+    last.weight.copy_(last.weight[kind])
+    kept = float(energies[order].sum() / energies.sum())
+    last.bias.copy_(last.bias[kind] - torch.tensor(among).log() - math.log(kept))
+    copies = Copies(torch.tensor(first), torch.tensor(by), torch.ones(len(first)))
+    moved = copies.move(network.atoms, network.window)
+    copies.gain.copy_(_norms(network.atoms * network.window) / _norms(moved * network.window))
+    copies.renew(network)
+    return copies
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Which atoms are copies of which: each is a fixed linear map of the first of its group, with the same variance.
+
+    Args:
+        first: (C,) int64: the index of the atom that each is a copy of; of an original, its own.
+        by: (C, 2): by how many HR pixels each is moved along (rows, columns).
+        gain: (C,): factor that gives a moved atom the norm of the original.
+    """
+
+    first: Tensor
+    by: Tensor
+    gain: Tensor
+
+    @property
+    def counts(self) -> list[int]:
+        """How many atoms each group has."""
+        return self.first.unique(return_counts=True)[1].tolist()  # type: ignore[no-any-return]
+
+    def move(self, originals: Tensor, window: Tensor) -> Tensor:
+        """The atoms (…, C, 3, P, P) whose windowed patches are nearest to those of ``originals``, moved, times gain."""
+        moved = _shifted(originals * window, self.by) * window / (window.square() + _RIDGE)
+        return self._scaled(torch.where(self._still(moved), originals, moved))
+
+    def pull(self, gradient: Tensor, window: Tensor) -> Tensor:
+        """The adjoint of `move`: gradients by moved atoms (…, C, 3, P, P) → by the originals of each."""
+        gradient = self._scaled(gradient)
+        pulled = _shifted(gradient * window / (window.square() + _RIDGE), -self.by) * window
+        return torch.where(self._still(gradient), gradient, pulled)
+
+    @torch.no_grad()
+    def renew(self, network: nn.Module) -> None:
+        """Make atoms, modes and variances those of the originals, moved."""
+        assert isinstance(network, OverlappingVSpM)
+        first, last = self.first.to(network.atoms.device), _last(network)
+        assert last.bias is not None
+        modes = network.modes.unflatten(1, network.atoms.shape)[:, first]
+        network.atoms.copy_(self.move(network.atoms[first], network.window))
+        network.modes.copy_(self.move(modes, network.window).flatten(1))
+        last.weight.copy_(last.weight[first])
+        last.bias.copy_(last.bias[first])
+
+    @torch.no_grad()
+    def gather(self, network: nn.Module) -> None:
+        """Add the gradients by copies to those by their originals, and set them to 0."""
+        assert isinstance(network, OverlappingVSpM)
+        first, last = self.first.to(network.atoms.device), _last(network)
+
+        def added(gradient: Tensor, axis: int = 0) -> None:
+            gradient.copy_(torch.zeros_like(gradient).index_add_(axis, first, gradient))
+
+        if network.atoms.grad is not None:
+            network.atoms.grad.copy_(self.pull(network.atoms.grad, network.window))
+            added(network.atoms.grad)
+        if network.modes.grad is not None:
+            modes = network.modes.grad.unflatten(1, network.atoms.shape)
+            modes.copy_(self.pull(modes, network.window))
+            added(modes, 1)
+        for parameter in last.parameters():
+            if parameter.grad is not None:
+                added(parameter.grad)
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors for a checkpoint: the arguments."""
+        return {"first": self.first, "by": self.by, "gain": self.gain}
+
+    def _scaled(self, atoms: Tensor) -> Tensor:
+        return atoms * self.gain.to(atoms.device)[:, None, None, None]
+
+    def _still(self, atoms: Tensor) -> Tensor:
+        """Originals, which are not moved: by what is not moved at all nothing is lost."""
+        return (self.by == 0).all(1).to(atoms.device)[:, None, None, None]
+
+
+def _last(network: OverlappingVSpM) -> nn.Conv2d:
+    """The layer that gives each atom its log-variance."""
     last = network.variance_head[-1]
     assert isinstance(last, nn.Conv2d)
-    assert last.bias is not None
-    network.atoms.copy_(atoms)
-    network.modes.copy_(others.flatten(1))
-    last.weight.copy_(last.weight[kind])
-    last.bias.copy_(last.bias[kind] - torch.tensor(among).log())
-    return copies
+    return last
+
+
+def _norms(atoms: Tensor) -> Tensor:
+    return atoms.flatten(1).norm(dim=1)
 
 
 def _shared_out(total: int, weights: Tensor) -> list[int]:
@@ -99,11 +181,11 @@ def _shared_out(total: int, weights: Tensor) -> list[int]:
     return parts
 
 
-def _moved(atom: Tensor, window: Tensor, by: list[float]) -> Tensor:
-    """The atom (…, P, P) whose windowed patch is nearest to that of ``atom``, moved by (rows, columns) pixels."""
-    size = window.shape[-1]
-    padded = torch.nn.functional.pad(atom * window, (size,) * 4)
-    frequency = torch.fft.fftfreq(3 * size)
-    phase = torch.exp(-2j * math.pi * (by[0] * frequency[:, None] + by[1] * frequency))
-    moved = torch.fft.ifft2(torch.fft.fft2(padded) * phase).real[..., size:-size, size:-size]
-    return moved * window / (window.square() + _RIDGE)
+def _shifted(patches: Tensor, by: Tensor) -> Tensor:
+    """Patches (…, C, 3, P, P), nothing around them, shifted by (C, 2) pixels and cut to where they were."""
+    size = patches.shape[-1]
+    padded = torch.nn.functional.pad(patches, (size,) * 4)
+    frequency = torch.fft.fftfreq(3 * size, device=patches.device)
+    by = by.to(patches.device)[:, None, :, None, None]
+    phase = torch.exp(-2j * math.pi * (by[:, :, 0] * frequency[:, None] + by[:, :, 1] * frequency))
+    return torch.fft.ifft2(torch.fft.fft2(padded) * phase).real[..., size:-size, size:-size]
