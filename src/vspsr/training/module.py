@@ -19,7 +19,6 @@ from vspsr.errors import VSpSRError
 from vspsr.model import VSpSR
 from vspsr.nn.discriminator import PatchDiscriminator, UNetDiscriminator
 from vspsr.training.adversarial import discriminator_loss
-from vspsr.training.ensemble import turned_mean
 from vspsr.training.objective import Objective
 from vspsr.training.plan import Plan, Stage
 from vspsr.training.recipe import Recipe
@@ -121,14 +120,7 @@ class SpaceTraining(lightning.LightningModule):
         parameters = parameters.map_tensors(_float32)
         temperature = self.plan.temperature(self.step)
         mean, samples = self.objective.images(parameters, y, losses, temperature, self.step, first)
-        taught = None
-        if losses.mean_ensemble:
-            stream = (self.recipe.seed, self.step)
-            network, projection = self.average.network, self.recipe.projection
-            taught = turned_mean(network, y, self.degradation, stream, projection, self.autocast())
-        total, figures = self.objective(
-            x, parameters, mean, samples, losses, self.step, self.autocast, adversary, taught
-        )
+        total, figures = self.objective(x, parameters, mean, samples, losses, self.step, self.autocast, adversary)
         self.manual_backward(self.scaler.scale(total))
         if self.copies is not None:
             self.copies.gather(self.network)

@@ -60,7 +60,7 @@ class Objective(nn.Module):
         scale = self.degradation.scale
         drawn = [draw(p, scale, temperature, (self.recipe.seed, step, first, i)) for i in range(samples_needed(losses))]
         held = any(term.through_mean < 1 for term in losses.energy_features)
-        with_centre = held or any((losses.mean_l1, losses.mean_mse, losses.mean_ensemble))
+        with_centre = held or losses.mean_l1 is not None or losses.mean_mse is not None
         images = [centre(p, scale), *drawn] if with_centre else drawn
         if self.recipe.projection and images:
             images = projected(images, y, self.degradation)
@@ -76,7 +76,6 @@ class Objective(nn.Module):
         step: int,
         autocast: Autocast,
         discriminator: nn.Module | None = None,
-        taught: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum of a phase's losses and each by itself, unweighted.
 
@@ -88,15 +87,12 @@ class Objective(nn.Module):
             step: number of the step.
             autocast: context in which networks are evaluated.
             discriminator: for the adversarial term.
-            taught: what the mean is to be, for `mean_ensemble`.
         """
         terms: dict[str, tuple[float, Tensor]] = {}
         if losses.mean_l1 and mean is not None:
             terms["mean_l1"] = losses.mean_l1.weight, l1(x, mean)
         if losses.mean_mse and mean is not None:
             terms["mean_mse"] = losses.mean_mse.weight, mse(x, mean)
-        if losses.mean_ensemble and mean is not None and taught is not None:
-            terms["mean_ensemble"] = losses.mean_ensemble.weight, mse(taught, mean)
         if losses.mse:
             terms["mse"] = losses.mse.weight, _over(samples, partial(mse, x))
         if losses.likelihood:

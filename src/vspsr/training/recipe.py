@@ -160,7 +160,6 @@ class Losses(_Part):
 
     mean_l1: _W = None
     mean_mse: _W = None
-    mean_ensemble: _W = None
     mse: _W = None
     likelihood: Annotated[Likelihood | None, BeforeValidator(_weighted)] = None
     kl: Annotated[Kl | None, BeforeValidator(_weighted)] = None
