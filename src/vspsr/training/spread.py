@@ -107,13 +107,15 @@ class Copies:
 
     def move(self, originals: Tensor, window: Tensor) -> Tensor:
         """The atoms (…, C, 3, P, P) whose windowed patches are nearest to those of ``originals``, moved, times gain."""
-        moved = _shifted(originals * window, self.by) * window / (window.square() + _RIDGE)
+        rows, columns = self._shifts(window)
+        moved = _shifted(originals * window, rows, columns) * window / (window.square() + _RIDGE)
         return self._scaled(torch.where(self._still(moved), originals, moved))
 
     def pull(self, gradient: Tensor, window: Tensor) -> Tensor:
         """The adjoint of `move`: gradients by moved atoms (…, C, 3, P, P) → by the originals of each."""
         gradient = self._scaled(gradient)
-        pulled = _shifted(gradient * window / (window.square() + _RIDGE), -self.by) * window
+        rows, columns = self._shifts(window)
+        pulled = _shifted(gradient * window / (window.square() + _RIDGE), rows.mT, columns.mT) * window
         return torch.where(self._still(gradient), gradient, pulled)
 
     @torch.no_grad()
@@ -152,6 +154,10 @@ class Copies:
         """Tensors for a checkpoint: the arguments."""
         return {"first": self.first, "by": self.by, "gain": self.gain}
 
+    def _shifts(self, window: Tensor) -> list[Tensor]:
+        """Matrices that shift along rows and along columns."""
+        return [_shifts(by, len(window)) for by in self.by.to(window).unbind(1)]
+
     def _scaled(self, atoms: Tensor) -> Tensor:
         return atoms * self.gain.to(atoms.device)[:, None, None, None]
 
@@ -181,11 +187,12 @@ def _shared_out(total: int, weights: Tensor) -> list[int]:
     return parts
 
 
-def _shifted(patches: Tensor, by: Tensor) -> Tensor:
-    """Patches (…, C, 3, P, P), nothing around them, shifted by (C, 2) pixels and cut to where they were."""
-    size = patches.shape[-1]
-    padded = torch.nn.functional.pad(patches, (size,) * 4)
-    frequency = torch.fft.fftfreq(3 * size, device=patches.device)
-    by = by.to(patches.device)[:, None, :, None, None]
-    phase = torch.exp(-2j * math.pi * (by[:, :, 0] * frequency[:, None] + by[:, :, 1] * frequency))
-    return torch.fft.ifft2(torch.fft.fft2(padded) * phase).real[..., size:-size, size:-size]
+def _shifted(patches: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """R x Cᵀ for patches x (…, C, 3, P, P), with R and C (C, P, P)."""
+    return rows[:, None] @ patches @ columns[:, None].mT
+
+
+def _shifts(by: Tensor, size: int) -> Tensor:
+    """Matrices (C, P, P) that shift P samples, nothing around them, by (C,) places: band-limited interpolation."""
+    places = torch.arange(size, device=by.device)
+    return torch.sinc(places[:, None] - places - by[:, None, None])
