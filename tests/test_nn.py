@@ -200,3 +200,18 @@ def test_tensors_are_visited_in_one_order() -> None:
     assert len(p.tensors()) == 6
     for a, b in zip(p.tensors(), doubled.tensors(), strict=True):
         torch.testing.assert_close(2 * a, b)
+
+
+@pytest.mark.parametrize("scale", [4, 8])
+def test_parameters_do_not_depend_on_the_number_of_threads(scale: int) -> None:
+    network = OverlappingVSpM(scale, 64, 48, 2, 2)
+    y, before = torch.rand(1, 3, 40, 40), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            with torch.no_grad():
+                found.append(network(y).tensors())
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

@@ -10,6 +10,7 @@ Coefficients have mean zero: what is certain belongs to the deterministic part.
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vspsr.nn.deterministic import ResidualTrunk, ResidualUpsampler
@@ -81,7 +82,7 @@ class OverlappingVSpM(nn.Module):
         mixture = torch.tanh(self.basis_head(features.mean((2, 3))))
         atoms = self.atoms + (mixture @ self.modes).unflatten(1, self.atoms.shape)
         # Bounded so that no input, however odd, can overflow the exponential.
-        log_var = self.variance_head(features).clamp(-20.0, 4.0)
+        log_var = self._log_var(features).clamp(-20.0, 4.0)
         mean = self.deterministic(y) if self.mean_head is None else self.mean_head(features, y)  # type: ignore[misc]
         return SpaceParameters(
             deterministic=mean,
@@ -89,3 +90,15 @@ class OverlappingVSpM(nn.Module):
             coefficient_mean=None,
             coefficient_log_var=log_var[:, None],
         )
+
+    def _log_var(self, features: Tensor) -> Tensor:
+        """The variance head; on a CPU in full precision its last layer, a 1×1 convolution, in float64.
+
+        oneDNN's rounds otherwise with another number of threads, by 1e-5, which now and then is another pixel.
+        """
+        hidden, last = self.variance_head[:-1](features), self.variance_head[-1]
+        if hidden.dtype != torch.float32 or hidden.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return last(hidden)  # type: ignore[no-any-return]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        return F.conv2d(hidden.double(), last.weight.double(), last.bias.double()).float()
