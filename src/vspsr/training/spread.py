@@ -6,8 +6,7 @@ energy to the copies. Left to themselves, some of the copies grow and the others
 run (`Copies.gather` and `Copies.renew`), they cannot (experiment 32).
 """
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -63,25 +62,20 @@ def spread_atoms(network: OverlappingVSpM, energies: Tensor, strongest: int, shi
         raise RecipeError(f"`spread`: `strongest` {strongest}: the model has {len(energies)} atoms")
     order = energies.argsort(descending=True)[:strongest]
     counts = _shared_out(len(energies), energies[order].sqrt())
-    first: list[int] = []
-    by: list[list[float]] = []
-    among: list[int] = []
-    for count in counts:
-        first += [len(first)] * count
-        by += [[shift * (2 * (n * step % 1) - 1) if n else 0.0 for step in _PLASTIC] for n in range(count)]
-        among += [count] * count
-    kind = order.repeat_interleave(torch.tensor(counts))
-    last = _last(network)
-    assert last.bias is not None
-    modes = network.modes.unflatten(1, network.atoms.shape)[:, kind].flatten(1)
-    network.atoms.copy_(network.atoms[kind])
-    network.modes.copy_(modes)
-    last.weight.copy_(last.weight[kind])
-    kept = float(energies[order].sum() / energies.sum())
-    last.bias.copy_(last.bias[kind] - torch.tensor(among).log() - math.log(kept))
-    copies = Copies(torch.tensor(first), torch.tensor(by), torch.ones(len(first)))
+    among = torch.tensor(counts)
+    kind = order.repeat_interleave(among)
+    network.modes.copy_(network.modes.unflatten(1, network.atoms.shape)[:, kind].flatten(1))
+    for parameter in (network.atoms, *_last(network).parameters()):
+        parameter.copy_(parameter[kind])
+    kept = energies[order].sum() / energies.sum()
+    bias = _last(network).bias
+    assert bias is not None
+    bias -= (kept * among.repeat_interleave(among)).log()
+    first = (among.cumsum(0) - among).repeat_interleave(among)
+    by = [[shift * (2 * (n * step % 1) - 1) if n else 0.0 for step in _PLASTIC] for c in counts for n in range(c)]
+    copies = Copies(first, torch.tensor(by), torch.ones(len(by)))
     moved = copies.move(network.atoms, network.window)
-    copies.gain.copy_(_norms(network.atoms * network.window) / _norms(moved * network.window))
+    copies = replace(copies, gain=_norms(network.atoms * network.window) / _norms(moved * network.window))
     copies.renew(network)
     return copies
 
@@ -122,19 +116,18 @@ class Copies:
     def renew(self, network: nn.Module) -> None:
         """Make atoms, modes and variances those of the originals, moved."""
         assert isinstance(network, OverlappingVSpM)
-        first, last = self.first.to(network.atoms.device), _last(network)
-        assert last.bias is not None
+        first = self.first.to(network.atoms.device)
         modes = network.modes.unflatten(1, network.atoms.shape)[:, first]
         network.atoms.copy_(self.move(network.atoms[first], network.window))
         network.modes.copy_(self.move(modes, network.window).flatten(1))
-        last.weight.copy_(last.weight[first])
-        last.bias.copy_(last.bias[first])
+        for parameter in _last(network).parameters():
+            parameter.copy_(parameter[first])
 
     @torch.no_grad()
     def gather(self, network: nn.Module) -> None:
         """Add the gradients by copies to those by their originals, and set them to 0."""
         assert isinstance(network, OverlappingVSpM)
-        first, last = self.first.to(network.atoms.device), _last(network)
+        first = self.first.to(network.atoms.device)
 
         def added(gradient: Tensor, axis: int = 0) -> None:
             gradient.copy_(torch.zeros_like(gradient).index_add_(axis, first, gradient))
@@ -146,7 +139,7 @@ class Copies:
             modes = network.modes.grad.unflatten(1, network.atoms.shape)
             modes.copy_(self.pull(modes, network.window))
             added(modes, 1)
-        for parameter in last.parameters():
+        for parameter in _last(network).parameters():
             if parameter.grad is not None:
                 added(parameter.grad)
 
