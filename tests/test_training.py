@@ -14,7 +14,9 @@ import yaml
 
 import training_runs as small
 from vspsr.errors import ModelError, VSpSRError
+from vspsr.model import VSpSR
 from vspsr.training.checkpoint import latest, read_checkpoint, write_checkpoint
+from vspsr.training.export import export
 from vspsr.training.module import NotFiniteError, SpaceTraining
 from vspsr.training.objective import Objective
 from vspsr.training.plan import Plan
@@ -205,6 +207,21 @@ def test_initial_weights_from_another_run(photos: Path, tmp_path: Path) -> None:
     second = small.run(small.recipe_of(photos, phases=phases, initial=str(tmp_path / "a")), tmp_path / "b")
     for key, value in first.average.network.state_dict().items():
         torch.testing.assert_close(second.network.state_dict()[key], value)
+
+
+def test_a_shipped_model_is_trained_further(photos: Path, tmp_path: Path) -> None:
+    """The averaged weights after a step of no length are those of the package."""
+    options = {"scale": 4, "n_atoms": 64, "channels": 48, "blocks": 32, "n_modes": 4}
+    phases = [{"name": "a", "steps": 1, "losses": {"mean_l1": 1.0}, "optimiser": {"rate": 1e-12}}]
+    model = {"network": "overlapping", "options": options}
+    recipe = small.recipe_of(photos, phases=phases, initial="vspsr-x4", model=model, validation={"images": 0})
+    module = small.run(recipe, tmp_path / "run")
+    for key, value in VSpSR.from_pretrained("vspsr-x4").network.state_dict().items():
+        torch.testing.assert_close(module.average.network.state_dict()[key], value)
+    export(tmp_path / "run", tmp_path / "model")
+    assert "It went on from `vspsr-x4`: what that was trained on counts" in (tmp_path / "model/README.md").read_text()
+    with pytest.raises(ModelError, match="vspsr-x5: neither a run with checkpoints, a model's folder nor one of vspsr"):
+        small.run(small.recipe_of(photos, phases=phases, initial="vspsr-x5", model=model), tmp_path / "other")
 
 
 def test_losses_fall_and_validation_is_better_than_bicubic(photos: Path, tmp_path: Path) -> None:

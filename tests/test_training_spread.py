@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import training_runs as small
+from vspsr.model import VSpSR
 from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.training.recipe import RecipeError
-from vspsr.training.spread import Copies, atom_energies, spread_atoms
+from vspsr.training.spread import Copies, atom_energies, found_copies, spread_atoms
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,8 @@ def collapsed(n_atoms: int = 12) -> OverlappingVSpM:
     return network
 
 
-def energies(network: OverlappingVSpM) -> torch.Tensor:
-    space = network(torch.rand(1, 3, 6, 6))
+def energies(network: OverlappingVSpM, y: torch.Tensor | None = None) -> torch.Tensor:
+    space = network(torch.rand(1, 3, 6, 6) if y is None else y)
     return (space.coefficient_log_var[0, 0].exp().mean((1, 2)) * space.atoms[0, 0].square().sum((1, 2, 3))).detach()
 
 
@@ -160,6 +161,58 @@ def test_tied_atoms_stay_copies_also_when_resumed(photos: Path, tmp_path: Path) 
     assert again.copies is not None
     assert again.copies.counts == whole.copies.counts
     assert not small.different(after, small.weights(again))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_copies_are_found_again(half: bool) -> None:
+    network, copies = of_copies()
+    if half:
+        network.half().float()
+    found = found_copies(network, 3, 1.5)
+    assert found is not None
+    assert torch.equal(found.first, copies.first)
+    torch.testing.assert_close(found.by, copies.by)
+    torch.testing.assert_close(found.gain, copies.gain, rtol=2e-3, atol=0)
+    assert found_copies(network, 2, 1.5) is None
+    assert found_copies(network, 3, 1.0) is None
+    with torch.no_grad():
+        network.variance_head[-1].bias[1] += 0.01  # a copy of the first
+    assert found_copies(network, 3, 1.5) is None
+
+
+def test_atoms_of_which_none_is_a_copy_are_none() -> None:
+    assert found_copies(OverlappingVSpM(4, 12, 8, 1, 2), 12, 1.0) is None
+
+
+def test_the_shipped_models_are_made_of_copies() -> None:
+    for name, strongest, shift in (("vspsr-x4", 12, 0.8), ("vspsr-x8", 24, 2.5)):
+        network = VSpSR.from_pretrained(name).network
+        assert isinstance(network, OverlappingVSpM)
+        assert found_copies(network, strongest, shift) is not None
+
+
+def test_copies_spread_anew_keep_the_energy_of_their_groups() -> None:
+    network, copies = of_copies()
+    y = torch.rand(1, 3, 6, 6)
+    before = energies(network, y)
+    groups = torch.zeros(12).index_add_(0, copies.first, before)
+    again = spread_atoms(network, groups, 3, 0.5)
+    after = torch.zeros(12).index_add_(0, again.first, energies(network, y))
+    wanted, got = (g[g > 0].sort().values for g in (groups, after))
+    torch.testing.assert_close(got, wanted, rtol=1e-3, atol=0)
+
+
+def test_a_run_goes_on_with_the_copies_of_another(photos: Path, tmp_path: Path) -> None:
+    small.run(small.recipe_of(photos), tmp_path / "a")
+    spread = {"strongest": 2, "shift": 1.0, "tied": True}
+    first = small.run(small.recipe_of(photos, initial=str(tmp_path / "a"), spread=spread, seed=1), tmp_path / "b")
+    lines: list[str] = []
+    recipe = small.recipe_of(photos, initial=str(tmp_path / "b"), spread=spread, seed=2)
+    second = small.run(recipe, tmp_path / "c", lines=lines)
+    assert any("copies of them already" in line for line in lines)
+    assert first.copies is not None
+    assert second.copies is not None
+    assert torch.equal(first.copies.first, second.copies.first)
 
 
 def test_what_cannot_be_spread_is_refused(photos: Path, tmp_path: Path) -> None:

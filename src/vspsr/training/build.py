@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vspsr.errors import ModelError
 from vspsr.files import one_line
-from vspsr.model import VSpSR
+from vspsr.model import VSpSR, shipped_models
 from vspsr.pretrained import load_pretrained, pretrained_from_state
 from vspsr.space import check_temperature
 from vspsr.training.recipe import Recipe, RecipeError
@@ -37,16 +37,23 @@ def build_model(recipe: Recipe) -> VSpSR:
 
 
 def load_initial(model: VSpSR, path: Path) -> None:
-    """Weights from a run's checkpoint (its average), a run's folder (its newest), or a folder of `save_pretrained`."""
+    """Weights of a shipped model by name, a folder of `save_pretrained`, a run's newest checkpoint or a given one.
+
+    Of checkpoints the averaged weights.
+
+    Raises:
+        ModelError: nothing of these is there, or it does not fit.
+    """
     from vspsr.training.checkpoint import latest, read_checkpoint
 
     state: Mapping[str, Tensor]
-    if path.is_dir() and (path / "config.json").exists():
+    if str(path) in shipped_models() or (path / "config.json").exists():
         state = VSpSR.from_pretrained(path).network.state_dict()
     else:
-        found = latest(path) if path.is_dir() else path
+        found = path if path.is_file() else latest(path)
         if found is None:
-            raise ModelError(f"{path}: neither a run with checkpoints nor a model to start from")
+            known = ", ".join(shipped_models())
+            raise ModelError(f"{path}: neither a run with checkpoints, a model's folder nor one of {known}")
         state = read_checkpoint(found)["average"]
     try:
         model.network.load_state_dict(state)

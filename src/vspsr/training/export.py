@@ -106,7 +106,7 @@ def _card(model: VSpSR, recipe: Recipe, state: dict[str, Any], figures: dict[str
         "",
         f"**Recipe.** {state['step']} steps of {recipe.batch * state['processes']} crops of "
         f"{recipe.crop}×{recipe.crop} LR pixels, Adam at {recipe.optimiser.rate:g}, seed {recipe.seed}, "
-        f"vspsr {__version__}. "
+        f"vspsr {__version__}. {_origin(recipe)}"
         f"{'Samples were projected onto consistency inside the loss. ' if recipe.projection else ''}Phases:",
         "",
         *(f"- {phase.name}: {_terms(phase.losses)}" for phase in recipe.phases),
@@ -118,6 +118,14 @@ def _card(model: VSpSR, recipe: Recipe, state: dict[str, Any], figures: dict[str
         "",
     ]
     return "\n".join(lines)
+
+
+def _origin(recipe: Recipe) -> str:
+    """What else the weights have seen: the model that the run went on from, and the change of its atoms."""
+    if recipe.initial is None:
+        return ""
+    copies = "" if recipe.spread is None else f", its {recipe.spread.strongest} strongest atoms in the place of all"
+    return f"It went on from `{recipe.initial}`{copies}: what that was trained on counts, too. "
 
 
 def _terms(losses: Losses) -> str:

@@ -33,7 +33,7 @@ from vspsr.training.logs import MetricsTable
 from vspsr.training.module import SpaceTraining
 from vspsr.training.recipe import Recipe, RecipeError, Spread
 from vspsr.training.recipe_file import write_recipe
-from vspsr.training.spread import Copies, atom_energies, spread_atoms
+from vspsr.training.spread import Copies, atom_energies, found_copies, spread_atoms
 
 __all__ = ["RunOptions", "train"]
 
@@ -123,6 +123,10 @@ def _spread(
     """Copies of strong atoms in the place of weak ones: which, where they are to stay so."""
     network = model.network
     assert isinstance(network, OverlappingVSpM)
+    copies = found_copies(network, spread.strongest, spread.shift)
+    if copies is not None:
+        say(f"the atoms are {spread.strongest} and copies of them already: they are not spread again")
+        return copies if spread.tied else None
     energies = atom_energies(network, crops, recipe.crop)
     copies = spread_atoms(network, energies, spread.strongest, spread.shift)
     kept = float(energies.topk(spread.strongest).values.sum())

@@ -3,7 +3,8 @@
 In training a few strokes, always at the same place in an LR pixel, come to hold nearly all of the energy: in pictures a
 canvas (experiments 26 and 27). `spread_atoms` gives the others' room to copies of them at other places, and all of the
 energy to the copies. Left to themselves, some of the copies grow and the others fade; kept as copies throughout the
-run (`Copies.gather` and `Copies.renew`), they cannot (experiment 32).
+run (`Copies.gather` and `Copies.renew`), they cannot (experiment 32). A later run finds them in the weights
+(`found_copies`) and goes on with them.
 """
 
 from dataclasses import dataclass, replace
@@ -15,17 +16,20 @@ from vspsr.data.crops import CropDataset
 from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.training.recipe import RecipeError
 
-__all__ = ["Copies", "atom_energies", "spread_atoms"]
+__all__ = ["Copies", "atom_energies", "found_copies", "spread_atoms"]
 
 _CROPS = 64
 _PLASTIC = (0.754877666246693, 0.569840290998053)
 """1/p and 1/p² of the plastic number p: multiples of them, modulo 1, fill the square evenly."""
+_ALIKE = 0.1  # of an atom's norm: float16 makes 0.001, other ways of moving a few hundredths
 _RIDGE = 3e-3  # of least squares: under the window's edge nothing can be known of an atom
 
 
 @torch.no_grad()
 def atom_energies(network: OverlappingVSpM, data: CropDataset, crop: int) -> Tensor:
     """Each atom's share (C,) of the energy of the space: mean variance × squared norm, averaged over training crops.
+
+    Of atoms with one variance, which are copies, the first has the sum.
 
     Args:
         network: the network.
@@ -39,7 +43,27 @@ def atom_energies(network: OverlappingVSpM, data: CropDataset, crop: int) -> Ten
         variance = space.coefficient_log_var[:, 0].exp().mean((2, 3))
         energy = variance * space.atoms[:, 0].square().sum((2, 3, 4))
         total += (energy / energy.sum(1, keepdim=True)).sum(0)
-    return total / total.sum()
+    return torch.zeros_like(total).index_add_(0, _first_alike(network), total) / total.sum()
+
+
+@torch.no_grad()
+def found_copies(network: OverlappingVSpM, strongest: int, shift: float) -> "Copies | None":
+    """What the network's atoms already are: ``strongest`` atoms and copies of them, as `spread_atoms` makes them.
+
+    Returns:
+        None where they are not: other groups of one variance, or atoms that are not the first of theirs, moved.
+    """
+    first = _first_alike(network)
+    counts = first.unique(return_counts=True)[1].tolist()
+    in_order = torch.equal(first, first.sort().values)
+    if len(counts) != strongest or strongest == len(first) or not in_order:
+        return None
+    copies = Copies(first, _places(counts, shift), torch.ones(len(first)))
+    atoms = (network.atoms * network.window).flatten(1)
+    moved = (copies.move(network.atoms[first], network.window) * network.window).flatten(1)
+    gain = (atoms * moved).sum(1) / moved.square().sum(1)
+    missed = (atoms - gain[:, None] * moved).norm(dim=1) / atoms.norm(dim=1)
+    return replace(copies, gain=gain) if bool((missed < _ALIKE).all()) else None
 
 
 @torch.no_grad()
@@ -64,16 +88,16 @@ def spread_atoms(network: OverlappingVSpM, energies: Tensor, strongest: int, shi
     counts = _shared_out(len(energies), energies[order].sqrt())
     among = torch.tensor(counts)
     kind = order.repeat_interleave(among)
+    before = _first_alike(network).bincount(minlength=len(energies))[kind]
     network.modes.copy_(network.modes.unflatten(1, network.atoms.shape)[:, kind].flatten(1))
     for parameter in (network.atoms, *_last(network).parameters()):
         parameter.copy_(parameter[kind])
     kept = energies[order].sum() / energies.sum()
     bias = _last(network).bias
     assert bias is not None
-    bias -= (kept * among.repeat_interleave(among)).log()
+    bias -= (kept * among.repeat_interleave(among) / before).log()
     first = (among.cumsum(0) - among).repeat_interleave(among)
-    by = [[shift * (2 * (n * step % 1) - 1) if n else 0.0 for step in _PLASTIC] for c in counts for n in range(c)]
-    copies = Copies(first, torch.tensor(by), torch.ones(len(by)))
+    copies = Copies(first, _places(counts, shift), torch.ones(len(first)))
     moved = copies.move(network.atoms, network.window)
     copies = replace(copies, gain=_norms(network.atoms * network.window) / _norms(moved * network.window))
     copies.renew(network)
@@ -164,6 +188,26 @@ def _last(network: OverlappingVSpM) -> nn.Conv2d:
     last = network.variance_head[-1]
     assert isinstance(last, nn.Conv2d)
     return last
+
+
+def _first_alike(network: OverlappingVSpM) -> Tensor:
+    """Of each atom (C,) int64: the first that has its variance."""
+    last = _last(network)
+    assert last.bias is not None
+    rows = torch.cat([last.weight.flatten(1), last.bias[:, None]], 1)
+    alike = rows.unique(dim=0, return_inverse=True)[1]
+    return (alike[:, None] == alike).int().argmax(1)
+
+
+def _places(counts: list[int], shift: float) -> Tensor:
+    """By how many HR pixels each atom (C, 2) of groups of so many is moved: the first of each stays where it is."""
+    return torch.tensor(
+        [
+            [shift * (2 * (n * step % 1) - 1) if n else 0.0 for step in _PLASTIC]
+            for count in counts
+            for n in range(count)
+        ]
+    )
 
 
 def _norms(atoms: Tensor) -> Tensor:
