@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 pytest.importorskip("torchvision", reason="the extra `train` is not installed")
 
@@ -151,6 +151,32 @@ def test_through_mean_is_the_share_of_the_gradient_that_the_mean_gets() -> None:
     torch.testing.assert_close(none[head], torch.zeros_like(all_of_it[head]), rtol=0, atol=1e-6)
     for held in (half, none):
         torch.testing.assert_close(held[atoms], all_of_it[atoms])
+
+
+class _EveryFourth(nn.Module):
+    """Features that look at one pixel in four along each axis, as a strided layer does."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [x[..., ::4, ::4]]
+
+
+def test_features_look_at_every_place_in_an_lr_pixel() -> None:
+    """In one step at a sixteenth of the pixels, in the long run at all of them: no lattice is asked for."""
+    made = recipe({"energy_features": {"weight": 1.0}})
+    objective = Objective(made, Degradation(4))
+    objective.networks["squeezenet"] = _EveryFourth()
+    term = made.phases[0].losses.energy_features[0]
+    x, first, second = torch.rand(3, 1, 3, 32, 32)
+    first.requires_grad_()
+    seen = torch.zeros(4, 4)
+    for step in range(100):
+        first.grad = None
+        objective.feature_energy(x, first, second, term, step, torch.enable_grad).backward()
+        assert first.grad is not None
+        at = (first.grad != 0).any(1)[0].unflatten(0, (8, 4)).unflatten(2, (8, 4)).float().amax((0, 2))
+        assert float(at.sum()) == 1
+        seen += at
+    assert float(seen.min()) > 0
 
 
 @pytest.mark.parametrize("bands", [None, 1, 3])

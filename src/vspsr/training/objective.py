@@ -113,7 +113,7 @@ class Objective(nn.Module):
             if mean is not None and term.through_mean < 1:  # the samples are affine in their mean
                 held = (1 - term.through_mean) * (mean - mean.detach())
                 seen = [s - held for s in samples]
-            terms[name] = term.weight, self.feature_energy(x, seen[0], seen[1], term, autocast)
+            terms[name] = term.weight, self.feature_energy(x, seen[0], seen[1], term, step, autocast)
         if losses.perceptual:
             network = self.networks[losses.perceptual.features]
             weights = self.recipe.features[losses.perceptual.features].layer_weights
@@ -141,9 +141,17 @@ class Objective(nn.Module):
         return int(rng.integers(size)), int(rng.integers(size))
 
     def feature_energy(
-        self, x: Tensor, first: Tensor, second: Tensor, term: FeatureEnergy, autocast: Autocast
+        self, x: Tensor, first: Tensor, second: Tensor, term: FeatureEnergy, step: int, autocast: Autocast
     ) -> Tensor:
-        """The energy score in unit-length features, averaged over scales."""
+        """The energy score in unit-length features, averaged over scales.
+
+        Strided layers look at a grid of places. Held against that of the LR pixels it would ask for noise where it
+        looks, which shows as a lattice: so it, too, lies elsewhere at each step.
+        """
+        period = self.degradation.scale
+        top, left = self._offset(period, step)
+        rows, columns = (n - period + 1 for n in x.shape[-2:])
+        x, first, second = (i[..., top : top + rows, left : left + columns] for i in (x, first, second))
         network, weights = self.networks[term.features], self.recipe.features[term.features].layer_weights
         scores = []
         for scale in term.scales:

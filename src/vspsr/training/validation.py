@@ -63,7 +63,7 @@ def validate_image(
     }
     total = pixels
     for index, term in enumerate(terms):
-        value = float(objective.feature_energy(x, first, second, term, torch.no_grad))
+        value = float(objective.feature_energy(x, first, second, term, 0, torch.no_grad))
         figures["energy_features" if len(terms) == 1 else f"energy_features_{index}"] = value
         total += term.weight * value
     figures["energy"] = total
