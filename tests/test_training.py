@@ -21,6 +21,7 @@ from vspsr.training.module import NotFiniteError, SpaceTraining
 from vspsr.training.objective import Objective
 from vspsr.training.plan import Plan
 from vspsr.training.recipe import RecipeError
+from vspsr.training.run import bf16_slowdown
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +233,19 @@ def test_losses_fall_and_validation_is_better_than_bicubic(photos: Path, tmp_pat
     losses = [float(r["train/loss"]) for r in rows if r["train/loss"]]
     assert losses[-1] < 0.9 * losses[0]
     assert float(rows[-1]["val/psnr_mean"]) > float(rows[-1]["val/psnr_bicubic"])
+
+
+@pytest.mark.parametrize(
+    ("precision", "slowdown", "told"), [("bf16", 9.2, True), ("bf16", 0.4, False), ("fp32", 9.2, False)]
+)
+def test_slow_bf16_is_told(
+    precision: str, slowdown: float, told: bool, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 0 < bf16_slowdown() < 1000
+    monkeypatch.setattr("vspsr.training.run.bf16_slowdown", lambda: slowdown)
+    lines: list[str] = []
+    small.run(small.recipe_of(photos, precision=precision), tmp_path, lines=lines)
+    assert any("9 times slower than fp32: leave out `precision`" in line for line in lines) == told
 
 
 def test_bf16_trains(photos: Path, tmp_path: Path) -> None:

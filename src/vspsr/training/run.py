@@ -9,6 +9,7 @@ The folder of a run:
 """
 
 import logging
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 
 import lightning
 import torch
+import torch.nn.functional as F
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
@@ -73,6 +75,8 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
     rank_zero = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     say = options.report if rank_zero else _silent
     _introduce(images, say)
+    if recipe.precision == "bf16" and _on_cpu(options.accelerator) and (slower := bf16_slowdown()) > 2:
+        say(f"this processor computes bf16 in software, {slower:.0f} times slower than fp32: leave out `precision`")
     crops = _crops(recipe, images, model)
     copies = None
     if recipe.spread is not None and found is None:
@@ -135,6 +139,23 @@ def _spread(
     return copies if spread.tied else None
 
 
+def bf16_slowdown() -> float:
+    """How many times as long a convolution takes in bf16 as in fp32 on this CPU: below 1 where it has instructions."""
+    x, weight = torch.randn(1, 32, 64, 64), torch.randn(32, 32, 3, 3)
+
+    def seconds(dtype: torch.dtype) -> float:
+        image, kernel = (t.to(dtype, memory_format=torch.channels_last) for t in (x, weight))
+        F.conv2d(image, kernel)
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            F.conv2d(image, kernel)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    return seconds(torch.bfloat16) / seconds(torch.float32)
+
+
 def _workers(recipe: Recipe, accelerator: str) -> int:
     """Processes that make batches: on a CPU none, since they would take time from the training."""
     if recipe.data.workers != "auto":
@@ -144,6 +165,11 @@ def _workers(recipe: Recipe, accelerator: str) -> int:
 
 def _on_cuda(accelerator: str) -> bool:
     return torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
+
+
+def _on_cpu(accelerator: str) -> bool:
+    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return accelerator == "cpu" or (accelerator == "auto" and not gpu)
 
 
 def _trainer(
@@ -201,5 +227,4 @@ def _devices(options: RunOptions) -> int | str:
     """On a CPU one process unless more are asked for."""
     if options.devices != "auto":
         return options.devices
-    on_cpu = options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.cuda.is_available())
-    return 1 if on_cpu else "auto"
+    return 1 if _on_cpu(options.accelerator) else "auto"
