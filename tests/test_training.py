@@ -241,7 +241,9 @@ def test_losses_fall_and_validation_is_better_than_bicubic(photos: Path, tmp_pat
 def test_slow_bf16_is_told(
     precision: str, slowdown: float, told: bool, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    drawn = torch.get_rng_state()
     assert 0 < bf16_slowdown() < 1000
+    assert torch.equal(torch.get_rng_state(), drawn)  # a discriminator's weights are drawn later
     monkeypatch.setattr("vspsr.training.run.bf16_slowdown", lambda: slowdown)
     lines: list[str] = []
     small.run(small.recipe_of(photos, precision=precision), tmp_path, lines=lines)
