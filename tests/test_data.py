@@ -200,6 +200,28 @@ class TestCrops:
         assert same(batches(varied, workers=2), batches(varied))
         assert same(batches(varied, start=4), batches(varied)[4:])
 
+    def test_crops_are_taken_where_the_detail_is(self, tmp_path: Path) -> None:
+        """Noise in the left quarter of a grey image: most of one place out of eight sees some, few of one at random."""
+        image = np.full((128, 128, 3), 128, np.uint8)
+        image[:, :32] = np.random.default_rng(0).integers(0, 256, (128, 32, 3))
+        Image.fromarray(image).save(tmp_path / "a.png")
+        pairs = find_images(tmp_path, 4, 8, holdout=0).train
+        seen = {}
+        for detail in (1, 8):
+            data = CropDataset(pairs, Degradation(4), 0, 10**9, augment=False, shrink=2.0, rotate=True, detail=detail)
+            hr = torch.cat([b["hr"] for b in crop_loader(data, StepSampler([(8, 8)] * 10), 0, False)]).float()
+            seen[detail] = int((hr.flatten(1).std(1) > 5).sum())
+        assert seen[1] < 50
+        assert seen[8] > 70
+
+    def test_detail_is_a_pure_function_and_one_place_changes_nothing(self, photos: Path) -> None:
+        pairs = find_images(photos, 4, 8, holdout=0).train
+        detailed = CropDataset(pairs, Degradation(4), 3, 10**9, shrink=2.0, detail=3)
+        assert same(batches(detailed, workers=2), batches(detailed))
+        assert same(batches(detailed, start=4), batches(detailed)[4:])
+        assert same(batches(CropDataset(pairs, Degradation(4), 3, 10**9, detail=1)), batches(dataset(photos)))
+        assert not same(batches(CropDataset(pairs, Degradation(4), 3, 10**9, detail=3)), batches(dataset(photos)))
+
     def test_paired_crops_cover_the_same_ground(self, tmp_path: Path) -> None:
         rng = np.random.default_rng(0)
         small = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
@@ -207,9 +229,10 @@ class TestCrops:
             (tmp_path / folder).mkdir()
             Image.fromarray(image).save(tmp_path / folder / "a.png")
         pairs = find_images(tmp_path / "hr", 4, 8, lr_folder=tmp_path / "lr").train
-        for batch in batches(CropDataset(pairs, Degradation(4), 0, 10**6)):
-            assert torch.equal(batch["hr"][..., ::4, ::4], batch["lr"])
-            assert torch.equal(batch["hr"][..., 3::4, 3::4], batch["lr"])
+        for detail in (1, 4):
+            for batch in batches(CropDataset(pairs, Degradation(4), 0, 10**6, detail=detail)):
+                assert torch.equal(batch["hr"][..., ::4, ::4], batch["lr"])
+                assert torch.equal(batch["hr"][..., 3::4, 3::4], batch["lr"])
 
     def test_an_image_cut_short_is_replaced_by_the_next(self, photos: Path) -> None:
         data = (photos / "3.png").read_bytes()

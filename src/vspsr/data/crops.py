@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from vspsr.data.augment import ROTATED, extent, recoloured, rotated, shrunk
+from vspsr.data.augment import ROTATED, detail, extent, recoloured, rotated, shrunk
 from vspsr.data.cache import ImageCache
 from vspsr.data.files import ImagePair
 from vspsr.degradation import Degradation
@@ -56,6 +56,7 @@ class CropDataset(Dataset[Any]):
         rotate: crops made smaller by at least a quarter are taken at any angle.
         colour: strength of random changes of tone, white balance and saturation: 0 for none, 1 for plain ones.
             `rotate` and `colour`, too, are without effect where there are LR files.
+        detail: ≥ 1. Of so many places in the image, drawn by chance, a crop takes that with the most detail.
     """
 
     def __init__(
@@ -68,9 +69,10 @@ class CropDataset(Dataset[Any]):
         shrink: float = 1.0,
         rotate: bool = False,
         colour: float = 0.0,
+        detail: int = 1,
     ) -> None:
         self.pairs, self.degradation, self.seed, self.augment = list(pairs), degradation, seed, augment
-        self.memory, self.shrink, self.rotate, self.colour = memory, shrink, rotate, colour
+        self.memory, self.shrink, self.rotate, self.colour, self.detail = memory, shrink, rotate, colour, detail
         self._cache: ImageCache | None = None
         self._unreadable: set[int] = set()
         self._order = lru_cache(maxsize=2)(self._permutation)
@@ -102,12 +104,12 @@ class CropDataset(Dataset[Any]):
             size = round(side * larger)
             angle = self._angle(rng, min(hr.shape[1:]) / size) if self.rotate and larger >= ROTATED else 0.0
             around = min(*hr.shape[1:], math.ceil(size * extent(angle)))
-            top, left = (int(rng.integers(n - around + 1)) for n in hr.shape[1:])
+            top, left = self._place(rng, hr, around)
             if size > side:
                 piece = hr[:, top : top + around, left : left + around]
                 hr, top, left = shrunk(piece if angle == 0 else rotated(piece, angle, size), side), 0, 0
         else:
-            top, left = (scale * int(rng.integers(n // scale - crop + 1)) for n in hr.shape[1:])
+            top, left = self._place(rng, hr, side, scale)
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
         if lr is None and self.colour > 0:
             hr, top, left = recoloured(hr[:, top : top + side, left : left + side], rng, self.colour), 0, 0
@@ -131,6 +133,14 @@ class CropDataset(Dataset[Any]):
         else:
             lr = torch.stack([c[1] for c in crops if c[1] is not None])
         return {"hr": hr, "lr": lr, "step": torch.tensor(keys[0][0]), "first": torch.tensor(keys[0][1])}
+
+    def _place(self, rng: np.random.Generator, image: Tensor, side: int, grid: int = 1) -> list[int]:
+        """Top and left of a square of ``side`` pixels: of `detail` places on the grid, that with the most detail."""
+        room = [(n - side) // grid + 1 for n in image.shape[1:]]
+        places = [[grid * int(rng.integers(n)) for n in room] for _ in range(self.detail)]
+        if self.detail == 1:
+            return places[0]
+        return max(places, key=lambda place: detail(image[:, place[0] :, place[1] :][:, :side, :side]))
 
     def _shrinkage(self, rng: np.random.Generator, most: float) -> float:
         """1 for every other crop, else log-uniform up to `shrink` and to what the image has room for."""

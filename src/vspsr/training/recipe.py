@@ -64,6 +64,7 @@ class Data(_Part):
     shrink: Annotated[float, Field(ge=1)] = 1.0
     rotate: bool = False
     colour: NotNegative = 0.0
+    detail: Annotated[int, Field(ge=1)] = 1
 
 
 class Optimiser(_Part):
