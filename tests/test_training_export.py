@@ -59,6 +59,33 @@ def test_the_card_tells_of_the_run(run: Path, tmp_path: Path) -> None:
     export(run, tmp_path / "model", overwrite=True)
 
 
+def test_the_mean_with_other_weights(run: Path, tmp_path: Path) -> None:
+    """Of a run, a checkpoint and a model's folder; the card says so, and has no figures of the run alone."""
+    model = export(run, tmp_path / "model")
+    ours = {k: v.clone() for k, v in model.network.state_dict().items()}
+    for parameter in model.network.parameters():
+        parameter.data.add_(3.0)
+    model.save_pretrained(tmp_path / "other")
+    found = latest(run)
+    assert found is not None
+    arguments = ["export", str(run), "-o", str(tmp_path / "mean"), "--average-with", str(tmp_path / "other")]
+    result = CliRunner().invoke(app, [*arguments, "--average-with", str(found)])
+    assert result.exit_code == 0, result.output
+    mean = VSpSR.from_pretrained(tmp_path / "mean").network
+    for key, value in mean.named_parameters():
+        torch.testing.assert_close(value.data, ours[key] + 1.0, rtol=0, atol=1e-6)
+    card = (tmp_path / "mean" / "README.md").read_text()
+    assert f"The weights are the mean of this run's and those of `{tmp_path / 'other'}`, `{found}`." in card
+    assert "psnr_mean" not in card
+    assert not (tmp_path / "mean" / "example.png").exists()
+    result = CliRunner().invoke(app, [*arguments, "--overwrite", "--average-with", "vspsr-x8"])
+    assert result.exit_code != 0
+    assert isinstance(result.exception, ModelError)
+    assert "vspsr-x8: does not fit the recipe's model" in str(result.exception)
+    for key, value in VSpSR.from_pretrained(tmp_path / "mean").network.named_parameters():
+        assert torch.equal(value, mean.get_parameter(key))
+
+
 def test_nothing_to_export(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no checkpoint of a run"):
         export(tmp_path, tmp_path / "model")

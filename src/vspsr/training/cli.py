@@ -63,6 +63,10 @@ def export(
         float | None, typer.Option(help="Default temperature of the model. [default: the recipe's]", show_default=False)
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size, no visible difference.")] = False,
+    average_with: Annotated[
+        list[Path] | None,
+        typer.Option(help="Take the mean with this run's or model's weights; may be repeated.", show_default=False),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
 ) -> None:
     """Make a model of a run: a folder for --model, `VSpSR.from_pretrained` or the Hub, with its model card."""
@@ -71,7 +75,7 @@ def export(
     except ImportError as error:
         raise _missing(error) from error
 
-    model = write(checkpoint, output, best, temperature, overwrite, half)
+    model = write(checkpoint, output, best, temperature, overwrite, half, average_with or ())
     count = sum(p.numel() for p in model.parameters())
     _say(f"{output}: x{model.scale}, {count / 1e6:.2f} M parameters; its card is {output / 'README.md'}")
     _say(f"try it:  vspsr upscale photo.png --model {output} --contact-sheet")

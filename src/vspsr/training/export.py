@@ -3,6 +3,7 @@
 import csv
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from vspsr import __version__
 from vspsr.errors import ModelError, OutputError
 from vspsr.files import replacing
 from vspsr.model import VSpSR
-from vspsr.training.build import model_of
+from vspsr.training.build import load_initial, model_of
 from vspsr.training.checkpoint import latest, read_checkpoint
 from vspsr.training.recipe import Losses, Recipe
 from vspsr.training.recipe_file import parse_recipe
@@ -27,6 +28,7 @@ def export(
     temperature: float | None = None,
     overwrite: bool = False,
     half: bool = False,
+    others: Sequence[Path] = (),
 ) -> VSpSR:
     """Write a run's averaged weights as a model: config.json, model.safetensors, README.md (its card), a picture.
 
@@ -37,9 +39,12 @@ def export(
         temperature: default temperature of the model, in place of the recipe's.
         overwrite: replace a model that is there.
         half: store the weights in float16.
+        others: shipped models by name, folders of models or of runs, checkpoints: the weights become the mean of the
+            run's and all of theirs ("model soup", Wortsman et al. 2022; of runs that began with the same weights).
 
     Raises:
-        ModelError: no checkpoint there, or a damaged one; a weight that float16 cannot hold.
+        ModelError: no checkpoint there, or a damaged one; a weight that float16 cannot hold; other weights that do
+            not fit.
         OutputError: the folder holds a model already, or cannot be written.
     """
     path = _find(checkpoint, best)
@@ -48,15 +53,30 @@ def export(
     if (output / "config.json").exists() and not overwrite:
         raise OutputError(f"{output}: holds a model already, which is kept unless overwriting is asked for")
     model = model_of(recipe, state["average"], temperature)
+    _average(model, others)
     model.save_pretrained(output, half)
     run = path.parent.parent
-    pictures = sorted((run / "pictures").glob("step-*.png"))
+    # Figures and pictures of the run are not those of the mean with others.
+    figures = {} if others else _figures(run / "metrics.csv", state["step"])
+    pictures = [] if others else sorted((run / "pictures").glob("step-*.png"))
     if pictures:
         shutil.copyfile(pictures[-1], output / _EXAMPLE)
-    card = _card(model, recipe, state, _figures(run / "metrics.csv", state["step"]), bool(pictures))
+    card = _card(model, recipe, state, figures, bool(pictures), others)
     with replacing(output / "README.md", overwrite=True) as file:
         file.write(card.encode())
     return model
+
+
+def _average(model: VSpSR, others: Sequence[Path]) -> None:
+    """Make the weights the mean of the model's own and others'."""
+    weights = {k: v.clone() for k, v in model.network.state_dict().items()}
+    total = {k: v.double() for k, v in weights.items() if v.is_floating_point()}
+    for path in others:
+        load_initial(model, path)
+        theirs = model.network.state_dict()
+        total = {k: v + theirs[k] for k, v in total.items()}
+    mean = {k: v / (1 + len(others)) for k, v in total.items()}
+    model.network.load_state_dict(weights | mean)
 
 
 def _find(checkpoint: Path, best: bool) -> Path:
@@ -77,7 +97,14 @@ def _figures(path: Path, step: int) -> dict[str, float]:
     return {k.removeprefix("val/"): float(v) for k, v in rows[-1].items() if k.startswith("val/") and v} if rows else {}
 
 
-def _card(model: VSpSR, recipe: Recipe, state: dict[str, Any], figures: dict[str, float], picture: bool) -> str:
+def _card(
+    model: VSpSR,
+    recipe: Recipe,
+    state: dict[str, Any],
+    figures: dict[str, float],
+    picture: bool,
+    others: Sequence[Path],
+) -> str:
     parameters = sum(p.numel() for p in model.parameters())
     options = ", ".join(f"{k} {v}" for k, v in model.config["options"].items())  # type: ignore[union-attr, attr-defined]
     lines = [
@@ -106,7 +133,7 @@ def _card(model: VSpSR, recipe: Recipe, state: dict[str, Any], figures: dict[str
         "",
         f"**Recipe.** {state['step']} steps of {recipe.batch * state['processes']} crops of "
         f"{recipe.crop}×{recipe.crop} LR pixels, Adam at {recipe.optimiser.rate:g}, seed {recipe.seed}, "
-        f"vspsr {__version__}. {_origin(recipe)}"
+        f"vspsr {__version__}. {_origin(recipe)}{_company(others)}"
         f"{'Samples were projected onto consistency inside the loss. ' if recipe.projection else ''}Phases:",
         "",
         *(f"- {phase.name}: {_terms(phase.losses)}" for phase in recipe.phases),
@@ -126,6 +153,12 @@ def _origin(recipe: Recipe) -> str:
         return ""
     copies = "" if recipe.spread is None else f", its {recipe.spread.strongest} strongest atoms in the place of all"
     return f"It went on from `{recipe.initial}`{copies}: what that was trained on counts, too. "
+
+
+def _company(others: Sequence[Path]) -> str:
+    """What the weights were averaged with."""
+    names = ", ".join(f"`{path}`" for path in others)
+    return f"The weights are the mean of this run's and those of {names}. " if others else ""
 
 
 def _terms(losses: Losses) -> str:
