@@ -201,7 +201,7 @@ class TestCrops:
         assert same(batches(varied, start=4), batches(varied)[4:])
 
     def test_crops_are_taken_where_the_detail_is(self, tmp_path: Path) -> None:
-        """Noise in the left quarter of a grey image: nearly every crop sees some, where places are drawn singly about half."""
+        """Noise in the left quarter of a grey image: nearly every crop sees some, of places drawn singly about half."""
         image = np.full((128, 128, 3), 128, np.uint8)
         image[:, :32] = np.random.default_rng(0).integers(0, 256, (128, 32, 3))
         Image.fromarray(image).save(tmp_path / "a.png")
