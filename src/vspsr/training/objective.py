@@ -163,7 +163,7 @@ class Objective(nn.Module):
                     fx = network(truth)
                 fs = network(samples)
             first_fs, second_fs = zip(*(f.chunk(2) for f in fs), strict=True)
-            scores.append(feature_energy(fx, first_fs, second_fs, weights))
+            scores.append(feature_energy(fx, first_fs, second_fs, weights, term.squared))
         return torch.stack(scores).mean()
 
 

@@ -136,12 +136,14 @@ class FeatureEnergy(Weight):
     """`vspsr.training.energy` in unit-length features.
 
     ``scales`` are those that both images are averaged down by; ``through_mean`` is the factor on the gradient that
-    reaches the samples' mean: with 0 the term shapes only what is random.
+    reaches the samples' mean: with 0 the term shapes only what is random. ``squared`` adds so much of the samples'
+    squared distance from the truth, which does not keep samples apart: less spread, and less diversity.
     """
 
     features: str = "squeezenet"
     scales: tuple[Count, ...] = (1,)
     through_mean: Annotated[float, Field(ge=0, le=1)] = 1.0
+    squared: NotNegative = 0.0
 
 
 class Features(_Part):
