@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ pytest.importorskip("torchvision", reason="the extra `train` is not installed")
 from vspsr import VSpSR
 from vspsr.errors import ModelError
 from vspsr.nn.discriminator import PatchDiscriminator, UNetDiscriminator
+from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.nn.vspm import VSpM
 from vspsr.training.adversarial import discriminator_loss, generator_loss
 from vspsr.training.energy import energy_score, feature_energy, patch_distance
@@ -29,6 +31,7 @@ from vspsr.training.prior import (
     coefficient_kl_authors,
     expected_precision,
     prior_loss,
+    sparsity,
 )
 from vspsr.training.sampling import centre, draw, normals, projected
 
@@ -122,6 +125,27 @@ class TestPrior:
         kl = coefficient_kl(p.coefficient_mean, p.coefficient_log_var, 3, 1).sum()
         code = kl_divergence(Normal(p.basis.mean, (0.5 * p.basis.log_var).exp()), Normal(0.0, 1.0)).sum()
         torch.testing.assert_close(prior_loss(p, "joint", 3, 1), (kl + code) / (2 * 3 * 64 * 64))
+
+    def test_sparsity_of_one_spread_everywhere(self) -> None:
+        """Atoms that tile the image, all of one variance: e is the image's variance."""
+        p = OverlappingVSpM(4, n_atoms=6, channels=8, blocks=1)(torch.rand(2, 3, 8, 8))
+        assert p.coefficient_log_var is not None
+        norm = p.atoms.square().sum((3, 4, 5))[..., None, None]
+        each = (0.01**2 * 3 * 16 / 6 / norm).log().expand_as(p.coefficient_log_var)
+        even = replace(p, coefficient_log_var=each)
+        variance = ((each.exp() * norm).sum(2).mean() / (3 * 16)).detach()
+        assert float(variance) == pytest.approx(0.01**2, rel=1e-4)
+        assert float(sparsity(even, 0.02)) == pytest.approx(0.5 * math.log(1.25), rel=1e-4)
+        assert float(sparsity(replace(p, coefficient_log_var=None), 0.02)) == 0
+
+    def test_sparsity_takes_most_of_what_is_small(self) -> None:
+        """Against a score that is quadratic in σ: the weaker of two coefficients loses the larger share."""
+        p = OverlappingVSpM(4, n_atoms=2, channels=8, blocks=1)(torch.rand(1, 3, 8, 8))
+        log_var = torch.tensor([-4.0, -6.0]).reshape(1, 1, 2, 1, 1).expand(1, 1, 2, 8, 8).clone().requires_grad_()
+        sparsity(replace(p, coefficient_log_var=log_var), 1e-4).backward()
+        assert log_var.grad is not None
+        strong, weak = (log_var.grad / log_var.detach().exp()).mean((0, 1, 3, 4))
+        assert weak > 5 * strong > 0
 
 
 def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

@@ -16,7 +16,7 @@ from vspsr.training.energy import colour_bands, energy_score, feature_energy, fr
 from vspsr.training.features import feature_network
 from vspsr.training.likelihood import gaussian_nll, l1, mse
 from vspsr.training.perceptual import perceptual_loss
-from vspsr.training.prior import prior_loss
+from vspsr.training.prior import prior_loss, sparsity
 from vspsr.training.recipe import FeatureEnergy, Losses, PatchEnergy, Recipe
 from vspsr.training.sampling import centre, draw, projected
 
@@ -100,6 +100,8 @@ class Objective(nn.Module):
             terms["likelihood"] = losses.likelihood.weight, _over(samples, nll)
         if losses.kl:
             terms["kl"] = losses.kl.weight, prior_loss(p, losses.kl.form, self.alpha, self.beta)
+        if losses.sparsity:
+            terms["sparsity"] = losses.sparsity.weight, sparsity(p, losses.sparsity.floor)
         if losses.energy_pixels:
             score = self.pixel_energy(x, samples[0], samples[1], losses.energy_pixels, step)
             terms["energy_pixels"] = losses.energy_pixels.weight, score

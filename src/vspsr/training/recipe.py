@@ -158,6 +158,12 @@ class Features(_Part):
 _W = Annotated[Weight | None, BeforeValidator(_weighted)]
 
 
+class Sparsity(Weight):
+    """`vspsr.training.prior.sparsity`; ``floor`` is a standard deviation in [0, 1]."""
+
+    floor: Positive = 0.001
+
+
 class Losses(_Part):
     """The terms of the objective; a bare number stands for {weight: number}."""
 
@@ -166,6 +172,7 @@ class Losses(_Part):
     mse: _W = None
     likelihood: Annotated[Likelihood | None, BeforeValidator(_weighted)] = None
     kl: Annotated[Kl | None, BeforeValidator(_weighted)] = None
+    sparsity: Annotated[Sparsity | None, BeforeValidator(_weighted)] = None
     adversarial: Annotated[Adversarial | None, BeforeValidator(_weighted)] = None
     perceptual: Annotated[Perceptual | None, BeforeValidator(_weighted)] = None
     energy_pixels: Annotated[PatchEnergy | None, BeforeValidator(_weighted)] = None
