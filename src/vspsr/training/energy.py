@@ -7,9 +7,6 @@ over places of the Euclidean distance of what is seen there: pixel patches, or u
 The score of a patch as a whole hardly sees how its spread is shared out: noise in colour can stand in for missing
 noise in brightness, coarse for fine, stripes along the axes for grain in all directions. `colour_bands` takes images
 apart into a few parts that have a score each; `frequency_energy` scores every frequency and direction by itself.
-
-Perceptual metrics measure squared distances of single samples. `feature_energy` can add those: no proper score any
-more, but one that lets go of spread which a viewer's eye would hold against every sample.
 """
 
 import math
@@ -108,19 +105,14 @@ def _cosines(size: int) -> Tensor:
 
 
 def feature_energy(
-    x: Sequence[Tensor],
-    first: Sequence[Tensor],
-    second: Sequence[Tensor],
-    weights: Sequence[float] | None = None,
-    squared: float = 0.0,
+    x: Sequence[Tensor], first: Sequence[Tensor], second: Sequence[Tensor], weights: Sequence[float] | None = None
 ) -> Tensor:
     """Energy score in deep features [(B, C, h, w), …], scaled to unit length over C at every place → scalar.
 
     The mean over places and layers. ``weights``: of the layers, by default all the same; their scale is of no account.
-    ``squared``: how much of the samples' mean squared distance from the truth, ½(d²(x, s₁) + d²(x, s₂)), is added.
     Any floating-point features; computed in float32 (float64 where they are).
     """
-    layers = torch.stack([_UnitEnergy.apply(squared, *f) for f in zip(x, first, second, strict=True)])
+    layers = torch.stack([_UnitEnergy.apply(*f) for f in zip(x, first, second, strict=True)])
     if weights is None:
         return layers.mean()
     share = torch.tensor(weights, dtype=layers.dtype, device=layers.device)
@@ -140,8 +132,8 @@ class _UnitEnergy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, squared: float, *layer: Tensor) -> Tensor:
-        """Share of squared distances; truth and two samples, each (B, C, h, w) → scalar."""
+    def forward(ctx: Any, *layer: Tensor) -> Tensor:
+        """Truth and two samples, each (B, C, h, w) → scalar."""
         total = layer[0].new_zeros((), dtype=torch.float64)
         ctx.places = []
         for features in _by_image(layer):
@@ -150,18 +142,16 @@ class _UnitEnergy(torch.autograd.Function):
             distances = [torch.sqrt((2 - 2 * c).clamp_min(0) + _UNIT_EPS**2) for c in cosines]
             for sign, distance in zip(_SIGNS, distances, strict=True):
                 total += sign * distance.sum(dtype=torch.float64)
-                if squared and sign > 0:
-                    total += squared * distance.square().sum(dtype=torch.float64)
             ctx.places.append((inverse, cosines, distances))
         ctx.save_for_backward(*layer)
-        ctx.scale, ctx.squared = 0.5 / layer[0][:, 0].numel(), squared
+        ctx.scale = 0.5 / layer[0][:, 0].numel()
         return (ctx.scale * total).to(torch.promote_types(layer[0].dtype, torch.float32))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """With u = a/|a| and d = |u − v|: ∂d/∂a = ((u·v) u − v) / (|a| d), and ∂d²/∂a is 2 d times that."""
+        """With u = a/|a| and d = |u − v|: ∂d/∂a = ((u·v) u − v) / (|a| d)."""
         layer = ctx.saved_tensors
-        wanted = [i for i in range(3) if ctx.needs_input_grad[i + 1]]
+        wanted = [i for i in range(3) if ctx.needs_input_grad[i]]
         found: dict[int, list[Tensor]] = {i: [] for i in wanted}
         for features, (inverse, cosines, distances) in zip(_by_image(layer), ctx.places, strict=True):
             for i in wanted:
@@ -170,12 +160,10 @@ class _UnitEnergy(torch.autograd.Function):
                     if i in pair:
                         other = sum(pair) - i
                         weight = sign * ctx.scale * grads[0] * inverse[i] / distance
-                        if ctx.squared and sign > 0:
-                            weight = weight * (1 + 2 * ctx.squared * distance)
                         along += weight * cosine * inverse[i]
                         gradient.addcmul_(features[other], weight * inverse[other], value=-1)
                 found[i].append(gradient.addcmul_(features[i], along).to(layer[i].dtype))
-        return None, *(torch.cat(found[i]) if i in found else None for i in range(3))
+        return tuple(torch.cat(found[i]) if i in found else None for i in range(3))
 
 
 def _by_image(layer: Sequence[Tensor]) -> Iterator[list[Tensor]]:

@@ -165,7 +165,7 @@ class Objective(nn.Module):
                     fx = network(truth)
                 fs = network(samples)
             first_fs, second_fs = zip(*(f.chunk(2) for f in fs), strict=True)
-            scores.append(feature_energy(fx, first_fs, second_fs, weights, term.squared))
+            scores.append(feature_energy(fx, first_fs, second_fs, weights))
         return torch.stack(scores).mean()
 
 

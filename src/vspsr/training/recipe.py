@@ -132,18 +132,22 @@ class FrequencyEnergy(Weight):
     block: Annotated[int, Field(ge=2)] = 16
 
 
+class Sparsity(Weight):
+    """`vspsr.training.prior.sparsity`; ``floor`` is a standard deviation in [0, 1]."""
+
+    floor: Positive = 0.001
+
+
 class FeatureEnergy(Weight):
     """`vspsr.training.energy` in unit-length features.
 
     ``scales`` are those that both images are averaged down by; ``through_mean`` is the factor on the gradient that
-    reaches the samples' mean: with 0 the term shapes only what is random. ``squared`` adds so much of the samples'
-    squared distance from the truth, which does not keep samples apart: less spread, and less diversity.
+    reaches the samples' mean: with 0 the term shapes only what is random.
     """
 
     features: str = "squeezenet"
     scales: tuple[Count, ...] = (1,)
     through_mean: Annotated[float, Field(ge=0, le=1)] = 1.0
-    squared: NotNegative = 0.0
 
 
 class Features(_Part):
@@ -156,12 +160,6 @@ class Features(_Part):
 
 
 _W = Annotated[Weight | None, BeforeValidator(_weighted)]
-
-
-class Sparsity(Weight):
-    """`vspsr.training.prior.sparsity`; ``floor`` is a standard deviation in [0, 1]."""
-
-    floor: Positive = 0.001
 
 
 class Losses(_Part):
