@@ -23,7 +23,7 @@ from vspsr.training.adversarial import discriminator_loss, generator_loss
 from vspsr.training.energy import energy_score, feature_energy, patch_distance
 from vspsr.training.features import SqueezeNetFeatures, feature_network
 from vspsr.training.likelihood import gaussian_nll, l1, mse
-from vspsr.training.perceptual import perceptual_loss, unit_distance
+from vspsr.training.perceptual import perceptual_loss
 from vspsr.training.prior import (
     basis_kl_authors,
     coefficient_kl,
@@ -324,15 +324,6 @@ class TestFeatures:
     def test_mistakes(self, arguments: tuple[Any, ...], message: str) -> None:
         with pytest.raises(ModelError, match=message):
             feature_network(*arguments)
-
-
-def test_unit_distance_is_that_of_lpips_without_weights_of_channels() -> None:
-    normalize = pytest.importorskip("lpips").normalize_tensor
-    layers = [[torch.randn(2, c, n, n) for _ in range(2)] for c, n in ((8, 6), (16, 3))]
-    wanted = [float((normalize(f) - normalize(g)).square().sum(1).mean()) for f, g in layers]
-    x, estimate = zip(*layers, strict=True)
-    assert float(unit_distance(x, estimate)) == pytest.approx(sum(wanted) / 2, rel=1e-5)
-    assert float(unit_distance(x, estimate, [1, 3])) == pytest.approx((wanted[0] + 3 * wanted[1]) / 4, rel=1e-5)
 
 
 class TestSampling:

@@ -153,17 +153,6 @@ def test_through_mean_is_the_share_of_the_gradient_that_the_mean_gets() -> None:
         torch.testing.assert_close(held[atoms], all_of_it[atoms])
 
 
-@pytest.mark.parametrize("share", [1.0, 0.25])
-def test_the_distance_of_features_reaches_the_mean_by_that_share(share: float) -> None:
-    found = gradients({"distance_features": {"weight": 1.0, "scales": [0.5, 1], "through_mean": share}})
-    whole = gradients({"distance_features": {"weight": 1.0, "scales": [0.5, 1]}})
-    head = "mean_head.residual.weight"
-    assert whole[head] is not None
-    assert whole[head].abs().max() > 0
-    torch.testing.assert_close(found[head], share * whole[head], rtol=1e-3, atol=1e-6)
-    torch.testing.assert_close(found["atoms"], whole["atoms"])
-
-
 def test_sparsity_trains_variances_alone() -> None:
     found = gradients({"sparsity": 1.0})
     variance = found["variance_head.2.bias"]
@@ -197,53 +186,6 @@ def test_features_look_at_every_place_in_an_lr_pixel() -> None:
         assert float(at.sum()) == 1
         seen += at
     assert float(seen.min()) > 0
-
-
-class _Pixels(nn.Module):
-    """Features that are the pixels; remembers what it was shown."""
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        self.shown = x
-        return [x]
-
-
-def test_what_is_enlarged_is_a_part_as_large_as_before() -> None:
-    """So that a closer look costs no more; in the long run everywhere, at corners seldom."""
-    made = recipe({"distance_features": {"weight": 1.0, "scales": [0.5]}})
-    objective = Objective(made, Degradation(4))
-    objective.networks["squeezenet"] = pixels = _Pixels()
-    term = made.phases[0].losses.distance_features
-    assert term is not None
-    x = torch.rand(1, 3, 32, 32)
-    sample = torch.rand(1, 3, 32, 32, requires_grad=True)
-    seen = torch.zeros(32, 32)
-    for step in range(100):
-        sample.grad = None
-        objective.feature_distance(x, [sample], term, step, torch.enable_grad).backward()
-        assert sample.grad is not None
-        assert pixels.shown.shape == (1, 3, 30, 30)  # 15 of the 29 pixels that the LR grid's places leave, enlarged
-        at = (sample.grad != 0).any(1)[0]
-        assert 10 <= at.any(0).sum() <= 16
-        seen += at
-    assert float(seen[4:-4, 4:-4].min()) > 0
-
-
-def test_no_distance_from_itself_and_what_is_enlarged_lies_where_it_was() -> None:
-    made = recipe({"distance_features": {"weight": 1.0, "scales": [0.5, 1, 2]}})
-    objective = Objective(made, Degradation(4))
-    objective.networks["squeezenet"] = _Pixels()
-    term = made.phases[0].losses.distance_features
-    assert term is not None
-    x = torch.rand(2, 3, 32, 32)
-    for step in range(5):
-        same = objective.feature_distance(x, [x.clone()], term, step, torch.enable_grad)
-        other = objective.feature_distance(x, [x.flip(-1)], term, step, torch.enable_grad)
-        assert float(same) < 1e-5 < 1e-2 < float(other)
-
-
-def test_scales_are_whole_or_enlarge() -> None:
-    with pytest.raises(ValueError, match=r"a scale is a whole number, or below 1 to enlarge, not 1\.5"):
-        recipe({"energy_features": {"weight": 1.0, "scales": [1.5]}})
 
 
 @pytest.mark.parametrize("bands", [None, 1, 3])

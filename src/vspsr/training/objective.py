@@ -1,7 +1,6 @@
 """The objective of a phase: every term of the recipe, evaluated on one batch."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -16,21 +15,21 @@ from vspsr.training.adversarial import generator_loss
 from vspsr.training.energy import colour_bands, energy_score, feature_energy, frequency_energy, patch_distance
 from vspsr.training.features import feature_network
 from vspsr.training.likelihood import gaussian_nll, l1, mse
-from vspsr.training.perceptual import perceptual_loss, unit_distance
+from vspsr.training.perceptual import perceptual_loss
 from vspsr.training.prior import prior_loss, sparsity
-from vspsr.training.recipe import FeatureDistance, FeatureEnergy, Losses, PatchEnergy, Recipe
+from vspsr.training.recipe import FeatureEnergy, Losses, PatchEnergy, Recipe
 from vspsr.training.sampling import centre, draw, projected
 
 __all__ = ["Objective", "samples_needed"]
 
-_OFFSET, _WINDOW = 3, 4  # streams of random numbers, apart from those of the data and the noise
+_OFFSET = 3  # stream of random numbers, apart from those of the data and the noise
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
 
 def samples_needed(losses: Losses) -> int:
     """Samples per crop that a phase's losses look at."""
-    if losses.energy_pixels or losses.energy_frequencies or losses.energy_features or losses.distance_features:
+    if losses.energy_pixels or losses.energy_frequencies or losses.energy_features:
         return 2
     one = (losses.mse, losses.likelihood, losses.adversarial, losses.perceptual)
     return 1 if any(one) else 0
@@ -60,7 +59,7 @@ class Objective(nn.Module):
         """The image at temperature 0 (where a term needs it) and the samples, projected where the recipe says so."""
         scale = self.degradation.scale
         drawn = [draw(p, scale, temperature, (self.recipe.seed, step, first, i)) for i in range(samples_needed(losses))]
-        held = any(term.through_mean < 1 for term in losses.feature_terms())
+        held = any(term.through_mean < 1 for term in losses.energy_features)
         with_centre = held or losses.mean_l1 is not None or losses.mean_mse is not None
         images = [centre(p, scale), *drawn] if with_centre else drawn
         if self.recipe.projection and images:
@@ -112,12 +111,11 @@ class Objective(nn.Module):
             terms["energy_frequencies"] = losses.energy_frequencies.weight, score
         for index, term in enumerate(losses.energy_features):
             name = "energy_features" if len(losses.energy_features) == 1 else f"energy_features_{index}"
-            seen = _held(samples, mean, term.through_mean)
+            seen = samples
+            if mean is not None and term.through_mean < 1:  # the samples are affine in their mean
+                held = (1 - term.through_mean) * (mean - mean.detach())
+                seen = [s - held for s in samples]
             terms[name] = term.weight, self.feature_energy(x, seen[0], seen[1], term, step, autocast)
-        if losses.distance_features:
-            distance = losses.distance_features
-            seen = _held(samples, mean, distance.through_mean)
-            terms["distance_features"] = distance.weight, self.feature_distance(x, seen, distance, step, autocast)
         if losses.perceptual:
             network = self.networks[losses.perceptual.features]
             weights = self.recipe.features[losses.perceptual.features].layer_weights
@@ -147,23 +145,7 @@ class Objective(nn.Module):
     def feature_energy(
         self, x: Tensor, first: Tensor, second: Tensor, term: FeatureEnergy, step: int, autocast: Autocast
     ) -> Tensor:
-        """The energy score in unit-length features, averaged over scales."""
-        weights = self.recipe.features[term.features].layer_weights
-        seen = self._features(x, [first, second], term, step, autocast)
-        return torch.stack([feature_energy(fx, fs[0], fs[1], weights) for fx, fs in seen]).mean()
-
-    def feature_distance(
-        self, x: Tensor, samples: Sequence[Tensor], term: FeatureDistance, step: int, autocast: Autocast
-    ) -> Tensor:
-        """The squared distance of unit-length features, averaged over samples and scales."""
-        weights = self.recipe.features[term.features].layer_weights
-        seen = self._features(x, samples, term, step, autocast)
-        return torch.stack([unit_distance(fx, f, weights) for fx, fs in seen for f in fs]).mean()
-
-    def _features(
-        self, x: Tensor, samples: Sequence[Tensor], term: FeatureEnergy | FeatureDistance, step: int, autocast: Autocast
-    ) -> Iterator[tuple[list[Tensor], list[tuple[Tensor, ...]]]]:
-        """For every scale of a term, features of the truth and of each sample.
+        """The energy score in unit-length features, averaged over scales.
 
         Strided layers look at a grid of places. Held against that of the LR pixels it would ask for noise where it
         looks, which shows as a lattice: so it, too, lies elsewhere at each step.
@@ -171,35 +153,20 @@ class Objective(nn.Module):
         period = self.degradation.scale
         top, left = self._offset(period, step)
         rows, columns = (n - period + 1 for n in x.shape[-2:])
-        images = torch.cat([x, *samples])[..., top : top + rows, left : left + columns]
-        network = self.networks[term.features]
+        x, first, second = (i[..., top : top + rows, left : left + columns] for i in (x, first, second))
+        network, weights = self.networks[term.features], self.recipe.features[term.features].layer_weights
+        scores = []
         for scale in term.scales:
-            truth, drawn = self._resized(images, scale, step).split([len(x), len(x) * len(samples)])
+            truth, samples = x, torch.cat([first, second])
+            if scale > 1:
+                truth, samples = F.avg_pool2d(truth, scale), F.avg_pool2d(samples, scale)
             with autocast():
                 with torch.no_grad():
                     fx = network(truth)
-                fs = network(drawn)
-            yield fx, list(zip(*(f.chunk(len(samples)) for f in fs), strict=True))
-
-    def _resized(self, images: Tensor, scale: float, step: int) -> Tensor:
-        """Images made smaller by ``scale``, or where that is below 1 a part of them made larger to as many pixels."""
-        if scale >= 1:
-            return F.avg_pool2d(images, int(scale)) if scale > 1 else images
-        height, width = (math.ceil(scale * n) for n in images.shape[-2:])
-        rng = random_stream(self.recipe.seed, _WINDOW, step)
-        top, left = (
-            int(rng.integers(n - side + 1)) for n, side in zip(images.shape[-2:], (height, width), strict=True)
-        )
-        part = images[..., top : top + height, left : left + width]
-        return F.interpolate(part, scale_factor=1 / scale, mode="bicubic", align_corners=False)
-
-
-def _held(samples: Sequence[Tensor], mean: Tensor | None, share: float) -> Sequence[Tensor]:
-    """The samples, with only a share of the gradient to their mean, in which they are affine."""
-    if mean is None or share == 1:
-        return samples
-    held = (1 - share) * (mean - mean.detach())
-    return [s - held for s in samples]
+                fs = network(samples)
+            first_fs, second_fs = zip(*(f.chunk(2) for f in fs), strict=True)
+            scores.append(feature_energy(fx, first_fs, second_fs, weights))
+        return torch.stack(scores).mean()
 
 
 def _over(samples: Sequence[Tensor], loss: Callable[[Tensor], Tensor]) -> Tensor:

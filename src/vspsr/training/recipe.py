@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from vspsr.errors import VSpSRError
 
@@ -23,15 +23,6 @@ class _Part(BaseModel):
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(gt=0)]
-
-
-def _scale(value: float) -> float:
-    if value > 1 and value != int(value):
-        raise ValueError(f"a scale is a whole number, or below 1 to enlarge, not {value}")
-    return value
-
-
-Scale = Annotated[float, Field(gt=0), AfterValidator(_scale)]
 
 
 def _weighted(value: Any) -> Any:
@@ -147,25 +138,16 @@ class Sparsity(Weight):
     floor: Positive = 0.001
 
 
-class _FeatureTerm(Weight):
-    """What is seen of images through a feature network.
+class FeatureEnergy(Weight):
+    """`vspsr.training.energy` in unit-length features.
 
-    ``scales`` are those that images are averaged down by, or below 1 enlarged by (then a part of them, as large as
-    before). ``through_mean`` is the factor on the gradient that reaches the samples' mean: with 0 the term shapes only
-    what is random.
+    ``scales`` are those that both images are averaged down by; ``through_mean`` is the factor on the gradient that
+    reaches the samples' mean: with 0 the term shapes only what is random.
     """
 
     features: str = "squeezenet"
-    scales: tuple[Scale, ...] = (1,)
+    scales: tuple[Count, ...] = (1,)
     through_mean: Annotated[float, Field(ge=0, le=1)] = 1.0
-
-
-class FeatureEnergy(_FeatureTerm):
-    """`vspsr.training.energy` in unit-length features."""
-
-
-class FeatureDistance(_FeatureTerm):
-    """`vspsr.training.perceptual.unit_distance` of every sample: nothing in it keeps samples apart."""
 
 
 class Features(_Part):
@@ -194,7 +176,6 @@ class Losses(_Part):
     energy_pixels: Annotated[PatchEnergy | None, BeforeValidator(_weighted)] = None
     energy_frequencies: Annotated[FrequencyEnergy | None, BeforeValidator(_weighted)] = None
     energy_features: Annotated[tuple[FeatureEnergy, ...], BeforeValidator(_several)] = ()
-    distance_features: Annotated[FeatureDistance | None, BeforeValidator(_weighted)] = None
 
     @model_validator(mode="after")
     def _some(self) -> "Losses":
@@ -204,12 +185,8 @@ class Losses(_Part):
 
     def features(self) -> set[str]:
         """Names of the feature networks that the terms look through."""
-        names = {term.features for term in self.feature_terms()}
+        names = {term.features for term in self.energy_features}
         return names | ({self.perceptual.features} if self.perceptual else set())
-
-    def feature_terms(self) -> tuple[FeatureEnergy | FeatureDistance, ...]:
-        """The terms in unit-length features."""
-        return self.energy_features + ((self.distance_features,) if self.distance_features else ())
 
 
 class Phase(_Part):
