@@ -313,6 +313,39 @@ class TestFeatures:
         x = torch.rand(1, 3, 64, 64)
         torch.testing.assert_close(network(x)[0], whole.eval().features((x - network.mean) / network.std))
 
+    def test_layers_of_a_network_of_timm_from_a_file(self, tmp_path: Path) -> None:
+        import timm
+        from safetensors.torch import save_file
+
+        whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        save_file(whole.state_dict(), tmp_path / "a.safetensors")
+        seen: dict[str, Tensor] = {}
+        layers = ("blocks.5.0.bn1", "blocks.2.1.bn1")
+        for layer in layers:
+            whole.get_submodule(layer).register_forward_hook(lambda _, __, out, n=layer: seen.update({n: out}))
+        x = torch.rand(2, 3, 50, 64)
+        whole.eval()(2 * x - 1)
+        found = feature_network("timm/tf_efficientnet_lite0", str(tmp_path / "a.safetensors"), layers)(x)
+        for layer, features in zip(layers, found, strict=True):
+            torch.testing.assert_close(features, seen[layer])
+            assert 0 <= float(features.min()) < float(features.max()) <= 6  # after the activation
+        by_default = feature_network("timm/tf_efficientnet_lite0", "random")
+        assert not any(p.requires_grad for p in by_default.parameters())
+        assert not any(m.training for m in by_default.train().modules())
+        assert [f.shape[1:3] for f in by_default(x)] == [(240, 7), (480, 4), (480, 4), (672, 4)]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("timm/nix", "random"), "`network` 'nix': no network of timm's"),
+            (("timm/resnet18", "random"), "`layers`: which of resnet18's"),
+            (("timm/resnet18", "random", ("layer1.0.act9",)), "no 'layer1.0.act9', but layer1.0.act"),
+        ],
+    )
+    def test_mistakes_with_timm(self, arguments: tuple[Any, ...], message: str) -> None:
+        with pytest.raises(ModelError, match=message):
+            feature_network(*arguments)
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [

@@ -188,6 +188,55 @@ def test_features_look_at_every_place_in_an_lr_pixel() -> None:
     assert float(seen.min()) > 0
 
 
+class _Pixels(nn.Module):
+    """Features that are the pixels; remembers the shapes that it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[tuple[int, ...]] = []
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        self.shown.append(tuple(x.shape[-2:]))
+        return [x]
+
+
+def test_what_is_enlarged_is_a_part_as_large_as_before() -> None:
+    """So that a closer look costs no more; in the long run everywhere, at corners seldom."""
+    made = recipe({"energy_features": {"weight": 1.0, "scales": [0.5]}})
+    objective = Objective(made, Degradation(4))
+    objective.networks["squeezenet"] = pixels = _Pixels()
+    (term,) = made.phases[0].losses.energy_features
+    x = torch.rand(1, 3, 32, 32)
+    sample = torch.rand(1, 3, 32, 32, requires_grad=True)
+    seen = torch.zeros(32, 32)
+    for step in range(100):
+        sample.grad = None
+        objective.feature_energy(x, sample, torch.rand_like(x), term, step, torch.enable_grad).backward()
+        assert sample.grad is not None
+        at = (sample.grad != 0).any(1)[0]
+        assert 10 <= at.any(0).sum() <= 17  # and what bicubic interpolation reaches beyond is no more than replicated
+        seen += at
+    assert set(pixels.shown) == {(30, 30)}  # 15 of the 29 pixels that the LR grid's places leave, enlarged
+    assert float(seen[4:-4, 4:-4].min()) > 0
+
+
+def test_truth_and_samples_are_seen_at_the_same_place_at_every_scale() -> None:
+    made = recipe({"energy_features": {"weight": 1.0, "scales": [0.5, 1, 2]}})
+    objective = Objective(made, Degradation(4))
+    objective.networks["squeezenet"] = _Pixels()
+    (term,) = made.phases[0].losses.energy_features
+    x = torch.rand(2, 3, 32, 32)
+    for step in range(5):
+        same = objective.feature_energy(x, x.clone(), x.clone(), term, step, torch.enable_grad)
+        other = objective.feature_energy(x, x.flip(-1), x.flip(-1), term, step, torch.enable_grad)
+        assert float(same) < 1e-3 < 0.1 < float(other)
+
+
+def test_scales_are_whole_or_enlarge() -> None:
+    with pytest.raises(ValueError, match=r"a scale is a whole number, or below 1 to enlarge, not 1\.5"):
+        recipe({"energy_features": {"weight": 1.0, "scales": [1.5]}})
+
+
 @pytest.mark.parametrize("bands", [None, 1, 3])
 def test_bands_train_the_network(bands: int | None) -> None:
     found = gradients({"energy_pixels": {"weight": 1.0, "patch": 4, "bands": bands}})

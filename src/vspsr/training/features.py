@@ -1,5 +1,9 @@
-"""Frozen feature networks: torchvision's by name, or from a local safetensors file. Nothing in them is ever trained."""
+"""Frozen feature networks: torchvision's and timm's by name, with their weights or from a local safetensors file.
 
+Nothing in them is ever trained.
+"""
+
+import difflib
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,7 +18,7 @@ from torch import Tensor, nn
 from vspsr.errors import ModelError, VSpSRError
 from vspsr.files import one_line
 
-__all__ = ["SqueezeNetFeatures", "TorchvisionFeatures", "feature_network"]
+__all__ = ["SqueezeNetFeatures", "TimmFeatures", "TorchvisionFeatures", "feature_network"]
 
 _SQUEEZE = {"fire2": 16, "fire3": 16, "fire4": 32, "fire5": 32, "fire6": 48, "fire7": 48, "fire8": 64, "fire9": 64}
 _EXPAND = {
@@ -34,16 +38,22 @@ _TORCHVISION_TAPS = {
     "alexnet": ("1", "4", "7", "9", "11"),
     "squeezenet1_1": ("1", "4", "7", "9", "10", "11", "12"),
 }
+_TIMM = "timm/"
+_TIMM_TAPS = {  # widened features at an eighth (one) and a sixteenth (three) of the size
+    "tf_efficientnet_lite0": ("blocks.2.1.bn1", "blocks.3.1.bn1", "blocks.4.0.bn1", "blocks.5.0.bn1"),
+}
 
 
 def feature_network(network: str, weights: str | None = None, layers: Sequence[str] | None = None) -> nn.Module:
     """A frozen network from images (B, 3, H, W) in [0, 1] to a list of features (B, C, h, w), one per layer.
 
     Args:
-        network: a torchvision network with `features` (vgg19, vgg16, alexnet, squeezenet1_1, …).
-        weights: None for torchvision's own (downloaded once), or a safetensors file: with torchvision's keys, or, for
+        network: a torchvision network with `features` (vgg19, vgg16, alexnet, squeezenet1_1, …), or "timm/" and the
+            name of one of timm's (timm/tf_efficientnet_lite0).
+        weights: None for the library's own (downloaded once), or a safetensors file: with the library's keys, or, for
             squeezenet1_1, with the keys of the original Caffe model; "random" for tests of speed.
-        layers: what to return, in order; by default vgg19 conv5_4, else the layers that LPIPS uses.
+        layers: what to return, in order; by default vgg19 conv5_4, of other torchvision networks the layers that LPIPS
+            uses, of tf_efficientnet_lite0 four of those with the most channels. Of timm's others they must be given.
 
     Raises:
         ModelError: an unknown network or layer, weights that cannot be had.
@@ -52,8 +62,12 @@ def feature_network(network: str, weights: str | None = None, layers: Sequence[s
         state = _read(Path(weights))
         if network == "squeezenet1_1" and "conv1.weight" in state:
             return SqueezeNetFeatures(state, layers or _TAPS)
-        return TorchvisionFeatures(network, state, layers)
-    return TorchvisionFeatures(network, weights, layers)
+        source: dict[str, Tensor] | str | None = state
+    else:
+        source = weights
+    if network.startswith(_TIMM):
+        return TimmFeatures(network.removeprefix(_TIMM), source, layers)
+    return TorchvisionFeatures(network, source, layers)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -183,6 +197,72 @@ class TorchvisionFeatures(nn.Module):
             if index in self.taps:
                 found[index] = out
         return [found[tap] for tap in self.taps]
+
+
+class TimmFeatures(nn.Module):
+    """Layers of a network of timm's, its input normalised as it was trained on.
+
+    Args:
+        network: its name in timm.
+        weights: None for timm's default weights, a state dict with timm's keys, or "random".
+        layers: names of modules ("blocks.2.1.bn1"; in timm an activation is often part of the normalisation before it).
+
+    Shapes: (B, 3, H, W) RGB in [0, 1] → [(B, C, h, w), …].
+
+    Raises:
+        ModelError: an unknown network or layer, weights that cannot be had.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        weights: dict[str, Tensor] | str | None = None,
+        layers: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        try:
+            import timm
+            from timm.data.config import resolve_model_data_config
+            from timm.models import create_feature_extractor
+        except ImportError as error:
+            raise VSpSRError(
+                f"feature networks need the extra `train` (pip install 'vspsr[train]'): {error}"
+            ) from error
+        if not timm.is_model(network):
+            raise ModelError(f"`network` {network!r}: no network of timm's by this name")
+        try:
+            whole = timm.create_model(network, pretrained=weights is None)
+        except (OSError, RuntimeError) as error:
+            raise ModelError(
+                f"{network}: timm's weights cannot be downloaded ({one_line(error)[:120]}): "
+                "give a safetensors file as `weights`"
+            ) from error
+        if isinstance(weights, dict):
+            _fill(whole, weights, network)
+        names = {name for name, module in whole.named_modules() if name and not isinstance(module, nn.Sequential)}
+        layers = layers or _TIMM_TAPS.get(network)
+        if not layers:
+            raise ModelError(f"`layers`: which of {network}'s are to be looked at? For example {min(names)!r}")
+        if unknown := set(layers) - names:
+            near = difflib.get_close_matches(min(unknown), names, 3)
+            raise ModelError(f"`layers`: {network} has no {min(unknown)!r}, but {', '.join(near or sorted(names)[:3])}")
+        self.features = create_feature_extractor(whole.eval(), dict(zip(layers, layers, strict=True)))
+        self.layers = tuple(layers)
+        self.mean: Tensor
+        self.std: Tensor
+        trained_on = resolve_model_data_config(whole)
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(trained_on[name])[:, None, None], persistent=False)
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "TimmFeatures":
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """See the class."""
+        found = self.features((x - self.mean) / self.std)
+        return [found[layer] for layer in self.layers]
 
 
 def _torchvision_layers(network: str, features: nn.Sequential) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """The objective of a phase: every term of the recipe, evaluated on one batch."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -22,7 +23,7 @@ from vspsr.training.sampling import centre, draw, projected
 
 __all__ = ["Objective", "samples_needed"]
 
-_OFFSET = 3  # stream of random numbers, apart from those of the data and the noise
+_OFFSET, _WINDOW = 3, 4  # streams of random numbers, apart from those of the data and the noise
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
@@ -153,13 +154,11 @@ class Objective(nn.Module):
         period = self.degradation.scale
         top, left = self._offset(period, step)
         rows, columns = (n - period + 1 for n in x.shape[-2:])
-        x, first, second = (i[..., top : top + rows, left : left + columns] for i in (x, first, second))
+        images = torch.cat([x, first, second])[..., top : top + rows, left : left + columns]
         network, weights = self.networks[term.features], self.recipe.features[term.features].layer_weights
         scores = []
         for scale in term.scales:
-            truth, samples = x, torch.cat([first, second])
-            if scale > 1:
-                truth, samples = F.avg_pool2d(truth, scale), F.avg_pool2d(samples, scale)
+            truth, samples = self._resized(images, scale, step).split([len(x), 2 * len(x)])
             with autocast():
                 with torch.no_grad():
                     fx = network(truth)
@@ -167,6 +166,18 @@ class Objective(nn.Module):
             first_fs, second_fs = zip(*(f.chunk(2) for f in fs), strict=True)
             scores.append(feature_energy(fx, first_fs, second_fs, weights))
         return torch.stack(scores).mean()
+
+    def _resized(self, images: Tensor, scale: float, step: int) -> Tensor:
+        """Images made smaller by ``scale``, or where that is below 1 a part of them made larger to as many pixels."""
+        if scale >= 1:
+            return F.avg_pool2d(images, int(scale)) if scale > 1 else images
+        height, width = (math.ceil(scale * n) for n in images.shape[-2:])
+        rng = random_stream(self.recipe.seed, _WINDOW, step)
+        top, left = (
+            int(rng.integers(n - side + 1)) for n, side in zip(images.shape[-2:], (height, width), strict=True)
+        )
+        part = images[..., top : top + height, left : left + width]
+        return F.interpolate(part, scale_factor=1 / scale, mode="bicubic", align_corners=False)
 
 
 def _over(samples: Sequence[Tensor], loss: Callable[[Tensor], Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from vspsr.errors import VSpSRError
 
@@ -23,6 +23,15 @@ class _Part(BaseModel):
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(gt=0)]
+
+
+def _scale(value: float) -> float:
+    if value > 1 and value != int(value):
+        raise ValueError(f"a scale is a whole number, or below 1 to enlarge, not {value}")
+    return value
+
+
+Scale = Annotated[float, Field(gt=0), AfterValidator(_scale)]
 
 
 def _weighted(value: Any) -> Any:
@@ -141,12 +150,13 @@ class Sparsity(Weight):
 class FeatureEnergy(Weight):
     """`vspsr.training.energy` in unit-length features.
 
-    ``scales`` are those that both images are averaged down by; ``through_mean`` is the factor on the gradient that
-    reaches the samples' mean: with 0 the term shapes only what is random.
+    ``scales`` are those that images are averaged down by, or below 1 enlarged by (then a part of them, as large as
+    before). ``through_mean`` is the factor on the gradient that reaches the samples' mean: with 0 the term shapes only
+    what is random.
     """
 
     features: str = "squeezenet"
-    scales: tuple[Count, ...] = (1,)
+    scales: tuple[Scale, ...] = (1,)
     through_mean: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
