@@ -233,8 +233,11 @@ def test_truth_and_samples_are_seen_at_the_same_place_at_every_scale() -> None:
 
 
 def test_scales_are_whole_or_enlarge() -> None:
-    with pytest.raises(ValueError, match=r"a scale is a whole number, or below 1 to enlarge, not 1\.5"):
-        recipe({"energy_features": {"weight": 1.0, "scales": [1.5]}})
+    (term,) = recipe({"energy_features": {"weight": 1.0, "scales": [0.25, 1.0, 2]}}).phases[0].losses.energy_features
+    assert [(type(s), s) for s in term.scales] == [(float, 0.25), (int, 1), (int, 2)]
+    for wrong in (1.5, 0, -1):
+        with pytest.raises(ValueError, match=r"scales\.0"):
+            recipe({"energy_features": {"weight": 1.0, "scales": [wrong]}})
 
 
 @pytest.mark.parametrize("bands", [None, 1, 3])

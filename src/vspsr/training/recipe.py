@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from vspsr.errors import VSpSRError
 
@@ -23,15 +23,7 @@ class _Part(BaseModel):
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(gt=0)]
-
-
-def _scale(value: float) -> float:
-    if value > 1 and value != int(value):
-        raise ValueError(f"a scale is a whole number, or below 1 to enlarge, not {value}")
-    return value
-
-
-Scale = Annotated[float, Field(gt=0), AfterValidator(_scale)]
+Scale = Count | Annotated[float, Field(gt=0, lt=1)]
 
 
 def _weighted(value: Any) -> Any:
