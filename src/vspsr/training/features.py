@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +78,23 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path}: the feature network cannot be read as safetensors ({one_line(error)})") from error
 
 
-class SqueezeNetFeatures(nn.Module):
+class _Frozen(nn.Module):
+    """In evaluation mode and untrained for good; with what its input is normalised by."""
+
+    mean: Tensor
+    std: Tensor
+
+    def _freeze(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        for name, value in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(value)[:, None, None], persistent=False)
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+
+class SqueezeNetFeatures(_Frozen):
     """SqueezeNet v1.1 as published (Iandola et al. 2016, the Caffe model): features after conv1, fire2, … fire9.
 
     Args:
@@ -109,13 +126,7 @@ class SqueezeNetFeatures(nn.Module):
             channels = 2 * expand
         renamed = {k.replace(".", "_", 1) if k.startswith("fire") else k: v for k, v in state.items()}
         _fill(self, renamed, "squeezenet1_1")
-        self.mean: Tensor
-        self.register_buffer("mean", torch.tensor([104.006, 116.669, 122.679])[:, None, None], persistent=False)
-        self.requires_grad_(False).eval()
-
-    def train(self, mode: bool = True) -> "SqueezeNetFeatures":
-        """Stays in evaluation mode."""
-        return super().train(False)
+        self._freeze([104.006, 116.669, 122.679], [1.0, 1.0, 1.0])  # of B, G, R, 0 to 255
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """See the class."""
@@ -130,7 +141,7 @@ class SqueezeNetFeatures(nn.Module):
         return [found[layer] for layer in self.layers]
 
 
-class TorchvisionFeatures(nn.Module):
+class TorchvisionFeatures(_Frozen):
     """Layers of a torchvision network's `features`, its input normalised as it was trained on (ImageNet).
 
     Args:
@@ -178,15 +189,7 @@ class TorchvisionFeatures(nn.Module):
                 module.inplace = False  # it would overwrite the convolution's output, which may be asked for
         if isinstance(weights, dict):
             _fill(self, weights, network)
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
-        self.requires_grad_(False).eval()
-
-    def train(self, mode: bool = True) -> "TorchvisionFeatures":
-        """Stays in evaluation mode."""
-        return super().train(False)
+        self._freeze([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """See the class."""
@@ -199,7 +202,7 @@ class TorchvisionFeatures(nn.Module):
         return [found[tap] for tap in self.taps]
 
 
-class TimmFeatures(nn.Module):
+class TimmFeatures(_Frozen):
     """Layers of a network of timm's, its input normalised as it was trained on.
 
     Args:
@@ -248,16 +251,8 @@ class TimmFeatures(nn.Module):
             raise ModelError(f"`layers`: {network} has no {min(unknown)!r}, but {', '.join(near or sorted(names)[:3])}")
         self.features = create_feature_extractor(whole.eval(), dict(zip(layers, layers, strict=True)))
         self.layers = tuple(layers)
-        self.mean: Tensor
-        self.std: Tensor
         trained_on = resolve_model_data_config(whole)
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(trained_on[name])[:, None, None], persistent=False)
-        self.requires_grad_(False).eval()
-
-    def train(self, mode: bool = True) -> "TimmFeatures":
-        """Stays in evaluation mode."""
-        return super().train(False)
+        self._freeze(trained_on["mean"], trained_on["std"])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """See the class."""
