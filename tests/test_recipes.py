@@ -31,13 +31,13 @@ def test_all_recipes_are_here() -> None:
 @pytest.mark.parametrize("path", ALL, ids=ids)
 def test_every_recipe_builds_and_runs_a_step(path: Path, tmp_path: Path) -> None:
     """On a small folder, with small crops and one step a phase; feature networks untrained for want of a network."""
-    photos = small.photographs(tmp_path / "photos", 3, 64, 80)
+    photos = small.photographs(tmp_path / "photos", 3, 128, 144)
     recipe = load_recipe(path)
     phases = [
         f"phases.{i}.{key}" for i in range(len(recipe.phases)) for key in ("steps=1", "share=null", "epochs=null")
     ]
     features = [f"features.{name}.weights=random" for name in recipe.features]
-    size = ["crop=16" if recipe.model.options["scale"] == 4 else "crop=8", "batch=2", "data.holdout=0", "initial=null"]
+    size = ["crop=16", "batch=2", "data.holdout=0", "initial=null"]
     big = ["model.options.n_atoms=8"]
     tiny = load_recipe(path, [*phases, *features, *size, *big, f"data.folder={photos}"])
     module = small.run(tiny, tmp_path / "run")
