@@ -20,7 +20,7 @@ from vspsr.nn.vspm import VSpM
 from vspsr.training.energy import colour_bands, energy_score, frequency_energy, patch_distance
 from vspsr.training.objective import Objective
 from vspsr.training.prior import coefficient_kl, coefficient_kl_authors, prior_loss
-from vspsr.training.recipe import Recipe
+from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.sampling import draw, normals
 
 
@@ -113,12 +113,12 @@ class TestFrequencies:
             recipe({"energy_frequencies": {"weight": 1.0, "block": 32}})
 
 
-def recipe(losses: dict[str, Any]) -> Recipe:
+def recipe(losses: dict[str, Any], crop: int = 8) -> Recipe:
     return Recipe.model_validate(
         {
             "name": "test",
             "model": {"network": "overlapping", "options": {"scale": 4}},
-            "crop": 8,
+            "crop": crop,
             "features": {"squeezenet": {"network": "squeezenet1_1", "weights": "random"}},
             "phases": [{"name": "only", "steps": 1, "losses": losses}],
         }
@@ -221,7 +221,7 @@ def test_what_is_enlarged_is_a_part_as_large_as_before() -> None:
 
 
 def test_truth_and_samples_are_seen_at_the_same_place_at_every_scale() -> None:
-    made = recipe({"energy_features": {"weight": 1.0, "scales": [0.5, 1, 2]}})
+    made = recipe({"energy_features": {"weight": 1.0, "scales": [0.5, 1, 2]}}, crop=16)
     objective = Objective(made, Degradation(4))
     objective.networks["squeezenet"] = _Pixels()
     (term,) = made.phases[0].losses.energy_features
@@ -230,6 +230,13 @@ def test_truth_and_samples_are_seen_at_the_same_place_at_every_scale() -> None:
         same = objective.feature_energy(x, x.clone(), x.clone(), term, step, torch.enable_grad)
         other = objective.feature_energy(x, x.flip(-1), x.flip(-1), term, step, torch.enable_grad)
         assert float(same) < 1e-3 < 0.1 < float(other)
+
+
+def test_a_crop_too_small_for_a_scale_is_told_before_training() -> None:
+    losses = {"energy_features": {"weight": 1.0, "scales": [1, 4]}}
+    Objective(recipe(losses, crop=24), Degradation(4))
+    with pytest.raises(RecipeError, match="`crop` 8: too small for squeezenet in `energy_features` at scale 4"):
+        Objective(recipe(losses, crop=8), Degradation(4))
 
 
 def test_scales_are_whole_or_enlarge() -> None:

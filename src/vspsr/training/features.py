@@ -6,9 +6,10 @@ Nothing in them is ever trained.
 import difflib
 import re
 from collections.abc import Sequence
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -76,6 +77,19 @@ def _read(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: the feature network cannot be read as safetensors ({one_line(error)})") from error
+
+
+def _library(name: str) -> Any:
+    """A library that only the extra `train` brings."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise VSpSRError(f"feature networks need the extra `train` (pip install 'vspsr[train]'): {error}") from error
+
+
+def _not_downloaded(network: str, library: str, error: Exception) -> ModelError:
+    why = f"{library}'s weights cannot be downloaded ({one_line(error)[:120]})"
+    return ModelError(f"{network}: {why}: give a safetensors file as `weights`")
 
 
 class _Frozen(nn.Module):
@@ -162,22 +176,14 @@ class TorchvisionFeatures(_Frozen):
         layers: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        models = _library("torchvision.models")
         try:
-            from torchvision.models import get_model  # type: ignore[import-untyped]
-        except ImportError as error:
-            raise VSpSRError(
-                f"feature networks need the extra `train` (pip install 'vspsr[train]'): {error}"
-            ) from error
-        try:
-            whole = get_model(network, weights=None if weights is not None else "DEFAULT")
+            whole = models.get_model(network, weights=None if weights is not None else "DEFAULT")
             features = whole.features
         except (ValueError, AttributeError) as error:
             raise ModelError(f"`network` {network!r}: no torchvision network with `features` by this name") from error
         except (OSError, RuntimeError) as error:
-            raise ModelError(
-                f"{network}: torchvision's weights cannot be downloaded ({one_line(error)[:120]}): "
-                "give a safetensors file as `weights`"
-            ) from error
+            raise _not_downloaded(network, "torchvision", error) from error
         names = _torchvision_layers(network, features)
         layers = layers or _TORCHVISION_TAPS.get(network, (str(len(features) - 1),))
         if unknown := set(layers) - set(names):
@@ -223,23 +229,13 @@ class TimmFeatures(_Frozen):
         layers: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        try:
-            import timm
-            from timm.data.config import resolve_model_data_config
-            from timm.models import create_feature_extractor
-        except ImportError as error:
-            raise VSpSRError(
-                f"feature networks need the extra `train` (pip install 'vspsr[train]'): {error}"
-            ) from error
+        timm = _library("timm")
         if not timm.is_model(network):
             raise ModelError(f"`network` {network!r}: no network of timm's by this name")
         try:
             whole = timm.create_model(network, pretrained=weights is None)
         except (OSError, RuntimeError) as error:
-            raise ModelError(
-                f"{network}: timm's weights cannot be downloaded ({one_line(error)[:120]}): "
-                "give a safetensors file as `weights`"
-            ) from error
+            raise _not_downloaded(network, "timm", error) from error
         if isinstance(weights, dict):
             _fill(whole, weights, network)
         names = {name for name, module in whole.named_modules() if name and not isinstance(module, nn.Sequential)}
@@ -249,9 +245,9 @@ class TimmFeatures(_Frozen):
         if unknown := set(layers) - names:
             near = difflib.get_close_matches(min(unknown), names, 3)
             raise ModelError(f"`layers`: {network} has no {min(unknown)!r}, but {', '.join(near or sorted(names)[:3])}")
-        self.features = create_feature_extractor(whole.eval(), dict(zip(layers, layers, strict=True)))
+        self.features = timm.models.create_feature_extractor(whole.eval(), dict(zip(layers, layers, strict=True)))
         self.layers = tuple(layers)
-        trained_on = resolve_model_data_config(whole)
+        trained_on = timm.data.resolve_model_data_config(whole)
         self._freeze(trained_on["mean"], trained_on["std"])
 
     def forward(self, x: Tensor) -> list[Tensor]:

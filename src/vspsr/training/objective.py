@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vspsr.data.crops import random_stream
 from vspsr.degradation import Degradation
+from vspsr.files import one_line
 from vspsr.nn.parameters import SpaceParameters
 from vspsr.training.adversarial import generator_loss
 from vspsr.training.energy import colour_bands, energy_score, feature_energy, frequency_energy, patch_distance
@@ -18,7 +19,7 @@ from vspsr.training.features import feature_network
 from vspsr.training.likelihood import gaussian_nll, l1, mse
 from vspsr.training.perceptual import perceptual_loss
 from vspsr.training.prior import prior_loss, sparsity
-from vspsr.training.recipe import FeatureEnergy, Losses, PatchEnergy, Recipe
+from vspsr.training.recipe import FeatureEnergy, Losses, PatchEnergy, Recipe, RecipeError
 from vspsr.training.sampling import centre, draw, projected
 
 __all__ = ["Objective", "samples_needed"]
@@ -53,6 +54,21 @@ class Objective(nn.Module):
         self.networks = nn.ModuleDict(
             {name: feature_network(e.network, e.weights, e.layers) for name, e in entries.items()}
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for phase in recipe.phases:
+            self._check_crop(phase.crop or recipe.crop, phase.losses)
+
+    def _check_crop(self, crop: int, losses: Losses) -> None:
+        """Every feature network has something to see of a crop at every scale, or `RecipeError`."""
+        for term in losses.energy_features:
+            side = self.degradation.scale * (crop - 1) + 1  # what `feature_energy` keeps
+            for scale in term.scales:
+                try:
+                    self.networks[term.features](self._resized(torch.zeros(1, 3, side, side), scale, 0))
+                except RuntimeError as error:
+                    raise RecipeError(
+                        f"`crop` {crop}: too small for {term.features} in `energy_features` at scale {scale} "
+                        f"({one_line(error)[:90]}): take a larger crop or leave the scale out"
+                    ) from error
 
     def images(
         self, p: SpaceParameters, y: Tensor, losses: Losses, temperature: float, step: int, first: int
