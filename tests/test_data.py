@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.filters import unsharp_mask
 
-from vspsr.data.augment import extent, recoloured, rotated
+from vspsr.data.augment import detail, extent, recoloured, rotated, sharpened, unsharp_masked
 from vspsr.data.cache import ImageCache, read_rgb
 from vspsr.data.crops import Batch, CropDataset, StepSampler, crop_loader
 from vspsr.data.files import ImagePair, find_images, image_size
@@ -207,10 +208,10 @@ class TestCrops:
         Image.fromarray(image).save(tmp_path / "a.png")
         pairs = find_images(tmp_path, 4, 8, holdout=0).train
         seen = {}
-        for detail in (1, 8):
-            data = CropDataset(pairs, Degradation(4), 0, 10**9, augment=False, shrink=2.0, rotate=True, detail=detail)
+        for places in (1, 8):
+            data = CropDataset(pairs, Degradation(4), 0, 10**9, augment=False, shrink=2.0, rotate=True, detail=places)
             hr = torch.cat([b["hr"] for b in crop_loader(data, StepSampler([(8, 8)] * 10), 0, False)]).float()
-            seen[detail] = int((hr.flatten(1).std(1) > 5).sum())
+            seen[places] = int((hr.flatten(1).std(1) > 5).sum())
         assert seen[1] < 50
         assert seen[8] > 70
 
@@ -229,8 +230,8 @@ class TestCrops:
             (tmp_path / folder).mkdir()
             Image.fromarray(image).save(tmp_path / folder / "a.png")
         pairs = find_images(tmp_path / "hr", 4, 8, lr_folder=tmp_path / "lr").train
-        for detail in (1, 4):
-            for batch in batches(CropDataset(pairs, Degradation(4), 0, 10**6, detail=detail)):
+        for places in (1, 4):
+            for batch in batches(CropDataset(pairs, Degradation(4), 0, 10**6, detail=places)):
                 assert torch.equal(batch["hr"][..., ::4, ::4], batch["lr"])
                 assert torch.equal(batch["hr"][..., 3::4, 3::4], batch["lr"])
 
@@ -293,3 +294,19 @@ class TestAugment:
     def test_no_strength_no_change(self) -> None:
         image = torch.randint(0, 256, (3, 9, 9), dtype=torch.uint8)
         assert torch.equal(recoloured(image, np.random.default_rng(0), 0.0), image)
+        assert all(torch.equal(sharpened(image, np.random.default_rng(seed), 0.0), image) for seed in range(4))
+
+    @pytest.mark.parametrize(("sigma", "strength"), [(0.6, 0.5), (1.0, 1.0), (1.5, 0.8)])
+    def test_unsharp_mask_against_scikit_image(self, sigma: float, strength: float) -> None:
+        image = np.random.default_rng(0).integers(0, 256, (40, 32, 3), dtype=np.uint8)
+        theirs = 255 * unsharp_mask(image, sigma, strength, channel_axis=2)
+        ours = unsharp_masked(torch.from_numpy(image).permute(2, 0, 1), sigma, strength).permute(1, 2, 0).numpy()
+        inside = (slice(7, -7), slice(7, -7))  # they mirror the border, and round nothing
+        assert np.abs(ours.astype(float) - theirs)[inside].max() < 0.6
+
+    def test_every_other_crop_is_sharpened(self, photos: Path) -> None:
+        pairs = find_images(photos, 4, 8, holdout=0).train
+        plain, sharp = (batches(CropDataset(pairs, Degradation(4), 0, 10**6, sharpen=s)) for s in (0.0, 1.0))
+        before, after = ([detail(x) for b in bs for x in b["hr"]] for bs in (plain, sharp))
+        assert all(b >= a for a, b in zip(before, after, strict=True))
+        assert 6 <= sum(b > a for a, b in zip(before, after, strict=True)) <= 18  # of 24

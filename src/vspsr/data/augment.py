@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ROTATED", "detail", "extent", "recoloured", "rotated", "shrunk"]
+__all__ = ["ROTATED", "detail", "extent", "recoloured", "rotated", "sharpened", "shrunk", "unsharp_masked"]
 
 ROTATED = 1.25
 """From this factor of shrinking on, what the interpolation of a rotation blurs is lost anyway."""
@@ -53,6 +53,26 @@ def recoloured(image: Tensor, rng: np.random.Generator, strength: float) -> Tens
     curve = 255 * (torch.arange(256) / 255) ** gamma
     out = curve[image.long()] * gains[:, None, None]
     return _rounded(out.mean(0, keepdim=True).lerp(out, saturation))
+
+
+def unsharp_masked(image: Tensor, sigma: float, strength: float) -> Tensor:
+    """The image plus ``strength`` times what a Gaussian of standard deviation ``sigma`` (in pixels) blurs away."""
+    reach = math.ceil(4 * sigma)
+    kernel = torch.softmax(-((torch.arange(-reach, reach + 1) / sigma) ** 2) / 2, 0)
+    smooth = F.pad(image.float(), (reach,) * 4, "replicate")[:, None]
+    smooth = F.conv2d(F.conv2d(smooth, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0]
+    return _rounded(image + strength * (image - smooth))
+
+
+def sharpened(image: Tensor, rng: np.random.Generator, most: float) -> Tensor:
+    """The image as a camera or a scanner sharpens it; every other time, by chance, as it is.
+
+    An unsharp mask whose standard deviation is log-uniform between 0.6 and 1.5 pixels, its strength uniform up to
+    ``most``.
+    """
+    if rng.integers(2) == 0:
+        return image
+    return unsharp_masked(image, 0.6 * 2.5 ** rng.random(), most * rng.random())
 
 
 def _rounded(image: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from vspsr.data.augment import ROTATED, detail, extent, recoloured, rotated, shrunk
+from vspsr.data.augment import ROTATED, detail, extent, recoloured, rotated, sharpened, shrunk
 from vspsr.data.cache import ImageCache
 from vspsr.data.files import ImagePair
 from vspsr.degradation import Degradation
@@ -55,7 +55,8 @@ class CropDataset(Dataset[Any]):
             so that the same photos also show finer and sharper detail. Without effect where there are LR files.
         rotate: crops made smaller by at least a quarter are taken at any angle.
         colour: strength of random changes of tone, white balance and saturation: 0 for none, 1 for plain ones.
-            `rotate` and `colour`, too, are without effect where there are LR files.
+        sharpen: every other crop, by chance, gets an unsharp mask of up to this strength: 0 for none, 1 for plain ones.
+            `rotate`, `colour` and `sharpen`, too, are without effect where there are LR files.
         detail: ≥ 1. Of so many places in the image, drawn by chance, a crop takes that with the most detail.
     """
 
@@ -70,9 +71,11 @@ class CropDataset(Dataset[Any]):
         rotate: bool = False,
         colour: float = 0.0,
         detail: int = 1,
+        sharpen: float = 0.0,
     ) -> None:
         self.pairs, self.degradation, self.seed, self.augment = list(pairs), degradation, seed, augment
         self.memory, self.shrink, self.rotate, self.colour, self.detail = memory, shrink, rotate, colour, detail
+        self.sharpen = sharpen
         self._cache: ImageCache | None = None
         self._unreadable: set[int] = set()
         self._order = lru_cache(maxsize=2)(self._permutation)
@@ -110,6 +113,8 @@ class CropDataset(Dataset[Any]):
                 hr, top, left = shrunk(piece if angle == 0 else rotated(piece, angle, size), side), 0, 0
         else:
             top, left = self._place(rng, hr, side, scale)
+        if lr is None and self.sharpen > 0:
+            hr, top, left = sharpened(hr[:, top : top + side, left : left + side], rng, self.sharpen), 0, 0
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
         if lr is None and self.colour > 0:
             hr, top, left = recoloured(hr[:, top : top + side, left : left + side], rng, self.colour), 0, 0

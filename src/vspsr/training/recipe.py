@@ -66,6 +66,7 @@ class Data(_Part):
     rotate: bool = False
     colour: NotNegative = 0.0
     detail: Annotated[int, Field(ge=1)] = 1
+    sharpen: NotNegative = 0.0
 
 
 class Optimiser(_Part):
@@ -142,9 +143,8 @@ class Sparsity(Weight):
 class FeatureEnergy(Weight):
     """`vspsr.training.energy` in unit-length features.
 
-    ``scales`` are those that images are averaged down by, or below 1 enlarged by (then a part of them, as large as
-    before). ``through_mean`` is the factor on the gradient that reaches the samples' mean: with 0 the term shapes only
-    what is random.
+    ``scales`` are those that images are averaged down by, or below 1 enlarged by (a part of them, as large as before).
+    ``through_mean`` is the factor on the gradient that reaches the samples' mean: 0 shapes only what is random.
     """
 
     features: str = "squeezenet"
