@@ -68,6 +68,32 @@ def test_copies_lie_where_they_should() -> None:
         assert place == pytest.approx(wanted, abs=0.15)
 
 
+def orientation(patch: torch.Tensor) -> float:
+    """Of the long axis of a patch (H, W), in degrees from the columns' axis towards the rows'."""
+    grid = torch.arange(len(patch)) - (len(patch) - 1) / 2
+    rows, columns = (float((patch * v).sum() / patch.sum()) for v in (grid[:, None], grid))
+    dy, dx = (grid - rows)[:, None], grid - columns
+    yy, xx, xy = ((patch * v).sum() for v in (dy * dy, dx * dx, dy * dx))
+    return float(torch.atan2(2 * xy, xx - yy).rad2deg() / 2)
+
+
+def of_strokes() -> OverlappingVSpM:
+    network, grid = collapsed(), torch.arange(8) - 3.5
+    with torch.no_grad():
+        network.atoms[3] = torch.exp(-(grid[:, None].square() / 1.5 + grid.square() / 4)) / network.window
+    return network
+
+
+def test_copies_are_turned_as_they_should() -> None:
+    network = of_strokes()
+    copies = spread_atoms(network, energies(network), 2, 0.0, 20.0)
+    patches = (network.window * network.atoms).detach().mean(1)
+    angles = [orientation(p) for p in patches[: copies.counts[0]]]
+    wanted = [20 * (2 * (n * 0.618033989 % 1) - 1) if n else 0 for n in range(copies.counts[0])]
+    assert angles == pytest.approx(wanted, abs=1)
+    assert float(copies.turn.abs().max()) > 10
+
+
 def test_all_atoms_kept_change_nothing_but_their_order() -> None:
     network = collapsed()
     before, atoms = energies(network), network.atoms.detach().clone()
@@ -96,25 +122,27 @@ def test_the_energy_of_what_is_left_out_goes_to_the_others() -> None:
     assert float(energies(network).sum()) == pytest.approx(float(before.sum()), rel=1e-3)
 
 
-def of_copies() -> tuple[OverlappingVSpM, Copies]:
+def of_copies(turn: float = 0) -> tuple[OverlappingVSpM, Copies]:
     network = collapsed()
     with torch.no_grad():
         network.modes.normal_(std=0.02)
         network.variance_head[-1].weight.normal_(std=0.1)
         network.basis_head[-1].bias.normal_()
-    return network, spread_atoms(network, energies(network), 3, 1.5)
+    return network, spread_atoms(network, energies(network), 3, 1.5, turn)
 
 
-def test_pulling_back_is_the_adjoint_of_moving() -> None:
-    network, copies = of_copies()
+@pytest.mark.parametrize("turn", [0, 30])
+def test_pulling_back_is_the_adjoint_of_moving(turn: float) -> None:
+    network, copies = of_copies(turn)
     a, b = torch.randn(2, *network.atoms.shape, dtype=torch.float64)
     window = network.window.double()
     forward = (copies.move(a, window) * b).sum()
     assert float((a * copies.pull(b, window)).sum()) == pytest.approx(float(forward), rel=1e-5)
 
 
-def test_gradients_by_originals_are_those_of_finite_differences() -> None:
-    network, copies = of_copies()
+@pytest.mark.parametrize("turn", [0, 30])
+def test_gradients_by_originals_are_those_of_finite_differences(turn: float) -> None:
+    network, copies = of_copies(turn)
     network.double()
     y, direction = torch.rand(1, 3, 5, 5, dtype=torch.float64), torch.randn(network.atoms.shape, dtype=torch.float64)
 
@@ -147,7 +175,7 @@ def test_gradients_by_originals_are_those_of_finite_differences() -> None:
 
 def test_tied_atoms_stay_copies_also_when_resumed(photos: Path, tmp_path: Path) -> None:
     small.run(small.recipe_of(photos), tmp_path / "a")
-    spread = {"strongest": 2, "shift": 1.0, "tied": True}
+    spread = {"strongest": 2, "shift": 1.0, "turn": 20.0, "tied": True}
     recipe = small.recipe_of(photos, initial=str(tmp_path / "a"), spread=spread, seed=1)
     whole = small.run(recipe, tmp_path / "b")
     after = {name: value.clone() for name, value in small.weights(whole).items()}
@@ -164,20 +192,30 @@ def test_tied_atoms_stay_copies_also_when_resumed(photos: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_copies_are_found_again(half: bool) -> None:
-    network, copies = of_copies()
+@pytest.mark.parametrize("turn", [0, 30])
+def test_copies_are_found_again(half: bool, turn: float) -> None:
+    network, copies = of_copies(turn)
     if half:
         network.half().float()
-    found = found_copies(network, 3, 1.5)
+    found = found_copies(network, 3, 1.5, turn)
     assert found is not None
     assert torch.equal(found.first, copies.first)
     torch.testing.assert_close(found.by, copies.by)
+    torch.testing.assert_close(found.turn, copies.turn)
     torch.testing.assert_close(found.gain, copies.gain, rtol=2e-3, atol=0)
-    assert found_copies(network, 2, 1.5) is None
-    assert found_copies(network, 3, 1.0) is None
+    assert found_copies(network, 2, 1.5, turn) is None
+    assert found_copies(network, 3, 1.0, turn) is None
     with torch.no_grad():
         network.variance_head[-1].bias[1] += 0.01  # a copy of the first
-    assert found_copies(network, 3, 1.5) is None
+    assert found_copies(network, 3, 1.5, turn) is None
+
+
+def test_turned_copies_are_not_taken_for_others() -> None:
+    network = of_strokes()
+    spread_atoms(network, energies(network), 2, 0.5, 30)
+    assert found_copies(network, 2, 0.5, 30) is not None
+    assert found_copies(network, 2, 0.5, 0) is None
+    assert found_copies(network, 2, 0.5, 50) is None
 
 
 def test_atoms_of_which_none_is_a_copy_are_none() -> None:

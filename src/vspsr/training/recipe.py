@@ -213,13 +213,12 @@ class Phase(_Part):
 
 
 class Spread(_Part):
-    """At the start of a run copies of the ``strongest`` atoms, moved by up to ``shift`` pixels, replace the others.
-
-    ``tied``: they stay copies throughout the run.
-    """
+    """At the start of a run copies of the ``strongest`` atoms replace the others, moved by up to ``shift`` pixels and
+    turned by up to ``turn`` degrees; ``tied``: they stay copies throughout the run."""
 
     strongest: Count
     shift: NotNegative
+    turn: NotNegative = 0.0
     tied: bool = False
 
 

@@ -7,7 +7,8 @@ run (`Copies.gather` and `Copies.renew`), they cannot (experiment 32). A later r
 (`found_copies`) and goes on with them.
 """
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ __all__ = ["Copies", "atom_energies", "found_copies", "spread_atoms"]
 _CROPS = 64
 _PLASTIC = (0.754877666246693, 0.569840290998053)
 """1/p and 1/p² of the plastic number p: multiples of them, modulo 1, fill the square evenly."""
+_GOLDEN = 0.618033988749895  # the same of an interval
 _ALIKE = 0.1  # of an atom's norm: float16 makes 0.001, other ways of moving a few hundredths
 _RIDGE = 3e-3  # of least squares: under the window's edge nothing can be known of an atom
 
@@ -47,18 +49,19 @@ def atom_energies(network: OverlappingVSpM, data: CropDataset, crop: int) -> Ten
 
 
 @torch.no_grad()
-def found_copies(network: OverlappingVSpM, strongest: int, shift: float) -> "Copies | None":
+def found_copies(network: OverlappingVSpM, strongest: int, shift: float, turn: float = 0) -> "Copies | None":
     """What the network's atoms already are: ``strongest`` atoms and copies of them, as `spread_atoms` makes them.
 
     Returns:
-        None where they are not: other groups of one variance, or atoms that are not the first of theirs, moved.
+        None where they are not: other groups of one variance, or atoms that are not the first of theirs, moved and
+        turned.
     """
     first = _first_alike(network)
     counts = first.unique(return_counts=True)[1].tolist()
     in_order = torch.equal(first, first.sort().values)
     if len(counts) != strongest or strongest == len(first) or not in_order:
         return None
-    copies = Copies(first, _places(counts, shift), torch.ones(len(first)))
+    copies = Copies(first, _places(counts, shift), torch.ones(len(first)), _turns(counts, turn))
     atoms = (network.atoms * network.window).flatten(1)
     moved = (copies.move(network.atoms[first], network.window) * network.window).flatten(1)
     gain = (atoms * moved).sum(1) / moved.square().sum(1)
@@ -67,17 +70,19 @@ def found_copies(network: OverlappingVSpM, strongest: int, shift: float) -> "Cop
 
 
 @torch.no_grad()
-def spread_atoms(network: OverlappingVSpM, energies: Tensor, strongest: int, shift: float) -> "Copies":
+def spread_atoms(network: OverlappingVSpM, energies: Tensor, strongest: int, shift: float, turn: float = 0) -> "Copies":
     """Let copies of the strongest atoms, moved by up to ``shift`` HR pixels along each axis, take the others' place.
 
-    The stronger an atom (by the square root of its energy), the more copies; they have its norm and share its
-    variance. The energy of the atoms left out is shared among those kept, as theirs is.
+    Each is also turned, by up to ``turn`` degrees. The stronger an atom (by the square root of its energy), the more
+    copies; they have its norm and share its variance. The energy of the atoms left out is shared among those kept, as
+    theirs is.
 
     Args:
         network: changed in place: atoms by strength, the first of each group of copies unmoved.
         energies: shares, as of `atom_energies`.
         strongest: how many atoms are kept, 1 … C.
         shift: HR pixels.
+        turn: degrees.
 
     Raises:
         RecipeError: more atoms to keep than there are.
@@ -97,7 +102,7 @@ def spread_atoms(network: OverlappingVSpM, energies: Tensor, strongest: int, shi
     assert bias is not None
     bias -= (kept * among.repeat_interleave(among) / before).log()
     first = (among.cumsum(0) - among).repeat_interleave(among)
-    copies = Copies(first, _places(counts, shift), torch.ones(len(first)))
+    copies = Copies(first, _places(counts, shift), torch.ones(len(first)), _turns(counts, turn))
     moved = copies.move(network.atoms, network.window)
     copies = replace(copies, gain=_norms(network.atoms * network.window) / _norms(moved * network.window))
     copies.renew(network)
@@ -112,11 +117,13 @@ class Copies:
         first: (C,) int64: the index of the atom that each is a copy of; of an original, its own.
         by: (C, 2): by how many HR pixels each is moved along (rows, columns).
         gain: (C,): factor that gives a moved atom the norm of the original.
+        turn: (C,) or (1,): by how many degrees each is turned about its middle before.
     """
 
     first: Tensor
     by: Tensor
     gain: Tensor
+    turn: Tensor = field(default_factory=lambda: torch.zeros(1))  # checkpoints from before have none
 
     @property
     def counts(self) -> list[int]:
@@ -125,16 +132,16 @@ class Copies:
 
     def move(self, originals: Tensor, window: Tensor) -> Tensor:
         """The atoms (…, C, 3, P, P) whose windowed patches are nearest to those of ``originals``, moved, times gain."""
-        rows, columns = self._shifts(window)
-        moved = _shifted(originals * window, rows, columns) * window / (window.square() + _RIDGE)
-        return self._scaled(torch.where(self._still(moved), originals, moved))
+        rows, columns = self._weights(window)
+        moved = ((rows @ (originals * window)) * columns).sum(-1).unflatten(-1, window.shape)
+        return self._scaled(torch.where(self._still(moved), originals, moved * window / (window.square() + _RIDGE)))
 
     def pull(self, gradient: Tensor, window: Tensor) -> Tensor:
         """The adjoint of `move`: gradients by moved atoms (…, C, 3, P, P) → by the originals of each."""
         gradient = self._scaled(gradient)
-        rows, columns = self._shifts(window)
-        pulled = _shifted(gradient * window / (window.square() + _RIDGE), rows.mT, columns.mT) * window
-        return torch.where(self._still(gradient), gradient, pulled)
+        rows, columns = self._weights(window)
+        pulled = (rows * (gradient * window / (window.square() + _RIDGE)).flatten(-2)[..., None]).mT @ columns
+        return torch.where(self._still(gradient), gradient, pulled * window)
 
     @torch.no_grad()
     def renew(self, network: nn.Module) -> None:
@@ -169,18 +176,23 @@ class Copies:
 
     def state(self) -> dict[str, Tensor]:
         """Tensors for a checkpoint: the arguments."""
-        return {"first": self.first, "by": self.by, "gain": self.gain}
+        return {"first": self.first, "by": self.by, "gain": self.gain, "turn": self.turn}
 
-    def _shifts(self, window: Tensor) -> list[Tensor]:
-        """Matrices that shift along rows and along columns."""
-        return [_shifts(by, len(window)) for by in self.by.to(window).unbind(1)]
+    def _weights(self, window: Tensor) -> tuple[Tensor, Tensor]:
+        """Two of (C, 1, P², P): of an original's rows and columns in each pixel of its moved copy, by sinc kernels."""
+        places = torch.arange(len(window), device=window.device) - (len(window) - 1) / 2
+        y, x = (torch.cartesian_prod(places, places) - self.by.to(window)[:, None]).unbind(-1)
+        angle = self.turn.to(window)[:, None] * (math.pi / 180)
+        cos, sin = angle.cos(), angle.sin()
+        rows, columns = ((v[..., None] - places).sinc() for v in (cos * y - sin * x, sin * y + cos * x))
+        return rows[:, None], columns[:, None]
 
     def _scaled(self, atoms: Tensor) -> Tensor:
         return atoms * self.gain.to(atoms.device)[:, None, None, None]
 
     def _still(self, atoms: Tensor) -> Tensor:
         """Originals, which are not moved: by what is not moved at all nothing is lost."""
-        return (self.by == 0).all(1).to(atoms.device)[:, None, None, None]
+        return ((self.by == 0).all(1) & (self.turn == 0)).to(atoms.device)[:, None, None, None]
 
 
 def _last(network: OverlappingVSpM) -> nn.Conv2d:
@@ -210,6 +222,11 @@ def _places(counts: list[int], shift: float) -> Tensor:
     )
 
 
+def _turns(counts: list[int], turn: float) -> Tensor:
+    """By how many degrees each atom (C,) of groups of so many is turned: the first of each stays as it is."""
+    return torch.tensor([turn * (2 * (n * _GOLDEN % 1) - 1) if n else 0.0 for count in counts for n in range(count)])
+
+
 def _norms(atoms: Tensor) -> Tensor:
     return atoms.flatten(1).norm(dim=1)
 
@@ -222,14 +239,3 @@ def _shared_out(total: int, weights: Tensor) -> list[int]:
     for i in rest[: total - sum(parts)]:
         parts[i] += 1
     return parts
-
-
-def _shifted(patches: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """R x Cᵀ for patches x (…, C, 3, P, P), with R and C (C, P, P)."""
-    return rows[:, None] @ patches @ columns[:, None].mT
-
-
-def _shifts(by: Tensor, size: int) -> Tensor:
-    """Matrices (C, P, P) that shift P samples, nothing around them, by (C,) places: band-limited interpolation."""
-    places = torch.arange(size, device=by.device)
-    return torch.sinc(places[:, None] - places - by[:, None, None])
