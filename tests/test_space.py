@@ -26,7 +26,7 @@ def make(h: int = 5, w: int = 7, batch: int = 1, scale: int = 4, kind: str = "ov
     if kind == "overlapping":
         network = OverlappingVSpM(scale, 5, 8, 1, 2)
     else:
-        network = VSpM(scale, 24 if kind == "many atoms" else 8, convolutions=False)
+        network = VSpM(scale, 36 if kind == "many atoms" else 8, convolutions=False)
     y = torch.rand(batch, 3, h, w, dtype=torch.float64)
     with torch.no_grad():
         p: SpaceParameters = network.double()(y)
@@ -87,7 +87,7 @@ def test_moments_agree_with_20000_samples() -> None:
 
 
 def test_the_factor_has_the_covariance_of_the_coefficients() -> None:
-    """Where C > k², both ways of drawing have the same mean and covariance."""
+    """Where C > 2 k², both ways of drawing have the same mean and covariance."""
     space = make(2, 3, kind="many atoms")
     p = space.parameters
     assert p.coefficient_log_var is not None
@@ -100,10 +100,26 @@ def test_the_factor_has_the_covariance_of_the_coefficients() -> None:
     assert PatchFactor.build(p.coefficient_log_var[:, :, :8], p.atoms[:, :, :8]) is None
 
 
+def test_the_factor_of_a_deficient_basis_is_finite() -> None:
+    """Smooth atoms, moved and flipped, span little: rounding makes pivots negative."""
+    torch.manual_seed(0)
+    grid = torch.arange(8) - 3.5
+    blobs = [torch.exp(-((grid[:, None] - a).square() + (grid - b).square()) / 8) for a, b in torch.randn(200, 2)]
+    atoms, log_var = torch.stack(blobs)[None, None, :, None], 4 * torch.randn(1, 1, 200, 5, 6)
+    factor = PatchFactor.build(log_var, atoms)
+    assert factor is not None
+    assert factor.factor.isfinite().all()
+    lower = factor.factor.movedim((2, 3), (4, 5)).double()
+    basis = atoms.flatten(3).double()
+    covariance = torch.einsum("bgcd,bgchw,bgce->bghwde", basis, log_var.double().exp(), basis)
+    error = (lower @ lower.mT - covariance).abs().amax((-1, -2))
+    assert (error <= 1e-5 * covariance.amax((-1, -2))).all()
+
+
 def test_both_ways_of_drawing_agree_in_samples() -> None:
     space = make(2, 2, kind="many atoms")
     direct = SRSpace(space.y, space.parameters, space.degradation)
-    direct.__dict__["_factor"] = None  # as if there were no more atoms than pixels
+    direct.__dict__["_factor"] = None  # as if there were few atoms
     n = 1500
     a, b = (torch.stack(list(s.iter_samples(n, seed=3))).flatten(1) for s in (space, direct))
     assert not torch.allclose(a[0], b[0])

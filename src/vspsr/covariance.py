@@ -33,7 +33,7 @@ _BAND = 32  # LR rows treated at once: bounds the memory
 class PatchFactor:
     """Cholesky factor of the covariance Bᵀ diag(σ²) B of the patch at every LR pixel.
 
-    With C atoms of D < C values (colours of a group × k × k) a patch is a Gaussian of D dimensions only: D normals
+    With C atoms of D < C/2 values (colours of a group × k × k) a patch is a Gaussian of D dimensions only: D normals
     through the factor have the same distribution as C coefficients.
 
     Attributes:
@@ -47,7 +47,7 @@ class PatchFactor:
         """Factor of log-variances (B, G, C, h, w) and atoms (B, G, C, 3/G, k, k); None where it would not help."""
         basis = atoms.flatten(3)  # (B, G, C, D)
         n_atoms, dimension = basis.shape[2:]
-        if n_atoms <= dimension:
+        if n_atoms <= 2 * dimension:  # the factor's D² planes must be worth the normals they save
             return None
         i, j = torch.tril_indices(dimension, dimension)
         products = basis[..., i] * basis[..., j]  # (B, G, C, D·(D + 1)/2)
@@ -56,8 +56,9 @@ class PatchFactor:
         factor[:, :, i, j] = lower.unflatten(3, log_var.shape[3:])
         # A basis of deficient rank has a singular covariance: lift the diagonal by what rounding errors amount to.
         diagonal = factor.diagonal(dim1=2, dim2=3)
-        diagonal += 1e-6 * diagonal.mean(-1, keepdim=True) + 1e-20
-        return cls(_cholesky_planes(factor))
+        lift = 2 * dimension * torch.finfo(factor.dtype).eps * diagonal.mean(-1) + 1e-20
+        diagonal += lift[..., None]
+        return cls(_cholesky_planes(factor, 0.5 * lift))
 
     @property
     def channels(self) -> int:
@@ -74,14 +75,18 @@ class PatchFactor:
         return patches.flatten(0, 1)[None]
 
 
-def _cholesky_planes(matrix: Tensor) -> Tensor:
+def _cholesky_planes(matrix: Tensor, least: Tensor) -> Tensor:
     """In-place Cholesky factor over axes 2 and 3 of (B, G, D, D, h, w): one LR plane per entry.
 
-    A batched library call factors one small matrix after the other; here each step is one operation on planes.
+    Where rounding has left a pivot below ``least`` (B, G, h, w), which none has in exact arithmetic, its column is 0:
+    what it would add is less than rounding errors, and divided by it they would grow without bound. A batched library
+    call factors one small matrix after the other; here each step is one operation on planes.
     """
     for e in range(matrix.shape[2]):
-        pivot = matrix[:, :, e, e].clamp_min_(1e-30).sqrt_()
-        matrix[:, :, e + 1 :, e] /= pivot[:, :, None]
+        pivot = matrix[:, :, e, e]
+        inverse = torch.where(pivot > least, pivot, torch.inf).rsqrt()
+        pivot *= inverse
+        matrix[:, :, e + 1 :, e] *= inverse[:, :, None]
         for f in range(e + 1, matrix.shape[2]):
             matrix[:, :, f:, f] -= matrix[:, :, f:, e] * matrix[:, :, f : f + 1, e]
     return matrix

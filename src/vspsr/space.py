@@ -203,7 +203,7 @@ class SRSpace:
 
     @cached_property
     def _factor(self) -> PatchFactor | None:
-        """Where a patch has fewer pixels than there are atoms: the Cholesky factor of its covariance."""
+        """Where a patch has far fewer pixels than there are atoms: the Cholesky factor of its covariance."""
         p = self.parameters
         if p.coefficient_log_var is None or not self.is_gaussian:
             return None

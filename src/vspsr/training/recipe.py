@@ -214,11 +214,12 @@ class Phase(_Part):
 
 class Spread(_Part):
     """At the start of a run copies of the ``strongest`` atoms replace the others, moved by up to ``shift`` pixels and
-    turned by up to ``turn`` degrees; ``tied``: they stay copies throughout the run."""
+    turned by up to ``turn`` degrees, flipped or not; ``tied``: they stay copies throughout the run."""
 
     strongest: Count
     shift: NotNegative
     turn: NotNegative = 0.0
+    flip: bool = False
     tied: bool = False
 
 

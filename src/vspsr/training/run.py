@@ -129,12 +129,13 @@ def _spread(
     """Copies of strong atoms in the place of weak ones: which, where they are to stay so."""
     network = model.network
     assert isinstance(network, OverlappingVSpM)
-    copies = found_copies(network, spread.strongest, spread.shift, spread.turn)
+    how = spread.model_dump(exclude={"tied"})
+    copies = found_copies(network, **how)
     if copies is not None:
         say(f"the atoms are {spread.strongest} and copies of them already: they are not spread again")
         return copies if spread.tied else None
     energies = atom_energies(network, crops, recipe.crop)
-    copies = spread_atoms(network, energies, spread.strongest, spread.shift, spread.turn)
+    copies = spread_atoms(network, energies, **how)
     kept = float(energies.topk(spread.strongest).values.sum())
     times = ", ".join(map(str, copies.counts))
     say(f"the {spread.strongest} strongest atoms, {kept:.1%} of the energy, in the place of all: {times} times")

@@ -49,19 +49,21 @@ def atom_energies(network: OverlappingVSpM, data: CropDataset, crop: int) -> Ten
 
 
 @torch.no_grad()
-def found_copies(network: OverlappingVSpM, strongest: int, shift: float, turn: float = 0) -> "Copies | None":
+def found_copies(
+    network: OverlappingVSpM, strongest: int, shift: float, turn: float = 0, flip: bool = False
+) -> "Copies | None":
     """What the network's atoms already are: ``strongest`` atoms and copies of them, as `spread_atoms` makes them.
 
     Returns:
-        None where they are not: other groups of one variance, or atoms that are not the first of theirs, moved and
-        turned.
+        None where they are not: other groups of one variance, or atoms that are not the first of theirs, flipped,
+        turned and moved.
     """
     first = _first_alike(network)
     counts = first.unique(return_counts=True)[1].tolist()
     in_order = torch.equal(first, first.sort().values)
     if len(counts) != strongest or strongest == len(first) or not in_order:
         return None
-    copies = Copies(first, _places(counts, shift), torch.ones(len(first)), _turns(counts, turn))
+    copies = Copies(first, _places(counts, shift), torch.ones(len(first)), _turns(counts, turn), _flips(counts, flip))
     atoms = (network.atoms * network.window).flatten(1)
     moved = (copies.move(network.atoms[first], network.window) * network.window).flatten(1)
     gain = (atoms * moved).sum(1) / moved.square().sum(1)
@@ -70,10 +72,13 @@ def found_copies(network: OverlappingVSpM, strongest: int, shift: float, turn: f
 
 
 @torch.no_grad()
-def spread_atoms(network: OverlappingVSpM, energies: Tensor, strongest: int, shift: float, turn: float = 0) -> "Copies":
+def spread_atoms(
+    network: OverlappingVSpM, energies: Tensor, strongest: int, shift: float, turn: float = 0, flip: bool = False
+) -> "Copies":
     """Let copies of the strongest atoms, moved by up to ``shift`` HR pixels along each axis, take the others' place.
 
-    Each is also turned, by up to ``turn`` degrees. The stronger an atom (by the square root of its energy), the more
+    Each is also turned, by up to ``turn`` degrees, and flipped, if wanted: of four in turn the second left to right,
+    the third top to bottom, the fourth in both ways. The stronger an atom (by the square root of its energy), the more
     copies; they have its norm and share its variance. The energy of the atoms left out is shared among those kept, as
     theirs is.
 
@@ -83,6 +88,7 @@ def spread_atoms(network: OverlappingVSpM, energies: Tensor, strongest: int, shi
         strongest: how many atoms are kept, 1 … C.
         shift: HR pixels.
         turn: degrees.
+        flip: whether copies are flipped.
 
     Raises:
         RecipeError: more atoms to keep than there are.
@@ -102,7 +108,7 @@ def spread_atoms(network: OverlappingVSpM, energies: Tensor, strongest: int, shi
     assert bias is not None
     bias -= (kept * among.repeat_interleave(among) / before).log()
     first = (among.cumsum(0) - among).repeat_interleave(among)
-    copies = Copies(first, _places(counts, shift), torch.ones(len(first)), _turns(counts, turn))
+    copies = Copies(first, _places(counts, shift), torch.ones(len(first)), _turns(counts, turn), _flips(counts, flip))
     moved = copies.move(network.atoms, network.window)
     copies = replace(copies, gain=_norms(network.atoms * network.window) / _norms(moved * network.window))
     copies.renew(network)
@@ -118,12 +124,14 @@ class Copies:
         by: (C, 2): by how many HR pixels each is moved along (rows, columns).
         gain: (C,): factor that gives a moved atom the norm of the original.
         turn: (C,) or (1,): by how many degrees each is turned about its middle before.
+        flip: (C, 2) or (1, 2): −1 where it is flipped top to bottom, left to right, before that; else 1.
     """
 
     first: Tensor
     by: Tensor
     gain: Tensor
     turn: Tensor = field(default_factory=lambda: torch.zeros(1))  # checkpoints from before have none
+    flip: Tensor = field(default_factory=lambda: torch.ones(1, 2))
 
     @property
     def counts(self) -> list[int]:
@@ -176,7 +184,7 @@ class Copies:
 
     def state(self) -> dict[str, Tensor]:
         """Tensors for a checkpoint: the arguments."""
-        return {"first": self.first, "by": self.by, "gain": self.gain, "turn": self.turn}
+        return {"first": self.first, "by": self.by, "gain": self.gain, "turn": self.turn, "flip": self.flip}
 
     def _weights(self, window: Tensor) -> tuple[Tensor, Tensor]:
         """Two of (C, 1, P², P): of an original's rows and columns in each pixel of its moved copy, by sinc kernels."""
@@ -184,7 +192,9 @@ class Copies:
         y, x = (torch.cartesian_prod(places, places) - self.by.to(window)[:, None]).unbind(-1)
         angle = self.turn.to(window)[:, None] * (math.pi / 180)
         cos, sin = angle.cos(), angle.sin()
-        rows, columns = ((v[..., None] - places).sinc() for v in (cos * y - sin * x, sin * y + cos * x))
+        down, across = self.flip.to(window)[:, None].unbind(-1)
+        found = (down * (cos * y - sin * x), across * (sin * y + cos * x))
+        rows, columns = ((v[..., None] - places).sinc() for v in found)
         return rows[:, None], columns[:, None]
 
     def _scaled(self, atoms: Tensor) -> Tensor:
@@ -192,7 +202,8 @@ class Copies:
 
     def _still(self, atoms: Tensor) -> Tensor:
         """Originals, which are not moved: by what is not moved at all nothing is lost."""
-        return ((self.by == 0).all(1) & (self.turn == 0)).to(atoms.device)[:, None, None, None]
+        still = (self.by == 0).all(1) & (self.turn == 0) & (self.flip == 1).all(1)
+        return still.to(atoms.device)[:, None, None, None]
 
 
 def _last(network: OverlappingVSpM) -> nn.Conv2d:
@@ -225,6 +236,12 @@ def _places(counts: list[int], shift: float) -> Tensor:
 def _turns(counts: list[int], turn: float) -> Tensor:
     """By how many degrees each atom (C,) of groups of so many is turned: the first of each stays as it is."""
     return torch.tensor([turn * (2 * (n * _GOLDEN % 1) - 1) if n else 0.0 for count in counts for n in range(count)])
+
+
+def _flips(counts: list[int], flip: bool) -> Tensor:
+    """How each atom (C, 2) of groups of so many is flipped: the first of each is not."""
+    kinds = [n % 4 if flip else 0 for count in counts for n in range(count)]
+    return torch.tensor([[-1.0 if kind & 2 else 1.0, -1.0 if kind & 1 else 1.0] for kind in kinds])
 
 
 def _norms(atoms: Tensor) -> Tensor:
