@@ -212,7 +212,7 @@ def test_initial_weights_from_another_run(photos: Path, tmp_path: Path) -> None:
 
 def test_a_shipped_model_is_trained_further(photos: Path, tmp_path: Path) -> None:
     """The averaged weights after a step of no length are those of the package."""
-    options = {"scale": 4, "n_atoms": 64, "channels": 48, "blocks": 32, "n_modes": 4}
+    options = VSpSR.from_pretrained("vspsr-x4").config["options"]
     phases = [{"name": "a", "steps": 1, "losses": {"mean_l1": 1.0}, "optimiser": {"rate": 1e-12}}]
     model = {"network": "overlapping", "options": options}
     recipe = small.recipe_of(photos, phases=phases, initial="vspsr-x4", model=model, validation={"images": 0})

@@ -94,6 +94,18 @@ def test_copies_are_turned_as_they_should() -> None:
     assert float(copies.turn.abs().max()) > 10
 
 
+def test_copies_are_flipped_in_turn() -> None:
+    network = collapsed()
+    corner = torch.zeros(8, 8)
+    corner[2, 3] = 1.0
+    with torch.no_grad():
+        network.atoms[3] = corner / network.window
+    copies = spread_atoms(network, energies(network), 2, 0.0, flip=True)
+    assert copies.counts[0] >= 5
+    places = [tuple(int(i) for i in (p == p.max()).nonzero()[0]) for p in network.atoms.detach().mean(1)[:5]]
+    assert places == [(2, 3), (2, 4), (5, 3), (5, 4), (2, 3)]
+
+
 def test_all_atoms_kept_change_nothing_but_their_order() -> None:
     network = collapsed()
     before, atoms = energies(network), network.atoms.detach().clone()
@@ -122,27 +134,27 @@ def test_the_energy_of_what_is_left_out_goes_to_the_others() -> None:
     assert float(energies(network).sum()) == pytest.approx(float(before.sum()), rel=1e-3)
 
 
-def of_copies(turn: float = 0) -> tuple[OverlappingVSpM, Copies]:
+def of_copies(turn: float = 0, flip: bool = False) -> tuple[OverlappingVSpM, Copies]:
     network = collapsed()
     with torch.no_grad():
         network.modes.normal_(std=0.02)
         network.variance_head[-1].weight.normal_(std=0.1)
         network.basis_head[-1].bias.normal_()
-    return network, spread_atoms(network, energies(network), 3, 1.5, turn)
+    return network, spread_atoms(network, energies(network), 3, 1.5, turn, flip)
 
 
-@pytest.mark.parametrize("turn", [0, 30])
-def test_pulling_back_is_the_adjoint_of_moving(turn: float) -> None:
-    network, copies = of_copies(turn)
+@pytest.mark.parametrize(("turn", "flip"), [(0, False), (30, True)])
+def test_pulling_back_is_the_adjoint_of_moving(turn: float, flip: bool) -> None:
+    network, copies = of_copies(turn, flip)
     a, b = torch.randn(2, *network.atoms.shape, dtype=torch.float64)
     window = network.window.double()
     forward = (copies.move(a, window) * b).sum()
     assert float((a * copies.pull(b, window)).sum()) == pytest.approx(float(forward), rel=1e-5)
 
 
-@pytest.mark.parametrize("turn", [0, 30])
-def test_gradients_by_originals_are_those_of_finite_differences(turn: float) -> None:
-    network, copies = of_copies(turn)
+@pytest.mark.parametrize(("turn", "flip"), [(0, False), (30, True)])
+def test_gradients_by_originals_are_those_of_finite_differences(turn: float, flip: bool) -> None:
+    network, copies = of_copies(turn, flip)
     network.double()
     y, direction = torch.rand(1, 3, 5, 5, dtype=torch.float64), torch.randn(network.atoms.shape, dtype=torch.float64)
 
@@ -175,7 +187,7 @@ def test_gradients_by_originals_are_those_of_finite_differences(turn: float) -> 
 
 def test_tied_atoms_stay_copies_also_when_resumed(photos: Path, tmp_path: Path) -> None:
     small.run(small.recipe_of(photos), tmp_path / "a")
-    spread = {"strongest": 2, "shift": 1.0, "turn": 20.0, "tied": True}
+    spread = {"strongest": 2, "shift": 1.0, "turn": 20.0, "flip": True, "tied": True}
     recipe = small.recipe_of(photos, initial=str(tmp_path / "a"), spread=spread, seed=1)
     whole = small.run(recipe, tmp_path / "b")
     after = {name: value.clone() for name, value in small.weights(whole).items()}
@@ -192,22 +204,23 @@ def test_tied_atoms_stay_copies_also_when_resumed(photos: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("turn", [0, 30])
-def test_copies_are_found_again(half: bool, turn: float) -> None:
-    network, copies = of_copies(turn)
+@pytest.mark.parametrize(("turn", "flip"), [(0, False), (30, False), (30, True)])
+def test_copies_are_found_again(half: bool, turn: float, flip: bool) -> None:
+    network, copies = of_copies(turn, flip)
     if half:
         network.half().float()
-    found = found_copies(network, 3, 1.5, turn)
+    found = found_copies(network, 3, 1.5, turn, flip)
     assert found is not None
     assert torch.equal(found.first, copies.first)
     torch.testing.assert_close(found.by, copies.by)
     torch.testing.assert_close(found.turn, copies.turn)
+    torch.testing.assert_close(found.flip, copies.flip)
     torch.testing.assert_close(found.gain, copies.gain, rtol=2e-3, atol=0)
-    assert found_copies(network, 2, 1.5, turn) is None
-    assert found_copies(network, 3, 1.0, turn) is None
+    assert found_copies(network, 2, 1.5, turn, flip) is None
+    assert found_copies(network, 3, 1.0, turn, flip) is None
     with torch.no_grad():
         network.variance_head[-1].bias[1] += 0.01  # a copy of the first
-    assert found_copies(network, 3, 1.5, turn) is None
+    assert found_copies(network, 3, 1.5, turn, flip) is None
 
 
 def test_turned_copies_are_not_taken_for_others() -> None:
@@ -223,10 +236,10 @@ def test_atoms_of_which_none_is_a_copy_are_none() -> None:
 
 
 def test_the_shipped_models_are_made_of_copies() -> None:
-    for name, strongest, shift in (("vspsr-x4", 12, 0.8), ("vspsr-x8", 24, 2.5)):
+    for name, strongest, shift, flip in (("vspsr-x4", 12, 0.8, True), ("vspsr-x8", 24, 2.5, False)):
         network = VSpSR.from_pretrained(name).network
         assert isinstance(network, OverlappingVSpM)
-        assert found_copies(network, strongest, shift) is not None
+        assert found_copies(network, strongest, shift, flip=flip) is not None
 
 
 def test_copies_spread_anew_keep_the_energy_of_their_groups() -> None:
