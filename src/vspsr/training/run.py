@@ -75,8 +75,8 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
     rank_zero = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     say = options.report if rank_zero else _silent
     _introduce(images, say)
-    if recipe.precision == "bf16" and _on_cpu(options.accelerator) and (slower := bf16_slowdown()) > 2:
-        say(f"this processor computes bf16 in software, {slower:.0f} times slower than fp32: leave out `precision`")
+    if recipe.precision == "bf16" and _on_cpu(options.accelerator) and (slower := bf16_slowdown()) > 1.2:
+        say(f"this processor takes {slower:.1f} times as long in bf16 as in fp32: leave out `precision`")
     crops = _crops(recipe, images, model)
     copies = None
     if recipe.spread is not None and found is None:
@@ -143,7 +143,7 @@ def _spread(
 
 
 def bf16_slowdown() -> float:
-    """How many times as long a convolution takes in bf16 as in fp32 on this CPU: below 1 where it has instructions."""
+    """How many times as long a convolution takes in bf16 as in fp32 on this CPU: below 1 where it has AMX."""
     x, weight = torch.ones(1, 32, 64, 64), torch.ones(32, 32, 3, 3)  # nothing drawn: weights may be, later
 
     def seconds(dtype: torch.dtype) -> float:
