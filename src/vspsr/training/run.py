@@ -143,7 +143,7 @@ def _spread(
 
 
 def bf16_slowdown() -> float:
-    """How many times as long a convolution takes in bf16 as in fp32 on this CPU: below 1 where it has AMX."""
+    """How many times as long a convolution takes in bf16 as in fp32 on this CPU: below 1 where bf16 is faster."""
     x, weight = torch.ones(1, 32, 64, 64), torch.ones(32, 32, 3, 3)  # nothing drawn: weights may be, later
 
     def seconds(dtype: torch.dtype) -> float:
