@@ -1,5 +1,6 @@
 """What an objective is put together from: bands, gradients that are held back, terms worked out in one pass."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from vspsr import Degradation
 from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.nn.parameters import SpaceParameters
 from vspsr.nn.vspm import VSpM
-from vspsr.training.energy import colour_bands, energy_score, frequency_energy, patch_distance
+from vspsr.training.energy import colour_bands, energy_score, frequency_energy, patch_distance, strength_energy
 from vspsr.training.objective import Objective
 from vspsr.training.prior import coefficient_kl, coefficient_kl_authors, prior_loss
 from vspsr.training.recipe import Recipe, RecipeError
@@ -108,9 +109,71 @@ class TestFrequencies:
         found = gradients({"energy_frequencies": {"weight": 1.0, "block": 8}})
         assert all(g is not None and g.isfinite().all() for name, g in found.items() if "basis" not in name)
 
-    def test_blocks_that_do_not_fit_a_crop(self) -> None:
-        with pytest.raises(ValueError, match="blocks of 32 need 63 pixels, but a crop of phase 'only' has 32"):
-            recipe({"energy_frequencies": {"weight": 1.0, "block": 32}})
+    @pytest.mark.parametrize("name", ["energy_frequencies", "energy_strength"])
+    def test_blocks_that_do_not_fit_a_crop(self, name: str) -> None:
+        with pytest.raises(ValueError, match=f"`{name}`: blocks of 32 need 63 pixels, but a crop of phase 'only' has"):
+            recipe({name: {"weight": 1.0, "block": 32}})
+
+
+class TestStrength:
+    def test_against_scipy(self) -> None:
+        x, first, second = torch.rand(3, 2, 3, 21, 18, dtype=torch.float64)
+        radius = np.hypot(np.arange(8)[:, None], np.arange(8))
+        along = np.degrees(np.arctan2(np.arange(8)[:, None], np.arange(8)))
+        octaves = [radius >= 4, (radius >= 2) & (radius < 4)]
+        directions = [along <= 22.5, (along > 22.5) & (along <= 67.5), along > 67.5]
+
+        def strength(image: Tensor) -> np.ndarray[Any, Any]:
+            blocks = image[..., 3:19, 1:17].mean(1).numpy().reshape(2, 2, 8, 2, 8)
+            power = np.square(scipy.fft.dctn(blocks, axes=(2, 4), norm="ortho")).transpose(0, 1, 3, 2, 4)
+            parts = [power[..., o & d].mean(-1) for o in octaves for d in directions]
+            return np.log(np.stack(parts) + 0.02**2)
+
+        t, a, b = strength(x), strength(first), strength(second)
+        expected = (0.5 * (abs(t - a) + abs(t - b)) - 0.5 * abs(a - b)).mean()
+        found = strength_energy(x, first, second, 8, 2, 0.02, (3, 1))
+        assert float(found) == pytest.approx(expected, rel=1e-10)
+
+    def test_noise_in_a_smooth_place_costs_as_much_as_in_a_rough_one(self) -> None:
+        """Twice the noise that there is: in amplitudes it matters where there is much, in logarithms everywhere."""
+        torch.manual_seed(0)
+        noise = 0.3 * torch.randn(5, 1, 3, 256, 256)
+
+        def price(score: Any, strength: float) -> float:
+            x, *images = strength * noise
+            return float(score(x, 2 * images[0], 2 * images[1]) - score(x, images[2], images[3]))
+
+        exact = partial(strength_energy, floor=1e-6)
+        assert price(exact, 0.1) == pytest.approx(price(exact, 1.0), rel=1e-3)
+        patches = partial(energy_score, distance=patch_distance)
+        assert price(patches, 0.1) == pytest.approx(0.1 * price(patches, 1.0), rel=1e-3)
+
+    def test_the_right_strength_is_best_and_detail_may_lie_anywhere(self) -> None:
+        torch.manual_seed(0)
+        x, first, second = 0.1 * torch.randn(3, 1, 3, 256, 256)
+        scores = [float(strength_energy(x, k * first, k * second)) for k in (0.7, 1.0, 1.4)]
+        assert scores[1] < 0.8 * min(scores[0], scores[2])
+        mirrored = x.unflatten(-1, (16, 16)).flip(-1).flatten(-2)  # every block by itself
+        assert float(strength_energy(x, mirrored, mirrored)) == pytest.approx(0, abs=1e-5)
+
+    def test_below_the_floor_nothing_matters(self) -> None:
+        torch.manual_seed(0)
+        x, first, second = 1e-5 * torch.randn(3, 1, 3, 64, 64)
+        assert abs(float(strength_energy(x, first, 3 * second))) < 1e-4
+
+    def test_it_trains_what_is_random_and_the_mean_as_far_as_it_may(self) -> None:
+        head, atoms = "mean_head.residual.weight", "atoms"
+        whole, none = (gradients({"energy_strength": {"weight": 1.0, "block": 8, "through_mean": m}}) for m in (1, 0))
+        for found in (whole, none):
+            assert all(g is not None and g.isfinite().all() for name, g in found.items() if "basis" not in name)
+            assert float(found[atoms].abs().max()) > 0
+        assert float(whole[head].abs().max()) > 0
+        torch.testing.assert_close(none[head], torch.zeros_like(none[head]), rtol=0, atol=1e-6)
+        torch.testing.assert_close(none[atoms], whole[atoms])
+
+    def test_more_octaves_than_a_block_has(self) -> None:
+        with pytest.raises(ValueError, match="`octaves` 4: blocks of 8 pixels do not have so many: take a `block` of"):
+            recipe({"energy_strength": {"weight": 1.0, "block": 8, "octaves": 4}})
 
 
 def recipe(losses: dict[str, Any], crop: int = 8) -> Recipe:

@@ -7,6 +7,9 @@ over places of the Euclidean distance of what is seen there: pixel patches, or u
 The score of a patch as a whole hardly sees how its spread is shared out: noise in colour can stand in for missing
 noise in brightness, coarse for fine, stripes along the axes for grain in all directions. `colour_bands` takes images
 apart into a few parts that have a score each; `frequency_energy` scores every frequency and direction by itself.
+
+All of these are distances of amplitudes: noise that is too strong by a level costs as much in a smooth sky, where one
+sees it, as in grass, where nobody can. `strength_energy` compares the logarithms of how strong textures are.
 """
 
 import math
@@ -18,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["colour_bands", "energy_score", "feature_energy", "frequency_energy", "patch_distance"]
+__all__ = ["colour_bands", "energy_score", "feature_energy", "frequency_energy", "patch_distance", "strength_energy"]
 
 _EPS = 1e-6  # keeps the gradient of a norm finite at zero
 _UNIT_EPS = 1e-3  # likewise for unit vectors, whose distance in float32 is not known more closely
@@ -77,18 +80,68 @@ def frequency_energy(
     Returns:
         The weighted mean over coefficients, blocks and crops.
     """
-    images = torch.stack([x, first, second])[..., offset[0] :, offset[1] :]
-    opponent = images.new_tensor(_OPPONENT)
-    images = torch.einsum("oc,nbchw->nbohw", opponent, images)
-    rows, columns = images.shape[-2] // size, images.shape[-1] // size
-    tiles = images[..., : rows * size, : columns * size].unflatten(-2, (rows, size)).unflatten(-1, (columns, size))
-    matrix = _cosines(size).to(images)
-    spectrum = matrix @ tiles.transpose(-3, -2) @ matrix.T
-    frequency = torch.arange(size, device=images.device, dtype=images.dtype) / size
+    images = torch.stack([x, first, second])
+    spectrum = _spectra(torch.einsum("oc,nbchw->nbohw", images.new_tensor(_OPPONENT), images), size, offset)
+    frequency = torch.arange(size, device=x.device, dtype=x.dtype) / size
     weight = torch.hypot(frequency[:, None], frequency)
     distances = [(spectrum[i] - spectrum[j]).abs().mean((0, 1, 2, 3)) for i, j in _PAIRS]
     score = 0.5 * (distances[0] + distances[1] - distances[2])
     return (weight * score).sum() / weight.sum()
+
+
+def strength_energy(
+    x: Tensor,
+    first: Tensor,
+    second: Tensor,
+    size: int = 16,
+    octaves: int = 2,
+    floor: float = 1 / 255,
+    offset: tuple[int, int] = (0, 0),
+) -> Tensor:
+    """The energy score (the CRPS) of how strong texture is in size×size blocks: log(mean power + floor²).
+
+    The power of brightness, in octaves and three directions: along the rows, along the columns, and in between.
+
+    Args:
+        x, first, second: the truth and two samples, (B, 3, H, W).
+        size: of the blocks.
+        octaves: how many, from the highest frequencies down; with 2, from 1/8 cycle per pixel on.
+        floor: the standard deviation in [0, 1] below which strength is all the same; 1/255 is a level of 8 bits.
+        offset: the upper left corner of the grid; blocks cut by a border are left out.
+
+    Returns:
+        The mean over octaves, directions, blocks and crops, in natural logarithms of power.
+    """
+    power = _spectra(torch.stack([x, first, second]).mean(2), size, offset).square().flatten(-2)
+    groups = _texture_groups(size, octaves).to(power)
+    strength = torch.log(power @ groups + floor**2)
+    distances = [(strength[i] - strength[j]).abs().mean() for i, j in _PAIRS]
+    return 0.5 * (distances[0] + distances[1] - distances[2])
+
+
+def _spectra(images: Tensor, size: int, offset: tuple[int, int]) -> Tensor:
+    """Orthonormal DCT-II of blocks: (…, H, W) → (…, rows, columns, size, size)."""
+    images = images[..., offset[0] :, offset[1] :]
+    rows, columns = images.shape[-2] // size, images.shape[-1] // size
+    tiles = images[..., : rows * size, : columns * size].unflatten(-2, (rows, size)).unflatten(-1, (columns, size))
+    matrix = _cosines(size).to(images)
+    return matrix @ tiles.transpose(-3, -2) @ matrix.T
+
+
+@lru_cache(maxsize=4)
+def _texture_groups(size: int, octaves: int) -> Tensor:
+    """Averages over octaves and directions, as a matrix (size², 3 · octaves)."""
+    index = torch.arange(size, dtype=torch.float64)
+    radius = torch.hypot(index[:, None], index)
+    angle = torch.rad2deg(torch.atan2(index[:, None].expand(size, size), index.expand(size, size)))
+    direction = torch.bucketize(angle, torch.tensor([22.5, 67.5], dtype=torch.float64))
+    columns = []
+    for octave in range(octaves):
+        high = size / 2**octave
+        within = (radius >= high / 2) & ((radius < high) | (octave == 0))  # the first has the corner as well
+        columns += [(within & (direction == d)).to(torch.float64).flatten() for d in range(3)]
+    groups = torch.stack(columns, 1)
+    return groups / groups.sum(0)
 
 
 _OPPONENT = ((3**-0.5, 3**-0.5, 3**-0.5), (2**-0.5, -(2**-0.5), 0.0), (6**-0.5, 6**-0.5, -2 * 6**-0.5))

@@ -14,7 +14,14 @@ from vspsr.degradation import Degradation
 from vspsr.files import one_line
 from vspsr.nn.parameters import SpaceParameters
 from vspsr.training.adversarial import generator_loss
-from vspsr.training.energy import colour_bands, energy_score, feature_energy, frequency_energy, patch_distance
+from vspsr.training.energy import (
+    colour_bands,
+    energy_score,
+    feature_energy,
+    frequency_energy,
+    patch_distance,
+    strength_energy,
+)
 from vspsr.training.features import feature_network
 from vspsr.training.likelihood import gaussian_nll, l1, mse
 from vspsr.training.perceptual import perceptual_loss
@@ -31,7 +38,7 @@ Autocast = Callable[[], AbstractContextManager[None]]
 
 def samples_needed(losses: Losses) -> int:
     """Samples per crop that a phase's losses look at."""
-    if losses.energy_pixels or losses.energy_frequencies or losses.energy_features:
+    if losses.energy_pixels or losses.energy_frequencies or losses.energy_strength or losses.energy_features:
         return 2
     one = (losses.mse, losses.likelihood, losses.adversarial, losses.perceptual)
     return 1 if any(one) else 0
@@ -77,6 +84,7 @@ class Objective(nn.Module):
         scale = self.degradation.scale
         drawn = [draw(p, scale, temperature, (self.recipe.seed, step, first, i)) for i in range(samples_needed(losses))]
         held = any(term.through_mean < 1 for term in losses.energy_features)
+        held = held or (losses.energy_strength is not None and losses.energy_strength.through_mean < 1)
         with_centre = held or losses.mean_l1 is not None or losses.mean_mse is not None
         images = [centre(p, scale), *drawn] if with_centre else drawn
         if self.recipe.projection and images:
@@ -126,12 +134,15 @@ class Objective(nn.Module):
             size = losses.energy_frequencies.block
             score = frequency_energy(x, samples[0], samples[1], size, self._offset(size, step))
             terms["energy_frequencies"] = losses.energy_frequencies.weight, score
+        if losses.energy_strength:
+            strength = losses.energy_strength
+            seen = _held(samples, mean, strength.through_mean)
+            grid = self._offset(strength.block, step)
+            score = strength_energy(x, seen[0], seen[1], strength.block, strength.octaves, strength.floor, grid)
+            terms["energy_strength"] = strength.weight, score
         for index, term in enumerate(losses.energy_features):
             name = "energy_features" if len(losses.energy_features) == 1 else f"energy_features_{index}"
-            seen = samples
-            if mean is not None and term.through_mean < 1:  # the samples are affine in their mean
-                held = (1 - term.through_mean) * (mean - mean.detach())
-                seen = [s - held for s in samples]
+            seen = _held(samples, mean, term.through_mean)
             terms[name] = term.weight, self.feature_energy(x, seen[0], seen[1], term, step, autocast)
         if losses.perceptual:
             network = self.networks[losses.perceptual.features]
@@ -199,6 +210,14 @@ class Objective(nn.Module):
 def _over(samples: Sequence[Tensor], loss: Callable[[Tensor], Tensor]) -> Tensor:
     """Mean of a loss over the samples."""
     return torch.stack([loss(s) for s in samples]).mean()
+
+
+def _held(samples: Sequence[Tensor], mean: Tensor | None, through_mean: float) -> Sequence[Tensor]:
+    """The samples, with ``through_mean`` times the gradient that reaches their mean: they are affine in it."""
+    if mean is None or through_mean == 1:
+        return samples
+    held = (1 - through_mean) * (mean - mean.detach())
+    return [s - held for s in samples]
 
 
 def _floats(features: Sequence[Tensor]) -> list[Tensor]:

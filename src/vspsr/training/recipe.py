@@ -134,6 +134,27 @@ class FrequencyEnergy(Weight):
     block: Annotated[int, Field(ge=2)] = 16
 
 
+class StrengthEnergy(Weight):
+    """`vspsr.training.energy` of how strong texture is in blocks of ``block`` pixels; ``floor`` is in [0, 1].
+
+    ``through_mean`` is as in `FeatureEnergy`.
+    """
+
+    block: Annotated[int, Field(ge=2)] = 16
+    octaves: Count = 2
+    floor: Positive = 1 / 255
+    through_mean: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _octaves_fit(self) -> "StrengthEnergy":
+        if self.block < 2**self.octaves:
+            raise ValueError(
+                f"`octaves` {self.octaves}: blocks of {self.block} pixels do not have so many: "
+                f"take a `block` of {2**self.octaves} or more"
+            )
+        return self
+
+
 class Sparsity(Weight):
     """`vspsr.training.prior.sparsity`; ``floor`` is a standard deviation in [0, 1]."""
 
@@ -177,6 +198,7 @@ class Losses(_Part):
     perceptual: Annotated[Perceptual | None, BeforeValidator(_weighted)] = None
     energy_pixels: Annotated[PatchEnergy | None, BeforeValidator(_weighted)] = None
     energy_frequencies: Annotated[FrequencyEnergy | None, BeforeValidator(_weighted)] = None
+    energy_strength: Annotated[StrengthEnergy | None, BeforeValidator(_weighted)] = None
     energy_features: Annotated[tuple[FeatureEnergy, ...], BeforeValidator(_several)] = ()
 
     @model_validator(mode="after")
@@ -282,13 +304,15 @@ class Recipe(_Part):
 
     def _patches_fit(self, phase: "Phase") -> None:
         """Wherever their grid begins, a crop's coarsest band must hold a patch."""
-        term, blocks = phase.losses.energy_pixels, phase.losses.energy_frequencies
+        term = phase.losses.energy_pixels
         side = (phase.crop or self.crop) * int(self.model.options.get("scale", 4))
-        if blocks is not None and side < 2 * blocks.block - 1:
-            raise ValueError(
-                f"`energy_frequencies`: blocks of {blocks.block} need {2 * blocks.block - 1} pixels, but a crop of "
-                f"phase {phase.name!r} has {side}: take smaller blocks or larger crops"
-            )
+        for name in ("energy_frequencies", "energy_strength"):
+            blocks = getattr(phase.losses, name)
+            if blocks is not None and side < 2 * blocks.block - 1:
+                raise ValueError(
+                    f"`{name}`: blocks of {blocks.block} need {2 * blocks.block - 1} pixels, but a crop of "
+                    f"phase {phase.name!r} has {side}: take smaller blocks or larger crops"
+                )
         if term is not None and (coarsest := side // 2 ** ((term.bands or 1) - 1)) < 2 * term.patch - 1:
             raise ValueError(
                 f"`energy_pixels`: patches of {term.patch} need {2 * term.patch - 1} pixels in the coarsest band, but "
