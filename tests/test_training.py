@@ -17,7 +17,7 @@ from vspsr.errors import ModelError, VSpSRError
 from vspsr.model import VSpSR
 from vspsr.training.checkpoint import latest, read_checkpoint, write_checkpoint
 from vspsr.training.export import export
-from vspsr.training.module import NotFiniteError, SpaceTraining
+from vspsr.training.module import NotFiniteError
 from vspsr.training.objective import Objective
 from vspsr.training.plan import Plan
 from vspsr.training.recipe import RecipeError
@@ -27,22 +27,6 @@ from vspsr.training.run import bf16_slowdown
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small.photographs(tmp_path_factory.mktemp("data") / "photos")
-
-
-class _InterruptedError(Exception):
-    pass
-
-
-def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next run is stopped in the middle of a step, after the gradient, before the weights change."""
-    update = SpaceTraining._update
-
-    def fail(self: SpaceTraining, *args: object) -> object:
-        if self.step == step:
-            raise _InterruptedError
-        return update(self, *args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(SpaceTraining, "_update", fail)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -75,8 +59,8 @@ def test_resumption_is_exact(photos: Path, tmp_path: Path, step: int, monkeypatc
     recipe = small.recipe_of(photos, phases=small.ADVERSARIAL)
     whole = small.run(recipe, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        interrupt_at(step, patch)
-        with pytest.raises(_InterruptedError):
+        small.interrupt_at(step, patch)
+        with pytest.raises(small.StoppedError):
             small.run(recipe, tmp_path / "parts")
     resumed = small.run(recipe, tmp_path / "parts", resume=True)
     assert small.different(small.weights(whole), small.weights(resumed)) == []

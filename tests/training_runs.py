@@ -77,3 +77,19 @@ def different(a: dict[str, Tensor], b: dict[str, Tensor]) -> Sequence[str]:
     """Names of the tensors that are not equal bit for bit."""
     assert a.keys() == b.keys()
     return [k for k in a if not torch.equal(a[k], b[k])]
+
+
+class StoppedError(Exception):
+    """Raised where `interrupt_at` says."""
+
+
+def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run is stopped in the middle of a step, after the gradient, before the weights change."""
+    update = SpaceTraining._update
+
+    def fail(self: SpaceTraining, *args: object) -> object:
+        if self.step == step:
+            raise StoppedError
+        return update(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SpaceTraining, "_update", fail)

@@ -270,6 +270,7 @@ class Recipe(_Part):
     deterministic: Deterministic | None = None
     initial: Path | None = None
     spread: Spread | None = None
+    frozen: tuple[str, ...] = ()
     data: Data = Data()
     steps: Count | None = None
     batch: Count = 8
@@ -289,6 +290,8 @@ class Recipe(_Part):
     def _fits_together(self) -> "Recipe":
         if self.spread is not None and self.initial is None:
             raise ValueError("`spread` needs `initial`: before training no atom is stronger than another")
+        if self.frozen and self.initial is None:
+            raise ValueError("`frozen` needs `initial`: there is nothing to keep before training")
         if self.spread is not None and self.model.network != "overlapping":
             raise ValueError(f"`spread` is for the network `overlapping`, not {self.model.network!r}")
         if self.steps is None and any(p.share is not None for p in self.phases):
