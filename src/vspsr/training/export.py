@@ -13,8 +13,9 @@ from vspsr.files import replacing
 from vspsr.model import VSpSR
 from vspsr.training.build import load_initial, model_of
 from vspsr.training.checkpoint import latest, read_checkpoint
-from vspsr.training.recipe import Losses, Recipe
+from vspsr.training.recipe import Recipe
 from vspsr.training.recipe_file import parse_recipe
+from vspsr.training.terms import Losses
 
 __all__ = ["export"]
 

@@ -26,8 +26,9 @@ from vspsr.training.features import feature_network
 from vspsr.training.likelihood import gaussian_nll, l1, mse
 from vspsr.training.perceptual import perceptual_loss
 from vspsr.training.prior import prior_loss, sparsity
-from vspsr.training.recipe import FeatureEnergy, Losses, PatchEnergy, Recipe, RecipeError
+from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.sampling import centre, draw, projected
+from vspsr.training.terms import FeatureEnergy, Losses, PatchEnergy
 
 __all__ = ["Objective", "samples_needed"]
 

@@ -1,58 +1,38 @@
 """Recipes: what a run trains, on what, with which losses, for how long, as types that files are checked against."""
 
 import difflib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from vspsr.errors import VSpSRError
+from vspsr.training.terms import Adversarial, Count, Losses, NotNegative, Part, Positive
 
-__all__ = ["Losses", "Phase", "Recipe", "RecipeError"]
+__all__ = ["Phase", "Recipe", "RecipeError"]
 
 
 class RecipeError(VSpSRError):
     """A recipe that cannot be read, or has a key or value that it must not have."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(gt=0)]
-Scale = Count | Annotated[float, Field(gt=0, lt=1)]
-
-
-def _weighted(value: Any) -> Any:
-    """A bare number stands for {weight: number}."""
-    return {"weight": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _several(value: Any) -> Any:
-    """One term stands for a list of one."""
-    return [value] if isinstance(value, Mapping) else value
-
-
-class Model(_Part):
+class Model(Part):
     """Arguments of `vspsr.VSpSR`."""
 
     network: Literal["overlapping", "vspm"] = "overlapping"
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     kernel: str = "bicubic"
     temperature: NotNegative = 1.0
 
 
-class Deterministic(_Part):
+class Deterministic(Part):
     """A pretrained SR network as the deterministic part: a checkpoint that spandrel reads."""
 
     checkpoint: Path
     trainable: bool = False
 
 
-class Data(_Part):
+class Data(Part):
     """Where the images lie: see `vspsr.data.files`."""
 
     folder: Path | None = None
@@ -69,7 +49,7 @@ class Data(_Part):
     sharpen: NotNegative = 0.0
 
 
-class Optimiser(_Part):
+class Optimiser(Part):
     """Adam (Kingma & Ba 2015) with L2 weight decay; ``clip`` is the largest norm of the gradient, 0 for none."""
 
     rate: Positive = 5e-4
@@ -78,7 +58,7 @@ class Optimiser(_Part):
     clip: NotNegative = 0.5
 
 
-class Schedule(_Part):
+class Schedule(Part):
     """Learning rate over the steps: linear warm-up, then cosine to ``floor``·rate, steps of ``factor``, or constant."""
 
     kind: Literal["cosine", "step", "constant"] = "cosine"
@@ -89,91 +69,7 @@ class Schedule(_Part):
     factor: Positive = 0.1
 
 
-class Weight(_Part):
-    """A loss with no options but its weight."""
-
-    weight: NotNegative
-
-
-class Likelihood(Weight):
-    """`vspsr.training.likelihood`."""
-
-    stddev: Positive = 0.05
-
-
-class Kl(Weight):
-    """`vspsr.training.prior`."""
-
-    form: Literal["joint", "authors"] = "joint"
-
-
-class Adversarial(Weight):
-    """`vspsr.training.adversarial` and `vspsr.nn.discriminator`."""
-
-    discriminator: Literal["unet", "authors"] = "unet"
-    loss: Literal["logistic", "least-squares", "hinge"] = "logistic"
-    rate: Positive | None = None
-
-
-class Perceptual(Weight):
-    """`vspsr.training.perceptual`; ``features`` names an entry of the recipe's `features`."""
-
-    features: str = "vgg19"
-
-
-class PatchEnergy(Weight):
-    """`vspsr.training.energy` in pixel patches; ``bands``: of brightness and colour apart, in so many octaves each."""
-
-    patch: Count = 8
-    bands: Count | None = None
-
-
-class FrequencyEnergy(Weight):
-    """`vspsr.training.energy`, each cosine coefficient of blocks of ``block`` pixels by itself."""
-
-    block: Annotated[int, Field(ge=2)] = 16
-
-
-class StrengthEnergy(Weight):
-    """`vspsr.training.energy` of how strong texture is in blocks of ``block`` pixels; ``floor`` is in [0, 1].
-
-    ``through_mean`` is as in `FeatureEnergy`.
-    """
-
-    block: Annotated[int, Field(ge=2)] = 16
-    octaves: Count = 2
-    floor: Positive = 1 / 255
-    through_mean: Annotated[float, Field(ge=0, le=1)] = 1.0
-
-    @model_validator(mode="after")
-    def _octaves_fit(self) -> "StrengthEnergy":
-        if self.block < 2**self.octaves:
-            raise ValueError(
-                f"`octaves` {self.octaves}: blocks of {self.block} pixels do not have so many: "
-                f"take a `block` of {2**self.octaves} or more"
-            )
-        return self
-
-
-class Sparsity(Weight):
-    """`vspsr.training.prior.sparsity`; ``floor`` is a standard deviation in [0, 1]."""
-
-    floor: Positive = 0.001
-
-
-class FeatureEnergy(Weight):
-    """`vspsr.training.energy` in unit-length features.
-
-    ``scales`` are those that images are averaged down by, or below 1 enlarged by (a part of them, as large as before).
-    ``through_mean`` is the factor on the gradient that reaches the samples' mean: 0 shapes only what is random.
-    """
-
-    features: str = "squeezenet"
-    scales: tuple[Scale, ...] = (1,)
-    through_mean: Annotated[float, Field(ge=0, le=1)] = 1.0
-
-
-class Features(_Part):
+class Features(Part):
     """A frozen feature network: see `vspsr.training.features`."""
 
     network: str = "squeezenet1_1"
@@ -182,38 +78,7 @@ class Features(_Part):
     layer_weights: tuple[NotNegative, ...] | None = None
 
 
-_W = Annotated[Weight | None, BeforeValidator(_weighted)]
-
-
-class Losses(_Part):
-    """The terms of the objective; a bare number stands for {weight: number}."""
-
-    mean_l1: _W = None
-    mean_mse: _W = None
-    mse: _W = None
-    likelihood: Annotated[Likelihood | None, BeforeValidator(_weighted)] = None
-    kl: Annotated[Kl | None, BeforeValidator(_weighted)] = None
-    sparsity: Annotated[Sparsity | None, BeforeValidator(_weighted)] = None
-    adversarial: Annotated[Adversarial | None, BeforeValidator(_weighted)] = None
-    perceptual: Annotated[Perceptual | None, BeforeValidator(_weighted)] = None
-    energy_pixels: Annotated[PatchEnergy | None, BeforeValidator(_weighted)] = None
-    energy_frequencies: Annotated[FrequencyEnergy | None, BeforeValidator(_weighted)] = None
-    energy_strength: Annotated[StrengthEnergy | None, BeforeValidator(_weighted)] = None
-    energy_features: Annotated[tuple[FeatureEnergy, ...], BeforeValidator(_several)] = ()
-
-    @model_validator(mode="after")
-    def _some(self) -> "Losses":
-        if not any(getattr(self, name) for name in type(self).model_fields):
-            raise ValueError("no loss is given")
-        return self
-
-    def features(self) -> set[str]:
-        """Names of the feature networks that the terms look through."""
-        names = {term.features for term in self.energy_features}
-        return names | ({self.perceptual.features} if self.perceptual else set())
-
-
-class Phase(_Part):
+class Phase(Part):
     """A part of the run. Its length is given in one of three ways; what it leaves out is as in the whole recipe."""
 
     name: str
@@ -234,7 +99,7 @@ class Phase(_Part):
         return self
 
 
-class Spread(_Part):
+class Spread(Part):
     """At the start of a run copies of the ``strongest`` atoms replace the others, moved by up to ``shift`` pixels and
     turned by up to ``turn`` degrees, flipped or not; ``tied``: they stay copies throughout the run."""
 
@@ -245,7 +110,7 @@ class Spread(_Part):
     tied: bool = False
 
 
-class Validation(_Part):
+class Validation(Part):
     """Full validation images, every ``every`` steps, with the averaged weights."""
 
     every: Count = 500
@@ -253,14 +118,14 @@ class Validation(_Part):
     monitor: str = "energy"
 
 
-class Checkpoints(_Part):
+class Checkpoints(Part):
     """How often to save, and how many to keep beside the best."""
 
     minutes: NotNegative = 5.0
     keep: Count = 3
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """A whole run."""
 
     name: str
@@ -280,7 +145,7 @@ class Recipe(_Part):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
-    features: dict[str, Features] = {}
+    features: dict[str, Features] = Field(default_factory=dict)
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()

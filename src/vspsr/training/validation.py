@@ -12,7 +12,7 @@ from vspsr.model import VSpSR
 from vspsr.resize import imresize
 from vspsr.training.energy import energy_score, patch_distance
 from vspsr.training.objective import Objective
-from vspsr.training.recipe import FeatureEnergy
+from vspsr.training.terms import FeatureEnergy
 
 __all__ = ["ValidationImage", "read_pair", "validate_image"]
 
