@@ -62,3 +62,13 @@ def test_what_cannot_be_frozen_is_refused(photos: Path, first: Path, tmp_path: P
     for wrong, hint in (("trunks", "did you mean 'trunk'"), ("zzz", "trunk, mean_head")):
         with pytest.raises(RecipeError, match=f"`frozen`: the network has no part '{wrong}': {hint}"):
             small.run(small.recipe_of(photos, initial=str(first), frozen=[wrong]), tmp_path / "wrong")
+
+
+def test_something_must_be_left_to_learn(photos: Path, first: Path, tmp_path: Path) -> None:
+    everything = ["trunk", "mean_head", "variance_head", "basis_head", "atoms", "modes"]
+    with pytest.raises(RecipeError, match=r"`frozen`: trunk, .*, modes are the whole network"):
+        small.run(small.recipe_of(photos, initial=str(first), frozen=everything), tmp_path / "all")
+    mean = [{"name": "mean", "steps": 2, "losses": {"mean_l1": 1.0}}]
+    recipe = small.recipe_of(photos, initial=str(first), frozen=["trunk", "mean_head"], phases=mean)
+    with pytest.raises(RecipeError, match="phase 'mean': none of its losses depends on what learns"):
+        small.run(recipe, tmp_path / "none")

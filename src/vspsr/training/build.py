@@ -21,7 +21,7 @@ def build_model(recipe: Recipe) -> VSpSR:
     """The model as at the start of the run, its weights drawn from torch's generator or from `initial`.
 
     Raises:
-        RecipeError: options or parts (`frozen`) that the network does not have.
+        RecipeError: options or parts (`frozen`) that the network does not have, or no part left to learn.
         ModelError: `initial` cannot be read or does not fit.
     """
     options = dict(recipe.model.options)
@@ -35,6 +35,8 @@ def build_model(recipe: Recipe) -> VSpSR:
         load_initial(model, recipe.initial)
     for name in recipe.frozen:
         _freeze(model.network, name)
+    if recipe.frozen and not any(p.requires_grad for p in model.network.parameters()):
+        raise RecipeError(f"`frozen`: {', '.join(recipe.frozen)} are the whole network: leave out what is to learn")
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 

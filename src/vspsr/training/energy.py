@@ -8,8 +8,8 @@ The score of a patch as a whole hardly sees how its spread is shared out: noise 
 noise in brightness, coarse for fine, stripes along the axes for grain in all directions. `colour_bands` takes images
 apart into a few parts that have a score each; `frequency_energy` scores every frequency and direction by itself.
 
-All of these are distances of amplitudes: noise that is too strong by a level costs as much in a smooth sky, where one
-sees it, as in grass, where nobody can. `strength_energy` compares the logarithms of how strong textures are.
+Distances of pixels are of amplitudes: noise that is twice too strong costs little in a smooth sky, where one sees it,
+and much in grass, where nobody can. `strength_energy` compares the logarithms of how strong textures are.
 """
 
 import math

@@ -21,7 +21,7 @@ from vspsr.nn.discriminator import PatchDiscriminator, UNetDiscriminator
 from vspsr.training.adversarial import discriminator_loss
 from vspsr.training.objective import Objective
 from vspsr.training.plan import Plan, Stage
-from vspsr.training.recipe import Recipe
+from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.spread import Copies
 
 __all__ = ["NotFiniteError", "SpaceTraining"]
@@ -121,6 +121,10 @@ class SpaceTraining(lightning.LightningModule):
         temperature = self.plan.temperature(self.step)
         mean, samples = self.objective.images(parameters, y, losses, temperature, self.step, first)
         total, figures = self.objective(x, parameters, mean, samples, losses, self.step, self.autocast, adversary)
+        if not total.requires_grad:
+            raise RecipeError(
+                f"phase {stage.phase.name!r}: none of its losses depends on what learns: change `losses` or `frozen`"
+            )
         self.manual_backward(self.scaler.scale(total))
         if self.copies is not None:
             self.copies.gather(self.network)
