@@ -236,7 +236,7 @@ def test_atoms_of_which_none_is_a_copy_are_none() -> None:
 
 
 def test_the_shipped_models_are_made_of_copies() -> None:
-    for name, strongest, shift, turn, flip in (("vspsr-x4", 12, 0.8, 0, True), ("vspsr-x8", 24, 2.5, 45, False)):
+    for name, strongest, shift, turn, flip in (("vspsr-x4", 12, 0.8, 30, True), ("vspsr-x8", 24, 2.5, 45, False)):
         network = VSpSR.from_pretrained(name).network
         assert isinstance(network, OverlappingVSpM)
         assert found_copies(network, strongest, shift, turn, flip) is not None
