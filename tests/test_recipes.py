@@ -1,5 +1,6 @@
 """Recipes: all that are shipped are valid and say what the paper says; mistakes are told in one line."""
 
+import inspect
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,12 @@ import torch
 import yaml
 
 import training_runs as small
+from vspsr.degradation import Degradation
+from vspsr.model import NETWORKS
 from vspsr.nn.vspm import VSpM
 from vspsr.training.build import build_model
+from vspsr.training.network_options import OPTIONS
+from vspsr.training.objective import Objective
 from vspsr.training.plan import Plan
 from vspsr.training.recipe import RecipeError
 from vspsr.training.recipe_file import load_recipe, parse_recipe
@@ -134,6 +139,17 @@ def test_shipped_recipes_make_the_shipped_models(scale: int) -> None:
             "no entry 'squeeze': did you mean 'squeezenet'",
         ),
         ({"phases": [{"name": "a", "share": 0.5, "losses": {"mse": 1}}]}, "must have `steps`"),
+        ({"optimiser": {"betas": [1.5, 2]}}, r"`optimiser.betas.0`: .*less than 1, got 1.5"),
+        ({"validation": {"monitor": "psnr_meen"}}, r"`validation.monitor`: .*'psnr_mean'"),
+        (
+            {
+                "phases": [
+                    {"name": d, "steps": 1, "losses": {"adversarial": {"weight": 1, "discriminator": d}}}
+                    for d in ("authors", "unet")
+                ]
+            },
+            "one discriminator, got authors and unet",
+        ),
     ],
 )
 def test_mistakes_are_named_in_one_line(changes: dict[str, Any], message: str) -> None:
@@ -142,10 +158,42 @@ def test_mistakes_are_named_in_one_line(changes: dict[str, Any], message: str) -
     assert "\n" not in str(caught.value)
 
 
-def test_options_of_the_network_are_checked() -> None:
-    recipe = parse_recipe({**small.RECIPE, "model": {"network": "vspm", "options": {"n_atom": 4}}})
-    with pytest.raises(RecipeError, match=r"`model`: .*n_atom"):
-        build_model(recipe)
+@pytest.mark.parametrize(
+    ("network", "options", "message"),
+    [
+        ("vspm", {"n_atom": 4}, r"unknown key `options.n_atom` of the network 'vspm': did you mean `n_atoms`\?"),
+        ("vspm", {"n_atoms": 6}, r"`options.n_atoms`: .*multiple of 4, got 6"),
+        ("vspm", {"deterministic": "cubic"}, r"`options.deterministic`: .*'bilinear' or 'bicubic'"),
+        (
+            "overlapping",
+            {"wide": 4},
+            "unknown key `options.wide` .*: known are scale, n_atoms, channels",
+        ),
+        ("overlapping", {"n_atoms": "eight"}, r"`options.n_atoms`: .*integer, got 'eight'"),
+        ("overlapping", {"n_atoms": -3}, r"`options.n_atoms`: .*greater than 0, got -3"),
+        ("overlapping", {"scale": "four"}, r"`options.scale`: .*integer, got 'four'"),
+    ],
+)
+def test_options_of_the_network_are_checked(network: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=rf"`model`: {message}"):
+        parse_recipe({**small.RECIPE, "model": {"network": network, "options": options}})
+
+
+@pytest.mark.parametrize("network", OPTIONS)
+def test_options_are_those_of_the_network(network: str) -> None:
+    arguments = set(inspect.signature(NETWORKS[network]).parameters)
+    given_apart = {"deterministic"} if network == "overlapping" else set()  # a module: the recipe's own `deterministic`
+    assert set(OPTIONS[network].__annotations__) == arguments - given_apart
+
+
+def test_as_many_layer_weights_as_layers() -> None:
+    features = {"squeezenet": {"network": "squeezenet1_1", "weights": "random", "layer_weights": [1, 2]}}
+    losses = {"energy_features": {"weight": 1, "features": "squeezenet"}}
+    recipe = parse_recipe(
+        {**small.RECIPE, "crop": 24, "features": features, "phases": [{"name": "a", "steps": 1, "losses": losses}]}
+    )
+    with pytest.raises(RecipeError, match=r"`features.squeezenet.layer_weights`: 2 of them for 7 layers"):
+        Objective(recipe, Degradation(4))
 
 
 class TestChanges:
@@ -171,6 +219,9 @@ class TestChanges:
     def test_files_that_are_no_recipe(self, tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match="cannot be read as a recipe"):
             load_recipe(tmp_path / "none.yaml")
+        (tmp_path / "empty.yaml").write_text("")
+        with pytest.raises(RecipeError, match="a recipe is a mapping of keys to values, got NoneType"):
+            load_recipe(tmp_path / "empty.yaml", ["data.folder=photos"])
         (tmp_path / "list.yaml").write_text("- 1")
         with pytest.raises(RecipeError, match="a recipe is a mapping"):
             load_recipe(tmp_path / "list.yaml")

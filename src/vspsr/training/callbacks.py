@@ -41,7 +41,8 @@ class Validation(Callback):
         """Log figures of the steps since the last time; validate."""
         module: SpaceTraining = pl_module
         last = module.step == module.plan.steps
-        if module.step % module.recipe.log_every == 0 or last:
+        phase_ends = module.step == module.plan.stage(module.step - 1).stop  # the next may have other losses
+        if module.step % module.recipe.log_every == 0 or phase_ends:
             self._log_training(trainer, module)
         if self.pairs and (module.step % module.recipe.validation.every == 0 or last):
             self._validate(trainer, module)
@@ -55,8 +56,11 @@ class Validation(Callback):
         )
 
     def _validate(self, trainer: lightning.Trainer, module: SpaceTraining) -> None:
-        """Figures are summed over processes in float64, so that they do not depend on how many there are."""
-        terms = module.plan.stage(module.step - 1).phase.losses.energy_features
+        """Figures are summed over processes in float64, so that they do not depend on how many there are.
+
+        In every phase they are those of the last one's terms, so that the best can be told over the whole run.
+        """
+        terms = module.plan.stages[-1].phase.losses.energy_features
         sums: dict[str, float] = {}
         shown: ValidationImage | None = None
         for index in range(trainer.global_rank, len(self.pairs), trainer.world_size):
@@ -93,10 +97,15 @@ class Validation(Callback):
 
 
 class Checkpoints(Callback):
-    """Saves every so many minutes, when validation improves, at the end, and when the run is interrupted."""
+    """Saves every so many minutes, when validation improves, at the end, and when the run is stopped.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: where to.
+        images: `digest` of the training images, to be found the same when the run is resumed.
+    """
+
+    def __init__(self, folder: Path, images: str) -> None:
+        self.folder, self.images = folder, images
         self.saved_at, self.saved_step = time.monotonic(), -1
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *args: Any) -> None:
@@ -120,8 +129,8 @@ class Checkpoints(Callback):
             self.save(trainer, pl_module)
 
     def save(self, trainer: lightning.Trainer, module: SpaceTraining) -> None:
-        """Write a numbered checkpoint, and remove the oldest."""
-        if module.step != self.saved_step:
+        """Write a numbered checkpoint, and remove the oldest. Before the first step there is nothing to keep."""
+        if module.step not in (0, self.saved_step):
             self._write(trainer, module, f"step-{module.step:09d}.pt")
             if trainer.is_global_zero:
                 prune(self.folder, module.recipe.checkpoints.keep)
@@ -137,6 +146,7 @@ class Checkpoints(Callback):
             "recipe": plain(module.recipe),
             "model": module.average.config,
             "best": None if validation is None else validation.best,
+            "images": self.images,
             "n_images": len(module.data),
             "processes": trainer.world_size,
         }

@@ -3,25 +3,39 @@
 A checkpoint holds `SpaceTraining.state`, the recipe, the configuration of the model and the best figure so far.
 """
 
+import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vspsr.errors import ModelError
+from vspsr.data.files import ImagePair
+from vspsr.errors import ModelError, VSpSRError
 from vspsr.files import one_line, replacing
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.recipe_file import parse_recipe
 
-__all__ = ["check_same_recipe", "clear_leftovers", "latest", "prune", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "check_same_images",
+    "check_same_recipe",
+    "clear_leftovers",
+    "digest",
+    "latest",
+    "prune",
+    "read_checkpoint",
+    "write_checkpoint",
+]
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d+)\.pt")
 _KEYS = {"format", "recipe", "model", "step", "network", "average", "optimisers", "best"}
 
-FREE = ("name", "description", "data", "initial", "validation", "checkpoints", "log_every")
+FREE = ("name", "description", "initial", "validation", "checkpoints", "log_every")
 """Entries of a recipe that may change when a run is resumed: the weights do not depend on them."""
+FREE_OF_DATA = ("folder", "lr_folder", "val_folder", "holdout", "memory_gb", "workers")
+"""The same of its `data`; which images lie in the folders is checked by itself (`check_same_images`)."""
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -69,12 +83,35 @@ def prune(folder: Path, keep: int) -> None:
 def check_same_recipe(recipe: Recipe, saved: Any, path: Path) -> None:
     """RecipeError where a run would go on by another recipe than it began with: it could not be exact."""
     ours, theirs = recipe.model_dump(mode="json"), parse_recipe(saved, str(path)).model_dump(mode="json")
+    for side in (ours, theirs):
+        data = side.pop("data")
+        side |= {f"data.{key}": value for key, value in data.items() if key not in FREE_OF_DATA}
     for key in ours:
         if key not in FREE and ours[key] != theirs[key]:
             raise RecipeError(
                 f"`{key}` differs from the run in {path.parent.parent} ({theirs[key]} there, {ours[key]} here): resume "
                 "with the same recipe, or start a new run with `initial` set to the old one"
             )
+
+
+def digest(pairs: Sequence[ImagePair]) -> str:
+    """Of the names and sizes of image files, wherever their folder lies."""
+    files = [(file.name, file.stat().st_size) for pair in pairs for file in (pair.hr, pair.lr) if file is not None]
+    return hashlib.blake2b(repr(files).encode(), digest_size=16).hexdigest()
+
+
+def check_same_images(pairs: Sequence[ImagePair], state: Mapping[str, Any], run: Path) -> None:
+    """VSpSRError where a run would go on with other images than it began with: it could not be exact."""
+    if state["n_images"] != len(pairs):
+        raise VSpSRError(
+            f"`data.folder`: {len(pairs)} training images, but the run in {run} began with {state['n_images']}: "
+            "resume with the same"
+        )
+    if state.get("images", known := digest(pairs)) != known:  # checkpoints from before have none
+        raise VSpSRError(
+            f"`data.folder`: not the training images that the run in {run} began with (by name and size): "
+            "resume with the same"
+        )
 
 
 def _numbered(folder: Path) -> list[Path]:

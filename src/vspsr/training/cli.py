@@ -50,6 +50,8 @@ def train(
     module = run(recipe, RunOptions(folder, resume, clock, accelerator, device_count, nodes, _say))
     if module.step < module.plan.steps:
         _say(f"stopped at step {module.step} of {module.plan.steps}: --resume goes on; all is in {folder}")
+        if module.received is not None:
+            raise typer.Exit(128 + module.received)  # as shells do it: what began the run is to see that it is not done
     else:
         _say(f"done: {module.plan.steps} steps; all is in {folder}")
         _say(f"make it a model:  vspsr export {folder} -o {recipe.name}")

@@ -43,6 +43,9 @@ class SpaceTraining(lightning.LightningModule):
         data: the training crops.
         workers: processes that make batches.
         copies: atoms that stay copies of others.
+
+    Attributes:
+        received: the signal that the run was stopped by, None where there was none.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class SpaceTraining(lightning.LightningModule):
             self.discriminator = UNetDiscriminator() if adversarial.discriminator == "unet" else PatchDiscriminator()
         self.step, self.skipped, self.stage_start = 0, 0, -1
         self.between_steps = True
+        self.received: int | None = None
         self.sums: dict[str, Tensor] = {}
         self.counted = 0
         self.train()

@@ -62,6 +62,13 @@ class Objective(nn.Module):
         self.networks = nn.ModuleDict(
             {name: feature_network(e.network, e.weights, e.layers) for name, e in entries.items()}
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for name, entry in entries.items():
+            if entry.layer_weights is not None:
+                layers = len(self.networks[name](torch.zeros(1, 3, 64, 64)))
+                if len(entry.layer_weights) != layers:
+                    raise RecipeError(
+                        f"`features.{name}.layer_weights`: {len(entry.layer_weights)} of them for {layers} layers"
+                    )
         for phase in recipe.phases:
             self._check_crop(phase.crop or recipe.crop, phase.losses)
 

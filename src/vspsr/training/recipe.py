@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vspsr.errors import VSpSRError
+from vspsr.training.network_options import check_options
 from vspsr.training.terms import Adversarial, Count, Losses, NotNegative, Part, Positive
 
 __all__ = ["Phase", "Recipe", "RecipeError"]
@@ -23,6 +24,11 @@ class Model(Part):
     options: dict[str, Any] = Field(default_factory=dict)
     kernel: str = "bicubic"
     temperature: NotNegative = 1.0
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> "Model":
+        check_options(self.network, self.options)
+        return self
 
 
 class Deterministic(Part):
@@ -49,11 +55,15 @@ class Data(Part):
     sharpen: NotNegative = 0.0
 
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""Of a moving average."""
+
+
 class Optimiser(Part):
     """Adam (Kingma & Ba 2015) with L2 weight decay; ``clip`` is the largest norm of the gradient, 0 for none."""
 
     rate: Positive = 5e-4
-    betas: tuple[NotNegative, NotNegative] = (0.9, 0.99)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     weight_decay: NotNegative = 0.0
     clip: NotNegative = 0.5
 
@@ -111,11 +121,11 @@ class Spread(Part):
 
 
 class Validation(Part):
-    """Full validation images, every ``every`` steps, with the averaged weights."""
+    """Full validation images, every ``every`` steps, with the averaged weights; ``monitor`` tells which were best."""
 
     every: Count = 500
     images: Annotated[int, Field(ge=0)] = 16
-    monitor: str = "energy"
+    monitor: Literal["energy", "energy_pixels", "psnr_mean", "psnr_sample"] = "energy"
 
 
 class Checkpoints(Part):
@@ -142,7 +152,7 @@ class Recipe(Part):
     crop: Count
     projection: bool = True
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    ema: Decay = 0.999
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     features: dict[str, Features] = Field(default_factory=dict)
@@ -161,6 +171,9 @@ class Recipe(Part):
             raise ValueError(f"`spread` is for the network `overlapping`, not {self.model.network!r}")
         if self.steps is None and any(p.share is not None for p in self.phases):
             raise ValueError("a phase has a `share`, so the recipe must have `steps`")
+        adversaries = {p.losses.adversarial.discriminator for p in self.phases if p.losses.adversarial}
+        if len(adversaries) > 1:
+            raise ValueError(f"`adversarial`: a run has one discriminator, got {' and '.join(sorted(adversaries))}")
         for phase in self.phases:
             self._patches_fit(phase)
             for name in phase.losses.features():

@@ -37,6 +37,8 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{path}: cannot be read as a recipe ({one_line(error)})") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys to values, got {type(content).__name__}")
     for change in changes:
         _apply(content, change)
     return parse_recipe(content, str(path))

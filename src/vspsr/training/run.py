@@ -19,6 +19,7 @@ from typing import Any
 import lightning
 import torch
 import torch.nn.functional as F
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
@@ -26,11 +27,20 @@ from lightning.pytorch.utilities import rank_zero_only
 from vspsr.data.crops import CropDataset
 from vspsr.data.files import ImageSet, find_images
 from vspsr.errors import VSpSRError
+from vspsr.files import one_line
 from vspsr.model import VSpSR
 from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.training.build import build_model
 from vspsr.training.callbacks import Checkpoints, Progress, Validation
-from vspsr.training.checkpoint import check_same_recipe, clear_leftovers, latest, read_checkpoint
+from vspsr.training.checkpoint import (
+    check_same_images,
+    check_same_recipe,
+    clear_leftovers,
+    digest,
+    latest,
+    read_checkpoint,
+)
+from vspsr.training.interrupt import Interrupt
 from vspsr.training.logs import MetricsTable
 from vspsr.training.module import SpaceTraining
 from vspsr.training.recipe import Recipe, RecipeError, Spread
@@ -56,7 +66,9 @@ class RunOptions:
 
 
 def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
-    """Train by a recipe, to its end, to the time limit or to an error; the newest state is saved in each case.
+    """Train by a recipe, to its end, to the time limit, a signal or an error; the newest state is saved in each case.
+
+    Of Ctrl-C and SIGTERM, `SpaceTraining.received` tells which came.
 
     Raises:
         RecipeError: the recipe has no data folder, or differs from the one being resumed.
@@ -86,19 +98,22 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
     if found is not None:
         state = read_checkpoint(found)
         check_same_recipe(recipe, state["recipe"], found)
-        if state["n_images"] != len(images.train):
-            raise VSpSRError(
-                f"`data.folder`: {len(images.train)} training images, but the run in {options.output} began with "
-                f"{state['n_images']}: resume with the same"
-            )
+        check_same_images(images.train, state, options.output)
         module.restore(state)
         best = state["best"]
         say(f"resuming at step {module.step} of {module.plan.steps} from {found}")
     if rank_zero:
         clear_leftovers(options.output)
         write_recipe(options.output / "recipe.yaml", recipe)
-    trainer = _trainer(recipe, options, module, images, best)
-    trainer.fit(module)
+    interrupt = Interrupt()
+    try:
+        trainer = _trainer(recipe, options, module, images, best, interrupt)
+    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
+        asked = f"`--accelerator` {options.accelerator}, `--devices` {options.devices}"
+        raise VSpSRError(f"{asked}: cannot be had here ({one_line(error)[:200]})") from error
+    with interrupt:
+        trainer.fit(module)
+    module.received = interrupt.received
     return module
 
 
@@ -176,12 +191,18 @@ def _on_cpu(accelerator: str) -> bool:
 
 
 def _trainer(
-    recipe: Recipe, options: RunOptions, module: SpaceTraining, images: ImageSet, best: float | None
+    recipe: Recipe,
+    options: RunOptions,
+    module: SpaceTraining,
+    images: ImageSet,
+    best: float | None,
+    interrupt: Interrupt,
 ) -> lightning.Trainer:
     output = options.output
     callbacks: list[Any] = [
         Validation(images.val[: recipe.validation.images], output / "pictures", best),
-        Checkpoints(output / "checkpoints"),
+        Checkpoints(output / "checkpoints", digest(images.train)),
+        interrupt,
     ]
     callbacks += [Progress(options.report)] if options.progress else []
     callbacks += options.callbacks
