@@ -18,10 +18,20 @@ from vspsr.training.network_options import OPTIONS
 from vspsr.training.objective import Objective
 from vspsr.training.plan import Plan
 from vspsr.training.recipe import RecipeError
-from vspsr.training.recipe_file import load_recipe, parse_recipe
+from vspsr.training.recipe_file import load_recipe, parse_recipe, shipped_recipes
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-ALL = sorted(CONFIGS.rglob("*.yaml"))
+CONFIGS = Path(str(resources.files("vspsr") / "configs"))
+ALL = list(shipped_recipes().values())
+
+
+@pytest.mark.parametrize("name", ["paper/x4", "configs/paper/x4.yaml", "paper/x4.yaml"])
+def test_recipes_of_the_package_by_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From anywhere; a file of that name comes first."""
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe(Path(name)).name == "paper-x4"
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper" / "x4.yaml").write_text(yaml.safe_dump(small.RECIPE))
+    assert load_recipe(Path("paper/x4.yaml")).name == "tiny"
 
 
 def ids(path: Path) -> str:
@@ -217,8 +227,13 @@ class TestChanges:
             load_recipe(self.write(tmp_path), [change])
 
     def test_files_that_are_no_recipe(self, tmp_path: Path) -> None:
-        with pytest.raises(RecipeError, match="cannot be read as a recipe"):
+        with pytest.raises(
+            RecipeError, match=r"none.yaml: no such file, nor one of the package's recipes: ablation/1, "
+        ):
             load_recipe(tmp_path / "none.yaml")
+        (tmp_path / "broken.yaml").write_text("a: [")
+        with pytest.raises(RecipeError, match="cannot be read as a recipe"):
+            load_recipe(tmp_path / "broken.yaml")
         (tmp_path / "empty.yaml").write_text("")
         with pytest.raises(RecipeError, match="a recipe is a mapping of keys to values, got NoneType"):
             load_recipe(tmp_path / "empty.yaml", ["data.folder=photos"])

@@ -20,7 +20,9 @@ def _missing(error: ImportError) -> VSpSRError:
 
 
 def train(
-    config: Annotated[Path, typer.Option(help="Recipe, a YAML file.", show_default=False)],
+    config: Annotated[
+        Path, typer.Option(help="Recipe: a YAML file, or x4, x8, paper/x4, … of the package.", show_default=False)
+    ],
     data: Annotated[Path | None, typer.Option(help="Folder of HR images, or of DIV2K's or NTIRE's folders.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the run. [default: runs/NAME]", show_default=False)

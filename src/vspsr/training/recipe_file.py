@@ -5,6 +5,7 @@ A misspelt key is an error that names the nearest right one; a value of the wron
 
 import difflib
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from vspsr.files import one_line, replacing
 from vspsr.training.recipe import Recipe, RecipeError
 
-__all__ = ["load_recipe", "parse_recipe", "plain", "write_recipe"]
+__all__ = ["load_recipe", "parse_recipe", "plain", "shipped_recipes", "write_recipe"]
 
 
 def parse_recipe(content: Any, name: str = "recipe") -> Recipe:
@@ -30,11 +31,15 @@ def parse_recipe(content: Any, name: str = "recipe") -> Recipe:
 def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """A recipe from a YAML file, with changes "key.key=value" (value in YAML, list entries by number) applied.
 
+    Args:
+        path: the file, or one of the package's recipes: "configs/x4.yaml" or just "x4", "paper/x8", …
+        changes: as above.
+
     Raises:
         RecipeError: the file cannot be read, or a key or value is wrong.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(_located(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{path}: cannot be read as a recipe ({one_line(error)})") from error
     if not isinstance(content, dict):
@@ -42,6 +47,23 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         _apply(content, change)
     return parse_recipe(content, str(path))
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The package's recipes by name: "x4", "paper/x4", "ablation/1", …"""
+    folder = Path(str(resources.files("vspsr") / "configs"))
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.rglob("*.yaml"))}
+
+
+def _located(path: Path) -> Path:
+    """The file, or where there is none the package's recipe of this name."""
+    if path.exists():
+        return path
+    shipped = shipped_recipes()
+    name = path.with_suffix("").as_posix().removeprefix("configs/")
+    if name not in shipped:
+        raise RecipeError(f"{path}: no such file, nor one of the package's recipes: {', '.join(shipped)}")
+    return shipped[name]
 
 
 def _apply(content: Any, change: str) -> None:
