@@ -6,7 +6,7 @@
 256 atoms, x4, batch 4, LR crops of 48×48: once with MSE and KL, once with the adversarial term and VGG19 (untrained
 weights: the time is the same). A step is all of it: crops and their LR images, network, losses, both optimisers. CPU
 seconds are those of the process, so that other load on the machine counts for little; the authors' figures, 2.9 and
-9.9, were taken on one core of such a machine (torch on the CPU, the same batch and crops).
+9.9, were taken on one core of another machine (torch on the CPU, the same batch and crops).
 """
 
 import argparse

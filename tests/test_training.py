@@ -95,7 +95,6 @@ def test_killed_at_any_moment(photos: Path, tmp_path: Path) -> None:
     assert small.different(small.weights(whole), small.weights(resumed)) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("phases", [None, small.ADVERSARIAL], ids=["plain", "adversarial"])
 def test_two_processes_are_one_with_twice_the_batch(photos: Path, tmp_path: Path, phases: object) -> None:
     """Lightning's DDP on the gloo backend against a single process."""
