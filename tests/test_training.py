@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from vspsr.training.module import NotFiniteError
 from vspsr.training.objective import Objective
 from vspsr.training.plan import Plan
 from vspsr.training.recipe import RecipeError
-from vspsr.training.run import bf16_slowdown
+from vspsr.training.run import RunOptions, bf16_slowdown, train
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +207,31 @@ def test_a_shipped_model_is_trained_further(photos: Path, tmp_path: Path) -> Non
     assert "It went on from `vspsr-x4`: what that was trained on counts" in (tmp_path / "model/README.md").read_text()
     with pytest.raises(ModelError, match="vspsr-x5: neither a run with checkpoints, a model's folder nor one of vspsr"):
         small.run(small.recipe_of(photos, phases=phases, initial="vspsr-x5", model=model), tmp_path / "other")
+
+
+class BeforeTraining(small.lightning.Callback):
+    """Keeps the feature networks' weights as they are when the run begins."""
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.weights = {k: v.clone() for k, v in pl_module.objective.networks.state_dict().items()}
+
+
+def test_feature_networks_never_change(photos: Path, tmp_path: Path) -> None:
+    """VGG19 and SqueezeNet, in steps of the run itself, weight decay and adversary included."""
+    features = {
+        "vgg19": {"network": "vgg19", "weights": "random"},
+        "squeezenet": {"network": "squeezenet1_1", "weights": "random", "layers": ["1"]},
+    }
+    losses = {"perceptual": 1.0, "energy_features": {"weight": 1.0, "features": "squeezenet"}, "adversarial": 0.1}
+    phases = [{"name": "a", "steps": 2, "losses": losses, "optimiser": {"rate": 0.01, "weight_decay": 0.1}}]
+    before = BeforeTraining()
+    options = RunOptions(tmp_path, accelerator="cpu", report=str, progress=False, callbacks=(before,))
+    recipe = small.recipe_of(photos, phases=phases, features=features, crop=8, validation={"images": 0})
+    module = train(recipe, options)
+    after = module.objective.networks.state_dict()
+    assert {k.split(".")[0] for k in after} == {"vgg19", "squeezenet"}
+    assert small.different(before.weights, after) == []
+    assert not any(m.training for m in module.objective.networks.modules() if m is not module.objective.networks)
 
 
 def test_losses_fall_and_validation_is_better_than_bicubic(photos: Path, tmp_path: Path) -> None:
