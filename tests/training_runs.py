@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-lightning = pytest.importorskip("lightning", reason="the extra `train` is not installed")
+pytest.importorskip("lightning", reason="the extra `train` is not installed")
 pytest.importorskip("pydantic", reason="the extra `train` is not installed")
 
 from vspsr.training.module import SpaceTraining
