@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -209,13 +208,6 @@ def test_a_shipped_model_is_trained_further(photos: Path, tmp_path: Path) -> Non
         small.run(small.recipe_of(photos, phases=phases, initial="vspsr-x5", model=model), tmp_path / "other")
 
 
-class BeforeTraining(small.lightning.Callback):
-    """Keeps the feature networks' weights as they are when the run begins."""
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self.weights = {k: v.clone() for k, v in pl_module.objective.networks.state_dict().items()}
-
-
 def test_feature_networks_never_change(photos: Path, tmp_path: Path) -> None:
     """VGG19 and SqueezeNet, in steps of the run itself, weight decay and adversary included."""
     features = {
@@ -224,7 +216,7 @@ def test_feature_networks_never_change(photos: Path, tmp_path: Path) -> None:
     }
     losses = {"perceptual": 1.0, "energy_features": {"weight": 1.0, "features": "squeezenet"}, "adversarial": 0.1}
     phases = [{"name": "a", "steps": 2, "losses": losses, "optimiser": {"rate": 0.01, "weight_decay": 0.1}}]
-    before = BeforeTraining()
+    before = small.FeaturesBefore()
     options = RunOptions(tmp_path, accelerator="cpu", report=str, progress=False, callbacks=(before,))
     recipe = small.recipe_of(photos, phases=phases, features=features, crop=8, validation={"images": 0})
     module = train(recipe, options)

@@ -13,6 +13,8 @@ from torch import Tensor
 pytest.importorskip("lightning", reason="the extra `train` is not installed")
 pytest.importorskip("pydantic", reason="the extra `train` is not installed")
 
+import lightning
+
 from vspsr.training.module import SpaceTraining
 from vspsr.training.recipe import Recipe
 from vspsr.training.recipe_file import parse_recipe
@@ -77,6 +79,13 @@ def different(a: dict[str, Tensor], b: dict[str, Tensor]) -> Sequence[str]:
     """Names of the tensors that are not equal bit for bit."""
     assert a.keys() == b.keys()
     return [k for k in a if not torch.equal(a[k], b[k])]
+
+
+class FeaturesBefore(lightning.Callback):
+    """Keeps the feature networks' weights as they are when the run begins."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self.weights = {k: v.clone() for k, v in pl_module.objective.networks.state_dict().items()}
 
 
 class StoppedError(Exception):
