@@ -17,7 +17,7 @@ from rich.table import Table
 from torch import Tensor
 
 from vspsr import VSpSR, read_image
-from vspsr.jobs import image_files
+from vspsr.images.folders import image_files
 from vspsr.metrics.calibration import gaussian_marginals
 from vspsr.metrics.tallies import PIT_BINS, Marginals
 

@@ -27,8 +27,8 @@ from rich.table import Table
 from torch import Tensor
 
 from vspsr import Degradation, project, quantize, read_image
+from vspsr.degradation.resize import imresize
 from vspsr.errors import ConsistencyWarning
-from vspsr.resize import imresize
 
 METHODS = (
     "no projection",

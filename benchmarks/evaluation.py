@@ -30,9 +30,9 @@ from rich.table import Table
 from torch import Tensor
 
 from vspsr import Degradation, read_image
+from vspsr.degradation.resize import imresize
 from vspsr.metrics import lr_psnr, perceptual_backend
 from vspsr.metrics.perceptual import Backend
-from vspsr.resize import imresize
 
 ROWS = (
     "lpips-alex, challenge's way",

@@ -21,16 +21,16 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
-from training import Clock
 
+from training import Clock
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.runner import evaluate
 from vspsr.training.checkpoint import latest
 from vspsr.training.export import export
-from vspsr.training.plan import Plan
 from vspsr.training.recipe import Recipe
 from vspsr.training.recipe_file import load_recipe
 from vspsr.training.run import RunOptions, train
+from vspsr.training.schedule import Plan
 
 PROBE = 4
 """Steps by which a phase is timed; the first is not counted."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vspsr import VSpSR, quantize, read_image
 from vspsr.nn.vspm import VSpM
-from vspsr.space import SRSpace
+from vspsr.space.sr_space import SRSpace
 
 ROWS = (
     "shipped: one network pass",

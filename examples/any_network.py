@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from vspsr import Consistent, Degradation, quantize, read_image, write_image
-from vspsr.picture import Picture
+from vspsr.images.picture import Picture
 
 out = Path(sys.argv[1])
 out.mkdir(parents=True, exist_ok=True)

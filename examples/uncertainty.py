@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from vspsr import upscale, write_image
-from vspsr.picture import Picture
-from vspsr.sheets import stddev_map
+from vspsr.images.picture import Picture
+from vspsr.images.sheets import stddev_map
 
 out = Path(sys.argv[1])
 out.mkdir(parents=True, exist_ok=True)

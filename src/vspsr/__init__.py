@@ -6,12 +6,11 @@ from vspsr.consistency import Consistent, project, quantize
 from vspsr.degradation import Degradation
 from vspsr.model import VSpSR
 from vspsr.space import SRSpace
+from vspsr.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from vspsr.image import read_image, write_image
-    from vspsr.inference import upscale
-
-__version__ = "0.1.0"
+    from vspsr.images import read_image, write_image
+    from vspsr.upscaling import upscale
 
 __all__ = [
     "Consistent",
@@ -26,7 +25,7 @@ __all__ = [
 ]
 
 # Imported when they are first used: they bring the image library along.
-_LAZY = {"read_image": "vspsr.image", "write_image": "vspsr.image", "upscale": "vspsr.inference"}
+_LAZY = {"read_image": "vspsr.images", "write_image": "vspsr.images", "upscale": "vspsr.upscaling"}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from vspsr.errors import OutputError
 
-__all__ = ["one_line", "replacing"]
+__all__ = ["make_folder", "one_line", "replacing"]
 
 
 def one_line(text: object) -> str:
@@ -61,3 +61,12 @@ def _check_free(name: str, path: Path, overwrite: bool) -> None:
         raise OutputError(f"{name}: is not a regular file")
     if (path.exists() or path.is_symlink()) and not overwrite:
         raise OutputError(f"{name}: exists already, and is kept unless overwriting is asked for")
+
+
+def make_folder(folder: Path) -> None:
+    """Make the output folder where it is missing. OutputError where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise OutputError(f"{folder}: the output folder cannot be made ({reason})") from error

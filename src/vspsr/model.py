@@ -11,15 +11,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from vspsr.consistency import check_image
-from vspsr.degradation import Degradation
+from vspsr.checks import check_image, check_temperature
+from vspsr.degradation.operator import Degradation
 from vspsr.errors import ModelError, OutputError
 from vspsr.files import one_line, replacing
 from vspsr.nn.overlapping import OverlappingVSpM
-from vspsr.nn.parameters import SpaceParameters
+from vspsr.nn.pretrained import PretrainedSR, pretrained_from_state
 from vspsr.nn.vspm import VSpM, convert_authors_state
-from vspsr.pretrained import PretrainedSR, pretrained_from_state
-from vspsr.space import SRSpace, check_temperature
+from vspsr.space.parameters import SpaceParameters
+from vspsr.space.sr_space import SRSpace
 
 __all__ = ["VSpSR", "shipped_models"]
 
@@ -40,7 +40,7 @@ class VSpSR(nn.Module):
     Args:
         network: "vspm" (the paper's) or "overlapping" (the shipped models').
         options: arguments of the network's constructor, `scale` among them: see `VSpM` and `OverlappingVSpM`. For
-            `deterministic`, also a `vspsr.pretrained.PretrainedSR`, which is then saved with the model.
+            `deterministic`, also a `vspsr.nn.pretrained.PretrainedSR`, which is then saved with the model.
         kernel: the degradation's kernel.
         temperature: default temperature of the spaces, ≥ 0.
 

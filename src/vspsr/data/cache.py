@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vspsr.image import read_image
+from vspsr.images.io import read_image
 
 __all__ = ["ImageCache", "read_rgb"]
 

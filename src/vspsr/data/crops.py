@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from vspsr.data.augment import ROTATED, detail, extent, recoloured, rotated, sharpened, shrunk
 from vspsr.data.cache import ImageCache
 from vspsr.data.files import ImagePair
-from vspsr.degradation import Degradation
+from vspsr.degradation.operator import Degradation
 from vspsr.errors import ImageFileError
 
 __all__ = ["Batch", "CropDataset", "StepSampler", "crop_loader", "random_stream"]

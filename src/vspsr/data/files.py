@@ -19,7 +19,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from vspsr.errors import ImageFileError
-from vspsr.image import read_image
+from vspsr.images.io import read_image
 
 __all__ = ["ImagePair", "ImageSet", "find_images", "image_size", "pair_up"]
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from vspsr.errors import ImageFileError
 from vspsr.evaluation.names import EvaluationError, Matched, match_files, unique_stems
-from vspsr.image import Header, read_header, read_image
-from vspsr.jobs import image_files
+from vspsr.images.folders import image_files
+from vspsr.images.io import read_header, read_image
+from vspsr.images.picture import Header
 
 __all__ = ["Pair", "digests", "find_pairs", "read_integers"]
 

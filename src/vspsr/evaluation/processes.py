@@ -21,11 +21,11 @@ import torch
 from vspsr.errors import ImageFileError
 from vspsr.evaluation.dataset import Pair
 from vspsr.evaluation.names import EvaluationError
-from vspsr.evaluation.records import write_json
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.scoring import Scorer
 from vspsr.files import one_line
-from vspsr.image import available_memory
+from vspsr.images.io import available_memory
+from vspsr.report.records import write_json
 
 __all__ = ["Ranks", "Task", "default_processes", "devices", "score_all"]
 

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vspsr.degradation import Degradation
+from vspsr.checks import check_seed, check_temperature
+from vspsr.degradation.operator import Degradation
 from vspsr.evaluation.protocol import PROTOCOLS
 from vspsr.evaluation.sources import BaselineSource, ModelSource, ResultsSource, Source
 from vspsr.metrics.backends import BACKENDS
-from vspsr.noise import check_seed
-from vspsr.space import check_temperature
 
 __all__ = ["Request"]
 

@@ -21,16 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from vspsr import __version__
 from vspsr.errors import OutputError
 from vspsr.evaluation.dataset import Pair, digests, find_pairs
 from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.processes import Ranks, Task, default_processes, devices, one_thread, score_all
-from vspsr.evaluation.records import ImageRecord, read_json, references, samples, summarize, write_json
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.scoring import Scorer
-from vspsr.files import replacing
-from vspsr.jobs import make_folder
+from vspsr.files import make_folder, replacing
+from vspsr.report.records import ImageRecord, read_json, references, samples, summarize, write_json
+from vspsr.version import __version__
 
 __all__ = ["ElsewhereError", "Plan", "evaluate", "interrupted", "prepare"]
 
@@ -239,7 +238,7 @@ def _is_done(task: Task) -> bool:
 
 def _finish(plan: Plan, output: Path) -> dict[str, Any]:
     """Tables, summary and page of all records."""
-    from vspsr.evaluation.report.page import write_report
+    from vspsr.report.page import write_report
 
     records: list[ImageRecord] = []
     for pair in plan.pairs:

@@ -8,22 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vspsr.degradation import Degradation
+from vspsr.degradation.operator import Degradation
 from vspsr.evaluation.dataset import Pair, digests, read_integers
 from vspsr.evaluation.names import EvaluationError
-from vspsr.evaluation.pictures import Shown, write_pictures
 from vspsr.evaluation.protocol import PROTOCOLS
-from vspsr.evaluation.records import ImageRecord, SampleRow
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.sources import Drawn, bicubic, draw_all
-from vspsr.image import read_image
+from vspsr.images.io import read_image
+from vspsr.images.picture import Picture
 from vspsr.metrics.backends import perceptual_backend
 from vspsr.metrics.calibration import calibrate
 from vspsr.metrics.consistency import lr_psnr_and_mismatches
 from vspsr.metrics.diversity import diversity_score, pixel_stddev
 from vspsr.metrics.fidelity import psnr, ssim
 from vspsr.metrics.perceptual import Perceptual
-from vspsr.picture import Picture
+from vspsr.report.pictures import Shown, write_pictures
+from vspsr.report.records import ImageRecord, SampleRow
 
 __all__ = ["Scorer"]
 

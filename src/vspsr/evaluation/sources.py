@@ -14,16 +14,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from vspsr.consistency import project, quantize
-from vspsr.degradation import Degradation
+from vspsr.consistency.projection import project
+from vspsr.consistency.quantize import quantize
+from vspsr.degradation.operator import Degradation
+from vspsr.degradation.resize import imresize, round_to_range
 from vspsr.errors import ConsistencyWarning
 from vspsr.evaluation.dataset import Pair, read_integers
 from vspsr.evaluation.names import EvaluationError
-from vspsr.inference import PictureSpace
+from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
-from vspsr.picture import Picture
-from vspsr.resize import imresize, round_to_range
-from vspsr.space import NotGaussianError
+from vspsr.space.sr_space import NotGaussianError
+from vspsr.upscaling.pictures import PictureSpace
 
 __all__ = ["BaselineSource", "Drawn", "ModelSource", "ResultsSource", "Source", "bicubic"]
 
@@ -152,7 +153,7 @@ class BaselineSource:
     def __init__(
         self, name: str, scale: int, checkpoint: Path | None, consistent: bool, rounding: str, device: str = "cpu"
     ) -> None:
-        from vspsr.evaluation.baselines.baseline import load_baseline
+        from vspsr.baselines.baseline import load_baseline
 
         self.baseline = load_baseline(name, scale, checkpoint, consistent).to(device)
         self.consistent, self.rounding, self.device = consistent, rounding, device

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vspsr.degradation import Degradation
+from vspsr.degradation.operator import Degradation
 from vspsr.errors import ModelError
 from vspsr.metrics.calibration import calibrate
 from vspsr.metrics.consistency import lr_mismatches, lr_psnr

@@ -8,7 +8,8 @@ pixels that differ, which is 0, says it best.
 import torch
 from torch import Tensor
 
-from vspsr.degradation import Degradation, check_bits_and_rounding
+from vspsr.checks import check_bits_and_rounding
+from vspsr.degradation.operator import Degradation
 from vspsr.metrics.fidelity import decibels, per_image
 from vspsr.metrics.images import check_range
 

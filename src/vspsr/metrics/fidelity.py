@@ -11,7 +11,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from vspsr.banded import Banded
+from vspsr.degradation.banded import Banded
 from vspsr.metrics.images import check_pair, select
 
 __all__ = ["decibels", "per_image", "psnr", "ssim"]

@@ -1,1 +1,6 @@
-"""Pure network modules: they know nothing of files, seeds or devices."""
+"""Networks that map an LR image to the parameters of its SR space."""
+
+from vspsr.nn.overlapping import OverlappingVSpM
+from vspsr.nn.vspm import VSpM
+
+__all__ = ["OverlappingVSpM", "VSpM"]

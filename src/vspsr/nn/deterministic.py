@@ -4,7 +4,7 @@ network on LR features."""
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vspsr.resize import imresize
+from vspsr.degradation.resize import imresize
 
 __all__ = ["Interpolation", "ResidualTrunk", "ResidualUpsampler"]
 

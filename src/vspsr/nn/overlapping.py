@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vspsr.nn.deterministic import ResidualTrunk, ResidualUpsampler
-from vspsr.nn.parameters import SpaceParameters
+from vspsr.space.parameters import SpaceParameters
 
 __all__ = ["OverlappingVSpM", "raised_cosine"]
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vspsr.nn.deterministic import Interpolation
-from vspsr.nn.parameters import SpaceParameters, StochasticBasis
+from vspsr.space.parameters import SpaceParameters, StochasticBasis
 
 __all__ = ["BasisBranch", "CoefficientBranch", "VSpM"]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from vspsr.checks import check_temperature
 from vspsr.errors import ModelError
 from vspsr.files import one_line
 from vspsr.model import VSpSR, shipped_models
-from vspsr.pretrained import load_pretrained, pretrained_from_state
-from vspsr.space import check_temperature
+from vspsr.nn.pretrained import load_pretrained, pretrained_from_state
 from vspsr.training.recipe import Recipe, RecipeError
 
 __all__ = ["build_model", "load_initial", "model_of"]

@@ -14,8 +14,8 @@ from rich.progress import Progress as Bar
 
 from vspsr.data.files import ImagePair
 from vspsr.errors import ImageFileError
-from vspsr.image import write_image
-from vspsr.picture import Picture
+from vspsr.images.io import write_image
+from vspsr.images.picture import Picture
 from vspsr.training.checkpoint import prune, write_checkpoint
 from vspsr.training.module import SpaceTraining
 from vspsr.training.recipe_file import plain

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vspsr import __version__
 from vspsr.errors import ModelError, OutputError
 from vspsr.files import replacing
 from vspsr.model import VSpSR
 from vspsr.training.build import load_initial, model_of
 from vspsr.training.checkpoint import latest, read_checkpoint
+from vspsr.training.losses.options import Losses
 from vspsr.training.recipe import Recipe
 from vspsr.training.recipe_file import parse_recipe
-from vspsr.training.terms import Losses
+from vspsr.version import __version__
 
 __all__ = ["export"]
 

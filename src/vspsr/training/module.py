@@ -18,10 +18,10 @@ from vspsr.data.crops import Batch, CropDataset, StepSampler, crop_loader
 from vspsr.errors import VSpSRError
 from vspsr.model import VSpSR
 from vspsr.nn.discriminator import PatchDiscriminator, UNetDiscriminator
-from vspsr.training.adversarial import discriminator_loss
+from vspsr.training.losses.adversarial import discriminator_loss
 from vspsr.training.objective import Objective
-from vspsr.training.plan import Plan, Stage
 from vspsr.training.recipe import Recipe, RecipeError
+from vspsr.training.schedule import Plan, Stage
 from vspsr.training.spread import Copies
 
 __all__ = ["NotFiniteError", "SpaceTraining"]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
-from vspsr.training.terms import Count, Positive
+from vspsr.training.losses.options import Count, Positive
 
 __all__ = ["OPTIONS", "OverlappingOptions", "VspmOptions", "check_options"]
 

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vspsr.data.crops import random_stream
-from vspsr.degradation import Degradation
+from vspsr.degradation.operator import Degradation
 from vspsr.files import one_line
-from vspsr.nn.parameters import SpaceParameters
-from vspsr.training.adversarial import generator_loss
-from vspsr.training.energy import (
+from vspsr.space.parameters import SpaceParameters
+from vspsr.training.features import feature_network
+from vspsr.training.losses.adversarial import generator_loss
+from vspsr.training.losses.energy import (
     colour_bands,
     energy_score,
     feature_energy,
@@ -22,13 +23,12 @@ from vspsr.training.energy import (
     patch_distance,
     strength_energy,
 )
-from vspsr.training.features import feature_network
-from vspsr.training.likelihood import gaussian_nll, l1, mse
-from vspsr.training.perceptual import perceptual_loss
-from vspsr.training.prior import prior_loss, sparsity
+from vspsr.training.losses.likelihood import gaussian_nll, l1, mse
+from vspsr.training.losses.options import FeatureEnergy, Losses, PatchEnergy
+from vspsr.training.losses.perceptual import perceptual_loss
+from vspsr.training.losses.prior import prior_loss, sparsity
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.sampling import centre, draw, projected
-from vspsr.training.terms import FeatureEnergy, Losses, PatchEnergy
 
 __all__ = ["Objective", "samples_needed"]
 

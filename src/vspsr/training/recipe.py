@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from vspsr.errors import VSpSRError
+from vspsr.training.losses.options import Adversarial, Count, Losses, NotNegative, Part, Positive
 from vspsr.training.network_options import check_options
-from vspsr.training.terms import Adversarial, Count, Losses, NotNegative, Part, Positive
 
 __all__ = ["Phase", "Recipe", "RecipeError"]
 

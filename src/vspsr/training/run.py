@@ -40,11 +40,11 @@ from vspsr.training.checkpoint import (
     latest,
     read_checkpoint,
 )
-from vspsr.training.interrupt import Interrupt
-from vspsr.training.logs import MetricsTable
+from vspsr.training.metrics_table import MetricsTable
 from vspsr.training.module import SpaceTraining
 from vspsr.training.recipe import Recipe, RecipeError, Spread
 from vspsr.training.recipe_file import write_recipe
+from vspsr.training.signals import Interrupt
 from vspsr.training.spread import Copies, atom_energies, found_copies, spread_atoms
 
 __all__ = ["RunOptions", "train"]

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vspsr.consistency import project_unchecked
-from vspsr.degradation import Degradation
-from vspsr.nn.parameters import SpaceParameters, synthesize
+from vspsr.consistency.projection import project_unchecked
+from vspsr.degradation.operator import Degradation
+from vspsr.space.parameters import SpaceParameters
+from vspsr.space.synthesis import synthesize
 
 __all__ = ["centre", "draw", "noise_seed", "normals", "projected"]
 

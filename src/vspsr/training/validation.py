@@ -8,11 +8,11 @@ from torch import Tensor
 
 from vspsr.data.cache import read_rgb
 from vspsr.data.files import ImagePair
+from vspsr.degradation.resize import imresize
 from vspsr.model import VSpSR
-from vspsr.resize import imresize
-from vspsr.training.energy import energy_score, patch_distance
+from vspsr.training.losses.energy import energy_score, patch_distance
+from vspsr.training.losses.options import FeatureEnergy
 from vspsr.training.objective import Objective
-from vspsr.training.terms import FeatureEnergy
 
 __all__ = ["ValidationImage", "read_pair", "validate_image"]
 

@@ -1,0 +1,145 @@
+"""Where the published weights of the baselines are, and how they get here.
+
+`weights.toml` lists them. A download is checked against the SHA-256 that its publisher states; many releases put the
+first eight digits into the file's name, a few state none.
+"""
+
+import http.client
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+
+from vspsr.errors import ModelError, OutputError
+from vspsr.files import one_line, replacing
+from vspsr.state_dicts import sha256_of
+from vspsr.version import __version__
+
+__all__ = ["PublishedWeights", "fetch_weights", "published_weights", "weights_folder"]
+
+_CHUNK = 1 << 20  # bytes
+_TIMEOUT = 30.0  # seconds without a byte
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """One published checkpoint.
+
+    Attributes:
+        name: such as "edsr-x4".
+        architecture: a name in `BASELINES`.
+        scale: s.
+        url: of the file itself.
+        page: where its publisher presents it.
+        licence: SPDX identifier as its publisher states it, or a remark.
+        trained: on what, with which loss.
+        sha256: all 64 hexadecimal digits, or the first 8 or more, as published; None where none is.
+        sha256_from: who states it.
+    """
+
+    name: str
+    architecture: str
+    scale: int
+    url: str
+    page: str
+    licence: str
+    trained: str
+    sha256: str | None = None
+    sha256_from: str | None = None
+
+    @property
+    def file(self) -> str:
+        """The file's name."""
+        return Path(urlsplit(self.url).path).name
+
+
+@lru_cache(maxsize=1)
+def published_weights() -> dict[str, PublishedWeights]:
+    """Name → published weights; of several for one architecture and scale the first is the default."""
+    text = resources.files(__package__).joinpath("weights.toml").read_text(encoding="utf-8")
+    return {name: PublishedWeights(name=name, **entry) for name, entry in tomllib.loads(text).items()}
+
+
+def weights_folder() -> Path:
+    """Where weights are kept by default: PyTorch's hub folder (TORCH_HOME, or ~/.cache/torch), as in torchvision."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def fetch_weights(
+    name: str,
+    folder: str | Path | None = None,
+    unverified: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _size: None,
+) -> Path:
+    """Download published weights, once.
+
+    Args:
+        name: in `published_weights`.
+        folder: where to; `weights_folder()` by default. Made if missing.
+        unverified: whether to accept a file of which no checksum is published. Loading it runs no code in any case.
+        progress: called with the bytes received so far and the size of the file (0 where it is not known).
+
+    Returns:
+        The file: what was there before, if it has the right checksum (or none is known), else downloaded under a
+        temporary name first.
+
+    Raises:
+        ModelError: an unknown name; no checksum known and ``unverified`` not given; a wrong checksum; no download.
+        OutputError: the folder or the file cannot be written.
+    """
+    weights = published_weights().get(name)
+    if weights is None:
+        raise ModelError(f"unknown weights {one_line(name)!r}: known are {', '.join(published_weights())}")
+    if weights.sha256 is None and not unverified:
+        raise ModelError(
+            f"{name}: {weights.url} has no published checksum, so that a download cannot be verified: allow it with "
+            "`unverified`"
+        )
+    folder = weights_folder() if folder is None else Path(folder)
+    path = folder / weights.file
+    if path.is_file():
+        if not _is_right(sha256_of(path), weights):
+            raise ModelError(f"{name}: {one_line(path)} is another file, by its SHA-256: move it away")
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{one_line(folder)}: the folder cannot be made ({error.strerror})") from error
+    with replacing(path) as file:
+        for chunk in _download(weights.url, name, progress):
+            file.write(chunk)
+        file.flush()
+        digest = sha256_of(file.name)
+        if not _is_right(digest, weights):
+            raise ModelError(f"{name}: {weights.url} has the SHA-256 {digest}, not {weights.sha256}: it was not kept")
+    return path
+
+
+def _is_right(digest: str, weights: PublishedWeights) -> bool:
+    return weights.sha256 is None or digest.startswith(weights.sha256)
+
+
+def _download(url: str, name: str, progress: Callable[[int, int], None]) -> Iterator[bytes]:
+    """The bytes of a file; ModelError of one line where they do not come."""
+    request = urllib.request.Request(url, headers={"User-Agent": f"vspsr/{__version__}"})
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
+            size = int(response.headers.get("Content-Length") or 0)
+            received = 0
+            while chunk := response.read(_CHUNK):
+                received += len(chunk)
+                progress(received, size)
+                yield chunk
+    except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        code = f"HTTP {error.code} " if isinstance(error, urllib.error.HTTPError) else ""
+        raise ModelError(f"{name}: cannot download {url} ({code}{one_line(reason) or type(error).__name__})") from error
+    if received < size:
+        raise ModelError(f"{name}: cannot download {url} (it broke off after {received} of {size} bytes)")

@@ -1,0 +1,5 @@
+"""`python -m vspsr.cli`."""
+
+from vspsr.cli.main import main
+
+main()

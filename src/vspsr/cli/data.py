@@ -1,0 +1,57 @@
+"""`vspsr data`: parse, call, print."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vspsr.cli.console import out
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Training data.", no_args_is_help=True)
+
+
+@app.callback()
+def _root() -> None:
+    pass
+
+
+@app.command(epilog="Example:  vspsr data fetch div2k --root data/div2k --parts tr_1X,tr_4X,va_1X,va_4X")
+def fetch(
+    name: Annotated[str, typer.Argument(help="div2k", show_default=False)],
+    root: Annotated[Path, typer.Option(help="Folder to put it in; made if missing.", show_default=False)],
+    parts: Annotated[
+        str, typer.Option(help="Archives, by commas: tr_1X … va_8X (NTIRE 2021), train_HR … valid_LR_x8 (DIV2K).")
+    ] = "tr_1X,tr_4X,va_1X,va_4X",
+    mirror: Annotated[str | None, typer.Option(help="Another host with the same paths.", show_default=False)] = None,
+) -> None:
+    """Download a published data set; interrupted, the same command goes on where it was.
+
+    DIV2K is for academic research only: read its terms at https://data.vision.ee.ethz.ch/cvl/DIV2K/.
+    """
+    from vspsr.data.fetch import DIV2K, HOST
+    from vspsr.data.fetch import fetch as fetch_archive
+
+    if name.lower() != "div2k":
+        raise ValueError(f"unknown data set {name!r}: there is div2k")
+    wanted = [part.strip() for part in parts.split(",") if part.strip()]
+    for part in wanted:
+        if part not in DIV2K:
+            near = difflib.get_close_matches(part, DIV2K, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(DIV2K)}"
+            raise ValueError(f"`--parts` {part!r}: {hint}")
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    host = HOST if mirror is None else mirror.rstrip("/") + "/"
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    for part in wanted:
+        with Progress(*columns, TimeRemainingColumn(), transient=True) as bar:
+            task = bar.add_task(part, total=DIV2K[part].size)
+
+            def show(done: int, total: int, bar: Progress = bar, task: object = task) -> None:
+                bar.update(task, completed=done, total=total or None)  # type: ignore[arg-type]
+
+            folder = fetch_archive(DIV2K[part], root, host, show)
+        out.print(f"{part}: in {folder}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,235 @@
+"""The command `vspsr evaluate`."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from vspsr.cli.console import complain, download_progress, out, progress, tell
+from vspsr.cli.console import device as pick_device
+
+__all__ = ["BASELINES_EPILOG", "EVALUATE_EPILOG", "baselines", "evaluate"]
+
+EVALUATE_EPILOG = (
+    "Examples:  vspsr evaluate --model vspsr-x4 --hr Set14 --scale 4 -o report\n\nvspsr evaluate --table 2 report"
+)
+BASELINES_EPILOG = "Example:  vspsr baselines --fetch edsr-x4"
+
+
+def evaluate(
+    reports: Annotated[
+        list[Path] | None, typer.Argument(help="With --table: folders of finished reports.", show_default=False)
+    ] = None,
+    hr: Annotated[Path | None, typer.Option(help="Folder of HR images.", show_default=False)] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the report; made if missing.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.", show_default=False)
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of SR images: STEM_s00.png … or STEM.png, or as in the challenge.", show_default=False
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="bicubic, edsr, rcan, srgan, esrgan, or a checkpoint that spandrel reads.", show_default=False
+        ),
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="The baseline's weights.", show_default=False)] = None,
+    consistent: Annotated[
+        bool, typer.Option("--consistent", help="Put the exact projection behind the baseline or the results.")
+    ] = False,
+    lr: Annotated[
+        Path | None, typer.Option(help="Folder of LR images. (default: made from HR by imresize)", show_default=False)
+    ] = None,
+    scale: Annotated[int, typer.Option(help="Integer ≥ 2.")] = 4,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many of each image. (default: 10, or all in --results)", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the model's samples.")] = 0,
+    temperature: Annotated[
+        float | None, typer.Option(help="Spread of the model's samples. (default: the model's)", show_default=False)
+    ] = None,
+    backend: Annotated[
+        str, typer.Option(help="Perceptual distance: stlpips-alex, stlpips-vgg, lpips-alex, lpips-vgg, lpips-squeeze.")
+    ] = "stlpips-alex",
+    protocol: Annotated[str, typer.Option(help="ntire21, or whole: without its crop to multiples of 8.")] = "ntire21",
+    border: Annotated[int, typer.Option(min=0, help="Pixels left out on each side for PSNR and SSIM.")] = 0,
+    channel: Annotated[str, typer.Option(help="Of SSIM: y or rgb. PSNR is given of both.")] = "y",
+    details: Annotated[
+        bool, typer.Option("--details/--challenge-only", help="SSIM, calibration, distance between samples; or not.")
+    ] = True,
+    pictures: Annotated[int, typer.Option(min=0, help="How many images get pictures in the report.")] = 20,
+    device: Annotated[str, typer.Option(help="auto (all GPUs, else CPU), cpu, cuda, cuda:1 …")] = "auto",
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker processes. (default: as cores and memory allow)", show_default=False),
+    ] = None,
+    table: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=5,
+            help="Instead, print a table of the paper (1 to 3) or the challenge (4, 5) with the rows of REPORTS.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report made with other settings.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary for programs on standard output.")] = False,
+) -> None:
+    """Evaluate super-resolution: a model, a baseline, or anybody's results, by the NTIRE 2021 protocol and beyond.
+
+    Everything is checked before anything is computed.
+    What is done is kept: after an interruption, the same command goes on.
+    The report is a page to look at, beside metrics.csv and summary.json.
+    Under torchrun, the ranks share the images.
+    """
+    if table is not None:
+        _print_table(table, reports or [], as_json)
+        return
+    if reports:
+        raise ValueError(f"{reports[0]}: report folders go with --table N")
+    if hr is None or output is None:
+        raise ValueError(f"`--{'output' if hr else 'hr'}` is missing: give --hr DIR and -o REPORT")
+    from vspsr.evaluation.processes import Ranks
+    from vspsr.evaluation.request import Request
+    from vspsr.evaluation.runner import ElsewhereError, interrupted
+    from vspsr.evaluation.runner import evaluate as run
+    from vspsr.report.records import to_json
+
+    request = Request(
+        hr=hr,
+        scale=scale,
+        model=model,
+        results=results,
+        baseline=baseline,
+        checkpoint=checkpoint,
+        consistent=consistent,
+        lr=lr,
+        samples=samples,
+        seed=seed,
+        temperature=temperature,
+        backend=backend,
+        protocol=protocol,
+        border=border,
+        channel=channel,
+        details=details,
+        pictures=pictures,
+    )
+    try:
+        with Ranks.joined() as ranks, progress(_count(hr)) as step:
+            on = pick_device(device)
+            summary = run(request, output, on, processes, overwrite, step, ranks)
+    except ElsewhereError:
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        complain(interrupted(output))
+        raise typer.Exit(130) from None
+    if summary is None:
+        return
+    if as_json:
+        print(json.dumps(to_json(summary), indent=2))
+    else:
+        _show(summary, output)
+
+
+def _print_table(number: int, reports: list[Path], as_json: bool) -> None:
+    from vspsr.report import tables
+
+    table = tables.paper_table(number, reports)
+    if as_json:
+        print(json.dumps(tables.as_json(table), indent=2))
+    else:
+        out.print(tables.as_rich(table))
+
+
+def baselines(
+    fetch: Annotated[
+        str | None, typer.Option(help="Download the published weights of this name.", show_default=False)
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to. (default: torch's cache, where --baseline looks)", show_default=False)
+    ] = None,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Accept a file of which no checksum is published.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list for programs on standard output.")] = False,
+) -> None:
+    """List the published weights of baselines, or download some: their source and licence stand beside each."""
+    from vspsr.baselines import fetch_weights, published_weights
+    from vspsr.state_dicts import sha256_of
+
+    if fetch is not None:
+        with download_progress(fetch) as step:
+            path = fetch_weights(fetch, folder, unverified, step)
+        tell(f"{path}: sha256 {sha256_of(path)}")
+        return
+    weights = published_weights().values()
+    if as_json:
+        print(json.dumps([asdict(w) for w in weights], indent=2))
+        return
+    table = Table("weights", "baseline", "scale", "checksum", "licence")
+    for w in weights:
+        table.add_row(w.name, w.architecture, f"x{w.scale}", "yes" if w.sha256 else "no", w.licence)
+    out.print(table)
+
+
+def _count(folder: Path) -> int:
+    """About how many images there are, for the progress bar."""
+    from vspsr.images.folders import SUFFIXES
+
+    return sum(p.suffix.lower() in SUFFIXES for p in folder.iterdir()) if folder.is_dir() else 1
+
+
+def _show(summary: dict[str, Any], output: Path) -> None:
+    """The main figures as a table, and where the rest is."""
+    settings, n, samples = summary["settings"], summary["n_images"], summary["n_samples"]
+    table = Table(
+        "",
+        f"{settings['backend']} ↓",
+        "PSNR RGB ↑",
+        "PSNR Y ↑",
+        "SSIM ↑",
+        "LR-PSNR ↑",
+        title=f"{settings['name']}: {n} images of {settings['hr']}, x{settings['scale']}, samples: {samples}",
+    )
+    for title, key in (("samples", "means"), ("mean", "means_of_mean"), ("bicubic", "means_of_bicubic")):
+        if means := summary[key]:
+            columns = (("lpips", 4), ("psnr_rgb", 2), ("psnr_y", 2), ("ssim", 4), ("lr_psnr", 2))
+            table.add_row(title, *(_cell(means.get(metric), digits) for metric, digits in columns))
+    out.print(table)
+    if summary["diversity"]:
+        score, stddev = (_number(summary["diversity"][k], 2) for k in ("score", "pixel_stddev"))
+        out.print(f"diversity score {score}, mean pixel standard deviation {stddev} levels", highlight=False)
+    lr = summary["lr"]
+    out.print(
+        f"{lr['pixels_differ']} of {lr['pixels']} LR pixels are not reproduced; "
+        f"{lr['samples_exact']} of {lr['samples']} SR images downscale to the LR image bit for bit",
+        highlight=False,
+    )
+    out.print(f"report: {output / 'index.html'}", highlight=False, soft_wrap=True)
+
+
+def _cell(values: dict[str, Any] | None, digits: int) -> str:
+    """A mean, and how many of its values are infinite."""
+    if values is None:
+        return "–"
+    if values["infinite"] and values["finite"]:
+        return f"∞ ({values['infinite']}); else {_number(values['finite_mean'], digits)} ({values['finite']})"
+    return _number(values["mean"], digits)
+
+
+def _number(value: float | None, digits: int) -> str:
+    if value is None:
+        return "–"
+    return "∞" if math.isinf(value) else f"{value:.{digits}f}"

@@ -1,0 +1,116 @@
+"""`vspsr figures`: the figures of the paper, for one's own images and models or for report folders."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vspsr.cli.console import complain, message, out, progress
+from vspsr.cli.console import device as pick_device
+from vspsr.errors import VSpSRError
+
+__all__ = ["EPILOG", "figures"]
+
+EPILOG = (
+    "Example:  vspsr figures photo.png -o figures\n\n"
+    "Example:  vspsr figures --hr butterfly.png --crop 300,220,64 --format pdf\n\n"
+    "Example:  vspsr figures REPORT_OURS REPORT_SRGAN --figure comparison"
+)
+
+
+class Kind(StrEnum):
+    """Which figure."""
+
+    sparsity = "sparsity"
+    comparison = "comparison"
+    atoms = "atoms"
+
+
+class Format(StrEnum):
+    """Kind of file."""
+
+    png = "png"
+    pdf = "pdf"
+    svg = "svg"
+
+
+def figures(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="LR images, or folders of them; or reports of `vspsr evaluate` to compare.", show_default=False
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the figures; made if missing.")] = Path(
+        "vspsr-figures"
+    ),
+    figure: Annotated[
+        list[Kind] | None, typer.Option(help="Which figures; may be given more than once.", show_default="all")
+    ] = None,
+    model: Annotated[str, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.")] = "vspsr-x4",
+    hr: Annotated[
+        bool, typer.Option("--hr", help="The images are HR: they are downscaled first and stand in the comparison.")
+    ] = False,
+    samples: Annotated[int, typer.Option(min=0, max=20, help="Samples in the comparison.")] = 3,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
+    crop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="LEFT,TOP,SIDE in HR pixels; may be given more than once.", show_default="where the pictures differ"
+        ),
+    ] = None,
+    file_format: Annotated[Format, typer.Option("--format", help="Kind of file.")] = Format.png,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace figures that exist.")] = False,
+) -> None:
+    """Draw sparsity, comparisons with crops, and the atoms of images: Figs. 3 to 6 of the paper."""
+    from vspsr.checks import check_seed
+    from vspsr.files import make_folder
+    from vspsr.images.folders import image_files
+    from vspsr.model import VSpSR
+    from vspsr.report.figure_files import FigureOptions, figures_of_image, figures_of_reports
+
+    check_seed(seed)
+    boxes = [_box(text) for text in crop or []]
+    kinds = list(dict.fromkeys(figure or Kind))
+    reports = [path for path in inputs if (path / "settings.json").is_file()]
+    if reports:
+        if len(reports) < len(inputs):
+            other = next(p for p in inputs if p not in reports)
+            raise ValueError(f"{other}: is no report folder; reports and images cannot be mixed")
+        if figure and Kind.comparison not in kinds:
+            raise ValueError("`--figure`: report folders hold pictures only: the comparison can be drawn from them")
+        make_folder(output)
+        options = FigureOptions(output, boxes=tuple(boxes), suffix=file_format.value, overwrite=overwrite)
+        with progress(len(list((reports[0] / "images").glob("*.json")))) as step:
+            drawn = figures_of_reports(reports, options, lambda stem: step(stem, 1))
+        out.print(f"{len(drawn)} files written to {output}", highlight=False)
+        return
+    options = FigureOptions(output, tuple(kinds), tuple(boxes), hr, samples, seed, file_format.value, overwrite)
+    loaded = VSpSR.from_pretrained(model)
+    loaded.to(pick_device(device))
+    files = list(image_files(inputs))
+    make_folder(output)
+    written: list[Path] = []
+    failed = 0
+    with progress(len(files)) as step:
+        for path in files:
+            step(path.name, 0)
+            try:
+                written += figures_of_image(path, loaded, model, options)
+            except (VSpSRError, ValueError, MemoryError) as error:
+                failed += 1
+                complain(message(error))
+            step(path.name, 1)
+    out.print(f"{len(written)} files written to {output}", highlight=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _box(text: str) -> tuple[int, int, int]:
+    try:
+        left, top, side = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"`--crop` must be LEFT,TOP,SIDE in HR pixels, got {text!r}") from error
+    return left, top, side

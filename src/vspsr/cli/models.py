@@ -1,0 +1,52 @@
+"""`vspsr models` and `vspsr info`: what models there are."""
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from vspsr.cli.console import out, tell
+from vspsr.cli.images import AsJson
+
+__all__ = ["info", "models"]
+
+
+def models(as_json: AsJson = False) -> None:
+    """List the models that come with the package."""
+    from vspsr.model import VSpSR, shipped_models
+
+    rows: list[dict[str, Any]] = []
+    for name in shipped_models():
+        model = VSpSR.from_pretrained(name)
+        count = sum(p.numel() for p in model.parameters())
+        rows.append({"name": name, "scale": model.scale, "network": model.config["network"], "parameters": count})
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table("model", "scale", "network", "parameters")
+    for row in rows:
+        table.add_row(row["name"], f"x{row['scale']}", row["network"], f"{row['parameters'] / 1e6:.2f} M")
+    out.print(table)
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="A shipped model, a folder, or a Hugging Face Hub id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Describe a model: configuration, size, and its model card where it has one."""
+    from vspsr.model import VSpSR
+
+    loaded = VSpSR.from_pretrained(model)
+    count = sum(p.numel() for p in loaded.parameters())
+    if as_json:
+        print(json.dumps({"name": model, **loaded.config, "parameters": count}, indent=2))
+        return
+    tell(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters")
+    out.print_json(json.dumps(loaded.config))
+    for card in (Path(model) / "README.md", resources.files("vspsr") / "weights" / model / "README.md"):
+        if card.is_file():
+            tell(card.read_text(encoding="utf-8"))
+            break

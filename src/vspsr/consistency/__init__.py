@@ -1,0 +1,6 @@
+"""Agreement with the LR image: the projection Π, and integers that downscale to it bit for bit."""
+
+from vspsr.consistency.projection import Consistent, project
+from vspsr.consistency.quantize import Quantized, quantize
+
+__all__ = ["Consistent", "Quantized", "project", "quantize"]

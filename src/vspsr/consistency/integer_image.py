@@ -1,0 +1,114 @@
+"""The integers of an image beside what they downscale to, kept up to date while `quantize` changes them."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from vspsr.degradation.banded import Banded
+from vspsr.degradation.operator import Degradation
+from vspsr.degradation.resize import round_to_range
+
+__all__ = ["REACH", "SLACK", "Axis", "State"]
+
+REACH = 3
+"""LR pixels to each side over which the local correction of one LR value acts."""
+
+SLACK = 0.5 - 1e-6
+"""How far a value may be from its integer: short of one half, where rounding rules differ."""
+
+_BAND = 16  # LR rows that are looked at again together
+
+
+class Axis:
+    """One axis: D, D⁺, and the columns of D⁺ cut off where they have decayed."""
+
+    def __init__(self, degradation: Degradation, n_lr: int, device: torch.device) -> None:
+        self.scale, self.device = degradation.scale, device
+        n = self.scale * n_lr
+        self.down, self.up = degradation.axis(n), degradation.axis_pseudo_inverse(n)
+        self.across = self.down.transpose()
+        self.width = min(2 * REACH + 1, n_lr) * self.scale
+        start = (self.scale * (torch.arange(n_lr) - REACH)).clamp(0, n - self.width)
+        self.start = start.to(device)
+        self.bumps = _cut(self.up.transpose(), start, self.width).to(device)
+        self.weights = _cut(self.down, start, self.width).to(device)
+
+    def index(self, lr: Tensor) -> Tensor:
+        """HR indices of the truncated columns of D⁺ of LR pixels ``lr`` (N,): (N, width)."""
+        return self.start[lr][:, None] + torch.arange(self.width, device=self.device)
+
+    def window(self, first: int, last: int) -> tuple[slice, slice, Tensor]:
+        """HR pixels under LR pixels first … last − 1, all LR pixels they touch, and D between the two."""
+        hr = slice(self.scale * first, self.scale * last)
+        start = self.across.start[hr]
+        touched = slice(int(start.min()), min(int(start.max()) + self.across.weights.shape[1], self.down.shape[0]))
+        return hr, touched, self.across.dense(hr, touched).T.to(self.device)
+
+
+def _cut(matrix: Banded, start: Tensor, width: int) -> Tensor:
+    """The entries of each row of a matrix from its column ``start`` on: (rows, width)."""
+    index = start[:, None] + torch.arange(width) - matrix.start[:, None]
+    inside = (index >= 0) & (index < matrix.weights.shape[1])
+    return torch.where(inside, matrix.weights.gather(1, index.clamp(0, matrix.weights.shape[1] - 1)), 0.0)
+
+
+@lru_cache(maxsize=64)
+def axis_of(degradation: Degradation, n_lr: int, device: torch.device) -> Axis:
+    """The `Axis` of n_lr LR pixels, kept for the next image of this size."""
+    return Axis(degradation, n_lr, device)
+
+
+class State:
+    """An image (C, H, W) on its way to integers, all in levels.
+
+    Attributes:
+        image: (C, H, W) float64, in range; integers: the same, rounded.
+        vertical: (C, h, W): D_v · integers, before rounding.
+        inner: (C, h, W): the same, rounded and clipped where the convention does so.
+        value: (C, h, w): D_h · inner, before rounding.
+        target: (C, h, w): the LR integers wanted.
+    """
+
+    def __init__(self, image: Tensor, target: Tensor, degradation: Degradation, peak: int, per_pass: bool) -> None:
+        self.image, self.target, self.peak, self.per_pass = image, target, peak, per_pass
+        self.rows, self.columns = (axis_of(degradation, n, image.device) for n in target.shape[1:])
+        self.integers = image.round()
+        self.look()
+
+    def look(self) -> None:
+        """Downscale the integers anew."""
+        self.vertical = self.rows.down.apply(self.integers, -2)
+        self.inner = self.rounded(self.vertical)
+        self.value = self.columns.down.apply(self.inner, -1)
+
+    def look_again(self, channel: Tensor, lr_row: Tensor, margin: int) -> None:
+        """`look`, where integers changed under the given LR rows or up to ``margin`` LR rows away from them."""
+        h = self.value.shape[1]
+        changed = torch.zeros(self.value.shape[0], -(-h // _BAND), dtype=torch.bool)
+        for shift in range(-margin, margin + _BAND, _BAND):
+            band = (lr_row + min(shift, margin)).clamp(0, h - 1) // _BAND
+            changed[channel.cpu(), band.cpu()] = True
+        for c, band in changed.nonzero().tolist():
+            lr = slice(band * _BAND, min((band + 1) * _BAND, h))
+            first, part = self.rows.down.part(lr)
+            vertical = part.apply(self.integers[c, first : first + part.shape[1]], -2)
+            self.vertical[c, lr] = vertical
+            self.inner[c, lr] = self.rounded(vertical)
+            self.value[c, lr] = self.columns.down.apply(self.inner[c, lr], -1)
+
+    def rounded(self, vertical: Tensor) -> Tensor:
+        """Rows of LR pixels as the convention leaves them."""
+        return round_to_range(vertical, self.peak) if self.per_pass else vertical
+
+    def missing(self, slack: float = SLACK) -> Tensor:
+        """(C, h, w): target − value where it exceeds ``slack``, else 0."""
+        return self.short_of(self.value, slack)
+
+    def short_of(self, value: Tensor, slack: float = SLACK, target: Tensor | None = None) -> Tensor:
+        """What a value misses; a target at an end of the range is met by all values beyond it, LR being clipped."""
+        target = (self.target if target is None else target).to(value.dtype)
+        residual = target - value
+        residual = torch.where(target <= 0, residual.clamp_max(0), residual)
+        residual = torch.where(target >= self.peak, residual.clamp_min(0), residual)
+        return torch.where(residual.abs() > slack, residual, 0.0)

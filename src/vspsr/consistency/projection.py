@@ -1,0 +1,77 @@
+"""Consistency with the LR image: the projection Π, and the way to integers that keeps it exact.
+
+Π(x; y) = x + D⁺(y − D x) is the image nearest to x that downscales to y: the consistency-enforcing module (CEM) of
+Bahat & Michaeli, *Explorable Super Resolution* (CVPR 2020), eq. 4, here with an exact pseudo-inverse instead of a
+truncated filter. `quantize` goes on to 8 or 16 bits: the integers downscale to the integers of y.
+"""
+
+from torch import Tensor, nn
+
+from vspsr.checks import check_image
+from vspsr.degradation.operator import Degradation
+
+__all__ = ["Consistent", "project"]
+
+
+def project(x: Tensor, y: Tensor, degradation: Degradation | None = None) -> Tensor:
+    """Π(x; y): the image nearest to x whose degradation is y.
+
+    Args:
+        x: (..., C, H, W) floating point, any range.
+        y: (..., C, h, w), h = ceil(H/s), w = ceil(W/s); leading axes broadcast.
+        degradation: D; by default bicubic with the scale that the sizes tell.
+
+    Returns:
+        Image shaped as x (broadcast), D of which is y up to rounding errors, borders included. Differentiable in
+        both arguments; not clipped to a range.
+
+    Raises:
+        ValueError: sizes that do not fit, values that are not finite, a kernel too ill conditioned to invert.
+    """
+    check_image(x, "x")
+    check_image(y, "y")
+    degradation = degradation or degradation_between(x, y)
+    check_sizes(x, y, degradation)
+    return project_unchecked(x, y, degradation)
+
+
+def project_unchecked(x: Tensor, y: Tensor, degradation: Degradation) -> Tensor:
+    """`project` without the checks: for inner loops."""
+    return x + degradation.pseudo_inverse(y - degradation.down(x), (x.shape[-2], x.shape[-1]))
+
+
+def degradation_between(x: Tensor, y: Tensor) -> Degradation:
+    """Bicubic degradation with the integer scale between the sizes of x and y."""
+    scale = round(x.shape[-1] / y.shape[-1])
+    fitting = [s for s in (scale, scale + 1) if s >= 2 and Degradation(s).lr_size(*x.shape[-2:]) == y.shape[-2:]]
+    if not fitting:
+        raise ValueError(f"`x` {size_text(x)} is no integer multiple of `y` {size_text(y)}: give the `degradation`")
+    return Degradation(fitting[0])
+
+
+def size_text(x: Tensor) -> str:
+    return f"{x.shape[-2]}×{x.shape[-1]}"
+
+
+def check_sizes(x: Tensor, y: Tensor, degradation: Degradation) -> None:
+    if degradation.lr_size(*x.shape[-2:]) != y.shape[-2:] or x.shape[-3] != y.shape[-3]:
+        raise ValueError(
+            f"`x` {tuple(x.shape[-3:])} does not downscale to `y` {tuple(y.shape[-3:])} at scale {degradation.scale}"
+        )
+
+
+class Consistent(nn.Module):
+    """Any SR network made consistent: x = Π(module(y); y).
+
+    Args:
+        module: maps an LR image (B, C, h, w) to (B, C, H, W).
+        degradation: D.
+    """
+
+    def __init__(self, module: nn.Module, degradation: Degradation) -> None:
+        super().__init__()
+        self.module, self.degradation = module, degradation
+
+    def forward(self, y: Tensor) -> Tensor:
+        """y (B, C, h, w) → (B, C, H, W), D of which is y. ValueError as in `project`."""
+        return project(self.module(y), y, self.degradation)

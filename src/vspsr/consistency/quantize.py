@@ -1,0 +1,102 @@
+"""From a consistent image to integers of 8 or 16 bits that downscale to the integers of y exactly."""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vspsr.checks import check_bits_and_rounding, check_image
+from vspsr.consistency.projection import check_sizes, degradation_between, size_text
+from vspsr.consistency.solve import solve_integers
+from vspsr.degradation import Degradation
+from vspsr.errors import ConsistencyWarning
+
+__all__ = ["Quantized", "quantize"]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """An image of integers and how well it downscales to the LR image.
+
+    Attributes:
+        image: (..., C, H, W), uint8 for 8 bits, int32 for 16.
+        lr_mismatches: LR values (pixels × channels) not reproduced exactly, one count per image (...), int64.
+        lr_max_deviation: largest deviation from the LR integers, in levels, one per image (...), int64.
+    """
+
+    image: Tensor
+    lr_mismatches: Tensor
+    lr_max_deviation: Tensor
+
+    @property
+    def exact(self) -> bool:
+        """Whether every image downscales to the LR image bit for bit."""
+        return not bool(self.lr_mismatches.any())
+
+
+def quantize(
+    x: Tensor,
+    y: Tensor,
+    degradation: Degradation | None = None,
+    bits: int = 8,
+    rounding: str = "per-pass",
+) -> Quantized:
+    """The way to integers: near x, in range, and downscaling to the integers of y exactly.
+
+    Range clamp and projection alternate where the rounded image misses an LR value; what is left is repaired pixel
+    by pixel. Everything is verified with `Degradation.down_integers`. Each image is treated by itself, so its
+    integers do not depend on what else is in the batch.
+
+    Args:
+        x: (..., C, H, W) floating point, 0 … 1 nominally; values beyond are allowed and clipped. H = s·h, W = s·w.
+        y: (..., C, h, w) in [0, 1], or integers 0 … 2^bits − 1; leading axes broadcast against those of x.
+        degradation: D; by default bicubic with the scale that the sizes tell.
+        bits: 8 or 16.
+        rounding: how the LR integers arise: "per-pass" rounds after each axis, rows first (MATLAB's `imresize` on
+            integers, and how the challenge makes its files), "single" once at the end.
+
+    Returns:
+        `Quantized`. Where no image in range was found that gives exactly y, the closest found, with the number of
+        LR values that differ and by how much, and a `ConsistencyWarning`.
+
+    Raises:
+        ValueError: an unknown option, sizes that do not fit, values that are not finite, y out of range.
+    """
+    peak = check_bits_and_rounding(bits, rounding)
+    check_image(x, "x")
+    if y.is_floating_point():
+        check_image(y, "y", 0.0, 1.0)
+        levels = (y.double() * peak).round()
+    else:
+        levels = y.double()
+        if levels.numel() and (levels.min() < 0 or levels.max() > peak):
+            raise ValueError(f"`y` must lie in 0 … {peak}, got {int(levels.min())} … {int(levels.max())}")
+    degradation = degradation or degradation_between(x, y)
+    check_sizes(x, y, degradation)
+    scale = degradation.scale
+    if x.shape[-2:] != (scale * y.shape[-2], scale * y.shape[-1]):
+        raise ValueError(f"`x` {size_text(x)} must be exactly {scale} times `y` {size_text(y)}")
+    batch = torch.broadcast_shapes(x.shape[:-3], y.shape[:-3])
+    images = x.detach().expand(*batch, *x.shape[-3:]).reshape(-1, *x.shape[-3:])
+    targets = levels.expand(*batch, *y.shape[-3:]).reshape(-1, *y.shape[-3:])
+    out = torch.empty(images.shape, dtype=torch.uint8 if bits == 8 else torch.int32, device=x.device)
+    counts, deviations = [], []
+    for index, (image, target) in enumerate(zip(images, targets, strict=True)):
+        integers, lr = solve_integers(image, target, degradation, bits, rounding)
+        out[index] = integers.to(out.dtype)
+        deviation = (lr - target).abs()
+        counts.append(int((deviation > 0).sum()))
+        deviations.append(int(deviation.max()))
+    if any(counts):
+        warnings.warn(
+            f"no image in range was found that downscales to `y` exactly: {sum(counts)} LR values differ, "
+            f"by at most {max(deviations)} levels",
+            ConsistencyWarning,
+            stacklevel=2,
+        )
+    return Quantized(
+        image=out.reshape(*batch, *x.shape[-3:]),
+        lr_mismatches=torch.tensor(counts).reshape(batch),
+        lr_max_deviation=torch.tensor(deviations).reshape(batch),
+    )

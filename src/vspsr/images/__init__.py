@@ -1,0 +1,6 @@
+"""Image files and pictures: the only package that knows file formats."""
+
+from vspsr.images.io import read_header, read_image, write_image
+from vspsr.images.picture import Header, Picture
+
+__all__ = ["Header", "Picture", "read_header", "read_image", "write_image"]

@@ -1,0 +1,299 @@
+"""Files to pictures and back: the only place that knows formats, bit depth, colour profiles and alpha.
+
+What happens to every kind of file stands in docs/image-modes.md, row by row.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyvips
+import torch
+from numpy.typing import NDArray
+from pyvips.enums import ForeignKeep, ForeignPngFilter
+
+from vspsr.errors import ImageFileError, OutputError
+from vspsr.files import one_line, replacing
+from vspsr.images.metadata import (
+    BLOCKS,
+    TIFF_PALETTE,
+    carried_over,
+    photoshop_block,
+    png_damage,
+    tiff_colours,
+    unsupported_tiff,
+)
+from vspsr.images.picture import Header, Metadata, Picture
+
+__all__ = ["available_memory", "read_header", "read_image", "write_image"]
+
+_READERS = {"pngload", "jpegload", "uhdrload", "webpload", "tiffload", "heifload", "gifload", "bmpload"}
+_BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4, 5)}
+_BITS = {"uchar": 8, "ushort": 16}
+_TYPES: dict[int, type[np.unsignedinteger[Any]]] = {8: np.uint8, 16: np.uint16}
+_OTHER_SAMPLES = {"float": "floating-point", "double": "floating-point", "int": "32-bit", "uint": "32-bit"}
+
+_KEEP = {
+    "icc-profile-data": ForeignKeep.ICC,
+    "exif-data": ForeignKeep.EXIF,
+    "xmp-data": ForeignKeep.XMP,
+    "photoshop-data": ForeignKeep.OTHER,
+}
+_TIFF = {"compression": "deflate", "predictor": "horizontal"}
+_WRITERS: dict[str, dict[str, Any]] = {".png": {"filter": ForeignPngFilter.PAETH}, ".tif": _TIFF, ".tiff": _TIFF}
+_BIGTIFF = 1 << 31  # bytes of pixels from which on 32-bit offsets may not do
+_DEFAULT_RESOLUTION = 72 / 25.4
+_DAMAGED = "damaged or cut short"
+
+
+def read_image(path: str | Path, *, needed_per_pixel: int = 0) -> Picture:
+    """Read the first page or frame of an image file: whole, upright, in 8 or 16 bits.
+
+    Args:
+        path: a PNG, JPEG, WebP, TIFF, AVIF, HEIF or GIF file, or BMP where libvips can read it; told by its
+            content, not its suffix. It is read anew each time, even if replaced under the same name.
+        needed_per_pixel: bytes for each pixel that the caller will need as well: what would not fit in memory is
+            then refused before it is decoded.
+
+    Returns:
+        The picture: grey or RGB, as the file holds it; palettes are expanded and CMYK becomes sRGB.
+
+    Raises:
+        ImageFileError: the file is missing, empty, damaged, cut short, too large for the memory at hand, or
+            holds what docs/image-modes.md does not list. One line that begins with `path`.
+    """
+    with _opened(path) as (image, palette):
+        _check_memory(one_line(path), image, needed_per_pixel)
+        return _decode(image, palette)
+
+
+def read_header(path: str | Path) -> Header:
+    """What a file says of its image without decoding it; a PNG file's checksums are verified as well.
+
+    Raises:
+        ImageFileError: as `read_image`, of what can be known without decoding.
+    """
+    with _opened(path) as (image, _):
+        with Path(path).open("rb") as file:
+            if problem := png_damage(file):
+                raise ImageFileError(f"{one_line(path)}: {_DAMAGED} ({problem})")
+        turned = image.get_typeof("orientation") and image.get("orientation") > 4
+        size = (image.width, image.height) if turned else (image.height, image.width)
+        return Header(size, 1 if image.bands < 3 else 3, _BITS[image.format], bool(image.hasalpha()))
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[pyvips.Image, bool]]:
+    """Open an image that can be used, not decoded yet, and whether TIFF tags say palette; errors in our words."""
+    name = one_line(path)
+    pyvips.vips_lib.vips_error_clear()  # of other files, perhaps in bytes that pyvips cannot decode
+    try:
+        with _open(path) as file:
+            colours, compression = tiff_colours(file)
+            if problem := unsupported_tiff(colours, compression):
+                raise ImageFileError(f"{name}: {problem}")
+            source = pyvips.Source.new_from_descriptor(file.fileno())
+            image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
+            if problem := _unsupported(image):
+                raise ImageFileError(f"{name}: {problem}")
+            yield image, colours == TIFF_PALETTE
+    except FileNotFoundError as error:
+        raise ImageFileError(f"{name}: no such file") from error
+    except OSError as error:
+        raise ImageFileError(f"{name}: cannot be read ({_reason(error)})") from error
+    except (pyvips.Error, UnicodeDecodeError) as error:  # libvips may quote a damaged file
+        raise ImageFileError(f"{name}: not an image file that can be read ({_reason(error)})") from error
+
+
+def write_image(path: str | Path, picture: Picture, *, overwrite: bool = False) -> None:
+    """Write a picture without loss, with its profile and metadata, completely or not at all.
+
+    The file comes into being under a temporary name in the same folder and is moved into place when complete.
+    Where `path` is a symbolic link, the file that it points to is replaced and the link stays.
+
+    Args:
+        path: where to, ending in .png, .tif or .tiff.
+        picture: what to write: one band per channel, and one for alpha.
+        overwrite: whether a file that exists may be replaced.
+
+    Raises:
+        OutputError: the suffix is unknown, the file exists, or the folder or disk does not take it. One line
+            that begins with `path`; what was there before is untouched and no temporary file is left.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in _WRITERS:
+        raise OutputError(f"{one_line(path)}: unknown suffix {Path(path).suffix!r}; write .png, .tif or .tiff")
+    pyvips.vips_lib.vips_error_clear()
+    with replacing(path, overwrite) as file:
+        try:
+            _encode(picture, suffix, pyvips.Target.new_to_descriptor(file.fileno()))
+        except pyvips.Error as error:
+            raise OutputError(f"{one_line(path)}: cannot be written ({_reason(error)})") from error
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that can be taken now, or all there are where the system tells no more, or None."""
+    with suppress(OSError, ValueError, IndexError), Path("/proc/meminfo").open(encoding="ascii") as lines:
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no such call here, or it does not know
+        return None
+
+
+def _open(path: str | Path) -> BinaryIO:
+    """Open a file that can hold an image; unbuffered, because libvips goes on with its descriptor."""
+    status = Path(path).stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageFileError(f"{one_line(path)}: is a folder, not an image file")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageFileError(f"{one_line(path)}: is not a regular file")
+    if status.st_size == 0:
+        raise ImageFileError(f"{one_line(path)}: is empty (0 bytes)")
+    return Path(path).open("rb", buffering=0)
+
+
+def _unsupported(image: pyvips.Image) -> str:
+    """Say in words why an image cannot be used (its header is enough to know); empty where it can."""
+    reader = str(image.get("vips-loader")).removesuffix("_source")
+    bmp = image.get_typeof("magick-format") and str(image.get("magick-format")).startswith("BMP")
+    if reader not in _READERS and not bmp:
+        return f"not an image file that can be read ({reader.removesuffix('load')} files are not supported)"
+    if image.format not in _BITS:
+        held = _OTHER_SAMPLES.get(image.format, "signed")
+        return f"holds {held} samples; 8 and 16 bits, unsigned, are supported"
+    if image.bands not in _BANDS.get(image.interpretation, ()):
+        held = f"{image.bands} bands ({image.interpretation})"
+        return f"holds {held}; grey, RGB and CMYK, with or without alpha, are supported"
+    return ""
+
+
+def _check_memory(name: str, image: pyvips.Image, needed_per_pixel: int) -> None:
+    """Refuse an image whose decoding takes more memory than is free."""
+    # All samples twice (as libvips decodes them and, at times, rotated) and once as int32.
+    decoding = image.bands * (2 * _BITS[image.format] // 8 + 4)
+    needed = image.width * image.height * (decoding + needed_per_pixel)
+    free = available_memory()
+    if free is not None and needed > free:
+        raise ImageFileError(
+            f"{name}: {image.width}×{image.height} pixels need {_gigabytes(needed)}, "
+            f"{_gigabytes(free)} are free; cut the image up or use a machine with more memory"
+        )
+
+
+def _decode(image: pyvips.Image, palette: bool) -> Picture:
+    """Decode all pixels of a supported image: upright, without palette or CMYK."""
+    alpha = bool(image.hasalpha())
+    palette = palette or image.get_typeof("palette") != 0
+    depth = image.get("bits-per-sample") if image.get_typeof("bits-per-sample") else 0
+    mode = "grey" if image.bands < 3 else "RGB"
+    if palette:
+        mode = "palette"
+    elif image.interpretation == "cmyk":
+        mode = "CMYK"
+        image = _cmyk_to_srgb(image.copy_memory(), alpha)
+    elif depth == 1 and image.bands == 1:
+        mode = "bilevel"
+    if image.get_typeof("orientation") and image.get("orientation") > 1:
+        image = image.copy_memory().autorot()
+    metadata = _kept(image)
+    planes = _planes(image)
+    if image.get("vips-loader").startswith("heifload") and 8 < depth < 16:
+        planes |= planes >> depth  # libvips shifts 10 and 12 bits up; this makes white 65535
+    if palette and len(planes) > 2 and "icc-profile-data" not in metadata and _are_grey(planes):
+        planes = np.concatenate([planes[:1], planes[3:]])
+    split = len(planes) - alpha
+    return Picture(
+        pixels=torch.from_numpy(planes[:split]),
+        bits=_BITS[image.format],
+        alpha=torch.from_numpy(planes[split:]) if alpha else None,
+        metadata=metadata,
+        mode=("RGBA" if mode == "RGB" else f"{mode}+alpha") if alpha else mode,
+    )
+
+
+def _planes(image: pyvips.Image) -> NDArray[np.int32]:
+    """Decode to (bands, H, W) int32."""
+    samples = np.frombuffer(image.write_to_memory(), _TYPES[_BITS[image.format]])
+    samples = samples.reshape(image.height, image.width, image.bands)
+    return np.array(samples.transpose(2, 0, 1), np.int32, order="C")
+
+
+def _are_grey(planes: NDArray[np.int32]) -> bool:
+    """Whether red, green and blue are equal everywhere."""
+    return np.array_equal(planes[0], planes[1]) and np.array_equal(planes[0], planes[2])
+
+
+def _cmyk_to_srgb(image: pyvips.Image, alpha: bool) -> pyvips.Image:
+    """Convert through the embedded profile, or libvips' own where none fits; attaches the profile of sRGB."""
+    colours = image.extract_band(0, n=4).icc_transform(
+        "srgb",
+        embedded=True,
+        input_profile="cmyk",
+        intent="relative",
+        black_point_compensation=True,
+        depth=_BITS[image.format],
+    )
+    # Alpha goes round the transform, which clips it in 16 bits.
+    return colours.bandjoin(image.extract_band(4)) if alpha else colours
+
+
+def _kept(image: pyvips.Image) -> Metadata:
+    """Gather what goes along with the pixels to files written."""
+    # By name: text in the other fields need not be text that Python can decode.
+    blocks = {field: bytes(image.get(field)) for field in BLOCKS if image.get_typeof(field)}
+    kept: dict[str, bytes | str | float] = {**carried_over(blocks), "xres": image.xres, "yres": image.yres}
+    if image.get_typeof("resolution-unit"):
+        kept["resolution-unit"] = str(image.get("resolution-unit"))
+    return kept
+
+
+def _encode(picture: Picture, suffix: str, target: pyvips.Target) -> None:
+    """Write a picture in the format of `suffix`."""
+    planes = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha])
+    samples = np.array(planes.cpu().numpy().transpose(1, 2, 0), _TYPES[picture.bits], order="C")
+    height, width, bands = samples.shape
+    sample, colours = {8: ("uchar", ("srgb", "b-w")), 16: ("ushort", ("rgb16", "grey16"))}[picture.bits]
+    image = pyvips.Image.new_from_memory(samples, width, height, bands, sample)
+    image = image.copy(interpretation=colours[picture.is_grey])
+    metadata = dict(picture.metadata)
+    if isinstance(records := metadata.get("iptc-data"), bytes):
+        metadata["photoshop-data"] = photoshop_block(records)  # libvips cuts TIFF's own IPTC tag short
+    keep = ForeignKeep.NONE
+    for field in metadata.keys() & _KEEP.keys():
+        image.set_type(pyvips.GValue.blob_type, field, metadata[field])
+        keep |= _KEEP[field]
+    for field in image.get_fields():  # libvips has unpacked EXIF by now
+        if field == "jpeg-thumbnail-data" or field.startswith("exif-ifd1-"):  # the thumbnail of another image
+            image.remove(field)
+    if "resolution-unit" in metadata:
+        image.set_type(pyvips.GValue.gstr_type, "resolution-unit", metadata["resolution-unit"])
+    resolution = {field: metadata.get(field, _DEFAULT_RESOLUTION) for field in ("xres", "yres")}
+    options = {} if suffix == ".png" else {"bigtiff": samples.nbytes > _BIGTIFF}
+    image.copy(**resolution).write_to_target(target, suffix, keep=keep, **options, **_WRITERS[suffix])
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line what went wrong."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, pyvips.Error):
+        if system := re.search(r"^(?:system|unix) error: (?!Unknown)(.+)$", error.detail, re.MULTILINE):
+            return system[1]
+        # libvips names the part that speaks, repeats itself, and seeks past the end of damaged files.
+        lines = [re.sub(r"^\w+: ", "", line).strip() for line in error.detail.splitlines()]
+        told = dict.fromkeys(line for line in lines if line and "bad seek" not in line)
+        return one_line("; ".join(told) or _DAMAGED)[:200]
+    return _DAMAGED if isinstance(error, UnicodeDecodeError) else one_line(error)
+
+
+def _gigabytes(size: int) -> str:
+    """A size in words."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.3f} MB"

@@ -1,0 +1,121 @@
+"""A decoded image as tensors, free of file formats: what `vspsr.images.io` reads and writes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Header", "Metadata", "Picture", "bleed"]
+
+Metadata = Mapping[str, bytes | str | int | float]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its image before decoding: upright (H, W), channels (1 or 3), bits (8 or 16), alpha."""
+
+    size: tuple[int, int]
+    channels: int
+    bits: int
+    alpha: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An upright image of 8 or 16 bits, with what its file says beside the pixels.
+
+    Make a changed copy with `dataclasses.replace(picture, pixels=…, alpha=…)`: metadata and mode go along.
+
+    Attributes:
+        pixels: (C, H, W) int32, C = 1 (grey) or 3 (RGB), 0 … `white`.
+        bits: 8 or 16.
+        alpha: (1, H, W) int32, 0 (transparent) … `white` (opaque), not premultiplied; None without.
+        metadata: what is carried over to files written, by libvips' names: `icc-profile-data`, `exif-data`,
+            `xmp-data`, `iptc-data` (bytes), `xres`, `yres` (pixels per millimetre), `resolution-unit`.
+        mode: what the file held, in the words of docs/image-modes.md.
+
+    Raises:
+        ValueError: a tensor has the wrong shape, type or range, or `bits` is neither 8 nor 16.
+    """
+
+    pixels: Tensor
+    bits: int = 8
+    alpha: Tensor | None = None
+    metadata: Metadata = field(default_factory=dict)
+    mode: str = "RGB"
+
+    def __post_init__(self) -> None:
+        if self.bits not in (8, 16):
+            raise ValueError(f"`bits` must be 8 or 16, got {self.bits}")
+        if self.pixels.ndim != 3 or self.pixels.shape[0] not in (1, 3):
+            raise ValueError(f"`pixels` must be (1, H, W) or (3, H, W), got {tuple(self.pixels.shape)}")
+        if self.alpha is not None and self.alpha.shape != (1, *self.size):
+            raise ValueError(f"`alpha` must be {(1, *self.size)}, got {tuple(self.alpha.shape)}")
+        for name, plane in (("pixels", self.pixels), ("alpha", self.alpha)):
+            if plane is None:
+                continue
+            if plane.dtype != torch.int32 or not plane.numel():
+                raise ValueError(f"`{name}` must be int32 and not empty, got {plane.dtype}, {tuple(plane.shape)}")
+            low, high = (int(bound) for bound in torch.aminmax(plane))
+            if low < 0 or high > self.white:
+                raise ValueError(f"`{name}` must lie in 0 … {self.white}, got {low} … {high}")
+
+    @property
+    def white(self) -> int:
+        """The largest value: 255 or 65535."""
+        return (1 << self.bits) - 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.pixels.shape[-2], self.pixels.shape[-1]
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether there is one colour channel."""
+        return self.pixels.shape[0] == 1
+
+    def to_float(self) -> Tensor:
+        """The colours as a batch of one: (1, C, H, W) float32 in [0, 1]."""
+        return (self.pixels.to(torch.float32) / self.white).unsqueeze(0)
+
+
+def bleed(pixels: Tensor, alpha: Tensor) -> Tensor:
+    """Replace the colour under fully transparent pixels by that of the nearest visible pixel.
+
+    What lies under alpha = 0 is arbitrary (often black) and would shine through as a halo after upscaling.
+    Distance counts steps along rows and columns; of equally near pixels the first in reading order wins.
+
+    Args:
+        pixels: (C, H, W), any type.
+        alpha: (1, H, W), 0 where fully transparent.
+
+    Returns:
+        (C, H, W): `pixels` itself where every pixel, or none, is visible; otherwise a new tensor, equal to it
+        wherever alpha > 0.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    if alpha.shape != (1, *pixels.shape[1:]):
+        raise ValueError(f"`alpha` must be {(1, *pixels.shape[1:])}, got {tuple(alpha.shape)}")
+    visible = (alpha[0] > 0).cpu().numpy()
+    if visible.all() or not visible.any():
+        return pixels
+    # One integer holds a distance (high 32 bits) and the pixel it leads to (low 32 bits): minima carry both.
+    key = np.arange(visible.size, dtype=np.int64).reshape(visible.shape) + np.where(visible, 0, 1 << 62)
+    nearest = _shorten(_shorten(key, axis=1), axis=0) & 0xFFFFFFFF
+    index = torch.from_numpy(nearest.ravel()).to(pixels.device)
+    return pixels.flatten(1)[:, index].view_as(pixels)
+
+
+def _shorten(key: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
+    """Let every pixel take over the shortest way that its row or column knows, plus the steps to there."""
+    steps = np.expand_dims(np.arange(key.shape[axis], dtype=np.int64) << 32, 1 - axis)
+    ahead: NDArray[np.int64] = np.minimum.accumulate(key - steps, axis) + steps
+    behind = np.flip(np.minimum.accumulate(np.flip(key + steps, axis), axis), axis) - steps
+    np.minimum(ahead, behind, out=ahead)
+    return ahead

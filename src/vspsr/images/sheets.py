@@ -1,0 +1,153 @@
+"""Pictures to look at: the uncertainty map with its scale, and the contact sheet of a super-resolution space."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from vspsr.degradation.resize import imresize
+from vspsr.images.picture import Picture
+
+__all__ = ["busiest", "coloured", "contact_sheet", "stddev_map"]
+
+# Anchors of a perceptually even map from dark to light (viridis, CC0), linear in between.
+_ANCHORS = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"]
+_BACKGROUND, _INK = (24, 24, 24), (235, 235, 235)
+_MARGIN, _LABEL = 10, 22
+_CELL = 384  # longer side of a cell
+_CROP = 48  # LR… HR side of the close-up, in HR pixels, at scale 4; shown magnified
+_COLUMNS = 4
+
+Array = NDArray[np.uint8]
+
+
+def coloured(values: NDArray[np.floating]) -> Array:
+    """Values in [0, 1] (H, W) → RGB (H, W, 3)."""
+    table = np.array([[int(a[i : i + 2], 16) for i in (0, 2, 4)] for a in _ANCHORS], np.float64)
+    place = np.clip(values, 0, 1) * (len(table) - 1)
+    low = np.minimum(place.astype(int), len(table) - 2)
+    part = (place - low)[..., None]
+    return np.round(table[low] * (1 - part) + table[low + 1] * part).astype(np.uint8)
+
+
+def _font(size: int = 14) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)
+
+
+def _as_picture(rgb: Array) -> Picture:
+    return Picture(torch.from_numpy(np.array(rgb.transpose(2, 0, 1), np.int32, order="C")), mode="RGB")
+
+
+def _levels(stddev: Tensor) -> NDArray[np.float64]:
+    """(C, H, W) in units of the range → one map in 8-bit levels: root mean square over the channels."""
+    rms = stddev.double().square().mean(0).sqrt()
+    return np.asarray(255 * rms.numpy())
+
+
+def _scale_end(levels: NDArray[np.float64]) -> float:
+    """A round upper end of the colour scale: that 99.5 % of the pixels stay below."""
+    top = max(float(np.quantile(levels, 0.995)), 0.1)
+    step = 10 ** math.floor(math.log10(top)) / 2
+    return math.ceil(top / step) * step
+
+
+def stddev_map(stddev: Tensor) -> Picture:
+    """The standard deviation as a colour map, its scale drawn beside it.
+
+    Args:
+        stddev: (C, H, W) in units of the full range. The map shows the root mean square over channels, in 8-bit
+            levels; one picture pixel for each HR pixel.
+
+    Returns:
+        RGB picture, (3, max(H, 160), W + 90).
+    """
+    levels = _levels(stddev)
+    end = _scale_end(levels)
+    height, width = levels.shape
+    canvas = Image.new("RGB", (width + 90, max(height, 160)), _BACKGROUND)
+    canvas.paste(Image.fromarray(coloured(levels / end)))
+    _draw_scale(canvas, (width + 14, 10), max(height, 160) - 20, end)
+    return _as_picture(np.asarray(canvas))
+
+
+def _draw_scale(canvas: Image.Image, at: tuple[int, int], height: int, end: float) -> None:
+    """A vertical colour scale from 0 to ``end`` levels."""
+    draw = ImageDraw.Draw(canvas)
+    draw.text((at[0], at[1] - 6), "levels", fill=_INK, font=_font(12))
+    top = at[1] + 14
+    bar = coloured(np.linspace(1, 0, height - 14)[:, None].repeat(14, 1))
+    canvas.paste(Image.fromarray(bar), (at[0], top))
+    for part in (0, 0.25, 0.5, 0.75, 1):
+        y = top + round((1 - part) * (height - 15))
+        draw.line((at[0] + 14, y, at[0] + 18, y), fill=_INK)
+        draw.text((at[0] + 22, min(y - 7, canvas.height - 14)), f"{part * end:.3g}", fill=_INK, font=_font(12))
+
+
+def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Picture], title: str) -> Picture:
+    """LR picture, mean, standard deviation and samples side by side, each with a close-up of where they differ most.
+
+    Args:
+        lr: the LR picture.
+        mean, samples: HR pictures.
+        stddev: (C, H, W) in units of the full range.
+        title: one line above.
+    """
+    levels = _levels(stddev)
+    end = _scale_end(levels)
+    height, width = levels.shape
+    scale = width / lr.size[1]
+    side = min(round(_CROP * scale / 2), height, width)
+    box = busiest(levels, side)
+    uncertainty = Image.fromarray(coloured(levels / end))
+    cells = [
+        ("LR (enlarged pixels)", _pil(lr).resize((width, height), Image.Resampling.NEAREST)),
+        ("bicubic", _pil(_bicubic(lr, (height, width)))),
+        ("mean", _pil(mean)),
+        (f"standard deviation (yellow: {end:.3g} levels)", uncertainty),
+        *((f"sample {i:02d}", _pil(s)) for i, s in enumerate(samples)),
+    ]
+    factor = _CELL / max(height, width)
+    cell = (max(1, round(width * factor)), max(1, round(height * factor)))
+    crop = min(cell)
+    block = (cell[0] + crop + _MARGIN // 2, cell[1])
+    columns = min(_COLUMNS, len(cells))
+    rows = math.ceil(len(cells) / columns)
+    step = (block[0] + _MARGIN, block[1] + _LABEL + _MARGIN)
+    canvas = Image.new("RGB", (_MARGIN + columns * step[0], 2 * _LABEL + rows * step[1]), _BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((_MARGIN, 10), title, fill=_INK, font=_font(16))
+    resample = Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST
+    for i, (label, image) in enumerate(cells):
+        left, top = _MARGIN + (i % columns) * step[0], 2 * _LABEL + (i // columns) * step[1]
+        draw.text((left, top), label, fill=_INK, font=_font())
+        whole = image.resize(cell, resample)
+        marks = ImageDraw.Draw(whole)
+        marks.rectangle([round(v * factor) for v in (box[0], box[1], box[2] - 1, box[3] - 1)], outline=(255, 80, 80))
+        canvas.paste(whole, (left, top + _LABEL))
+        close = image.crop(box).resize((crop, crop), Image.Resampling.NEAREST)
+        canvas.paste(close, (left + cell[0] + _MARGIN // 2, top + _LABEL))
+    return _as_picture(np.asarray(canvas))
+
+
+def busiest(levels: NDArray[np.float64], side: int) -> tuple[int, int, int, int]:
+    """The square (left, top, right, bottom) with the largest mean."""
+    sums = np.pad(levels.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    means = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    top, left = (int(v) for v in np.unravel_index(means.argmax(), means.shape))
+    return left, top, left + side, top + side
+
+
+def _bicubic(lr: Picture, size: tuple[int, int]) -> Picture:
+    up = imresize(lr.to_float()[0].double(), size=size).clamp(0, 1)
+    alpha = None if lr.alpha is None else torch.zeros(1, *size, dtype=torch.int32) + lr.white
+    return Picture((up * lr.white).round().int(), lr.bits, alpha, mode=lr.mode)
+
+
+def _pil(picture: Picture) -> Image.Image:
+    """8-bit RGB for looking at; transparency over a chequered ground is left to viewers: colours are shown."""
+    pixels = picture.pixels if picture.bits == 8 else (picture.pixels + 128) // 257
+    rgb = pixels.expand(3, -1, -1).permute(1, 2, 0).to(torch.uint8)
+    return Image.fromarray(np.ascontiguousarray(rgb.numpy()))

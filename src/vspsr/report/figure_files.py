@@ -1,0 +1,168 @@
+"""From an image file, or from report folders, to the files of its figures."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vspsr.degradation.operator import Degradation
+from vspsr.degradation.resize import imresize
+from vspsr.files import replacing
+from vspsr.images.io import read_image
+from vspsr.images.picture import Picture
+from vspsr.model import VSpSR
+from vspsr.report.coefficients import basis, sparsity
+from vspsr.report.figures import Box, Panel, busiest_boxes, plot_basis, plot_comparison, plot_sparsity
+from vspsr.report.folder import ReportError, ReportFolder, read_report
+from vspsr.report.numbers import number
+from vspsr.report.plotting import save_figure
+from vspsr.report.records import ImageRecord
+from vspsr.upscaling.pictures import PictureSpace, degrade
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["FigureOptions", "figures_of_image", "figures_of_reports"]
+
+_SIDE = 16  # LR pixels of a crop that is chosen here
+
+
+@dataclass(frozen=True)
+class FigureOptions:
+    """What is drawn, and where to.
+
+    Attributes:
+        folder: exists already.
+        kinds: of "sparsity", "comparison", "atoms".
+        boxes: crops of the comparison; empty for where the pictures differ most.
+        hr: the images are HR: they are downscaled first, and stand in the comparison as ground truth.
+        samples, seed: of the comparison.
+        suffix: "png", "pdf" or "svg".
+        overwrite: replace files that exist.
+    """
+
+    folder: Path
+    kinds: tuple[str, ...] = ("sparsity", "comparison", "atoms")
+    boxes: tuple[Box, ...] = ()
+    hr: bool = False
+    samples: int = 3
+    seed: int = 0
+    suffix: str = "png"
+    overwrite: bool = False
+
+    def save(self, figure: "Figure", stem: str, kind: str) -> Path:
+        """Write {stem}_{kind}.{suffix}."""
+        path = self.folder / f"{stem}_{kind}.{self.suffix}"
+        save_figure(figure, path, self.overwrite)
+        return path
+
+
+def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions) -> list[Path]:
+    """Draw the figures of one image file.
+
+    Args:
+        path: an LR image, or an HR one with ``options.hr``. Alpha is left out.
+        model: gives the space.
+        name: what to call the model.
+        options: what to draw.
+
+    Returns:
+        The files written: {stem}_sparsity, _comparison, _atoms with the suffix, and {stem}_sparsity.json.
+
+    Raises:
+        ImageFileError, OutputError: as in `read_image` and `replacing`.
+        ValueError: a crop outside the image.
+    """
+    picture = _opaque(read_image(path))
+    truth = None
+    if options.hr:
+        truth = _cropped(picture, model.scale)
+        picture = degrade(truth, Degradation(model.scale, model.degradation.kernel))
+    space = PictureSpace(model, picture)
+    title = f"{path.name}, {name}"
+    written = []
+    if "sparsity" in options.kinds:
+        found = sparsity(space.space)
+        written.append(options.save(plot_sparsity(found, title), path.stem, "sparsity"))
+        written.append(options.folder / f"{path.stem}_sparsity.json")
+        with replacing(written[-1], options.overwrite) as file:
+            file.write((json.dumps({"image": path.name, "model": name, **asdict(found)}, indent=2) + "\n").encode())
+    if "comparison" in options.kinds:
+        panels = [] if truth is None else [Panel("ground truth", truth)]
+        bicubic = imresize(picture.pixels.double() / picture.white, scale=model.scale).clamp(0, 1)
+        panels += [
+            Panel("LR", picture),
+            Panel("bicubic", Picture((bicubic * picture.white).round().int(), picture.bits)),
+        ]
+        if space.space.is_gaussian:
+            panels.append(Panel("mean", space.mean()[0]))
+        drawn = space.samples(options.samples, options.seed)
+        panels += [Panel(f"sample {i}", sample) for i, (sample, _) in enumerate(drawn)]
+        whole = panels[0] if truth is not None else panels.pop(1)
+        panels = [whole, *(p for p in panels if p is not whole)]
+        written.append(_comparison(panels, model.scale, title, path.stem, options))
+    if "atoms" in options.kinds:
+        written.append(options.save(plot_basis(basis(space.space), title), path.stem, "atoms"))
+    return written
+
+
+def _comparison(panels: Sequence[Panel], scale: int, title: str, stem: str, options: FigureOptions) -> Path:
+    boxes = options.boxes or tuple(busiest_boxes(panels, _SIDE * scale))
+    return options.save(plot_comparison(panels, boxes, title), stem, "comparison")
+
+
+def _opaque(picture: Picture) -> Picture:
+    return Picture(picture.pixels, picture.bits)
+
+
+def _cropped(picture: Picture, scale: int) -> Picture:
+    """The upper left part whose sides are multiples of the scale."""
+    height, width = (n // scale * scale for n in picture.size)
+    if not height or not width:
+        raise ValueError(
+            f"an HR image must be at least {scale}×{scale} pixels, got {picture.size[1]}×{picture.size[0]}"
+        )
+    return Picture(picture.pixels[:, :height, :width].contiguous(), picture.bits)
+
+
+def figures_of_reports(
+    folders: Sequence[Path], options: FigureOptions, progress: Callable[[str], None] = lambda _: None
+) -> list[Path]:
+    """Compare what several reports hold, for every image of which all have pictures.
+
+    Args:
+        folders: of `vspsr evaluate`, of one scale and the same images; the ground truth is that of the first.
+        options: boxes, suffix, folder.
+        progress: called with the stem of each image.
+
+    Raises:
+        ReportError: no finished report, or no image of which all hold pictures.
+        ValueError: reports of several scales, or a crop outside an image.
+    """
+    reports = [read_report(f) for f in folders]
+    scale = reports[0].scale
+    for report in reports:
+        if report.scale != scale:
+            raise ValueError(f"{report.path}: evaluated at x{report.scale}, {reports[0].path} at x{scale}")
+    by_stem = [{r.stem: r for r in report.records if {"gt", "s00"} <= set(report.pictures(r))} for report in reports]
+    stems = [stem for stem in by_stem[0] if all(stem in images for images in by_stem)]
+    if not stems:
+        raise ReportError(f"{folders[0]}: there is no image of which all the reports hold pictures")
+    written = []
+    for stem in stems:
+        progress(stem)
+        first = reports[0].pictures(by_stem[0][stem])
+        panels = [Panel("ground truth", read_image(first["gt"]))]
+        if "lr" in first:
+            panels.append(Panel("LR", read_image(first["lr"])))
+        panels += [_panel(report, images[stem]) for report, images in zip(reports, by_stem, strict=True)]
+        written.append(_comparison(panels, scale, stem, stem, options))
+    return written
+
+
+def _panel(report: ReportFolder, record: ImageRecord) -> Panel:
+    """Sample 0 of a report, with its figures."""
+    sample = record.samples[0]
+    figures = (f"{report.backend} {number(sample.lpips, 3)}", f"LR-PSNR {number(sample.lr_psnr, 1)} dB")
+    return Panel(report.name, read_image(report.pictures(record)["s00"]), "\n".join(figures))

@@ -1,0 +1,287 @@
+"""index.html of a report folder: tables, plots and pictures in one file that fetches nothing.
+
+The page is written piece by piece, each picture being read when its turn comes, so that a report of a hundred images
+needs little memory.
+"""
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from vspsr.files import replacing
+from vspsr.metrics import Calibration
+from vspsr.report.calibration import calibration_parts
+from vspsr.report.folder import ReportFolder, read_report
+from vspsr.report.numbers import number
+from vspsr.report.plots import diversity_plot
+from vspsr.report.published import PUBLISHED_BACKEND, published_rows
+from vspsr.report.records import METRICS, ImageRecord, SampleRow
+from vspsr.report.words import GLOSSARY, METRIC_WORDS, PICTURE_WORDS, provenance
+from vspsr.version import __version__
+
+__all__ = ["write_report"]
+
+_TABLES = {4: 4, 8: 5}  # scale → the challenge's table
+
+
+def write_report(folder: Path) -> Path:
+    """Write index.html into a report folder; one that exists is replaced.
+
+    Args:
+        folder: a finished report folder, see `vspsr.report.folder`. Images without pictures get their figures
+            only.
+
+    Returns:
+        The page's file.
+
+    Raises:
+        ReportError: the folder is no report, is unfinished or damaged.
+        VSpSRError: matplotlib is not installed.
+        OutputError: the file cannot be written.
+    """
+    report = read_report(folder)
+    context = _context(report)
+    environment = Environment(loader=FunctionLoader(_resource), autoescape=True, undefined=StrictUndefined)
+    environment.filters["number"] = number
+    path = folder / "index.html"
+    with replacing(path, overwrite=True) as file:
+        for piece in environment.get_template("page.html").generate(context):
+            file.write(piece.encode())
+    return path
+
+
+def _resource(name: str) -> str:
+    return (resources.files("vspsr.report") / name).read_text(encoding="utf-8")
+
+
+def _context(report: ReportFolder) -> dict[str, Any]:
+    """What the template shows."""
+    summary, settings = report.summary, report.settings
+    columns = [("samples", "means"), ("mean image", "means_of_mean"), ("bicubic", "means_of_bicubic")]
+    columns = [(label, key) for label, key in columns if summary.get(key)]
+    metrics = [m for m in METRICS if any(m in summary[key] for _, key in columns)]
+    plots, calibration = calibration_parts(summary.get("calibration"))
+    curve = (summary.get("diversity") or {}).get("curve") or []
+    if any(s is not None for s in curve):
+        caption = "How the score grows with the number of samples to choose from at every pixel."
+        svg = Markup(diversity_plot(curve))
+        plots.insert(0, {"title": "Diversity over samples", "svg": svg, "caption": caption})
+    challenge, sources = _challenge(report)
+    script = _resource("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    images = [_Image(report, record, metrics) for record in report.records]
+    return {
+        "version": __version__,
+        "script": Markup(script),
+        "script_hash": f"sha256-{digest}",
+        "css": Markup(_resource("page.css")),
+        "title": f"{report.name} on {report.images}" if report.images else report.name,
+        "facts": _facts(report),
+        "tiles": _tiles(report),
+        "backend": report.backend,
+        "backend_version": settings.get("backend_version", "version unknown"),
+        "scale": report.scale,
+        "columns": [label for label, _ in columns],
+        "metrics": [
+            {
+                "label": report.backend if m == "lpips" else METRIC_WORDS[m].label,
+                "note": METRIC_WORDS[m].note,
+                "digits": METRIC_WORDS[m].digits,
+                "higher": METRICS[m],
+                "stats": [summary[key].get(m) for _, key in columns],
+            }
+            for m in metrics
+        ],
+        "challenge": challenge,
+        "sources": sources,
+        "published_differs": report.backend != PUBLISHED_BACKEND,
+        "plots": plots,
+        "calibration": calibration,
+        "image_columns": _image_columns(report),
+        "images": images,
+        "pictured": sum(image.pictured for image in images),
+        "provenance": provenance(report),
+        "glossary": GLOSSARY,
+    }
+
+
+def _facts(report: ReportFolder) -> list[str]:
+    n, samples = len(report.records), report.records[0].n_samples
+    return [
+        "Super-resolution evaluation",
+        f"×{report.scale}",
+        f"{n} image{'s' if n > 1 else ''}",
+        f"{samples} sample{'s' if samples > 1 else ''} each",
+        f"protocol {report.settings.get('protocol', 'unknown')}",
+    ]
+
+
+def _tiles(report: ReportFolder) -> list[dict[str, str]]:
+    """The figures that matter most."""
+    summary = report.summary
+    lpips, bicubic = (_value(summary, kind, "lpips") for kind in ("means", "means_of_bicubic"))
+    ratio = f"{number(lpips / bicubic, 2)} × bicubic ({number(bicubic, 3)})" if lpips is not None and bicubic else ""
+    tiles = [{"label": report.backend, "value": number(lpips, 3), "unit": "", "note": ratio}]
+    if (diversity := summary["ntire21"]["diversity"]) is not None:
+        note = f"score Sₙ with {report.records[0].n_samples} samples"
+        tiles.append({"label": "Diversity", "value": number(diversity, 1), "unit": "%", "note": note})
+    lr = summary["lr"]
+    note = f"{number(lr['pixels_differ'], 0)} of {number(lr['pixels'], 0)} LR pixels differ"
+    exact, unit = number(lr["samples_exact"], 0), f"of {number(lr['samples'], 0)} samples"
+    tiles.append({"label": "Reproduce the LR image", "value": exact, "unit": unit, "note": note})
+    psnr, kind = _value(summary, "means_of_mean", "psnr_y"), "of the mean image"
+    if psnr is None:
+        psnr, kind = _value(summary, "means", "psnr_y"), "of the samples"
+    other = _value(summary, "means_of_bicubic", "psnr_y")
+    if psnr is not None:
+        gain = f", {'+' if psnr >= other else ''}{number(psnr - other, 2)} dB against bicubic" if other else ""
+        tiles.append({"label": "PSNR, Y", "value": number(psnr, 2), "unit": "dB", "note": kind + gain})
+    if summary["calibration"] is not None:
+        inside = 100 * Calibration.from_json(summary["calibration"]).samples.coverage(0.9)
+        note = "of truths inside the samples' 90 % interval"
+        tiles.append({"label": "Coverage", "value": number(inside, 1), "unit": "%", "note": note})
+    return tiles
+
+
+def _value(summary: dict[str, Any], kind: str, metric: str) -> float | None:
+    found = (summary.get(kind) or {}).get(metric) or {}
+    return found.get("mean")
+
+
+def _challenge(report: ReportFolder) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """The challenge's figures: this report's, bicubic's, and published ones of the same scale with their sources."""
+    figures = report.summary["ntire21"]
+    same = report.backend == PUBLISHED_BACKEND
+    bicubic = _value(report.summary, "means_of_bicubic", "lpips")
+
+    def row(name: str, values: list[float | None], images: str, kind: str) -> dict[str, Any]:
+        lpips, *others = values
+        heads = [lpips] if same else [None, lpips] if kind == "published" else [lpips, None]
+        digits = [*[3] * len(heads), 2, 2, 2, 2]
+        cells = [number(v, d) for v, d in zip([*heads, *others], digits, strict=True)]
+        return {"name": name, "cells": cells, "images": images, "kind": kind}
+
+    lpips = figures["lpips"]
+    ratio = lpips / bicubic if lpips is not None and bicubic else None
+    own = [lpips, ratio, figures["lr_psnr_mean"], figures["lr_psnr_worst"], figures["diversity"]]
+    lr_psnr = _value(report.summary, "means_of_bicubic", "lr_psnr")
+    rows = [
+        row(report.name, own, report.images, "own"),
+        row("bicubic", [bicubic, 1.0 if bicubic else None, lr_psnr, lr_psnr, 0.0], report.images, "computed"),
+    ]
+    names: dict[tuple[str, str], list[str]] = {}
+    for published in published_rows(_TABLES[report.scale]) if report.scale in _TABLES else []:
+        v = published.values
+        values = [v[PUBLISHED_BACKEND], v["ratio"], v["lr_psnr"], None, v["diversity"]]
+        rows.append(row(published.name, values, published.images, "published"))
+        names.setdefault((published.source, published.url), []).append(published.name)
+    return rows, [{"name": ", ".join(n), "text": text, "url": url} for (text, url), n in names.items()]
+
+
+def _image_columns(report: ReportFolder) -> list[dict[str, Any]]:
+    """Heads of the table of images, in the order of `_Image.cells`."""
+    columns: list[tuple[str, bool | None]] = [("Image", None), ("Size", None), (report.backend, False)]
+    columns += [("÷ bicubic", False), ("PSNR Y, mean image", True), ("Worst LR-PSNR", True), ("LR pixels off", False)]
+    columns += [("Diversity", True), ("σ of samples", None)]
+    return [{"label": label, "higher": higher} for label, higher in columns]
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One image as the template shows it; pictures are read when they are asked for."""
+
+    report: ReportFolder
+    record: ImageRecord
+    metrics: list[str]
+
+    @property
+    def stem(self) -> str:
+        return self.record.stem
+
+    @property
+    def width(self) -> int:
+        return self.record.width
+
+    @property
+    def height(self) -> int:
+        return self.record.height
+
+    @property
+    def largest(self) -> int:
+        """The largest region that a close-up can show."""
+        return max(8, min(self.width, self.height))
+
+    @property
+    def pictured(self) -> bool:
+        return bool(self.labels)
+
+    @property
+    def labels(self) -> list[dict[str, str]]:
+        """Names and words of the pictures there are, in the order in which they are shown."""
+        there = self.report.pictures(self.record)
+        samples = sorted(name for name in there if name[0] == "s" and name[1:].isdigit())
+        shown = []
+        for name in ("gt", "lr", "bicubic", "mean", *samples, "stddev", "error", "local_best"):
+            if name not in there:
+                continue
+            label, alt, unit = PICTURE_WORDS.get(name) or (f"sample {int(name[1:])}", f"Sample {int(name[1:])}", "")
+            end = self.record.pictures.get(name)
+            note = f"yellow ≥ {end:g}{unit}" if end is not None else ""
+            shown.append({"name": name, "label": label, "alt": f"{alt} of {self.stem}", "note": note})
+        return shown
+
+    @property
+    def pictures(self) -> Iterator[dict[str, str]]:
+        there = self.report.pictures(self.record)
+        for picture in self.labels:
+            content = base64.b64encode(there[picture["name"]].read_bytes()).decode()
+            yield {**picture, "uri": f"data:image/webp;base64,{content}"}
+
+    @property
+    def cells(self) -> list[dict[str, str]]:
+        """Its line in the table of images, without the name."""
+        r = self.record
+        lpips = math.fsum(s.lpips for s in r.samples) / len(r.samples)
+        best = r.mean if r.mean is not None else r.samples[0]
+        values: list[tuple[float | None, str]] = [
+            (r.width * r.height, f"{r.width} × {r.height}"),
+            (lpips, number(lpips, 3)),
+            (ratio := lpips / r.bicubic.lpips if r.bicubic.lpips else None, number(ratio, 2)),
+            (best.psnr_y, number(best.psnr_y, 2)),
+            (worst := min(s.lr_psnr for s in r.samples), number(worst, 2)),
+            (off := sum(s.lr_pixels_differ for s in r.samples), str(off)),
+            (r.score, number(r.score, 1)),
+            (r.pixel_stddev, number(r.pixel_stddev, 2)),
+        ]
+        return [{"value": _for_sorting(value), "text": text} for value, text in values]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Sample by sample, then the mean image and bicubic."""
+        r = self.record
+        rows: list[tuple[str, SampleRow | None]] = [(f"sample {s.index}", s) for s in r.samples]
+        rows += [("mean image", r.mean), ("bicubic", r.bicubic)]
+        return [
+            {"label": label, "cells": [number(getattr(s, m), METRIC_WORDS[m].digits) for m in self.metrics]}
+            for label, s in rows
+            if s is not None
+        ]
+
+    @property
+    def curve(self) -> list[str]:
+        return [number(s, 1) for s in self.record.curve or []]
+
+
+def _for_sorting(value: float | None) -> str:
+    """A number as JavaScript reads it; empty where there is none."""
+    if value is None or math.isnan(value):
+        return ""
+    return str(value).replace("inf", "Infinity")

@@ -1,0 +1,126 @@
+"""The pictures of one image for the report: photographs, and maps of uncertainty, error and the best of all samples.
+
+WebP files of 8 bits, of full size: without loss where that costs little, else of high quality. Maps have a colour scale
+from 0 to a round end that is kept in the record: levels of 0–255 for standard deviation and error, the distance itself
+for the local best.
+"""
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from vspsr.files import make_folder, replacing
+from vspsr.images.sheets import coloured
+
+__all__ = ["Shown", "write_pictures"]
+
+SHOWN_SAMPLES = 10
+"""How many samples of an image are shown at most."""
+
+_LOSSLESS = 128 * 128  # pixels up to which a picture is kept without loss
+_QUALITY = 92
+_LARGEST = 16383  # side of a WebP image
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What can be shown of one image; integer images of 0 … ``white``.
+
+    Attributes:
+        hr: (3, H, W).
+        lr: (1 or 3, h, w).
+        samples: (n, 3, H, W).
+        mean: (3, H, W); None for one sample.
+        bicubic: (3, H, W).
+        white: 255 or 65535.
+        maps: (n, H', W'), perceptual distance of each sample from the truth, on a part of the image.
+        stddev: (3, H, W), standard deviation in closed form in units of the full range; None where there is none.
+    """
+
+    hr: Tensor
+    lr: Tensor
+    samples: Tensor
+    mean: Tensor | None
+    bicubic: Tensor
+    white: int
+    maps: Tensor
+    stddev: Tensor | None
+
+
+def write_pictures(folder: Path, shown: Shown) -> dict[str, float | None]:
+    """Write gt, lr, bicubic, s00 …, mean, stddev, error and local_best as far as there are.
+
+    The error is that of the mean, or of the only sample: root mean square over channels.
+
+    Returns:
+        name → end of its colour scale, None for photographs. Pictures with a side beyond 16383 pixels are left out.
+
+    Raises:
+        OutputError: the folder or a file cannot be written.
+    """
+    make_folder(folder)
+    photographs = {"gt": shown.hr, "lr": shown.lr, "bicubic": shown.bicubic}
+    photographs |= {f"s{i:02d}": x for i, x in enumerate(shown.samples[:SHOWN_SAMPLES])}
+    if shown.mean is not None:
+        photographs["mean"] = shown.mean
+    ends: dict[str, float | None] = {}
+    for name, image in photographs.items():
+        if _write(folder / f"{name}.webp", _eight_bits(image, shown.white)):
+            ends[name] = None
+    for name, values in _maps(shown).items():
+        end = _round_end(values)
+        if _write(folder / f"{name}.webp", coloured(values / end)):
+            ends[name] = end
+    return ends
+
+
+def _maps(shown: Shown) -> dict[str, NDArray[np.float64]]:
+    """Name → values (H, W) of the maps there are."""
+    out = {}
+    if shown.stddev is not None:
+        out["stddev"] = _rms(shown.stddev.double() * 255)
+    elif len(shown.samples) > 1:
+        channels = [shown.samples[:, c].double().var(0) for c in range(3)]
+        out["stddev"] = _rms(torch.stack(channels).sqrt() * (255 / shown.white))
+    guess = shown.samples[0] if shown.mean is None else shown.mean
+    out["error"] = _rms((guess.double() - shown.hr.double()) * (255 / shown.white))
+    best = shown.maps.amin(0).double().cpu().numpy()
+    height, width = shown.hr.shape[-2:]
+    # The part that is not measured goes on as its edge, so that all pictures lie upon each other.
+    out["local_best"] = np.pad(best, ((0, height - best.shape[0]), (0, width - best.shape[1])), mode="edge")
+    return out
+
+
+def _rms(x: Tensor) -> NDArray[np.float64]:
+    return np.asarray(x.square().mean(0).sqrt().cpu().numpy())
+
+
+def _round_end(values: NDArray[np.float64]) -> float:
+    """A round number below which 99.5 % of the values lie: 1, 2 or 5 times a power of ten."""
+    top = max(float(np.quantile(values, 0.995)), 1e-6)
+    power = 10.0 ** math.floor(math.log10(top))
+    return float(next(f"{factor * power:.6g}" for factor in (1, 2, 5, 10) if factor * power >= top * (1 - 1e-9)))
+
+
+def _eight_bits(image: Tensor, white: int) -> NDArray[np.uint8]:
+    pixels = image.int() if white == 255 else (image.int() + 128) // 257
+    return np.ascontiguousarray(pixels.expand(3, -1, -1).permute(1, 2, 0).to(torch.uint8).numpy())
+
+
+def _write(path: Path, rgb: NDArray[np.uint8]) -> bool:
+    """Whether the picture could be written as WebP."""
+    if max(rgb.shape) > _LARGEST:
+        return False
+    buffer = io.BytesIO()
+    lossless = rgb.shape[0] * rgb.shape[1] <= _LOSSLESS
+    Image.fromarray(rgb).save(buffer, "webp", lossless=lossless, quality=_QUALITY, method=2)
+    with replacing(path, overwrite=True) as file:
+        file.write(buffer.getvalue())
+    return True

@@ -1,0 +1,152 @@
+"""The tables of the paper (1–3) and of the challenge (4, 5): published rows marked as such, ours beside them.
+
+Published figures stand in published.toml, each with its source. A perceptual distance is only comparable with the
+published LPIPS (AlexNet) where the backend is the same: those of other backends have a column of their own, and the
+ratio to bicubic on the same images stands beside all.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.table import Table
+from rich.text import Text
+
+from vspsr.report.folder import ReportFolder, read_report
+from vspsr.report.numbers import number
+from vspsr.report.published import COLUMNS, PUBLISHED_BACKEND, Row, published_rows, published_table
+
+__all__ = ["PaperTable", "as_json", "as_markdown", "as_rich", "paper_table"]
+
+_LABELS = {"lr_psnr": "LR-PSNR", "diversity": "diversity", "ratio": "÷ bicubic"}
+_DIGITS = {"lr_psnr": 2, "diversity": 2, "ratio": 2}
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table: ``columns`` are keys of the rows' values, in order; ``settings`` heads those of the rows' settings."""
+
+    number: int
+    title: str
+    settings: list[str]
+    columns: list[str]
+    rows: list[Row]
+    notes: list[str]
+
+
+def paper_table(number: int, reports: Sequence[Path] = ()) -> PaperTable:
+    """A table of the paper or the challenge with the rows of report folders beside the published ones.
+
+    Args:
+        number: 1 (ablation), 2 and 3 (comparison at x4 and x8), 4 and 5 (challenge at x4 and x8).
+        reports: folders of `vspsr evaluate`, at the scale of the table. In table 1 those of ablation recipes (whose
+            name or folder ends in ablation/1 … ablation/9) follow their published row.
+
+    Raises:
+        ValueError: another number, or a report of another scale.
+        ReportError: a folder that is no finished report.
+    """
+    table = published_table(number)
+    rows = published_rows(number)
+    backends = [PUBLISHED_BACKEND]
+    notes = list(table["notes"])
+    for folder in map(read_report, reports):
+        if folder.scale != table["scale"]:
+            raise ValueError(f"{folder.path}: evaluated at x{folder.scale}; table {number} is of x{table['scale']}")
+        if folder.backend not in backends:
+            backends.append(folder.backend)
+        rows.insert(_place(number, folder, rows), _own_row(folder))
+    columns = [c for c in (*backends, *COLUMNS) if any(r.values.get(c) is not None for r in rows)]
+    if len(backends) > 1:
+        others = ", ".join(backends[1:])
+        notes.append(f"{others}: another metric than LPIPS (AlexNet); compare it with rows of the same column only.")
+    if reports:
+        notes.append("Rows not marked as published were computed here; compare only those of the same images.")
+    return PaperTable(number, table["title"], table.get("settings", []), columns, rows, notes)
+
+
+def _own_row(report: ReportFolder) -> Row:
+    """What a report says, in the columns of the tables."""
+    summary = report.summary
+    lpips, bicubic = (summary[kind].get("lpips", {}).get("mean") for kind in ("means", "means_of_bicubic"))
+    values = {
+        report.backend: lpips,
+        "lr_psnr": summary["ntire21"]["lr_psnr_mean"],
+        "diversity": summary["ntire21"]["diversity"],
+        "ratio": lpips / bicubic if lpips is not None and bicubic else None,
+    }
+    images = f"{report.images} ({len(report.records)})" if report.images else f"{len(report.records)} images"
+    return Row(report.name, False, values, [], images, str(report.path))
+
+
+def _place(number: int, report: ReportFolder, rows: list[Row]) -> int:
+    """Where the row of a report goes: in table 1 below the row of its recipe, otherwise at the end."""
+    found = None
+    if number == 1:
+        for text in (report.name, str(report.settings.get("model", "")), report.path.name):
+            found = found or re.search(r"ablation[/_-]?([1-9])\b", text)
+    if found is None:
+        return len(rows)
+    at = next(i for i, r in enumerate(rows) if r.published and r.name == found[1]) + 1
+    while at < len(rows) and not rows[at].published:
+        at += 1
+    return at
+
+
+def _label(column: str) -> str:
+    return _LABELS.get(column, "LPIPS" if column == PUBLISHED_BACKEND else column)
+
+
+def _cells(table: PaperTable, row: Row) -> tuple[list[str], list[str]]:
+    """The settings of a row and its values, in words."""
+    values = [number(row.values.get(c), _DIGITS.get(c, 3)) for c in table.columns]
+    return row.settings or [""] * len(table.settings), values
+
+
+def as_rich(table: PaperTable) -> Table:
+    """For a terminal of 80 columns: published rows marked by a star, ours in bold."""
+    out = Table(title=f"Table {table.number}. {table.title}", title_justify="left", caption_justify="left", box=SIMPLE)
+    out.add_column("")
+    if table.settings:
+        out.add_column("settings")
+    for column in table.columns:
+        out.add_column(_label(column), justify="right", no_wrap=True)
+    for row in table.rows:
+        name = f"{row.name} *" if row.published else f"{row.name} on {row.images}"
+        settings, values = _cells(table, row)
+        cells = [name, *([" · ".join(settings)] if table.settings else []), *values]
+        out.add_row(*map(Text, cells), style="" if row.published else "bold")
+    sets = ", ".join(dict.fromkeys(row.images for row in table.rows if row.published))
+    heads = [f"settings: {' · '.join(table.settings)}"] if table.settings else []
+    out.caption = Text("\n".join([f"* published: {sets}", *heads, *table.notes]))
+    return out
+
+
+def as_markdown(table: PaperTable) -> str:
+    """For documents: a GitHub table, with the sources of what is published."""
+    heads = ["", *table.settings, *map(_label, table.columns), "images", "source"]
+    lines = [f"**Table {table.number}. {table.title}**", "", _line(heads)]
+    first = 1 + len(table.settings)
+    lines.append(_line(["---"] * first + ["---:"] * len(table.columns) + ["---", "---"]))
+    for row in table.rows:
+        source = f"published: [{row.source}]({row.url})" if row.published else "computed here"
+        name = row.name if row.published else f"**{row.name}**"
+        settings, values = _cells(table, row)
+        lines.append(_line([name, *settings, *values, row.images, source]))
+    return "\n".join([*lines, "", *(f"{note}  " for note in table.notes)]).rstrip() + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+
+
+def as_json(table: PaperTable) -> dict[str, Any]:
+    """For programs: infinity as the string "inf"."""
+    content = asdict(table)
+    for row in content["rows"]:
+        row["values"] = {k: "inf" if v is not None and math.isinf(v) else v for k, v in row["values"].items()}
+    return content

@@ -1,0 +1,62 @@
+"""What a network says of one image's SR space, and the synthesis of images from coefficients.
+
+Patch at LR pixel i: Σ_c w_{i,c} · atom_c, a (k, k) patch centred on the s×s HR pixels of i. With k = s the patches
+tile the image (pixel shuffle); with k > s they overlap and are added; what falls outside the image is cut off.
+Colour is handled in G groups of 3/G channels: G = 3 gives each channel coefficients of its own (the paper), G = 1
+lets atoms be patches in colour.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+__all__ = ["SpaceParameters", "StochasticBasis"]
+
+
+@dataclass(frozen=True)
+class StochasticBasis:
+    """Gaussian codes of the atoms: ``mean`` and ``log_var`` (B, G, C); ``decode``, affine, maps them to atoms."""
+
+    mean: Tensor
+    log_var: Tensor
+    decode: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class SpaceParameters:
+    """Parameters of the SR space of a batch of B LR images of h×w pixels, at scale s: H = s·h, W = s·w.
+
+    Attributes:
+        deterministic: μ, (B, 3, H, W), images in [0, 1] up to overshoot.
+        atoms: (B, G, C, 3/G, k, k), k − s even and ≥ 0.
+        coefficient_mean: m, (B, G, C, h, w), or None for 0.
+        coefficient_log_var: log σ², (B, G, C, h, w), or None for deterministic coefficients.
+        basis: distribution that ``atoms`` are the mean of, or None for a deterministic basis.
+        refine: a nonlinear module (B, 3, H, W) → (B, 3, H, W) applied to the stochastic part, or None.
+    """
+
+    deterministic: Tensor
+    atoms: Tensor
+    coefficient_mean: Tensor | None
+    coefficient_log_var: Tensor | None
+    basis: StochasticBasis | None = None
+    refine: nn.Module | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor, in the order in which `map_tensors` visits them."""
+        found: list[Tensor] = []
+
+        def note(t: Tensor) -> Tensor:
+            found.append(t)
+            return t
+
+        self.map_tensors(note)
+        return found
+
+    def map_tensors(self, function: Callable[[Tensor], Tensor]) -> "SpaceParameters":
+        """The same parameters with ``function`` applied to every tensor."""
+        tensors: dict[str, Any] = {k: function(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        basis = self.basis and replace(self.basis, mean=function(self.basis.mean), log_var=function(self.basis.log_var))
+        return replace(self, **tensors, basis=basis)

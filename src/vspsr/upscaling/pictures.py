@@ -1,0 +1,290 @@
+"""From pictures to pictures: super-resolve whatever an image file can hold, by the model's space.
+
+Grey pictures get the grey space, so that they stay grey. Alpha is upscaled by itself, once for all samples. Every
+picture that comes out downscales to the one that went in, bit for bit, or the report says by how much it does not.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vspsr.consistency.quantize import Quantized, quantize
+from vspsr.degradation.operator import Degradation
+from vspsr.degradation.resize import imresize
+from vspsr.errors import ConsistencyWarning, ImageFileError
+from vspsr.images.io import available_memory, read_image
+from vspsr.images.picture import Picture, bleed
+from vspsr.model import VSpSR
+from vspsr.space.sr_space import SRSpace
+
+__all__ = ["Comparison", "PictureSpace", "Upscaled", "compare", "degrade", "upscale"]
+
+
+@dataclass(frozen=True)
+class Exactness:
+    """How well a picture downscales to the LR picture: LR values that differ, and the largest difference in levels."""
+
+    lr_mismatches: int
+    lr_max_deviation: int
+
+
+@dataclass(frozen=True)
+class Upscaled:
+    """What `upscale` returns.
+
+    Attributes:
+        samples: HR pictures, all different, all consistent with the LR picture.
+        mean: the mean of the space, consistent too.
+        stddev: (C, H, W) float32, standard deviation of each value in units of the full range (times 255 for 8-bit
+            levels); of the space before rounding and clipping to range.
+        exactness: of each sample, then of the mean.
+        space: the space itself, for more.
+    """
+
+    samples: list[Picture]
+    mean: Picture
+    stddev: Tensor
+    exactness: list[Exactness]
+    space: SRSpace
+
+    @property
+    def exact(self) -> bool:
+        """Whether every picture downscales to the LR picture bit for bit."""
+        return all(e.lr_mismatches == 0 for e in self.exactness)
+
+
+@dataclass
+class PictureSpace:
+    """The super-resolution space of one picture: the network has run, pictures are made on demand.
+
+    Args:
+        model: the model.
+        picture: the LR picture.
+        temperature: as in `SRSpace`; None for the model's.
+        bits: of the HR pictures, "auto" for those of the LR picture. At 8 bits, a 16-bit LR picture is met up to
+            its rounding to 8.
+        rounding: as in `quantize`.
+
+    Raises:
+        ValueError: an option out of its range.
+        ImageFileError: the HR picture does not fit in memory.
+    """
+
+    model: VSpSR
+    picture: Picture
+    temperature: float | None = None
+    bits: int | str = "auto"
+    rounding: str = "per-pass"
+    space: SRSpace = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.bits not in ("auto", 8, 16):
+            raise ValueError(f'`bits` must be "auto", 8 or 16, got {self.bits!r}')
+        self.out_bits = self.picture.bits if self.bits == "auto" else int(self.bits)
+        _check_memory(self.picture, self.model)
+        picture = self.picture
+        # What lies under invisible pixels is arbitrary and would shine through at the edges.
+        pixels = picture.pixels if picture.alpha is None else bleed(picture.pixels, picture.alpha)
+        self._target = _to_bits(pixels, picture.bits, self.out_bits)
+        device = next(self.model.parameters()).device
+        y = (self._target.float() / (2**self.out_bits - 1))[None].to(device)
+        with torch.no_grad():
+            space = self.model(y.expand(1, 3, -1, -1))
+            space = space.grey() if picture.is_grey else space
+            self.space = space if self.temperature is None else space.at(self.temperature)
+        self._alpha = None if picture.alpha is None else self._upscaled_alpha(picture.alpha)
+
+    def _upscaled_alpha(self, alpha: Tensor) -> Quantized:
+        target = _to_bits(alpha, self.picture.bits, self.out_bits)
+        peak = 2**self.out_bits - 1
+        x = imresize(target.double() / peak, scale=self.model.scale).clamp(0, 1)
+        result = self._quantized(x, target)
+        if result.exact:
+            return result
+        # Hard edges, as drawn by hand, are no image's bicubic degradation: coming close to them would only ring.
+        image = (x * peak).round()
+        deviation = (self.model.degradation.down_integers(image, self.out_bits, self.rounding) - target).abs()
+        return Quantized(image.to(result.image.dtype), (deviation > 0).sum(), deviation.max())
+
+    def _quantized(self, x: Tensor, target: Tensor) -> Quantized:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConsistencyWarning)  # the exactness is reported with every picture
+            return quantize(x.cpu(), target, self.model.degradation, self.out_bits, self.rounding)
+
+    def _picture(self, x: Tensor) -> tuple[Picture, Exactness]:
+        result = self._quantized(x[0], self._target)
+        mismatches, deviation = int(result.lr_mismatches), int(result.lr_max_deviation)
+        alpha = None
+        if self._alpha is not None:
+            alpha = self._alpha.image.int()
+            mismatches += int(self._alpha.lr_mismatches)
+            deviation = max(deviation, int(self._alpha.lr_max_deviation))
+        pixels = result.image.int()
+        picture = replace(self.picture, pixels=pixels, alpha=alpha, bits=self.out_bits)
+        return picture, Exactness(mismatches, deviation)
+
+    def samples(self, n: int, seed: int = 0) -> Iterator[tuple[Picture, Exactness]]:
+        """Samples 0 … n − 1 of a seed, one by one."""
+        for x in self.space.iter_samples(n, seed):
+            yield self._picture(x)
+
+    def sample(self, index: int, seed: int = 0) -> tuple[Picture, Exactness]:
+        """Sample ``index`` of a seed."""
+        return self._picture(next(self.space.iter_samples(1, seed, start=index)))
+
+    def mean(self) -> tuple[Picture, Exactness]:
+        """The mean of the space (before rounding)."""
+        with torch.no_grad():
+            return self._picture(self.space.mean)
+
+    def stddev(self) -> Tensor:
+        """(C, H, W) float32 on the CPU, in units of the full range."""
+        with torch.no_grad():
+            return self.space.stddev[0].float().cpu()
+
+
+def upscale(
+    image: str | Path | Picture,
+    model: VSpSR | str = "vspsr-x4",
+    samples: int = 10,
+    seed: int = 0,
+    temperature: float | None = None,
+    bits: int | str = "auto",
+    rounding: str = "per-pass",
+) -> Upscaled:
+    """Super-resolve an image: samples, mean and standard deviation of its space.
+
+    Args:
+        image: an image file or a picture of `read_image`.
+        model: a model, or what `VSpSR.from_pretrained` takes.
+        samples: how many, ≥ 0.
+        seed: the same seed gives the same pictures.
+        temperature: factor on the spread of the samples; None for the model's own.
+        bits, rounding: as in `PictureSpace` and `quantize`.
+
+    Raises:
+        ImageFileError: the file cannot be read, or what comes out does not fit in memory.
+        ModelError: the model cannot be loaded.
+        ValueError: an option out of its range.
+    """
+    if samples < 0:
+        raise ValueError(f"`samples` must be at least 0, got {samples}")
+    picture = image if isinstance(image, Picture) else read_image(image)
+    loaded = model if isinstance(model, VSpSR) else VSpSR.from_pretrained(model)
+    space = PictureSpace(loaded, picture, temperature, bits, rounding)
+    drawn = list(space.samples(samples, seed))
+    mean, mean_exactness = space.mean()
+    return Upscaled(
+        samples=[p for p, _ in drawn],
+        mean=mean,
+        stddev=space.stddev(),
+        exactness=[*(e for _, e in drawn), mean_exactness],
+        space=space.space,
+    )
+
+
+def degrade(picture: Picture, degradation: Degradation, rounding: str = "per-pass") -> Picture:
+    """The LR picture of an HR picture, as MATLAB's `imresize` gives it; alpha likewise."""
+
+    def down(x: Tensor) -> Tensor:
+        return degradation.down_integers(x, picture.bits, rounding)
+
+    alpha = None if picture.alpha is None else down(picture.alpha)
+    return replace(picture, pixels=down(picture.pixels), alpha=alpha)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` finds.
+
+    Attributes:
+        pixels: LR pixels in which any channel differs.
+        total: LR pixels.
+        deviation: largest difference in levels of the LR picture.
+        lr_psnr: LR-PSNR in dB over all values compared, infinite where exact.
+        scale: s.
+    """
+
+    pixels: int
+    total: int
+    deviation: int
+    lr_psnr: float
+    scale: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing differs."""
+        return self.pixels == 0
+
+
+def compare(
+    hr: Picture, lr: Picture, scale: int | None = None, kernel: str = "bicubic", rounding: str = "per-pass"
+) -> Comparison:
+    """Does an HR picture downscale to an LR picture? Colours count where the LR picture is visible (alpha > 0).
+
+    Raises:
+        ValueError: sizes, depths, colours or alpha that do not go together.
+    """
+    if scale is None:
+        fitting = [s for s in range(2, 65) if all(-(-n // s) == m for n, m in zip(hr.size, lr.size, strict=True))]
+        exact = [s for s in fitting if hr.size == (s * lr.size[0], s * lr.size[1])]
+        if not fitting:
+            raise ValueError(f"HR {_words(hr)} is no integer multiple of LR {_words(lr)}")
+        scale = (exact or fitting)[0]
+    degradation = Degradation(scale, kernel)
+    if degradation.lr_size(*hr.size) != lr.size:
+        raise ValueError(f"HR {_words(hr)} does not downscale to LR {_words(lr)} at `scale` {scale}")
+    for what, a, b in (
+        ("bits", hr.bits, lr.bits),
+        ("colour channels", hr.pixels.shape[0], lr.pixels.shape[0]),
+        ("alpha channel", hr.alpha is not None, lr.alpha is not None),
+    ):
+        if a != b:
+            raise ValueError(f"HR and LR differ in {what}: {a} and {b}")
+    down = degrade(hr, degradation, rounding)
+    difference = (down.pixels - lr.pixels).abs()
+    if lr.alpha is not None and down.alpha is not None:
+        difference = torch.cat([difference * (lr.alpha > 0), (down.alpha - lr.alpha).abs()])
+    mse = float(difference.double().square().mean())
+    return Comparison(
+        pixels=int(difference.amax(0).count_nonzero()),
+        total=lr.size[0] * lr.size[1],
+        deviation=int(difference.max()),
+        lr_psnr=10 * math.log10(lr.white**2 / mse) if mse else math.inf,
+        scale=scale,
+    )
+
+
+def _words(picture: Picture) -> str:
+    return f"{picture.size[1]}×{picture.size[0]}"
+
+
+def _to_bits(pixels: Tensor, bits: int, out_bits: int) -> Tensor:
+    """Integers of one depth in another: 8 to 16 bits exactly (×257), 16 to 8 rounded."""
+    if bits == out_bits:
+        return pixels
+    return pixels * 257 if out_bits == 16 else ((pixels.long() * 2 + 257) // 514).int()
+
+
+def bytes_per_pixel(model: VSpSR) -> int:
+    """Memory that super-resolution takes for each LR pixel, roughly."""
+    width = max(p.shape[0] for p in model.network.parameters() if p.ndim == 4)
+    # Features and parameters of the space; images in float32 and float64 beside the integers.
+    return 4 * 6 * width + 3 * 60 * model.scale**2
+
+
+def _check_memory(picture: Picture, model: VSpSR) -> None:
+    """Refuse, before anything is computed, what would not fit."""
+    h, w = picture.size
+    needed = h * w * bytes_per_pixel(model)
+    free = available_memory()
+    if free is not None and needed > free:
+        raise ImageFileError(
+            f"{w}×{h} pixels at x{model.scale} need about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are "
+            "free: cut the image up or use a machine with more memory"
+        )

@@ -1,0 +1,285 @@
+"""The command line as a user has it: files in, files out, one clear line where something is wrong."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vspsr import VSpSR, read_image, write_image
+from vspsr.cli.main import main
+from vspsr.images.picture import Picture
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+EXAMPLE = Path(__file__).parents[2] / "examples" / "cat.png"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`vspsr ARGUMENTS` in an empty folder, in this process."""
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        code: Any = 0
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with monkeypatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", ["vspsr", *map(str, arguments)])
+            try:
+                main()
+            except SystemExit as stop:
+                code = stop.code or 0
+        return subprocess.CompletedProcess(arguments, code, stdout.getvalue(), stderr.getvalue())
+
+    return call
+
+
+@pytest.fixture
+def run_process(tmp_path: Path) -> Run:
+    """The same, in a process of its own."""
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "vspsr.cli", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=300)
+
+    return call
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A small part of the example photo."""
+    whole = read_image(EXAMPLE)
+    path = tmp_path / "photo.png"
+    write_image(path, Picture(whole.pixels[:, 20:44, 40:76]))
+    return path
+
+
+def fails_clearly(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    """One line on standard error that holds the words; a non-zero exit; no traceback."""
+    assert result.returncode != 0
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def test_the_main_job(run: Run, run_process: Run, photo: Path, tmp_path: Path) -> None:
+    options = ["--samples", 3, "--mean", "--stddev", "--contact-sheet"]
+    result = run_process("upscale", photo, "-o", "out", *options, "--json")
+    assert result.returncode == 0, result.stderr
+    out = tmp_path / "out"
+    names = ["json", "mean.png", "s00.png", "s01.png", "s02.png", "sheet.png", "stddev.npy", "stddev.png"]
+    assert sorted(p.name for p in out.iterdir()) == sorted(
+        "photo_x4.json" if n == "json" else f"photo_x4_{n}" for n in names
+    )
+    (report,) = json.loads(result.stdout)
+    on_disk = json.loads((out / "photo_x4.json").read_text())
+    assert {**on_disk, "kept": False} == report
+    assert report["lr_values_not_met"] == 0
+    assert (report["model"], report["seed"], report["temperature"]) == (
+        "vspsr-x4",
+        0,
+        VSpSR.from_pretrained("vspsr-x4").temperature,
+    )
+    assert report["degradation"] == {"scale": 4, "kernel": "bicubic", "rounding": "per-pass"}
+    assert {"vspsr", "torch", "python"} <= report["versions"].keys()
+    assert report["seconds"] > 0
+    stddev = np.load(out / "photo_x4_stddev.npy")
+    assert stddev.shape == (96, 144, 3)
+    assert stddev.dtype == np.float32
+    for name in ("s00", "s01", "s02", "mean"):
+        hr = read_image(out / f"photo_x4_{name}.png")
+        assert hr.size == (96, 144)
+        check = run("check", out / f"photo_x4_{name}.png", photo)
+        assert check.returncode == 0
+        assert "exact: all 864 LR pixels" in check.stdout
+    # Outputs are kept, new ones added, and other settings refused.
+    before = (out / "photo_x4_s01.png").stat().st_mtime_ns
+    again = run("upscale", photo, "-o", "out", *options)
+    assert "kept" in again.stdout
+    (out / "photo_x4_s00.png").unlink()
+    assert run("upscale", photo, "-o", "out", "--samples", 4).returncode == 0
+    assert (out / "photo_x4_s00.png").exists()
+    assert (out / "photo_x4_s03.png").exists()
+    assert (out / "photo_x4_s01.png").stat().st_mtime_ns == before
+    fails_clearly_among(run("upscale", photo, "-o", "out", "--seed", 5), "seed = 0", "--overwrite")
+    old = (out / "photo_x4_s01.png").read_bytes()
+    assert run("upscale", photo, "-o", "out", "--seed", 5, "--overwrite", "--samples", 2).returncode == 0
+    assert (out / "photo_x4_s01.png").read_bytes() != old
+
+
+def fails_clearly_among(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    fails_clearly(result, *words)
+    assert "0 of 1 images done" in result.stdout
+
+
+def test_same_seed_same_files_whatever_the_number_of_samples_and_threads(
+    run_process: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_process("upscale", photo, "-o", "a", "--samples", 3)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    run_process("upscale", photo, "-o", "b", "--samples", 2)
+    for name in ("photo_x4_s00.png", "photo_x4_s01.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_folder_with_bad_files_among_good_ones(run: Run, photo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(photo, folder / "good.png")
+    (folder / "bad.png").write_text("no image")
+    (folder / "empty.jpg").touch()
+    (folder / "notes.txt").write_text("not looked at")
+    shutil.copy(photo, folder / "good.tif")  # a PNG by content; the name would clash
+    result = run("upscale", folder, "-o", "out", "--samples", 1, "--json")
+    assert result.returncode == 1
+    reports = json.loads(result.stdout)
+    assert [("error" in r) for r in reports] == [True, True, False, True]
+    errors = result.stderr.strip().splitlines()
+    assert len(errors) == 3
+    assert any("rename one of them" in e for e in errors)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["good_x4.json", "good_x4_s00.png"]
+
+
+def test_degrade_and_check(run: Run, tmp_path: Path) -> None:
+    pixels = torch.randint(0, 256, (3, 21, 33), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    write_image(tmp_path / "hr.png", Picture(pixels))
+    result = run("degrade", "hr.png", "-o", "lr", "--scale", 4, "--json")
+    assert result.returncode == 0, result.stderr
+    (report,) = json.loads(result.stdout)
+    assert report["lr_size"] == [6, 9]
+    exact = run("check", "hr.png", "lr/hrx4.png", "--scale", 4, "--json")
+    assert exact.returncode == 0
+    assert json.loads(exact.stdout) == {
+        "exact": True,
+        "lr_pixels_different": 0,
+        "lr_pixels": 54,
+        "largest_deviation": 0,
+        "lr_psnr": None,
+        "scale": 4,
+    }
+    lr = read_image(tmp_path / "lr" / "hrx4.png")
+    lr.pixels[0, 2, 3] += -7 if lr.pixels[0, 2, 3] > 100 else 7
+    write_image(tmp_path / "other.png", lr)
+    different = run("check", "hr.png", "other.png", "--scale", 4)
+    assert different.returncode == 1
+    assert "1 of 54 LR pixels differ, by at most 7 levels" in different.stdout
+    assert run("degrade", "hr.png", "-o", "lr").returncode == 1  # kept
+    assert run("degrade", "hr.png", "-o", "lr", "--overwrite").returncode == 0
+
+
+def test_models_and_info(run: Run) -> None:
+    listed = json.loads(run("models", "--json").stdout)
+    assert [(m["name"], m["scale"]) for m in listed] == [("vspsr-x4", 4), ("vspsr-x8", 8)]
+    assert "vspsr-x8" in run("models").stdout
+    info = json.loads(run("info", "vspsr-x4", "--json").stdout)
+    assert info["options"]["scale"] == 4
+    assert "M parameters" in run("info", "vspsr-x4").stdout
+
+
+def test_tables_and_published_weights(run: Run) -> None:
+    table = json.loads(run("evaluate", "--table", 3, "--json").stdout)
+    assert table["number"] == 3
+    assert "VSpSR" in run("evaluate", "--table", 3).stdout
+    fails_clearly(run("evaluate", "report"), "report", "--table")
+    fails_clearly(run("evaluate", "--model", "vspsr-x4"), "`--hr` is missing")
+    listed = json.loads(run("baselines", "--json").stdout)
+    assert {"edsr", "rcan", "srgan", "esrgan"} <= {w["architecture"] for w in listed}
+    assert "esrgan" in run("baselines").stdout
+    fails_clearly(run("baselines", "--fetch", "nothing"), "'nothing'")
+
+
+@pytest.mark.parametrize("command", ["upscale", "degrade", "check", "models", "info", "train", "export", "baselines"])
+def test_every_command_has_an_example_in_its_help(run: Run, command: str) -> None:
+    result = run(command, "--help")
+    assert result.returncode == 0
+    assert f"Example:  vspsr {command}" in result.stdout
+
+
+def test_bad_arguments(run: Run, photo: Path, tmp_path: Path) -> None:
+    fails_clearly(run("upscale", photo, "--temperature", -1), "`temperature`", "-1")
+    fails_clearly(run("upscale", photo, "--seed", -1), "`seed`", "-1")
+    fails_clearly(run("upscale", photo, "--scale", 3), "`--scale` 3", "vspsr-x4", "upscales by 4")
+    fails_clearly(run("upscale", photo, "--model", "vspsr-x9"), "unknown model 'vspsr-x9'", "vspsr-x4")
+    fails_clearly(run("upscale", photo, "--device", "quantum"), "`--device` 'quantum'")
+    fails_clearly(run("degrade", photo, "--scale", 1), "`scale`", "got 1")
+    fails_clearly(run("degrade", photo, "--kernel", "foo"), "`kernel`", "'foo'")
+    fails_clearly(run("check", photo, photo), "no integer multiple")
+    fails_clearly(run("info", "nowhere"), "unknown model 'nowhere'")
+    fails_clearly(run("upscale", photo, "--samples", -1), "'--samples'", "see vspsr upscale --help")
+    fails_clearly(run("upscale", photo, "--bits", 12), "'--bits'", "12")
+    fails_clearly(run("upscale", photo, "--sample", 3), "--sample")
+    assert "argument" in run("upscale").stderr
+    fails_clearly(run("upscal", photo), "upscal")
+    assert "Commands" in run().stdout
+    assert not (tmp_path / "vspsr-out").exists()
+
+
+def test_bad_files(run: Run, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("this is text")
+    (tmp_path / "empty.png").touch()
+    pixels = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy()
+    from PIL import Image
+
+    Image.fromarray(pixels).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:900])
+    for name, words in (
+        ("text.png", "text.png"),
+        ("empty.png", "empty"),
+        ("cut.jpg", "cut.jpg"),
+        ("missing.png", "missing.png"),
+    ):
+        fails_clearly_among(run("upscale", name, "-o", "out"), words)
+    (tmp_path / "nothing").mkdir()
+    fails_clearly(run("upscale", "nothing", "-o", "out"), "no image files in this folder")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(run_process: Run, tmp_path: Path) -> None:
+    """30,000×30,000 pixels of one colour: a small file, gigabytes in memory, more after super-resolution."""
+    import pyvips
+
+    pyvips.Image.black(30_000, 30_000, bands=3).pngsave(str(tmp_path / "bomb.png"), compression=1)
+    fails_clearly_among(run_process("upscale", "bomb.png", "-o", "out"), "bomb.png", "GB")
+
+
+def test_outputs_that_cannot_be_written(run_process: Run, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    fails_clearly(run_process("upscale", photo, "-o", "file"), "file", "cannot be made")
+    fails_clearly(run_process("upscale", photo, "-o", "/proc/none"), "cannot be made")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists() or os.geteuid() != 0, reason="needs root to mount a small disk")
+def test_a_full_disk(run_process: Run, photo: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        result = run_process("upscale", photo, "-o", disk, "--samples", 3)
+        fails_clearly_among(result, "No space left on device")
+        assert not [p for p in disk.iterdir() if p.name.startswith(".")]
+        for whole in disk.glob("*.png"):
+            read_image(whole)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_model_folder_with_wrong_keys(run: Run, photo: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    VSpSR.from_pretrained("vspsr-x4").save_pretrained(tmp_path / "model")
+    save_file({"stray": torch.zeros(1)}, tmp_path / "model" / "model.safetensors")
+    fails_clearly(run("upscale", photo, "--model", "model"), "does not fit the model's configuration", "missing")

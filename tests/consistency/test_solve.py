@@ -1,0 +1,258 @@
+"""The solver behind `quantize`: where an exact image is known to exist it is found, and the parts do what they say."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vspsr import Degradation
+from vspsr.consistency.integer_image import State, axis_of
+from vspsr.consistency.interior_point import nearest_within
+from vspsr.consistency.solve import solve_integers
+from vspsr.consistency.windows import settle
+from vspsr.degradation.resize import imresize
+
+CPU = torch.device("cpu")
+
+
+def rand(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def original(kind: str, h: int, w: int, scale: int, seed: int = 0) -> Tensor:
+    """An HR image (1, s·h, s·w) in [0, 1]: noise, or black and white only, so that the range leaves no room."""
+    height, width = scale * h, scale * w
+    i, j = torch.arange(height)[:, None], torch.arange(width)
+    if kind == "noise":
+        return rand(1, height, width, seed=seed)
+    if kind == "black or white":
+        return (rand(1, height, width, seed=seed) > 0.5).double()
+    if kind == "text":
+        return (imresize(rand(1, h, w, seed=seed), size=(height, width)) > 0.5).double()
+    if kind == "LR blocks":
+        return (rand(1, h, w, seed=seed) > 0.5).double().repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    side = int(kind.removeprefix("checkerboard "))
+    return ((i // side + j // side) % 2).double()[None]
+
+
+def start(y: Tensor, scale: int) -> Tensor:
+    """Bicubic with noise: far from the original."""
+    x = imresize(y[None], scale=scale)[0]
+    return x + 0.05 * (rand(*x.shape, seed=9) - 0.5)
+
+
+KINDS = ["noise", "black or white", "text", "LR blocks", *(f"checkerboard {n}" for n in (1, 2, 3, 5))]
+
+
+@pytest.mark.parametrize("rounding", ["per-pass", "single"])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("scale", [4, 8])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_degraded_is_met(kind: str, scale: int, bits: int, rounding: str) -> None:
+    degradation, peak = Degradation(scale), 2**bits - 1
+    y = degradation.down_integers(original(kind, 5, 6, scale) * peak // 1, bits, rounding).double()
+    for x in (start(y / peak, scale), torch.full((1, 5 * scale, 6 * scale), 0.5)):
+        integers, lr = solve_integers(x, y, degradation, bits, rounding)
+        assert torch.equal(integers, integers.round())
+        assert 0 <= float(integers.min()) <= float(integers.max()) <= peak
+        assert torch.equal(degradation.down_integers(integers, bits, rounding).double(), lr)
+        assert int((lr != y).sum()) == 0
+
+
+@settings(max_examples=25)
+@given(
+    st.sampled_from(["noise", "black or white", "text"]),
+    st.sampled_from([2, 3, 4]),
+    st.sampled_from(["bilinear", "box", "lanczos3"]),
+    st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    st.sampled_from(["per-pass", "single"]),
+    st.integers(0, 1000),
+)
+def test_other_kernels(kind: str, scale: int, kernel: str, size: tuple[int, int], rounding: str, seed: int) -> None:
+    degradation = Degradation(scale, kernel)
+    y = degradation.down_integers(original(kind, *size, scale, seed) * 255 // 1, 8, rounding).double()
+    _, lr = solve_integers(start(y / 255, scale), y, degradation, 8, rounding)
+    assert torch.equal(lr, y)
+
+
+@pytest.mark.parametrize("rounding", ["per-pass", "single"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_what_no_image_has_ends_soon_and_is_told(bits: int, rounding: str) -> None:
+    """LR pixels that alternate between black and white: bicubic downscaling cannot make them."""
+    degradation, peak = Degradation(4), 2**bits - 1
+    y = peak * ((torch.arange(48)[:, None] + torch.arange(40)) % 2)[None].double()
+    began = time.perf_counter()
+    integers, lr = solve_integers(start(y / peak, 4), y, degradation, bits, rounding)
+    assert time.perf_counter() - began < 10
+    again = degradation.down_integers(integers, bits, rounding).double()
+    assert torch.equal(lr, again)
+    assert int((again != y).sum()) > 0.9 * y.numel()
+    # As near as can be: the best in range, from a solver that is not ours, on a piece with the same pattern.
+    scipy = pytest.importorskip("scipy.optimize")
+    dense = np.kron(degradation.axis(24).dense().numpy(), degradation.axis(24).dense().numpy())
+    small = (y[0, :6, :6] / peak).numpy()
+    best = scipy.lsq_linear(dense, small.ravel(), (0, 1)).fun
+    _, found = solve_integers(start(y[:, :6, :6] / peak, 4), y[:, :6, :6], degradation, bits, rounding)
+    ours = (found[0].numpy() / peak - small).ravel()
+    assert np.sqrt((ours**2).mean()) < 1.1 * np.sqrt((best**2).mean()) + 1 / peak
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(1, 40),
+    st.integers(1, 6),
+    st.sampled_from([2, 4]),
+    st.booleans(),
+    st.data(),
+)
+def test_what_changed_is_looked_at_again(h: int, w: int, scale: int, per_pass: bool, data: st.DataObject) -> None:
+    """After `look_again` everything is as if the whole image had been downscaled anew."""
+    degradation = Degradation(scale)
+    state = State(255 * rand(2, scale * h, scale * w), 255 * rand(2, h, w), degradation, 255, per_pass)
+    channel = data.draw(st.integers(0, 1))
+    row = data.draw(st.integers(0, h - 1))
+    margin = data.draw(st.integers(2, 5))
+    height = slice(scale * row, scale * (row + 1))
+    state.integers[channel, height] = (255 * rand(scale, scale * w, seed=5)).round()
+    # D reaches two LR rows up and down.
+    state.look_again(torch.tensor([channel]), torch.tensor([row]), margin)
+    fresh = State(state.integers.clone(), state.target, degradation, 255, per_pass)
+    for name in ("vertical", "inner", "value"):
+        torch.testing.assert_close(getattr(state, name), getattr(fresh, name), rtol=0, atol=1e-9)
+
+
+@given(st.integers(1, 40), st.sampled_from([2, 3, 4, 8]), st.data())
+def test_a_window_of_an_axis(n_lr: int, scale: int, data: st.DataObject) -> None:
+    """All LR pixels that the HR pixels of a window touch, and D between them."""
+    degradation = Degradation(scale)
+    axis, dense = axis_of(degradation, n_lr, CPU), degradation.axis(scale * n_lr).dense()
+    first = data.draw(st.integers(0, n_lr - 1))
+    last = data.draw(st.integers(first + 1, n_lr))
+    hr, touched, down = axis.window(first, last)
+    assert hr == slice(scale * first, scale * last)
+    assert torch.equal(down, dense[touched, hr])
+    outside = dense[:, hr].clone()
+    outside[touched] = 0
+    assert not outside.any()
+    # The bumps are columns of D⁺, cut off where they are small, and what D sees of them is nearly a unit vector.
+    full = torch.zeros(n_lr, scale * n_lr, dtype=torch.float64).scatter_(1, axis.index(torch.arange(n_lr)), axis.bumps)
+    inverse = degradation.axis_pseudo_inverse(scale * n_lr).dense().T
+    assert float((full - inverse).abs().max()) < 0.03 * float(inverse.abs().max())
+    seen = (axis.bumps * axis.weights).sum(1)
+    torch.testing.assert_close(seen, torch.ones_like(seen), rtol=0, atol=0.02)
+
+
+def test_targets_at_the_ends_of_the_range_are_met_by_all_beyond() -> None:
+    degradation = Degradation(2)
+    target = torch.tensor([[[0.0, 255.0, 100.0]]], dtype=torch.float64)
+    state = State(torch.zeros(1, 2, 6, dtype=torch.float64), target, degradation, 255, per_pass=False)
+    state.value = torch.tensor([[[-3.0, 260.0, 100.4]]], dtype=torch.float64)
+    assert not state.missing().any()
+    state.value = torch.tensor([[[0.7, 254.2, 99.4]]], dtype=torch.float64)
+    torch.testing.assert_close(state.missing(), torch.tensor([[[-0.7, 0.8, 0.6]]]).double())
+
+
+@pytest.mark.parametrize("per_pass", [True, False])
+def test_windows_settle_what_is_missed_and_leave_the_state_true(per_pass: bool) -> None:
+    degradation, peak = Degradation(4), 255
+    hr = original("text", 12, 14, 4) * peak
+    y = degradation.down_integers(hr, 8, "per-pass" if per_pass else "single").double()
+    # Met, but for a hole.
+    image = hr.clone()
+    image[:, 20:28, 24:32] = 128
+    state = State(image, y, degradation, peak, per_pass)
+    before = state.missing()
+    outside = image.clone()
+    settle(state, slack=0.3, margin=3)
+    assert int(state.missing().count_nonzero()) < int(before.count_nonzero()) / 2
+    assert float(state.image.min()) >= 0
+    assert float(state.image.max()) <= peak
+    fresh = State(state.image.clone(), y, degradation, peak, per_pass)
+    for name in ("integers", "vertical", "inner", "value"):
+        torch.testing.assert_close(getattr(state, name), getattr(fresh, name), rtol=0, atol=1e-9)
+    # Nothing moves beyond margin and what was missed.
+    rows = before.nonzero()[:, 1]
+    far = torch.ones(48, dtype=torch.bool)
+    far[4 * max(int(rows.min()) - 3, 0) : 4 * (int(rows.max()) + 4)] = False
+    assert torch.equal(state.image[:, far], outside[:, far])
+
+
+Rows = tuple[Tensor, Tensor, Tensor]
+
+
+def by_scipy(x0: Tensor, down_v: Tensor, down_h: Tensor, rows: Rows, values: tuple[Tensor, Tensor]) -> Tensor:
+    """The same problem as one bounded least-squares problem in (x, a, y), solved with an active-set method."""
+    scipy = pytest.importorskip("scipy.optimize")
+    (h, height), (w, width) = down_v.shape, down_h.shape
+    nx, na, ny = height * width, h * width, h * w
+    penalty = 1e5  # the root of the one on e²
+    of_rows, of_values = np.kron(down_v, np.eye(width)), np.kron(np.eye(h), down_h)
+    matrix = np.zeros((nx + na + ny, nx + na + ny))
+    matrix[:nx, :nx] = np.eye(nx)
+    matrix[nx : nx + na, :nx], matrix[nx : nx + na, nx : nx + na] = -penalty * of_rows, penalty * np.eye(na)
+    matrix[nx + na :, nx : nx + na], matrix[nx + na :, nx + na :] = penalty * of_values, -penalty * np.eye(ny)
+    around, row_low, row_high = (t.numpy().ravel() for t in rows)
+    right = np.concatenate([x0.numpy().ravel(), penalty * around, np.zeros(ny)])
+    low = np.concatenate([np.zeros(nx), row_low, values[0].numpy().ravel()])
+    high = np.concatenate([np.ones(nx), row_high, values[1].numpy().ravel()])
+    found = scipy.lsq_linear(matrix, right, (low, high), method="bvls", tol=1e-15, max_iter=5000)
+    return torch.from_numpy(found.x[:nx]).view(height, width)
+
+
+def window(seed: int, feasible: bool) -> tuple[Tensor, Tensor, Tensor, Rows, tuple[Tensor, Tensor]]:
+    degradation = Degradation(4)
+    down_v, down_h = degradation.axis(12).dense(), degradation.axis(8).dense()
+    around = 0.02 * rand(3, 8, seed=seed + 1)
+    a = down_v @ (rand(12, 8, seed=seed) > 0.4).double() + around
+    y = a @ down_h.T
+    if not feasible:
+        y = (rand(3, 2, seed=seed) > 0.5).double()
+    slack = 0.1 / 255
+    rows = (around, torch.full_like(a, -0.2), torch.full_like(a, 1.2))
+    return rand(12, 8, seed=seed + 2), down_v, down_h, rows, (y - slack, y + slack)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_interior_point_method_finds_the_nearest_image(seed: int) -> None:
+    problem = window(seed, feasible=True)
+    x0, down_v, down_h, rows, (low, high) = problem
+    x = nearest_within(*problem, torch.ones(3, 8).double(), 0.01 / 255)
+    y = (down_v @ x + rows[0]) @ down_h.T
+    best = by_scipy(*problem)
+    assert bool(((y > low - 1e-4) & (y < high + 1e-4)).all())
+    assert float((x - x0).norm()) == pytest.approx(float((best - x0).norm()), rel=1e-4)
+    torch.testing.assert_close(x, best, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_bounds_cannot_be_met_the_miss_is_the_smallest(seed: int) -> None:
+    problem = window(seed, feasible=False)
+    _, down_v, down_h, rows, (low, high) = problem
+    x = nearest_within(*problem, torch.ones(3, 8).double(), 0.01 / 255)
+
+    def miss(image: Tensor) -> float:
+        y = (down_v @ image + rows[0]) @ down_h.T
+        return float((y - torch.minimum(torch.maximum(y, low), high)).norm())
+
+    assert miss(x) > 0.05
+    assert miss(x) == pytest.approx(miss(by_scipy(*problem)), rel=1e-3)
+
+
+def test_no_step_is_taken_into_the_void() -> None:
+    """At 16 bits the gaps to the bounds shrink until floating point holds no more: the last image is kept."""
+    degradation, peak = Degradation(2), 65535
+    y = degradation.down_integers(original("LR blocks", 5, 7, 2, 1) * peak, 16, "per-pass").double()
+    integers, lr = solve_integers(start(y / peak, 2), y, degradation, 16, "per-pass")
+    assert integers.isfinite().all()
+    assert torch.equal(lr, y)
+    x0 = rand(8, 8)
+    down = degradation.axis(8).dense()
+    y = down @ original("checkerboard 2", 4, 4, 2)[0] @ down.T
+    rows = (torch.zeros(4, 8).double(), torch.full((4, 8), -10.0).double(), torch.full((4, 8), 10.0).double())
+    x = nearest_within(x0, down, down, rows, (y, y + 1e-12), torch.ones(4, 8).double(), 1e-18)
+    assert x.isfinite().all()
+    assert float((down @ x @ down.T - y).abs().max()) < 1e-4

@@ -1,0 +1,135 @@
+"""Records survive their file; the summary follows from them as the challenge's script would have it."""
+
+import csv
+import io
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vspsr.report.records import (
+    METRICS,
+    ImageRecord,
+    SampleRow,
+    read_json,
+    references,
+    samples,
+    summarize,
+    write_json,
+)
+
+
+def row(index: int | None, value: float, lr_psnr: float = 50.0, differ: int = 3) -> SampleRow:
+    return SampleRow(index, value, value / 2, 30 + value, 31 + value, 0.9, lr_psnr, None, differ)
+
+
+def record(stem: str, values: list[float], lr_psnr: list[float], score: float | None = 20.0) -> ImageRecord:
+    several = len(values) > 1
+    return ImageRecord(
+        stem=stem,
+        height=64,
+        width=32,
+        bits=8,
+        n_samples=len(values),
+        lr_pixels=128,
+        samples=[row(i, v, p, 0 if math.isinf(p) else 3) for i, (v, p) in enumerate(zip(values, lr_psnr, strict=True))],
+        mean=row(None, 0.5) if several else None,
+        bicubic=row(None, 0.7),
+        global_best=min(values) if several else None,
+        local_best=min(values) / 2 if several else None,
+        score=score if several else None,
+        curve=[0.0, *([score] * (len(values) - 1))] if several else None,
+        pixel_stddev=3.0 if several else None,
+        pairwise=None,
+        calibration=None,
+    )
+
+
+SETTINGS = {"name": "x", "versions": {"vspsr": "0"}}
+
+
+@given(
+    value=st.floats(0, 1e6),
+    lr_psnr=st.lists(st.floats(0, 100) | st.just(math.inf), min_size=2, max_size=5),
+    stem=st.sampled_from(["a", "inf", "ä b", "-inf"]),
+)
+def test_a_record_survives_its_file(value: float, lr_psnr: list[float], stem: str) -> None:
+    before = record(stem, [value + i for i in range(len(lr_psnr))], lr_psnr)
+    text = json.dumps(before.to_json(), allow_nan=False)  # JSON proper, infinity or not
+    assert ImageRecord.from_json(json.loads(text)) == before
+
+
+def test_files_that_are_no_records(tmp_path: Path) -> None:
+    assert read_json(tmp_path / "none.json") is None
+    (tmp_path / "cut.json").write_text('{"stem": ')
+    assert read_json(tmp_path / "cut.json") is None
+    (tmp_path / "list.json").write_text("[1]")
+    assert read_json(tmp_path / "list.json") is None
+    with pytest.raises(KeyError):
+        ImageRecord.from_json({"stem": "a"})
+    write_json(tmp_path / "new.json", {"a": math.inf, "b": [math.nan, -math.inf], "c": (1, "x")})
+    assert read_json(tmp_path / "new.json") == {"a": "inf", "b": [None, "-inf"], "c": [1, "x"]}
+
+
+def test_the_challenges_four_figures() -> None:
+    """Its script takes figures of each image over its samples, then the mean of those over images."""
+    lpips = np.array([[0.1, 0.3, 0.2], [0.5, 0.4, 0.9]])
+    psnr = np.array([[50.0, 40.0, 45.0], [60.0, 70.0, 30.0]])
+    records = [record(s, list(v), list(p), 10.0 * i) for i, (s, v, p) in enumerate(zip("ab", lpips, psnr, strict=True))]
+    figures = summarize(SETTINGS, records)["ntire21"]
+    assert figures["lpips"] == pytest.approx(lpips.mean(1).mean())
+    assert figures["lr_psnr_worst"] == pytest.approx(psnr.min(1).mean())
+    assert figures["lr_psnr_mean"] == pytest.approx(psnr.mean(1).mean())
+    assert figures["diversity"] == pytest.approx(5.0)
+
+
+def test_infinite_and_undefined_values_are_counted_not_averaged_away() -> None:
+    records = [record("a", [0.0, 0.2], [math.inf, 40.0], None), record("b", [0.1, 0.2], [math.inf, 50.0], 30.0)]
+    summary = summarize(SETTINGS, records)
+    assert summary["means"]["lr_psnr"] == {
+        "mean": math.inf,
+        "finite_mean": 45.0,
+        "worst": 40.0,
+        "finite": 2,
+        "infinite": 2,
+    }
+    assert summary["ntire21"]["lr_psnr_mean"] == math.inf
+    assert summary["ntire21"]["lr_psnr_worst"] == 45.0
+    assert summary["diversity"]["score"] == 30.0
+    assert summary["diversity"]["undefined"] == 1
+    assert summary["lr"] == {"pixels": 512, "pixels_differ": 6, "samples": 4, "samples_exact": 2}
+    assert "lr_psnr_file" not in summary["means"]
+    assert summary["means"]["lpips"]["worst"] == 0.2
+    assert summary["means"]["psnr_rgb"]["worst"] == 30.0
+
+
+def test_one_sample_has_no_diversity() -> None:
+    summary = summarize(SETTINGS, [record("a", [0.3], [40.0])])
+    assert summary["diversity"] is None
+    assert summary["ntire21"]["diversity"] is None
+    assert summary["means_of_mean"] == {}
+    assert summary["calibration"] is None
+
+
+@given(order=st.permutations(list(range(6))))
+def test_the_order_of_records_does_not_matter(order: list[int]) -> None:
+    records = [record(f"i{i}", [0.1 * i + 0.01, 1 / (i + 3)], [40 + i / 7, 50 - i / 3], 3.3 * i) for i in range(6)]
+    assert summarize(SETTINGS, [records[i] for i in order]) == summarize(SETTINGS, records)
+
+
+def test_tables() -> None:
+    records = [record("a", [0.1, 0.2], [math.inf, 40.0]), record("b", [0.3, 0.4], [50.0, 51.0])]
+    rows = list(csv.DictReader(io.StringIO(samples(records).decode())))
+    assert list(rows[0]) == ["image", "sample", *METRICS]
+    assert [(r["image"], r["sample"]) for r in rows] == [("a", "0"), ("a", "1"), ("b", "0"), ("b", "1")]
+    assert float(rows[0]["lr_psnr"]) == math.inf
+    assert float(rows[1]["lpips"]) == 0.2
+    assert rows[0]["lr_psnr_file"] == ""
+    others = list(csv.DictReader(io.StringIO(references([replace(r, mean=None) for r in records]).decode())))
+    assert [r["sample"] for r in others] == ["bicubic", "bicubic"]
+    assert len(references(records).decode().splitlines()) == 5

@@ -1,0 +1,141 @@
+"""The tables of the paper and of the challenge: published rows as published, ours in their place."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from report_folders import record, row, small_report, write_folder
+from rich.console import Console
+
+from vspsr.report.folder import ReportError
+from vspsr.report.published import published_rows, published_table
+from vspsr.report.tables import as_json, as_markdown, as_rich, paper_table
+
+# Ablation as in the paper: LPIPS, LR-PSNR, diversity.
+ABLATION = {
+    1: (0.223, 47.87, 0),
+    2: (0.239, 47.68, 9.161),
+    3: (0.309, 48.25, 9.136),
+    4: (0.320, 47.60, 1.847),
+    5: (0.308, 47.92, 11.612),
+    6: (0.237, 47.92, 13.251),
+    7: (0.280, 47.47, 17.895),
+    8: (0.254, 47.05, 13.325),
+    9: (0.220, 47.75, 11.350),
+}
+OTHERS = {
+    (2, "VSpSR"): (0.273, 47.2, 16.5),
+    (3, "VSpSR"): (0.496, 46.8, 14.3),
+    (4, "challenge winner"): (0.117, 50.5, 26.0),
+    (4, "SRFlow-DA"): (0.121, 50.70, 23.091),
+    (4, "SRFlow (baseline)"): (None, 49.91, 25.36),
+    (5, "challenge winner"): (0.259, 48.6, 26.9),
+    (5, "SRFlow-DA"): (0.266, 50.86, 23.320),
+    (5, "ESRGAN (baseline)"): (None, 31.28, 0.0),
+}
+
+
+def figures(number: int) -> dict[str, tuple[float | None, ...]]:
+    keys = ("lpips-alex", "lr_psnr", "diversity")
+    return {r.name: tuple(r.values[k] for k in keys) for r in published_rows(number)}
+
+
+def test_published_rows_are_those_published() -> None:
+    assert figures(1) == {str(k): v for k, v in ABLATION.items()}
+    for (number, name), values in OTHERS.items():
+        assert figures(number)[name] == values
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
+def test_every_published_row_is_marked_and_has_a_source(number: int) -> None:
+    for found in published_rows(number):
+        assert found.published
+        assert found.source
+        assert found.url.startswith("https://")
+        assert len(found.settings) == len(published_table(number).get("settings", []))
+    text = as_markdown(paper_table(number))
+    lines = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line][1:]
+    assert all("published: [" in line for line in lines)
+
+
+@pytest.mark.parametrize("number", [0, 6])
+def test_there_are_five_tables(number: int) -> None:
+    with pytest.raises(ValueError, match=f"got {number}"):
+        paper_table(number)
+
+
+def test_what_was_not_to_be_had_is_said() -> None:
+    assert any("EDSR" in note for note in paper_table(2).notes)
+    assert any("λ_adv and β are our reading" in note for note in paper_table(1).notes)
+
+
+def test_our_rows_stand_in_the_column_of_their_metric(tmp_path: Path) -> None:
+    folders = [small_report(tmp_path / "a", 0), small_report(tmp_path / "b", 0, backend="lpips-alex", name="other")]
+    table = paper_table(4, folders)
+    assert table.columns == ["lpips-alex", "stlpips-alex", "lr_psnr", "diversity", "ratio"]
+    ours, other = table.rows[-2:]
+    assert (ours.name, other.name, ours.published) == ("vspsr-x4", "other", False)
+    assert ours.values["stlpips-alex"] == pytest.approx(0.116)
+    assert "lpips-alex" not in ours.values
+    assert other.values["lpips-alex"] == pytest.approx(0.116)
+    assert other.values["ratio"] == pytest.approx(0.116 / 0.4)
+    assert ours.values["lr_psnr"] == float("inf")  # the mean of infinite values is no finite one
+    assert ours.values["diversity"] == 30
+    assert ours.images == "Set2 (2)"
+    assert any("another metric than LPIPS" in note for note in table.notes)
+
+
+def test_columns_without_any_value_are_left_out() -> None:
+    assert paper_table(1).columns == ["lpips-alex", "lr_psnr", "diversity"]
+    assert "ratio" in paper_table(2).columns
+
+
+@pytest.mark.parametrize("settings", [{"name": "ablation-3"}, {"name": "x", "model": "runs/ablation/3"}])
+def test_ablations_follow_their_published_row(tmp_path: Path, settings: dict[str, str]) -> None:
+    again = tmp_path / "ablation_3"
+    table = paper_table(1, [small_report(tmp_path / "ours", 0, **settings), small_report(again, 0, name="again")])
+    names = [r.name for r in table.rows]
+    assert names[2:6] == ["3", settings["name"], "again", "4"]
+    assert paper_table(1, [small_report(tmp_path / "plain", 0)]).rows[-1].name == "vspsr-x4"
+
+
+def test_another_scale_is_refused(tmp_path: Path) -> None:
+    folder = small_report(tmp_path / "x8", 0, scale=8)
+    with pytest.raises(ValueError, match=re.escape("x8: evaluated at x8; table 2 is of x4")):
+        paper_table(2, [folder])
+    assert paper_table(3, [folder]).rows[-1].name == "vspsr-x4"
+    with pytest.raises(ReportError, match="no such folder"):
+        paper_table(3, [tmp_path / "none"])
+
+
+def test_one_sample_has_no_diversity(tmp_path: Path) -> None:
+    single = record("one", n=1, samples=[row(0, 0.2, 40.125)])
+    table = paper_table(2, [write_folder(tmp_path / "one", [single], 0)])
+    assert table.rows[-1].values["diversity"] is None
+    assert table.rows[-1].values["lr_psnr"] == 40.125
+
+
+def test_the_terminal_shows_it_in_eighty_columns(tmp_path: Path) -> None:
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    for number in range(1, 6):
+        console.print(as_rich(paper_table(number)))
+    text = console.export_text()
+    assert "1 *   256 · bilinear · 0.01 · no · no · 0.5     0.223     47.87        0.00" in text
+    assert "…" not in text
+    assert "* published: DIV2K validation" in text
+    console.print(as_rich(paper_table(4, [small_report(tmp_path / "a", 0)])))
+    assert re.search(r"vspsr-x4 on Set2\s+—\s+0\.116\s+∞\s+30\.00\s+0\.29", console.export_text())
+
+
+def test_for_programs_infinity_is_a_string(tmp_path: Path) -> None:
+    content = json.loads(json.dumps(as_json(paper_table(4, [small_report(tmp_path / "a", 0)])), allow_nan=False))
+    assert content["rows"][-1]["values"]["lr_psnr"] == "inf"
+    assert content["rows"][0]["published"] is True
+
+
+def test_markdown_escapes_bars_and_marks_ours(tmp_path: Path) -> None:
+    text = as_markdown(paper_table(2, [small_report(tmp_path / "a", 0, name="a|b")]))
+    assert "| **a\\|b** |" in text
+    counts = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}
+    assert len(counts) == 1

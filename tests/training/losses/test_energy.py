@@ -1,0 +1,143 @@
+"""Energy scores: against scipy, closed forms, and what each of them is there to see."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.fft
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vspsr.training.losses.energy import colour_bands, energy_score, frequency_energy, patch_distance, strength_energy
+
+
+class TestColourBands:
+    @settings(max_examples=30)
+    @given(st.integers(1, 3), st.tuples(st.integers(8, 21), st.integers(8, 21)))
+    def test_they_hold_the_whole_image(self, bands: int, size: tuple[int, int]) -> None:
+        image = torch.rand(2, 3, *size, dtype=torch.float64)
+        parts = list(colour_bands(image, bands))
+        assert len(parts) == 2 * bands
+        built = []
+        for part in (parts[:bands], parts[bands:]):
+            whole = part[-1]
+            for fine in reversed(part[:-1]):
+                whole = fine + F.interpolate(whole, fine.shape[-2:], mode="bilinear", align_corners=False)
+            built.append(whole)
+        torch.testing.assert_close(built[0] + built[1], image)
+        assert built[0].shape[1] == 1
+        torch.testing.assert_close(built[1].sum(1), torch.zeros_like(image[:, 0]))
+
+    def test_grey_has_no_colour_and_an_even_image_nothing_fine(self) -> None:
+        parts = list(colour_bands(torch.rand(1, 1, 16, 16).expand(1, 3, 16, 16), 2))
+        assert all(float(part.abs().max()) < 1e-6 for part in parts[2:])
+        parts = list(colour_bands(torch.full((1, 3, 16, 16), 0.3), 3))
+        assert all(float(part.abs().max()) < 1e-6 for part in (*parts[:2], *parts[3:]))
+
+    def test_they_tell_noise_in_colour_from_noise_in_brightness(self) -> None:
+        """What the score of whole patches hardly does: the reason why they are there."""
+        torch.manual_seed(0)
+        grey = torch.randn(3, 1, 1, 256, 256).expand(3, 1, 3, 256, 256)
+        colour = torch.randn(2, 1, 3, 256, 256)
+        colour = (colour - colour.mean(2, keepdim=True)) * 1.5**0.5  # as strong, without any brightness
+
+        def score(samples: Tensor, bands: int | None) -> float:
+            images = [[image] if bands is None else colour_bands(image, bands) for image in (grey[0], *samples)]
+            parts = zip(*images, strict=True)
+            return float(torch.stack([energy_score(*part, distance=patch_distance) for part in parts]).sum())
+
+        whole = score(colour, None) / score(grey[1:], None) - 1
+        assert score(colour, 2) / score(grey[1:], 2) - 1 > 3 * whole > 0
+
+
+class TestFrequencies:
+    def test_against_scipy(self) -> None:
+        x, first, second = torch.rand(3, 2, 3, 21, 18, dtype=torch.float64)
+
+        def spectrum(image: Tensor) -> np.ndarray[Any, Any]:
+            red, green, blue = image[..., 3:19, 1:17].unbind(1)
+            parts = [
+                (red + green + blue) / 3**0.5,
+                (red - green) / 2**0.5,
+                (red + green - 2 * blue) / 6**0.5,
+            ]
+            blocks = torch.stack(parts, 1).numpy().reshape(2, 3, 2, 8, 2, 8)
+            return np.asarray(scipy.fft.dctn(blocks, axes=(3, 5), norm="ortho"))
+
+        t, a, b = spectrum(x), spectrum(first), spectrum(second)
+        score = (0.5 * (abs(t - a) + abs(t - b)) - 0.5 * abs(a - b)).mean((0, 1, 2, 4))
+        weight = np.hypot(np.arange(8)[:, None], np.arange(8))
+        expected = (weight * score).sum() / weight.sum()
+        assert float(frequency_energy(x, first, second, 8, (3, 1))) == pytest.approx(expected, rel=1e-10)
+
+    def test_of_noise_it_is_the_crps_of_a_normal_distribution(self) -> None:
+        """With the truth from the same distribution: σ/√π (Gneiting & Raftery 2007, eq. 21, its mean)."""
+        torch.manual_seed(0)
+        x, first, second = 0.3 * torch.randn(3, 1, 3, 512, 512)
+        assert float(frequency_energy(x, first, second)) == pytest.approx(0.3 / np.pi**0.5, rel=0.01)
+
+    def test_stripes_are_no_grain(self) -> None:
+        """Noise of the right strength at every wavelength, but all of it along the axes: worse than the right one."""
+        torch.manual_seed(0)
+        frequency = torch.fft.fftfreq(256)
+        upright = (torch.minimum(frequency[:, None].abs(), frequency.abs()) < 0.02).float()
+        x, *grain = torch.randn(3, 1, 3, 256, 256)
+        stripes = [torch.fft.ifft2(torch.fft.fft2(g) * upright).real for g in grain]
+        stripes = [s / s.std() for s in stripes]
+
+        def ratio(score: Any) -> float:
+            return float(score(x, *stripes)) / float(score(x, *grain))
+
+        patches = ratio(lambda *images: energy_score(*images, distance=patch_distance))
+        assert ratio(frequency_energy) > 1.2 > 1 + 2 * (patches - 1)
+
+
+class TestStrength:
+    def test_against_scipy(self) -> None:
+        x, first, second = torch.rand(3, 2, 3, 21, 18, dtype=torch.float64)
+        radius = np.hypot(np.arange(8)[:, None], np.arange(8))
+        along = np.degrees(np.arctan2(np.arange(8)[:, None], np.arange(8)))
+        octaves = [radius >= 4, (radius >= 2) & (radius < 4)]
+        directions = [along <= 22.5, (along > 22.5) & (along <= 67.5), along > 67.5]
+
+        def strength(image: Tensor) -> np.ndarray[Any, Any]:
+            blocks = image[..., 3:19, 1:17].mean(1).numpy().reshape(2, 2, 8, 2, 8)
+            power = np.square(scipy.fft.dctn(blocks, axes=(2, 4), norm="ortho")).transpose(0, 1, 3, 2, 4)
+            parts = [power[..., o & d].mean(-1) for o in octaves for d in directions]
+            return np.log(np.stack(parts) + 0.02**2)
+
+        t, a, b = strength(x), strength(first), strength(second)
+        expected = (0.5 * (abs(t - a) + abs(t - b)) - 0.5 * abs(a - b)).mean()
+        found = strength_energy(x, first, second, 8, 2, 0.02, (3, 1))
+        assert float(found) == pytest.approx(expected, rel=1e-10)
+
+    def test_noise_in_a_smooth_place_costs_as_much_as_in_a_rough_one(self) -> None:
+        """Twice the noise that there is: in amplitudes it matters where there is much, in logarithms everywhere."""
+        torch.manual_seed(0)
+        noise = 0.3 * torch.randn(5, 1, 3, 256, 256)
+
+        def price(score: Any, strength: float) -> float:
+            x, *images = strength * noise
+            return float(score(x, 2 * images[0], 2 * images[1]) - score(x, images[2], images[3]))
+
+        exact = partial(strength_energy, floor=1e-6)
+        assert price(exact, 0.1) == pytest.approx(price(exact, 1.0), rel=1e-3)
+        patches = partial(energy_score, distance=patch_distance)
+        assert price(patches, 0.1) == pytest.approx(0.1 * price(patches, 1.0), rel=1e-3)
+
+    def test_the_right_strength_is_best_and_detail_may_lie_anywhere(self) -> None:
+        torch.manual_seed(0)
+        x, first, second = 0.1 * torch.randn(3, 1, 3, 256, 256)
+        scores = [float(strength_energy(x, k * first, k * second)) for k in (0.7, 1.0, 1.4)]
+        assert scores[1] < 0.8 * min(scores[0], scores[2])
+        mirrored = x.unflatten(-1, (16, 16)).flip(-1).flatten(-2)  # every block by itself
+        assert float(strength_energy(x, mirrored, mirrored)) == pytest.approx(0, abs=1e-5)
+
+    def test_below_the_floor_nothing_matters(self) -> None:
+        torch.manual_seed(0)
+        x, first, second = 1e-5 * torch.randn(3, 1, 3, 64, 64)
+        assert abs(float(strength_energy(x, first, 3 * second))) < 1e-4

@@ -1,0 +1,392 @@
+"""Losses against closed forms, torch.distributions, golden vectors, Monte Carlo; feature networks, discriminators."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Gamma, Normal, kl_divergence
+
+pytest.importorskip("torchvision", reason="the extra `train` is not installed")
+
+from vspsr import VSpSR
+from vspsr.errors import ModelError
+from vspsr.nn.discriminator import PatchDiscriminator, UNetDiscriminator
+from vspsr.nn.overlapping import OverlappingVSpM
+from vspsr.nn.vspm import VSpM
+from vspsr.training.features import SqueezeNetFeatures, feature_network
+from vspsr.training.losses.adversarial import discriminator_loss, generator_loss
+from vspsr.training.losses.energy import energy_score, feature_energy, patch_distance
+from vspsr.training.losses.likelihood import gaussian_nll, l1, mse
+from vspsr.training.losses.perceptual import perceptual_loss
+from vspsr.training.losses.prior import (
+    basis_kl_authors,
+    coefficient_kl,
+    coefficient_kl_authors,
+    expected_precision,
+    prior_loss,
+    sparsity,
+)
+from vspsr.training.sampling import centre, draw, normals, projected
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def test_likelihood_is_that_of_a_normal_distribution() -> None:
+    x, estimate = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    expected = -Normal(estimate, 0.07).log_prob(x).mean()
+    torch.testing.assert_close(gaussian_nll(x, estimate, 0.07), expected)
+    torch.testing.assert_close(mse(x, estimate), F.mse_loss(x, estimate))
+    torch.testing.assert_close(l1(x, estimate), F.l1_loss(x, estimate))
+    half = gaussian_nll(x, estimate, math.sqrt(0.5))
+    torch.testing.assert_close(half - 0.5 * math.log(math.pi), F.mse_loss(x, estimate))
+
+
+class TestPrior:
+    mean = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    log_var = torch.linspace(-3, 1.5, 9, dtype=torch.float64)
+
+    @staticmethod
+    def divergence(mean: torch.Tensor, log_var: torch.Tensor, q: Gamma, prior: Gamma) -> torch.Tensor:
+        """KL(q(w) q(ρ) ‖ p(w|ρ) p(ρ)) for any Gamma q(ρ), by torch.distributions and the digamma function."""
+        log_rho = torch.digamma(q.concentration) - q.rate.log()
+        within = 0.5 * (q.mean * (mean**2 + log_var.exp()) - 1 - log_var - log_rho)
+        return within + kl_divergence(q, prior)
+
+    @pytest.mark.parametrize(("alpha", "beta"), [(3.0, 1.0), (3.0, 0.1), (0.5, 2.0)])
+    def test_divergence(self, alpha: float, beta: float) -> None:
+        """Against torch.distributions at the best q(ρ), which no other q(ρ) undercuts; never negative."""
+        prior = Gamma(torch.tensor(alpha).double(), torch.tensor(beta).double())
+        moment = self.mean**2 + self.log_var.exp()
+        best = Gamma(torch.full_like(moment, alpha + 0.5), beta + 0.5 * moment)
+        kl = coefficient_kl(self.mean, self.log_var, alpha, beta)
+        torch.testing.assert_close(kl, self.divergence(self.mean, self.log_var, best, prior))
+        torch.testing.assert_close(expected_precision(moment, alpha, beta), best.mean)
+        assert (kl >= 0).all()
+        for a, b in ((1.1, 1.0), (1.0, 0.9), (0.9, 1.2)):
+            other = Gamma(a * best.concentration, b * best.rate)
+            assert (self.divergence(self.mean, self.log_var, other, prior) > kl).all()
+
+    def test_by_monte_carlo(self) -> None:
+        """An upper bound of E[log q(w) − log p(w)] with p(w) = ∫ p(w|ρ) p(ρ) dρ, which is Student's t."""
+        alpha, beta = 3.0, 1.0
+        q = Normal(self.mean, (0.5 * self.log_var).exp())
+        w = q.sample(torch.Size([100_000]))
+        student = torch.distributions.StudentT(2 * alpha, 0.0, math.sqrt(beta / alpha))
+        exact = (q.log_prob(w) - student.log_prob(w)).mean(0)
+        assert (coefficient_kl(self.mean, self.log_var, alpha, beta) > exact - 0.01).all()
+
+    def test_the_authors_form_has_twice_the_gradient(self) -> None:
+        gradients = []
+        for form in (coefficient_kl, coefficient_kl_authors):
+            m, v = self.mean.clone().requires_grad_(), self.log_var.clone().requires_grad_()
+            form(m, v, 3.0, 0.5).sum().backward()
+            gradients.append((m.grad, v.grad))
+        for ours, theirs in zip(*gradients, strict=True):
+            assert ours is not None
+            torch.testing.assert_close(2 * ours, theirs)
+
+    def test_no_mean_is_mean_zero(self) -> None:
+        zero = torch.zeros_like(self.log_var)
+        torch.testing.assert_close(coefficient_kl(None, self.log_var, 3, 1), coefficient_kl(zero, self.log_var, 3, 1))
+
+    def test_basis_codes(self) -> None:
+        kl = kl_divergence(Normal(self.mean, (0.5 * self.log_var).exp()), Normal(0.0, 1.0))
+        torch.testing.assert_close(0.5 * (basis_kl_authors(self.mean, self.log_var) - 1), kl.double())
+
+    @pytest.mark.parametrize("name", ["vspm_x4", "vspm_x8", "vspm_x4_noup"])
+    def test_golden_values_of_the_authors_code(self, golden: Callable[[str], Any], name: str) -> None:
+        case = golden(name)
+        mean, log_var = (torch.from_numpy(case[k]) for k in ("mu_w", "log_var_w"))
+        for alpha, beta in ((3.0, 1.0), (3.0, 0.5), (3.0, 0.1)):
+            kl = coefficient_kl_authors(mean, log_var, alpha, beta)
+            if torch.allclose(kl, torch.from_numpy(case["kl_w"]).view_as(kl), rtol=1e-5):
+                break
+        else:
+            pytest.fail("no β of the authors' gives their kl_w")
+        error = F.mse_loss(torch.from_numpy(case["output"]), torch.from_numpy(case["target"]))
+        assert float(error + 0.1 * kl.mean()) == pytest.approx(float(case["loss_total"]), rel=1e-5)
+
+    def test_joint_form_is_per_hr_value(self) -> None:
+        """So that likelihood + prior is the evidence bound, whatever the number of atoms and the scale."""
+        p = VSpM(4, 8, stochastic_basis=True)(torch.rand(2, 3, 16, 16))
+        assert p.coefficient_mean is not None
+        assert p.coefficient_log_var is not None
+        assert p.basis is not None
+        kl = coefficient_kl(p.coefficient_mean, p.coefficient_log_var, 3, 1).sum()
+        code = kl_divergence(Normal(p.basis.mean, (0.5 * p.basis.log_var).exp()), Normal(0.0, 1.0)).sum()
+        torch.testing.assert_close(prior_loss(p, "joint", 3, 1), (kl + code) / (2 * 3 * 64 * 64))
+
+    def test_sparsity_of_one_spread_everywhere(self) -> None:
+        """Atoms that tile the image, all of one variance: e is the image's variance."""
+        p = OverlappingVSpM(4, n_atoms=6, channels=8, blocks=1)(torch.rand(2, 3, 8, 8))
+        assert p.coefficient_log_var is not None
+        norm = p.atoms.square().sum((3, 4, 5))[..., None, None]
+        each = (0.01**2 * 3 * 16 / 6 / norm).log().expand_as(p.coefficient_log_var)
+        even = replace(p, coefficient_log_var=each)
+        variance = ((each.exp() * norm).sum(2).mean() / (3 * 16)).detach()
+        assert float(variance) == pytest.approx(0.01**2, rel=1e-4)
+        assert float(sparsity(even, 0.02).detach()) == pytest.approx(0.5 * math.log(1.25), rel=1e-4)
+        assert float(sparsity(replace(p, coefficient_log_var=None), 0.02)) == 0
+
+    def test_sparsity_takes_most_of_what_is_small(self) -> None:
+        """Against a score that is quadratic in σ: the weaker of two coefficients loses the larger share."""
+        p = OverlappingVSpM(4, n_atoms=2, channels=8, blocks=1)(torch.rand(1, 3, 8, 8))
+        log_var = torch.tensor([-4.0, -6.0]).reshape(1, 1, 2, 1, 1).expand(1, 1, 2, 8, 8).clone().requires_grad_()
+        sparsity(replace(p, coefficient_log_var=log_var), 1e-4).backward()
+        assert log_var.grad is not None
+        strong, weak = (log_var.grad / log_var.detach().exp()).mean((0, 1, 3, 4))
+        assert weak > 5 * strong > 0
+
+
+def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Mean over layers and places of the distance of unit-length features, written out."""
+    pairs = [(F.normalize(f, dim=1), F.normalize(g, dim=1)) for f, g in zip(a, b, strict=True)]
+    return torch.stack([((f - g).square().sum(1) + 1e-6).sqrt().mean() for f, g in pairs]).mean()
+
+
+class TestEnergy:
+    def test_one_value_is_the_crps(self) -> None:
+        """In one dimension the energy score is the CRPS, of which the normal distribution's closed form is known."""
+        x = torch.full((200_000, 1, 1, 1), 0.7)
+        first, second = torch.randn(2, 200_000, 1, 1, 1)
+        score = energy_score(x, first, second, lambda a, b: patch_distance(a, b, 1))
+        z = torch.tensor(0.7)
+        normal = Normal(0.0, 1.0)
+        crps = z * (2 * normal.cdf(z) - 1) + 2 * normal.log_prob(z).exp() - 1 / math.sqrt(math.pi)
+        assert float(score) == pytest.approx(float(crps), abs=0.01)
+
+    def test_the_true_distribution_scores_best(self) -> None:
+        x, a, b = torch.randn(3, 4000, 1, 8, 8)
+        true = energy_score(x, a, b, patch_distance)
+        assert true < energy_score(x, 0.8 * a, 0.8 * b, patch_distance)
+        assert true < energy_score(x, 1.2 * a, 1.2 * b, patch_distance)
+        assert true < energy_score(x, a + 0.2, b + 0.2, patch_distance)
+        assert true < energy_score(x, a, a, patch_distance)
+
+    def test_patches(self) -> None:
+        a, b = torch.rand(2, 2, 3, 19, 18)
+        expected = [
+            (a - b)[i, :, 3 + 8 * r : 11 + 8 * r, 2 + 8 * c : 10 + 8 * c].square().mean().sqrt()
+            for i in range(2)
+            for r in range(2)
+            for c in range(2)
+        ]
+        torch.testing.assert_close(patch_distance(a, b, 8, (3, 2)), torch.stack(expected).mean())
+
+    def test_gradient_is_finite_where_images_are_equal(self) -> None:
+        a = torch.rand(1, 3, 8, 8, requires_grad=True)
+        (patch_distance(a, a.detach()) + feature_energy([a.detach()], [a], [a.detach()])).backward()
+        assert a.grad is not None
+        assert a.grad.isfinite().all()
+
+    def test_feature_energy_is_that_of_distances(self) -> None:
+        """In one pass the same, and the same gradients, as written out with `energy_score`."""
+        layers = [torch.randn(3, 2, c, n, n, dtype=torch.float64).requires_grad_() for c, n in ((4, 5), (6, 3))]
+        x, first, second = zip(*layers, strict=True)
+        fused, plain = feature_energy(x, first, second), energy_score(x, first, second, feature_distance)
+        torch.testing.assert_close(fused, plain)
+        for ours, theirs in zip(torch.autograd.grad(fused, layers), torch.autograd.grad(plain, layers), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+    def test_feature_energy_by_finite_differences(self) -> None:
+        features = [torch.randn(2, 3, 2, 2, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+        assert torch.autograd.gradcheck(lambda x, a, b: feature_energy([x], [a], [b]), features)
+
+    def test_feature_energy_in_bf16_has_gradients_in_bf16(self) -> None:
+        x, a, b = torch.randn(3, 2, 8, 4, 4).bfloat16()
+        a.requires_grad_()
+        score = feature_energy([x], [a], [b])
+        score.backward()
+        assert score.dtype == torch.float32
+        assert a.grad is not None
+        assert a.grad.dtype == torch.bfloat16
+        exact = feature_energy([x.float()], [a.detach().float()], [b.float()])
+        assert float(score.detach()) == pytest.approx(float(exact), rel=1e-6)
+
+    def test_layer_weights(self) -> None:
+        x, f, g = torch.rand(3, 2, 1, 4, 5, 5)
+        one, two = (feature_energy([x[i]], [f[i]], [g[i]]) for i in range(2))
+        torch.testing.assert_close(feature_energy(list(x), list(f), list(g)), (one + two) / 2)
+        torch.testing.assert_close(feature_energy(list(x), list(f), list(g), [3, 1]), (3 * one + two) / 4)
+
+
+class TestAdversarial:
+    def test_against_torch(self) -> None:
+        real, fake = torch.randn(2, 5, 1, 4, 4)
+        ones, zeros = torch.ones_like(real), torch.zeros_like(real)
+        bce = F.binary_cross_entropy_with_logits
+        torch.testing.assert_close(discriminator_loss(real, fake), bce(real, ones) + bce(fake, zeros))
+        torch.testing.assert_close(generator_loss(fake), bce(fake, ones))
+        both = 0.5 * F.mse_loss(real, ones) + 0.5 * F.mse_loss(fake, zeros)
+        torch.testing.assert_close(discriminator_loss(real, fake, "least-squares"), both)
+        torch.testing.assert_close(generator_loss(fake, "least-squares"), F.mse_loss(fake, ones))
+        margins = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        torch.testing.assert_close(discriminator_loss(real, fake, "hinge"), margins)
+        torch.testing.assert_close(generator_loss(fake, "hinge"), -fake.mean())
+        for loss in (lambda: discriminator_loss(real, fake, "x"), lambda: generator_loss(fake, "x")):
+            with pytest.raises(ValueError, match="`kind`"):
+                loss()
+
+    def test_the_authors_discriminator(self) -> None:
+        network = PatchDiscriminator()
+        out = network(torch.rand(3, 3, 32, 40))
+        assert out.shape == (3,)
+        assert ((out > 0) & (out < 1)).all()
+        x = torch.rand(2, 3, 10, 10, requires_grad=True)
+        assert network.eval()(x).shape == (2,)
+        counts = [64 * 3 * 16, 128 * 64 * 16, 256 * 128, 512 * 256, 512]
+        assert sum(p.numel() for p in network.parameters() if p.ndim == 4) == sum(counts)
+
+    @pytest.mark.parametrize("size", [(8, 8), (37, 50)])
+    def test_unet_discriminator(self, size: tuple[int, int]) -> None:
+        network = UNetDiscriminator(8)
+        x = torch.rand(2, 3, *size)
+        assert network(x).shape == (2, 1, *size)
+        for _ in range(30):
+            network(x)
+        weight = network.down[1].weight.flatten(1)  # type: ignore[union-attr, operator]
+        assert float(torch.linalg.matrix_norm(weight.detach(), 2)) == pytest.approx(1, abs=0.05)
+        alone = network.eval()(x[:1])
+        torch.testing.assert_close(alone, network(x)[:1], rtol=1e-4, atol=1e-5)
+
+
+class TestFeatures:
+    def test_vgg19_layers_and_normalisation(self) -> None:
+        from torchvision.models import VGG19_Weights
+
+        network = feature_network("vgg19", "random", ("conv5_4", "relu5_4", "relu1_1"))
+        assert network.taps == [34, 35, 1]
+        transforms = VGG19_Weights.DEFAULT.transforms()
+        assert network.mean.flatten().tolist() == pytest.approx(transforms.mean)
+        assert network.std.flatten().tolist() == pytest.approx(transforms.std)
+        x = torch.rand(1, 3, 32, 32)
+        conv, relu, _ = network(x)
+        whole = network.features[:35]((x - network.mean) / network.std)
+        torch.testing.assert_close(conv, whole)
+        torch.testing.assert_close(relu, conv.relu())
+
+    @pytest.mark.parametrize("network", ["vgg16", "alexnet", "squeezenet1_1"])
+    def test_other_networks(self, network: str) -> None:
+        features = feature_network(network, "random")(torch.rand(2, 3, 64, 64))
+        assert len(features) >= 5
+        assert all(f.isfinite().all() for f in features)
+
+    def test_no_weight_changes_in_a_training_step(self) -> None:
+        network = feature_network("squeezenet1_1", "random")
+        before = {k: v.clone() for k, v in network.state_dict().items()}
+        image = nn.Parameter(torch.rand(1, 3, 32, 32))
+        start = image.detach().clone()
+        optimiser = torch.optim.Adam([image, *network.parameters()], lr=0.1, weight_decay=0.1)
+        network.train()
+        assert not any(m.training for m in network.modules())
+        perceptual_loss(network(torch.rand(1, 3, 32, 32)), network(image)).backward()
+        optimiser.step()
+        assert not torch.equal(start, image.detach())
+        assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+
+    def test_squeezenet_from_a_file(self, shared: Path) -> None:
+        path = shared / "weights" / "squeezenet1_1.safetensors"
+        network = feature_network("squeezenet1_1", str(path))
+        assert isinstance(network, SqueezeNetFeatures)
+        features = network(torch.rand(1, 3, 64, 64))
+        assert [f.shape[1] for f in features] == [64, 128, 256, 384, 384, 512, 512]
+        assert [f.shape[2] for f in features] == [32, 16, 8, 4, 4, 4, 4]
+        last = feature_network("squeezenet1_1", str(path), ["fire9", "conv1"])(torch.rand(1, 3, 64, 64))
+        assert [f.shape[1] for f in last] == [512, 64]
+
+    def test_torchvision_weights_from_a_file(self, tmp_path: Path) -> None:
+        from safetensors.torch import save_file
+        from torchvision.models import squeezenet1_1
+
+        whole = squeezenet1_1(weights=None)
+        save_file({k: v for k, v in whole.state_dict().items() if k.startswith("features")}, tmp_path / "a.safetensors")
+        network = feature_network("squeezenet1_1", str(tmp_path / "a.safetensors"), ["12"])
+        x = torch.rand(1, 3, 64, 64)
+        torch.testing.assert_close(network(x)[0], whole.eval().features((x - network.mean) / network.std))
+
+    def test_layers_of_a_network_of_timm_from_a_file(self, tmp_path: Path) -> None:
+        import timm
+        from safetensors.torch import save_file
+
+        whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        save_file(whole.state_dict(), tmp_path / "a.safetensors")
+        seen: dict[str, Tensor] = {}
+        layers = ("blocks.5.0.bn1", "blocks.2.1.bn1")
+        for layer in layers:
+            whole.get_submodule(layer).register_forward_hook(lambda _, __, out, n=layer: seen.update({n: out}))
+        x = torch.rand(2, 3, 50, 64)
+        whole.eval()(2 * x - 1)
+        found = feature_network("timm/tf_efficientnet_lite0", str(tmp_path / "a.safetensors"), layers)(x)
+        for layer, features in zip(layers, found, strict=True):
+            torch.testing.assert_close(features, seen[layer])
+            assert 0 <= float(features.min()) < float(features.max()) <= 6  # after the activation
+        by_default = feature_network("timm/tf_efficientnet_lite0", "random")
+        assert not any(p.requires_grad for p in by_default.parameters())
+        assert not any(m.training for m in by_default.train().modules())
+        assert [f.shape[1:3] for f in by_default(x)] == [(240, 7), (480, 4), (480, 4), (672, 4)]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("timm/nix", "random"), "`network` 'nix': no network of timm's"),
+            (("timm/resnet18", "random"), "`layers`: which of resnet18's"),
+            (("timm/resnet18", "random", ("layer1.0.act9",)), "no 'layer1.0.act9', but layer1.0.act"),
+        ],
+    )
+    def test_mistakes_with_timm(self, arguments: tuple[Any, ...], message: str) -> None:
+        with pytest.raises(ModelError, match=message):
+            feature_network(*arguments)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("vgg20", "random"), "`network` 'vgg20'"),
+            (("vgg19", "random", ("conv9_1",)), "vgg19 has no 'conv9_1'"),
+            (("vgg19", "none.safetensors"), "none.safetensors: the feature network cannot be read"),
+        ],
+    )
+    def test_mistakes(self, arguments: tuple[Any, ...], message: str) -> None:
+        with pytest.raises(ModelError, match=message):
+            feature_network(*arguments)
+
+
+class TestSampling:
+    def test_noise_belongs_to_the_crop_not_the_batch(self) -> None:
+        like = torch.empty(4, 1, 3, 5, 5)
+        whole = normals(like, 7, 2, 0, 0)
+        assert torch.equal(normals(like[:2], 7, 2, 2, 0), whole[2:])
+        for other in ((8, 2, 0, 0), (7, 3, 0, 0), (7, 2, 0, 1), (7, 2, 1, 0)):
+            assert not torch.equal(normals(like, *other)[0], whole[0])
+
+    def test_samples_are_those_of_the_space(self) -> None:
+        """Projected, their moments are the closed forms of SRSpace."""
+        model = VSpSR("overlapping", {"scale": 4, "n_atoms": 6, "channels": 8, "blocks": 1})
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.2)
+        y = torch.rand(1, 3, 5, 6)
+        with torch.no_grad():
+            space = model(y)
+            p = space.parameters
+            mean = projected([centre(p, 4)], y, model.degradation)[0]
+            torch.testing.assert_close(mean, space.mean)
+            drawn = [projected([draw(p, 4, 0.7, (0, i, 0, 0))], y, model.degradation)[0] for i in range(3000)]
+            stddev = space.at(0.7).stddev[0]
+        ratio = torch.cat(drawn).std(0) / stddev
+        assert 0.93 < float(ratio.min()) < float(ratio.max()) < 1.07
+
+    @pytest.mark.parametrize("options", [{}, {"stochastic_basis": True}, {"stochastic_coefficients": False}])
+    def test_every_kind_of_vspm(self, options: dict[str, Any]) -> None:
+        p = VSpM(4, 8, **options)(torch.rand(2, 3, 16, 16))
+        a, b = draw(p, 4, 1.0, (0, 0, 0, 0)), draw(p, 4, 1.0, (0, 0, 0, 1))
+        assert a.shape == (2, 3, 64, 64)
+        assert torch.equal(a, b) == (options.get("stochastic_coefficients") is False)
+        torch.testing.assert_close(draw(p, 4, 0.0, (0, 0, 0, 0)), centre(p, 4))

@@ -1,0 +1,241 @@
+"""What an objective is put together from: bands, gradients that are held back, terms worked out in one pass."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+pytest.importorskip("torchvision", reason="the extra `train` is not installed")
+
+from vspsr import Degradation
+from vspsr.nn.overlapping import OverlappingVSpM
+from vspsr.nn.vspm import VSpM
+from vspsr.space.parameters import SpaceParameters
+from vspsr.training.losses.prior import coefficient_kl, coefficient_kl_authors, prior_loss
+from vspsr.training.objective import Objective
+from vspsr.training.recipe import Recipe, RecipeError
+from vspsr.training.sampling import draw, normals
+
+
+def recipe(losses: dict[str, Any], crop: int = 8) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "test",
+            "model": {"network": "overlapping", "options": {"scale": 4}},
+            "crop": crop,
+            "features": {"squeezenet": {"network": "squeezenet1_1", "weights": "random"}},
+            "phases": [{"name": "only", "steps": 1, "losses": losses}],
+        }
+    )
+
+
+def gradients(losses: dict[str, Any]) -> dict[str, Tensor | None]:
+    """Of one step, by the name of the parameter."""
+    torch.manual_seed(0)
+    made = recipe(losses)
+    network = OverlappingVSpM(4, n_atoms=6, channels=8, blocks=1)
+    objective = Objective(made, Degradation(4))
+    x, y = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 8, 8)
+    parameters, terms = network(y), made.phases[0].losses
+    mean, samples = objective.images(parameters, y, terms, 1.0, 0, 0)
+    total, _ = objective(x, parameters, mean, samples, terms, 0, torch.enable_grad)
+    total.backward()
+    return {name: p.grad for name, p in network.named_parameters()}
+
+
+def test_frequencies_train_the_network() -> None:
+    found = gradients({"energy_frequencies": {"weight": 1.0, "block": 8}})
+    assert all(g is not None and g.isfinite().all() for name, g in found.items() if "basis" not in name)
+
+
+@pytest.mark.parametrize("name", ["energy_frequencies", "energy_strength"])
+def test_blocks_that_do_not_fit_a_crop(name: str) -> None:
+    with pytest.raises(ValueError, match=f"`{name}`: blocks of 32 need 63 pixels, but a crop of phase 'only' has"):
+        recipe({name: {"weight": 1.0, "block": 32}})
+
+
+def test_strength_trains_what_is_random_and_the_mean_as_far_as_it_may() -> None:
+    head, atoms = "mean_head.residual.weight", "atoms"
+    whole, none = (gradients({"energy_strength": {"weight": 1.0, "block": 8, "through_mean": m}}) for m in (1, 0))
+    for found in (whole, none):
+        assert all(g is not None and g.isfinite().all() for name, g in found.items() if "basis" not in name)
+        assert float(found[atoms].abs().max()) > 0
+    assert float(whole[head].abs().max()) > 0
+    torch.testing.assert_close(none[head], torch.zeros_like(none[head]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(none[atoms], whole[atoms])
+
+
+def test_more_octaves_than_a_block_has() -> None:
+    with pytest.raises(ValueError, match="`octaves` 4: blocks of 8 pixels do not have so many: take a `block` of"):
+        recipe({"energy_strength": {"weight": 1.0, "block": 8, "octaves": 4}})
+
+
+def test_through_mean_is_the_share_of_the_gradient_that_the_mean_gets() -> None:
+    def of(share: float) -> dict[str, Tensor | None]:
+        return gradients({"energy_features": {"weight": 1.0, "through_mean": share}})
+
+    all_of_it, half, none = of(1.0), of(0.5), of(0.0)
+    head, atoms = "mean_head.residual.weight", "atoms"
+    assert all_of_it[head] is not None
+    assert all_of_it[head].abs().max() > 0
+    torch.testing.assert_close(half[head], 0.5 * all_of_it[head], rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(none[head], torch.zeros_like(all_of_it[head]), rtol=0, atol=1e-6)
+    for held in (half, none):
+        torch.testing.assert_close(held[atoms], all_of_it[atoms])
+
+
+def test_sparsity_trains_variances_alone() -> None:
+    found = gradients({"sparsity": 1.0})
+    variance = found["variance_head.2.bias"]
+    assert variance is not None
+    assert float(variance.min()) > 0
+    assert found["atoms"] is None
+    assert found["mean_head.residual.weight"] is None
+
+
+class _EveryFourth(nn.Module):
+    """Features that look at one pixel in four along each axis, as a strided layer does."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [x[..., ::4, ::4]]
+
+
+def test_features_look_at_every_place_in_an_lr_pixel() -> None:
+    """In one step at a sixteenth of the pixels, in the long run at all of them: no lattice is asked for."""
+    made = recipe({"energy_features": {"weight": 1.0}})
+    objective = Objective(made, Degradation(4))
+    objective.networks["squeezenet"] = _EveryFourth()
+    term = made.phases[0].losses.energy_features[0]
+    x, first, second = torch.rand(3, 1, 3, 32, 32)
+    first.requires_grad_()
+    seen = torch.zeros(4, 4)
+    for step in range(100):
+        first.grad = None
+        objective.feature_energy(x, first, second, term, step, torch.enable_grad).backward()
+        assert first.grad is not None
+        at = (first.grad != 0).any(1)[0].unflatten(0, (8, 4)).unflatten(2, (8, 4)).float().amax((0, 2))
+        assert float(at.sum()) == 1
+        seen += at
+    assert float(seen.min()) > 0
+
+
+class _Pixels(nn.Module):
+    """Features that are the pixels; remembers the shapes that it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[tuple[int, ...]] = []
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        self.shown.append(tuple(x.shape[-2:]))
+        return [x]
+
+
+def test_what_is_enlarged_is_a_part_as_large_as_before() -> None:
+    """So that a closer look costs no more; in the long run everywhere, at corners seldom."""
+    made = recipe({"energy_features": {"weight": 1.0, "scales": [0.5]}})
+    objective = Objective(made, Degradation(4))
+    objective.networks["squeezenet"] = pixels = _Pixels()
+    (term,) = made.phases[0].losses.energy_features
+    x = torch.rand(1, 3, 32, 32)
+    sample = torch.rand(1, 3, 32, 32, requires_grad=True)
+    seen = torch.zeros(32, 32)
+    for step in range(100):
+        sample.grad = None
+        objective.feature_energy(x, sample, torch.rand_like(x), term, step, torch.enable_grad).backward()
+        assert sample.grad is not None
+        at = (sample.grad != 0).any(1)[0]
+        assert 10 <= at.any(0).sum() <= 17  # and what bicubic interpolation reaches beyond is no more than replicated
+        seen += at
+    assert set(pixels.shown) == {(30, 30)}  # 15 of the 29 pixels that the LR grid's places leave, enlarged
+    assert float(seen[4:-4, 4:-4].min()) > 0
+
+
+def test_truth_and_samples_are_seen_at_the_same_place_at_every_scale() -> None:
+    made = recipe({"energy_features": {"weight": 1.0, "scales": [0.5, 1, 2]}}, crop=16)
+    objective = Objective(made, Degradation(4))
+    objective.networks["squeezenet"] = _Pixels()
+    (term,) = made.phases[0].losses.energy_features
+    x = torch.rand(2, 3, 32, 32)
+    for step in range(5):
+        same = objective.feature_energy(x, x.clone(), x.clone(), term, step, torch.enable_grad)
+        other = objective.feature_energy(x, x.flip(-1), x.flip(-1), term, step, torch.enable_grad)
+        assert float(same) < 1e-3 < 0.1 < float(other)
+
+
+def test_a_crop_too_small_for_a_scale_is_told_before_training() -> None:
+    losses = {"energy_features": {"weight": 1.0, "scales": [1, 4]}}
+    Objective(recipe(losses, crop=24), Degradation(4))
+    with pytest.raises(RecipeError, match="`crop` 8: too small for squeezenet in `energy_features` at scale 4"):
+        Objective(recipe(losses, crop=8), Degradation(4))
+
+
+def test_scales_are_whole_or_enlarge() -> None:
+    (term,) = recipe({"energy_features": {"weight": 1.0, "scales": [0.25, 1.0, 2]}}).phases[0].losses.energy_features
+    assert [(type(s), s) for s in term.scales] == [(float, 0.25), (int, 1), (int, 2)]
+    for wrong in (1.5, 0, -1):
+        with pytest.raises(ValueError, match=r"scales\.0"):
+            recipe({"energy_features": {"weight": 1.0, "scales": [wrong]}})
+
+
+@pytest.mark.parametrize("bands", [None, 1, 3])
+def test_bands_train_the_network(bands: int | None) -> None:
+    found = gradients({"energy_pixels": {"weight": 1.0, "patch": 4, "bands": bands}})
+    assert all(g is not None and g.isfinite().all() for name, g in found.items() if "basis" not in name)
+
+
+def test_patches_that_do_not_fit_a_crop() -> None:
+    with pytest.raises(ValueError, match="patches of 8 need 15 pixels in the coarsest band, but of a crop 8 are left"):
+        recipe({"energy_pixels": {"weight": 1.0, "bands": 3}})
+
+
+def coefficients(with_mean: bool, dtype: torch.dtype) -> tuple[SpaceParameters, list[Tensor]]:
+    torch.manual_seed(0)
+    mean, log_var = torch.randn(2, 2, 3, 1, 4, 3, 2, dtype=dtype).unbind()
+    leaves = [t.requires_grad_() for t in ((mean, log_var) if with_mean else (log_var,))]
+    image, atoms = torch.zeros(2, 3, 12, 8, dtype=dtype), torch.rand(2, 3, 1, 1, 4, 4, dtype=dtype)
+    mean_of = mean[:, :, 0, :1] if with_mean else None
+    return SpaceParameters(image, atoms, mean_of, log_var[:, :, 0, :1]), leaves
+
+
+@pytest.mark.parametrize("with_mean", [True, False])
+@pytest.mark.parametrize("form", ["joint", "authors"])
+def test_the_prior_in_one_pass_is_the_sum_of_its_terms(form: str, with_mean: bool) -> None:
+    p, leaves = coefficients(with_mean, torch.float64)
+    assert p.coefficient_log_var is not None
+    kl = (coefficient_kl if form == "joint" else coefficient_kl_authors)(
+        p.coefficient_mean, p.coefficient_log_var, 3.0, 0.5
+    )
+    plain = kl.sum() / (p.deterministic.numel() if form == "joint" else kl.numel())
+    expected = torch.autograd.grad(plain, leaves)
+    fused = prior_loss(p, form, 3.0, 0.5)
+    torch.testing.assert_close(fused, plain)
+    for ours, theirs in zip(torch.autograd.grad(fused, leaves), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("with_mean", [True, False])
+def test_drawn_coefficients_have_the_gradient_of_their_formula(with_mean: bool) -> None:
+    p, leaves = coefficients(with_mean, torch.float32)
+    assert p.coefficient_log_var is not None
+    noise = normals(p.coefficient_log_var, 1, 2, 0, 0)
+    weights = torch.randn(2, 3, 12, 8)
+    sigma = 0.8 * (0.5 * p.coefficient_log_var).exp()
+    drawn = sigma * noise if p.coefficient_mean is None else p.coefficient_mean + sigma * noise
+    plain = SpaceParameters(p.deterministic, p.atoms, drawn, None)
+    stream = (1, 2, 0, 0)
+    expected = torch.autograd.grad((weights * draw(plain, 4, 0.8, stream)).sum(), leaves)
+    for ours, theirs in zip(
+        torch.autograd.grad((weights * draw(p, 4, 0.8, stream)).sum(), leaves), expected, strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_the_layout_of_the_coefficients_makes_no_difference() -> None:
+    torch.manual_seed(0)
+    network = VSpM(4, 8)
+    p = network(torch.rand(2, 3, 16, 16))
+    moved = p.map_tensors(lambda t: t.transpose(-1, -2).contiguous().transpose(-1, -2))
+    torch.testing.assert_close(prior_loss(moved, "authors", 3, 1), prior_loss(p, "authors", 3, 1))
+    torch.testing.assert_close(draw(moved, 4, 1.0, (0, 0, 0, 0)), draw(p, 4, 1.0, (0, 0, 0, 0)))
