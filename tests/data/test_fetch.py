@@ -170,7 +170,7 @@ def test_command(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "DIV2K-va_4X" / "0001.png").exists()
     result = CliRunner().invoke(app, [*arguments[:-1], "tr_4x"])
     assert isinstance(result.exception, ValueError)
-    assert "did you mean tr_4X?" in str(result.exception)
+    assert "did you mean `tr_4X`?" in str(result.exception)
 
 
 def test_published_archives_have_sizes_and_checksums() -> None:

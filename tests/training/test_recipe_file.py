@@ -146,7 +146,7 @@ def test_shipped_recipes_make_the_shipped_models(scale: int) -> None:
                     {"name": "a", "steps": 1, "losses": {"energy_features": {"weight": 1, "features": "squeeze"}}}
                 ],
             },
-            "no entry 'squeeze': did you mean 'squeezenet'",
+            "no entry 'squeeze': did you mean `squeezenet",
         ),
         ({"phases": [{"name": "a", "share": 0.5, "losses": {"mse": 1}}]}, "must have `steps`"),
         ({"optimiser": {"betas": [1.5, 2]}}, r"`optimiser.betas.0`: .*less than 1, got 1.5"),

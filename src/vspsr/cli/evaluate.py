@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from vspsr.cli.console import complain, download_progress, out, progress, tell
 from vspsr.cli.console import device as pick_device
+from vspsr.cli.console import download_progress, out, output_folder, print_line, progress, when_stopped
 
 __all__ = ["BASELINES_EPILOG", "EVALUATE_EPILOG", "baselines", "evaluate"]
 
@@ -27,7 +27,13 @@ def evaluate(
     hr: Annotated[Path | None, typer.Option(help="Folder of HR images.", show_default=False)] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for the report; made if missing.", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for the report; made if missing.",
+            show_default=False,
+            callback=output_folder,
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.", show_default=False)
@@ -127,14 +133,11 @@ def evaluate(
         pictures=pictures,
     )
     try:
-        with Ranks.joined() as ranks, progress(_count(hr)) as step:
+        with when_stopped(lambda: interrupted(output)), Ranks.joined() as ranks, progress(_count(hr)) as step:
             on = pick_device(device)
             summary = run(request, output, on, processes, overwrite, step, ranks)
     except ElsewhereError:
         raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        complain(interrupted(output))
-        raise typer.Exit(130) from None
     if summary is None:
         return
     if as_json:
@@ -170,9 +173,10 @@ def baselines(
     from vspsr.state_dicts import sha256_of
 
     if fetch is not None:
-        with download_progress(fetch) as step:
+        again = "run the same command again"
+        with when_stopped(lambda: f"nothing of {fetch} was kept; {again}"), download_progress(fetch) as step:
             path = fetch_weights(fetch, folder, unverified, step)
-        tell(f"{path}: sha256 {sha256_of(path)}")
+        print_line(f"{path}: sha256 {sha256_of(path)}")
         return
     weights = published_weights().values()
     if as_json:

@@ -5,14 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from vspsr.cli.console import out
+from vspsr.cli.console import output_folder, print_line
 from vspsr.errors import VSpSRError
 
 __all__ = ["export", "train"]
-
-
-def _say(text: str) -> None:
-    out.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _missing(error: ImportError) -> VSpSRError:
@@ -25,7 +21,14 @@ def train(
     ],
     data: Annotated[Path | None, typer.Option(help="Folder of HR images, or of DIV2K's or NTIRE's folders.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the run. [default: runs/NAME]", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder of the run. [default: runs/NAME]",
+            show_default=False,
+            callback=output_folder,
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change of the recipe, key=value; as often as wanted.")
@@ -49,19 +52,21 @@ def train(
     folder = output or Path("runs") / recipe.name
     device_count: int | str = int(devices) if devices.isdigit() else devices
     clock = None if max_time is None else _clock(max_time)
-    module = run(recipe, RunOptions(folder, resume, clock, accelerator, device_count, nodes, _say))
+    module = run(recipe, RunOptions(folder, resume, clock, accelerator, device_count, nodes, print_line))
     if module.step < module.plan.steps:
-        _say(f"stopped at step {module.step} of {module.plan.steps}: --resume goes on; all is in {folder}")
+        print_line(f"stopped at step {module.step} of {module.plan.steps}: --resume goes on; all is in {folder}")
         if module.received is not None:
             raise typer.Exit(128 + module.received)  # as shells do it: what began the run is to see that it is not done
     else:
-        _say(f"done: {module.plan.steps} steps; all is in {folder}")
-        _say(f"make it a model:  vspsr export {folder} -o {recipe.name}")
+        print_line(f"done: {module.plan.steps} steps; all is in {folder}")
+        print_line(f"make it a model:  vspsr export {folder} -o {recipe.name}")
 
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a run, or one of its checkpoints.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the model; made if missing.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the model; made if missing.", callback=output_folder)
+    ],
     best: Annotated[bool, typer.Option("--best", help="Of a run, the best by validation, not the newest.")] = False,
     temperature: Annotated[
         float | None, typer.Option(help="Default temperature of the model. [default: the recipe's]", show_default=False)
@@ -81,8 +86,8 @@ def export(
 
     model = write(checkpoint, output, best, temperature, overwrite, half, average_with or ())
     count = sum(p.numel() for p in model.parameters())
-    _say(f"{output}: x{model.scale}, {count / 1e6:.2f} M parameters; its card is {output / 'README.md'}")
-    _say(f"try it:  vspsr upscale photo.png --model {output} --contact-sheet")
+    print_line(f"{output}: x{model.scale}, {count / 1e6:.2f} M parameters; its card is {output / 'README.md'}")
+    print_line(f"try it:  vspsr upscale photo.png --model {output} --contact-sheet")
 
 
 def _clock(text: str) -> str:

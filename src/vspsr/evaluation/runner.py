@@ -262,6 +262,6 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def interrupted(output: Path) -> str:
-    """What to say when an evaluation was stopped by its user."""
+    """What is done, and how to go on, after an evaluation was stopped by its user."""
     done = len(list((output / "images").glob("*.json")))
-    return f"stopped: {done} images are done and kept in {output}: run the same command again to go on"
+    return f"{done} images are done and kept in {output}: run the same command again to go on"

@@ -1,6 +1,5 @@
 """The model of a recipe."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vspsr.checks import check_temperature
-from vspsr.errors import ModelError
+from vspsr.errors import ModelError, did_you_mean
 from vspsr.files import one_line
 from vspsr.model import VSpSR, shipped_models
 from vspsr.nn.pretrained import load_pretrained, pretrained_from_state
@@ -45,8 +44,7 @@ def _freeze(network: nn.Module, name: str) -> None:
     """A part of a network, by the name of a module or a parameter, keeps its weights."""
     parts = dict(network.named_parameters(remove_duplicate=False)) | dict(network.named_modules())
     if not name or name not in parts:
-        near = difflib.get_close_matches(name, parts, 1)
-        hint = f"did you mean {near[0]!r}?" if near else ", ".join(n for n, _ in network.named_children())
+        hint = did_you_mean(name, dict(network.named_children()) | parts)
         raise RecipeError(f"`frozen`: the network has no part {name!r}: {hint}")
     parts[name].requires_grad_(False)
 

@@ -3,7 +3,6 @@
 Nothing in them is ever trained.
 """
 
-import difflib
 import re
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vspsr.errors import ModelError, VSpSRError
+from vspsr.errors import ModelError, VSpSRError, did_you_mean
 from vspsr.files import one_line
 
 __all__ = ["SqueezeNetFeatures", "TimmFeatures", "TorchvisionFeatures", "feature_network"]
@@ -243,8 +242,8 @@ class TimmFeatures(_Frozen):
         if not layers:
             raise ModelError(f"`layers`: which of {network}'s are to be looked at? For example {min(names)!r}")
         if unknown := set(layers) - names:
-            near = difflib.get_close_matches(min(unknown), names, 3)
-            raise ModelError(f"`layers`: {network} has no {min(unknown)!r}, but {', '.join(near or sorted(names)[:3])}")
+            wrong = min(unknown)
+            raise ModelError(f"`layers`: {network} has no {wrong!r}: {did_you_mean(wrong, sorted(names))}")
         self.features = timm.models.create_feature_extractor(whole.eval(), dict(zip(layers, layers, strict=True)))
         self.layers = tuple(layers)
         trained_on = timm.data.resolve_model_data_config(whole)

@@ -1,11 +1,11 @@
 """Options of the networks in recipes, as types: misspelt ones and values out of range are told before a run begins."""
 
-import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
+from vspsr.errors import did_you_mean
 from vspsr.training.losses.options import Count, Positive
 
 __all__ = ["OPTIONS", "OverlappingOptions", "VspmOptions", "check_options"]
@@ -53,6 +53,5 @@ def check_options(network: str, options: dict[str, Any]) -> None:
         if problem["type"] != "extra_forbidden":
             raise ValueError(f"`options.{name}`: {problem['msg']}, got {problem['input']!r}") from None
         known = list(OPTIONS[network].__annotations__)
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
+        hint = did_you_mean(name, known)
         raise ValueError(f"unknown key `options.{name}` of the network {network!r}: {hint}") from None

@@ -1,12 +1,11 @@
 """Recipes: what a run trains, on what, with which losses, for how long, as types that files are checked against."""
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from vspsr.errors import VSpSRError
+from vspsr.errors import VSpSRError, did_you_mean
 from vspsr.training.losses.options import Adversarial, Count, Losses, NotNegative, Part, Positive
 from vspsr.training.network_options import check_options
 
@@ -178,9 +177,7 @@ class Recipe(Part):
             self._patches_fit(phase)
             for name in phase.losses.features():
                 if name not in self.features:
-                    near = difflib.get_close_matches(name, self.features, 1)
-                    hint = f": did you mean {near[0]!r}?" if near else ""
-                    raise ValueError(f"`features` has no entry {name!r}{hint}")
+                    raise ValueError(f"`features` has no entry {name!r}: {did_you_mean(name, self.features)}")
         return self
 
     def _patches_fit(self, phase: "Phase") -> None:

@@ -3,7 +3,6 @@
 A misspelt key is an error that names the nearest right one; a value of the wrong type or out of range names the key.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, get_args
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ValidationError
 
+from vspsr.errors import did_you_mean
 from vspsr.files import one_line, replacing
 from vspsr.training.recipe import Recipe, RecipeError
 
@@ -98,9 +98,7 @@ def _explain(error: ValidationError) -> str:
         )
         return f"`{'.'.join(place) or 'recipe'}`: {text}{got}"
     known = list(_part_at(Recipe, problem["loc"][:-1]).model_fields)
-    near = difflib.get_close_matches(place[-1], known, 1, 0.4)
-    hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
-    return f"unknown key `{'.'.join(place)}`: {hint}"
+    return f"unknown key `{'.'.join(place)}`: {did_you_mean(place[-1], known)}"
 
 
 def _part_at(part: type[BaseModel], place: Sequence[int | str]) -> type[BaseModel]:
