@@ -9,6 +9,7 @@ from pathlib import Path
 __all__ = [
     "ConsistencyWarning",
     "ImageFileError",
+    "ImageFileWarning",
     "ModelError",
     "OutputError",
     "VSpSRError",
@@ -38,6 +39,10 @@ class ModelError(VSpSRError):
 
 class ConsistencyWarning(UserWarning):
     """No integer image in range was found that downscales to the LR image exactly."""
+
+
+class ImageFileWarning(UserWarning):
+    """An image file was left out of a folder's, or was read although its decoder found fault with it."""
 
 
 def is_expected(error: BaseException) -> bool:

@@ -190,9 +190,9 @@ def baselines(
 
 def _count(folder: Path) -> int:
     """About how many images there are, for the progress bar."""
-    from vspsr.images.folders import SUFFIXES
+    from vspsr.images.folders import image_files
 
-    return sum(p.suffix.lower() in SUFFIXES for p in folder.iterdir()) if folder.is_dir() else 1
+    return len(image_files([folder]))
 
 
 def _show(summary: dict[str, Any], output: Path) -> None:

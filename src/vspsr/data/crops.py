@@ -21,7 +21,7 @@ from vspsr.data.augment import ROTATED, detail, extent, recoloured, rotated, sha
 from vspsr.data.cache import ImageCache
 from vspsr.data.files import ImagePair
 from vspsr.degradation.operator import Degradation
-from vspsr.errors import ImageFileError
+from vspsr.errors import ImageFileError, ImageFileWarning
 
 __all__ = ["Batch", "CropDataset", "StepSampler", "crop_loader", "random_stream"]
 
@@ -177,7 +177,7 @@ class CropDataset(Dataset[Any]):
             except ImageFileError as problem:
                 error = problem
                 self._unreadable.add(i)
-                warnings.warn(f"{problem}: another image takes its place", stacklevel=2)
+                warnings.warn(f"{problem}: another image takes its place", ImageFileWarning, stacklevel=2)
         raise ImageFileError("not one of the training images can be decoded" + (f": {error}" if error else ""))
 
 

@@ -11,24 +11,22 @@ Pairs are matched by stem: `0801.png` belongs to `0801.png` or `0801x4.png`, nev
 """
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from vspsr.errors import ImageFileError
-from vspsr.images.io import read_image
+from vspsr.files import one_line, read_text
+from vspsr.images.folders import composed_stem, image_files
+from vspsr.images.io import read_header
 
-__all__ = ["ImagePair", "ImageSet", "find_images", "image_size", "pair_up"]
+__all__ = ["ImagePair", "ImageSet", "find_images", "pair_up"]
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".heif", ".heic", ".bmp"}
 HOLDOUT = 20
 """Of a folder without a split, every twentieth image is kept for validation."""
 
-_ROTATED = {5, 6, 7, 8}  # EXIF orientations that exchange height and width
-_EXIF_ORIENTATION = 0x0112
 _NTIRE = {"train": "tr", "val": "va"}
 _DIV2K = {"train": "train", "val": "valid"}
 
@@ -49,21 +47,6 @@ class ImageSet:
     train: list[ImagePair]
     val: list[ImagePair]
     problems: list[str]
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Upright (height, width), from the header where that can be had.
-
-    Raises:
-        ImageFileError: not an image.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = Image.Image.getexif(image).get(_EXIF_ORIENTATION) in _ROTATED  # that of PNG would decode it all
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):  # a format Pillow does not know, or damage
-        return read_image(path).size
-    return (width, height) if turned else (height, width)
 
 
 def find_images(
@@ -93,7 +76,7 @@ def find_images(
     problems: list[str] = []
     train, val = _layout(folder, scale, lr_folder, holdout if val_folder is None else 0, problems)
     if val_folder is not None:
-        val = _sized([ImagePair(p, (0, 0)) for p in _walk(val_folder)], scale, problems)
+        val = _paired(val_folder, None, scale, problems)
     large = [pair for pair in train if min(pair.size) >= crop * scale]
     problems += [
         f"{p.hr}: {p.size[0]}×{p.size[1]} pixels are fewer than a crop of {crop * scale}×{crop * scale}: left out"
@@ -114,12 +97,12 @@ def pair_up(hr: Sequence[Path], lr: Sequence[Path], scale: int) -> list[tuple[Pa
     """
     by_stem: dict[str, Path] = {}
     for path in lr:
-        stem = re.sub(rf"[xX]{scale}$", "", path.stem)
+        stem = re.sub(rf"[xX]{scale}$", "", composed_stem(path))
         if by_stem.setdefault(stem, path) != path:
             raise ImageFileError(f"{path}: goes with the same HR image as {by_stem[stem]}")
     pairs = []
     for path in hr:
-        partner = by_stem.pop(path.stem, None)
+        partner = by_stem.pop(composed_stem(path), None)
         if partner is None:
             near = lr[0].parent if lr else "the LR folder"
             raise ImageFileError(f"{path}: no LR image {path.stem}* or {path.stem}x{scale}* in {near}")
@@ -149,7 +132,7 @@ def _layout(
                 hr, lr = folder / hr_name.format(word), folder / lr_name.format(word)
                 sets.append(_paired(hr, lr if lr.is_dir() else None, scale, problems) if hr.is_dir() else [])
             return sets[0], sets[1]
-    return _split(_sized([ImagePair(p, (0, 0)) for p in _walk(folder)], scale, problems), holdout)
+    return _split(_paired(folder, None, scale, problems), holdout)
 
 
 def _split(pairs: list[ImagePair], holdout: int) -> tuple[list[ImagePair], list[ImagePair]]:
@@ -159,14 +142,12 @@ def _split(pairs: list[ImagePair], holdout: int) -> tuple[list[ImagePair], list[
     return [p for i, p in enumerate(pairs) if i not in kept], [p for i, p in enumerate(pairs) if i in kept]
 
 
-def _walk(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-
-
 def _paired(hr: Path, lr: Path | None, scale: int, problems: list[str]) -> list[ImagePair]:
+    files = image_files([hr], recursive=True)
     if lr is None:
-        return _sized([ImagePair(p, (0, 0)) for p in _walk(hr)], scale, problems)
-    return _sized([ImagePair(a, (0, 0), b) for a, b in pair_up(_walk(hr), _walk(lr), scale)], scale, problems)
+        return _sized([ImagePair(p, (0, 0)) for p in files], scale, problems)
+    pairs = pair_up(files, image_files([lr], recursive=True), scale)
+    return _sized([ImagePair(a, (0, 0), b) for a, b in pairs], scale, problems)
 
 
 def _sized(pairs: list[ImagePair], scale: int, problems: list[str]) -> list[ImagePair]:
@@ -174,8 +155,8 @@ def _sized(pairs: list[ImagePair], scale: int, problems: list[str]) -> list[Imag
     sized = []
     for pair in pairs:
         try:
-            size = image_size(pair.hr)
-            lr_size = None if pair.lr is None else image_size(pair.lr)
+            size = read_header(pair.hr, verify=False).size
+            lr_size = None if pair.lr is None else read_header(pair.lr, verify=False).size
         except ImageFileError as error:
             problems.append(f"{error}: left out")
             continue
@@ -189,9 +170,14 @@ def _sized(pairs: list[ImagePair], scale: int, problems: list[str]) -> list[Imag
 
 
 def _manifest(path: Path) -> list[tuple[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = {"file", "split"} - set(reader.fieldnames or ())
-        if missing:
+    """The columns `file` and `split` of a table."""
+    rows = csv.DictReader(io.StringIO(read_text(path, error=ImageFileError)))
+    try:
+        if missing := {"file", "split"} - set(rows.fieldnames or ()):
             raise ImageFileError(f"{path}: the column `{min(missing)}` is missing")
-        return [(row["file"], row["split"]) for row in reader]
+        out = [(row["file"], row["split"]) for row in rows]
+    except csv.Error as error:
+        raise ImageFileError(f"{path}: line {rows.line_num}: {one_line(error)}") from error
+    if any(None in row for row in out):
+        raise ImageFileError(f"{path}: a row has no value in the column `file` or `split`")
+    return out

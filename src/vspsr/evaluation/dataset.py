@@ -134,13 +134,10 @@ def digests(files: Sequence[Path]) -> dict[str, str]:
 
 
 def _images(folder: Path) -> list[Path]:
-    """The image files of a folder; hidden ones are some system's notes, not images."""
+    """The image files of a folder."""
     if not folder.exists():
         raise EvaluationError(f"{folder}: no such folder")
-    files = [p for p in image_files([folder]) if not p.name.startswith(".")]
-    if not files:
-        raise EvaluationError(f"{folder}: no image files in this folder")
-    return files
+    return image_files([folder])
 
 
 def _checked(path: Path, scale: int, lr: Matched | None, sr: Matched, smallest: int) -> Pair:

@@ -6,6 +6,7 @@ What happens to every kind of file stands in docs/image-modes.md, row by row.
 import os
 import re
 import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,16 +16,16 @@ import numpy as np
 import pyvips
 import torch
 from numpy.typing import NDArray
-from pyvips.enums import ForeignKeep, ForeignPngFilter
 
-from vspsr.errors import ImageFileError, OutputError
+from vspsr.errors import ImageFileError, ImageFileWarning, OutputError
 from vspsr.files import one_line, replacing
+from vspsr.images.colours import cmyk_to_srgb, planes
+from vspsr.images.damage import decoder_warnings, harmless_fault, png_damage, tiff_faults
+from vspsr.images.encoding import SUFFIXES, encode
 from vspsr.images.metadata import (
     BLOCKS,
     TIFF_PALETTE,
     carried_over,
-    photoshop_block,
-    png_damage,
     tiff_colours,
     unsupported_tiff,
 )
@@ -38,16 +39,6 @@ _BITS = {"uchar": 8, "ushort": 16}
 _TYPES: dict[int, type[np.unsignedinteger[Any]]] = {8: np.uint8, 16: np.uint16}
 _OTHER_SAMPLES = {"float": "floating-point", "double": "floating-point", "int": "32-bit", "uint": "32-bit"}
 
-_KEEP = {
-    "icc-profile-data": ForeignKeep.ICC,
-    "exif-data": ForeignKeep.EXIF,
-    "xmp-data": ForeignKeep.XMP,
-    "photoshop-data": ForeignKeep.OTHER,
-}
-_TIFF = {"compression": "deflate", "predictor": "horizontal"}
-_WRITERS: dict[str, dict[str, Any]] = {".png": {"filter": ForeignPngFilter.PAETH}, ".tif": _TIFF, ".tiff": _TIFF}
-_BIGTIFF = 1 << 31  # bytes of pixels from which on 32-bit offsets may not do
-_DEFAULT_RESOLUTION = 72 / 25.4
 _DAMAGED = "damaged or cut short"
 
 
@@ -67,46 +58,71 @@ def read_image(path: str | Path, *, needed_per_pixel: int = 0) -> Picture:
         ImageFileError: the file is missing, empty, damaged, cut short, too large for the memory at hand, or
             holds what docs/image-modes.md does not list. One line that begins with `path`.
     """
-    with _opened(path) as (image, palette):
+    try:
+        return _read(path, needed_per_pixel, strict=True)
+    except _HarmlessError as error:
+        fault = error
+    picture = _read(path, needed_per_pixel, strict=False)
+    warnings.warn(f"{one_line(path)}: read, although not written as it should be ({fault})", ImageFileWarning, 2)
+    return picture
+
+
+def _read(path: str | Path, needed_per_pixel: int, strict: bool) -> Picture:
+    with _opened(path, strict) as (image, palette):
         _check_memory(one_line(path), image, needed_per_pixel)
         return _decode(image, palette)
 
 
-def read_header(path: str | Path) -> Header:
-    """What a file says of its image without decoding it; a PNG file's checksums are verified as well.
+def read_header(path: str | Path, verify: bool = True) -> Header:
+    """What a file says of its image without decoding it.
+
+    Args:
+        path: as in `read_image`.
+        verify: whether to verify a PNG file's checksums as well, for which the whole file is read.
 
     Raises:
         ImageFileError: as `read_image`, of what can be known without decoding.
     """
-    with _opened(path) as (image, _):
-        with Path(path).open("rb") as file:
-            if problem := png_damage(file):
-                raise ImageFileError(f"{one_line(path)}: {_DAMAGED} ({problem})")
+    with _opened(path, strict=False, verify=verify) as (image, _):
         turned = image.get_typeof("orientation") and image.get("orientation") > 4
         size = (image.width, image.height) if turned else (image.height, image.width)
         return Header(size, 1 if image.bands < 3 else 3, _BITS[image.format], bool(image.hasalpha()))
 
 
+class _HarmlessError(Exception):
+    """A JPEG decoder's complaint that concerns no pixels."""
+
+
 @contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[pyvips.Image, bool]]:
-    """Open an image that can be used, not decoded yet, and whether TIFF tags say palette; errors in our words."""
+def _opened(path: str | Path, strict: bool, verify: bool = True) -> Iterator[tuple[pyvips.Image, bool]]:
+    """Open an image that can be used, not decoded yet, and whether TIFF tags say palette; errors in our words.
+
+    Where ``strict``, a decoder's complaint is an error, or a `_HarmlessError`.
+    """
     name = one_line(path)
     pyvips.vips_lib.vips_error_clear()  # of other files, perhaps in bytes that pyvips cannot decode
     try:
-        with _open(path) as file:
-            colours, compression = tiff_colours(file)
-            if problem := unsupported_tiff(colours, compression):
+        with _open(path) as file, decoder_warnings() as messages:
+            if verify and (problem := png_damage(file)):
+                raise ImageFileError(f"{name}: not an image file that can be read ({_DAMAGED}: {problem})")
+            tiff = tiff_colours(file)
+            if tiff and (problem := unsupported_tiff(tiff)):
                 raise ImageFileError(f"{name}: {problem}")
             source = pyvips.Source.new_from_descriptor(file.fileno())
-            image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
+            fail_on = "warning" if strict and not tiff else "error"  # libtiff warns of tags as well
+            image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on=fail_on)
             if problem := _unsupported(image):
                 raise ImageFileError(f"{name}: {problem}")
-            yield image, colours == TIFF_PALETTE
+            yield image, tiff is not None and tiff.photometric == TIFF_PALETTE
+            if tiff and (faults := tiff_faults([*messages, *_error_lines()])):
+                raise ImageFileError(f"{name}: {_DAMAGED} ({one_line(faults[0])})")
     except FileNotFoundError as error:
         raise ImageFileError(f"{name}: no such file") from error
     except OSError as error:
         raise ImageFileError(f"{name}: cannot be read ({_reason(error)})") from error
     except (pyvips.Error, UnicodeDecodeError) as error:  # libvips may quote a damaged file
+        if strict and isinstance(error, pyvips.Error) and (fault := harmless_fault(error.detail)):
+            raise _HarmlessError(fault) from error
         raise ImageFileError(f"{name}: not an image file that can be read ({_reason(error)})") from error
 
 
@@ -126,12 +142,12 @@ def write_image(path: str | Path, picture: Picture, *, overwrite: bool = False) 
             that begins with `path`; what was there before is untouched and no temporary file is left.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in _WRITERS:
+    if suffix not in SUFFIXES:
         raise OutputError(f"{one_line(path)}: unknown suffix {Path(path).suffix!r}; write .png, .tif or .tiff")
     pyvips.vips_lib.vips_error_clear()
     with replacing(path, overwrite) as file:
         try:
-            _encode(picture, suffix, pyvips.Target.new_to_descriptor(file.fileno()))
+            encode(picture, suffix, pyvips.Target.new_to_descriptor(file.fileno()))
         except pyvips.Error as error:
             raise OutputError(f"{one_line(path)}: cannot be written ({_reason(error)})") from error
 
@@ -148,9 +164,17 @@ def available_memory() -> int | None:
         return None
 
 
+def _error_lines() -> list[str]:
+    """What libvips holds in its buffer of errors, also after it went on."""
+    return pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode("utf-8", "replace").splitlines()
+
+
 def _open(path: str | Path) -> BinaryIO:
     """Open a file that can hold an image; unbuffered, because libvips goes on with its descriptor."""
-    status = Path(path).stat()
+    try:
+        status = Path(path).stat()
+    except ValueError as error:
+        raise ImageFileError(f"{one_line(path)}: no such file ({one_line(error)})") from error
     if stat.S_ISDIR(status.st_mode):
         raise ImageFileError(f"{one_line(path)}: is a folder, not an image file")
     if not stat.S_ISREG(status.st_mode):
@@ -198,51 +222,30 @@ def _decode(image: pyvips.Image, palette: bool) -> Picture:
         mode = "palette"
     elif image.interpretation == "cmyk":
         mode = "CMYK"
-        image = _cmyk_to_srgb(image.copy_memory(), alpha)
+        image = cmyk_to_srgb(image.copy_memory(), alpha, _BITS[image.format])
     elif depth == 1 and image.bands == 1:
         mode = "bilevel"
     if image.get_typeof("orientation") and image.get("orientation") > 1:
         image = image.copy_memory().autorot()
     metadata = _kept(image)
-    planes = _planes(image)
+    values = planes(image, _TYPES[_BITS[image.format]])
     if image.get("vips-loader").startswith("heifload") and 8 < depth < 16:
-        planes |= planes >> depth  # libvips shifts 10 and 12 bits up; this makes white 65535
-    if palette and len(planes) > 2 and "icc-profile-data" not in metadata and _are_grey(planes):
-        planes = np.concatenate([planes[:1], planes[3:]])
-    split = len(planes) - alpha
+        values |= values >> depth  # libvips shifts 10 and 12 bits up; this makes white 65535
+    if palette and len(values) > 2 and "icc-profile-data" not in metadata and _are_grey(values):
+        values = np.concatenate([values[:1], values[3:]])
+    split = len(values) - alpha
     return Picture(
-        pixels=torch.from_numpy(planes[:split]),
+        pixels=torch.from_numpy(values[:split]),
         bits=_BITS[image.format],
-        alpha=torch.from_numpy(planes[split:]) if alpha else None,
+        alpha=torch.from_numpy(values[split:]) if alpha else None,
         metadata=metadata,
         mode=("RGBA" if mode == "RGB" else f"{mode}+alpha") if alpha else mode,
     )
 
 
-def _planes(image: pyvips.Image) -> NDArray[np.int32]:
-    """Decode to (bands, H, W) int32."""
-    samples = np.frombuffer(image.write_to_memory(), _TYPES[_BITS[image.format]])
-    samples = samples.reshape(image.height, image.width, image.bands)
-    return np.array(samples.transpose(2, 0, 1), np.int32, order="C")
-
-
-def _are_grey(planes: NDArray[np.int32]) -> bool:
+def _are_grey(values: NDArray[np.int32]) -> bool:
     """Whether red, green and blue are equal everywhere."""
-    return np.array_equal(planes[0], planes[1]) and np.array_equal(planes[0], planes[2])
-
-
-def _cmyk_to_srgb(image: pyvips.Image, alpha: bool) -> pyvips.Image:
-    """Convert through the embedded profile, or libvips' own where none fits; attaches the profile of sRGB."""
-    colours = image.extract_band(0, n=4).icc_transform(
-        "srgb",
-        embedded=True,
-        input_profile="cmyk",
-        intent="relative",
-        black_point_compensation=True,
-        depth=_BITS[image.format],
-    )
-    # Alpha goes round the transform, which clips it in 16 bits.
-    return colours.bandjoin(image.extract_band(4)) if alpha else colours
+    return np.array_equal(values[0], values[1]) and np.array_equal(values[0], values[2])
 
 
 def _kept(image: pyvips.Image) -> Metadata:
@@ -253,31 +256,6 @@ def _kept(image: pyvips.Image) -> Metadata:
     if image.get_typeof("resolution-unit"):
         kept["resolution-unit"] = str(image.get("resolution-unit"))
     return kept
-
-
-def _encode(picture: Picture, suffix: str, target: pyvips.Target) -> None:
-    """Write a picture in the format of `suffix`."""
-    planes = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha])
-    samples = np.array(planes.cpu().numpy().transpose(1, 2, 0), _TYPES[picture.bits], order="C")
-    height, width, bands = samples.shape
-    sample, colours = {8: ("uchar", ("srgb", "b-w")), 16: ("ushort", ("rgb16", "grey16"))}[picture.bits]
-    image = pyvips.Image.new_from_memory(samples, width, height, bands, sample)
-    image = image.copy(interpretation=colours[picture.is_grey])
-    metadata = dict(picture.metadata)
-    if isinstance(records := metadata.get("iptc-data"), bytes):
-        metadata["photoshop-data"] = photoshop_block(records)  # libvips cuts TIFF's own IPTC tag short
-    keep = ForeignKeep.NONE
-    for field in metadata.keys() & _KEEP.keys():
-        image.set_type(pyvips.GValue.blob_type, field, metadata[field])
-        keep |= _KEEP[field]
-    for field in image.get_fields():  # libvips has unpacked EXIF by now
-        if field == "jpeg-thumbnail-data" or field.startswith("exif-ifd1-"):  # the thumbnail of another image
-            image.remove(field)
-    if "resolution-unit" in metadata:
-        image.set_type(pyvips.GValue.gstr_type, "resolution-unit", metadata["resolution-unit"])
-    resolution = {field: metadata.get(field, _DEFAULT_RESOLUTION) for field in ("xres", "yres")}
-    options = {} if suffix == ".png" else {"bigtiff": samples.nbytes > _BIGTIFF}
-    image.copy(**resolution).write_to_target(target, suffix, keep=keep, **options, **_WRITERS[suffix])
 
 
 def _reason(error: Exception) -> str:

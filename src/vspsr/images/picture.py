@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Header", "Metadata", "Picture", "bleed"]
+__all__ = ["Header", "Metadata", "Picture", "bleed", "to_bits"]
 
 Metadata = Mapping[str, bytes | str | int | float]
 
@@ -81,6 +81,21 @@ class Picture:
     def to_float(self) -> Tensor:
         """The colours as a batch of one: (1, C, H, W) float32 in [0, 1]."""
         return (self.pixels.to(torch.float32) / self.white).unsqueeze(0)
+
+
+def to_bits(values: Tensor, bits: int, out_bits: int) -> Tensor:
+    """Integers of one depth in another: 8 to 16 bits exactly (times 257), 16 to 8 bits to the nearest.
+
+    Args:
+        values: integers in 0 … 2^bits − 1, any shape.
+        bits, out_bits: 8 or 16.
+
+    Returns:
+        The same shape, in 0 … 2^out_bits − 1: `values` itself where the depth stays, otherwise int32.
+    """
+    if bits == out_bits:
+        return values
+    return values.int() * 257 if out_bits == 16 else (values.int() + 128) // 257  # no value lies half-way
 
 
 def bleed(pixels: Tensor, alpha: Tensor) -> Tensor:

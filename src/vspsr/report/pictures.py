@@ -5,7 +5,6 @@ from 0 to a round end that is kept in the record: levels of 0–255 for standard
 for the local best.
 """
 
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from vspsr.files import make_folder, replacing
-from vspsr.images.sheets import coloured
+from vspsr.images.picture import to_bits
+from vspsr.images.sheets import coloured, webp
 
 __all__ = ["Shown", "write_pictures"]
 
@@ -25,7 +24,6 @@ SHOWN_SAMPLES = 10
 """How many samples of an image are shown at most."""
 
 _LOSSLESS = 128 * 128  # pixels up to which a picture is kept without loss
-_QUALITY = 92
 _LARGEST = 16383  # side of a WebP image
 
 
@@ -110,7 +108,7 @@ def _round_end(values: NDArray[np.float64]) -> float:
 
 
 def _eight_bits(image: Tensor, white: int) -> NDArray[np.uint8]:
-    pixels = image.int() if white == 255 else (image.int() + 128) // 257
+    pixels = to_bits(image, 8 if white == 255 else 16, 8)
     return np.ascontiguousarray(pixels.expand(3, -1, -1).permute(1, 2, 0).to(torch.uint8).numpy())
 
 
@@ -118,9 +116,6 @@ def _write(path: Path, rgb: NDArray[np.uint8]) -> bool:
     """Whether the picture could be written as WebP."""
     if max(rgb.shape) > _LARGEST:
         return False
-    buffer = io.BytesIO()
-    lossless = rgb.shape[0] * rgb.shape[1] <= _LOSSLESS
-    Image.fromarray(rgb).save(buffer, "webp", lossless=lossless, quality=_QUALITY, method=2)
     with replacing(path, overwrite=True) as file:
-        file.write(buffer.getvalue())
+        file.write(webp(rgb, lossless=rgb.shape[0] * rgb.shape[1] <= _LOSSLESS))
     return True
