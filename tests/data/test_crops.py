@@ -1,5 +1,6 @@
 """Training data: layouts, pairs, crops as a pure function of (seed, step, index), the cache."""
 
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from skimage.filters import unsharp_mask
 from vspsr.data.augment import detail, extent, recoloured, rotated, sharpened, unsharp_masked
 from vspsr.data.cache import ImageCache, read_rgb
 from vspsr.data.crops import Batch, CropDataset, StepSampler, crop_loader
-from vspsr.data.files import ImagePair, find_images, image_size
+from vspsr.data.files import ImagePair, find_images
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import ImageFileError
 
@@ -57,6 +58,50 @@ class TestFiles:
         found = find_images(photos, 4, 8)
         assert [p.hr.stem for p in found.train] == ["0", "1", "4", "5", "6"]
         assert [p.hr.stem for p in found.val] == ["2"]
+
+    @pytest.mark.parametrize("mark", ["", "\ufeff"])
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    def test_manifest_of_any_editor(self, photos: Path, mark: str, end: str) -> None:
+        text = mark + end.join(["file,split", "0.png,train", '"1.png",val', ""])
+        (photos / "manifest.csv").write_bytes(text.encode())
+        found = find_images(photos, 4, 8)
+        assert ([p.hr.name for p in found.train], [p.hr.name for p in found.val]) == (["0.png"], ["1.png"])
+
+    @pytest.mark.parametrize(
+        "text", [b"file,split\n0.png\n", b'file,split\n"' + b"x" * 200_000, b"caf\xe9", b"\xff\xfef\0"]
+    )
+    def test_spoiled_manifests_are_named(self, photos: Path, text: bytes) -> None:
+        (photos / "manifest.csv").write_bytes(text)
+        with pytest.raises(ImageFileError, match=r"manifest\.csv: "):
+            find_images(photos, 4, 8)
+
+    def test_images_of_all_suffixes_and_behind_links(self, photos: Path, tmp_path: Path) -> None:
+        whole = find_images(photos, 4, 8)
+        (tmp_path / "links").mkdir()
+        (tmp_path / "links" / "set").symlink_to(photos)
+        assert [p.hr.name for p in find_images(tmp_path / "links", 4, 8).train] == [p.hr.name for p in whole.train]
+        write(photos / "a.png").rename(photos / "a.JPE")
+        (photos / "._a.png").write_bytes(b"Mac OS X")
+        found = find_images(photos, 4, 8, holdout=0)
+        assert [p.hr.name for p in found.train] == [*(f"{i}.png" for i in range(7)), "a.JPE"]
+        assert found.problems == []
+
+    def test_names_match_however_they_are_composed(self, tmp_path: Path) -> None:
+        for folder, form in (("hr", "NFC"), ("lr", "NFD")):
+            size = 48 if folder == "hr" else 12
+            write(tmp_path / folder / (unicodedata.normalize(form, "Grün") + ".png"), size, size)
+        (found,) = find_images(tmp_path / "hr", 4, 8, lr_folder=tmp_path / "lr").train
+        assert found.lr is not None
+
+    def test_a_picture_beyond_the_limits_of_other_libraries(self, photos: Path) -> None:
+        Image.new("1", (14000, 13000)).save(photos / "x.png")
+        found = find_images(photos, 4, 8)
+        assert (photos / "x.png", (13000, 14000)) in [(p.hr, p.size) for p in found.train]
+        assert [p.hr.name for p in found.val] == ["6.png"]  # whole images are validated on: not the largest
+        (photos / "manifest.csv").write_text("file,split\n0.png,train\nx.png,val\n")
+        found = find_images(photos, 4, 8)
+        assert found.val == []
+        assert "x.png: 13000×14000 pixels" in found.problems[0]
 
     def test_manifest_without_a_split(self, photos: Path) -> None:
         (photos / "manifest.csv").write_text("file\n0.png\n")
@@ -119,7 +164,8 @@ class TestFiles:
         exif = image.getexif()
         exif[0x0112] = 6
         image.save(tmp_path / "turned.jpg", exif=exif)
-        assert image_size(tmp_path / "turned.jpg") == read_rgb(tmp_path / "turned.jpg").shape[1:] == (30, 20)
+        (found,) = find_images(tmp_path, 1, 1, holdout=0).train
+        assert found.size == read_rgb(tmp_path / "turned.jpg").shape[1:] == (30, 20)
 
 
 class TestCrops:
@@ -268,7 +314,7 @@ def test_cache_keeps_within_its_limit(photos: Path) -> None:
 def test_all_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     path = write(tmp_path / "a.png", mode=mode)
     assert read_rgb(path).shape == (3, 48, 64)
-    assert ImagePair(path, image_size(path)).size == (48, 64)
+    assert find_images(tmp_path, 4, 8).train == [ImagePair(path, (48, 64))]
 
 
 class TestAugment:

@@ -228,7 +228,7 @@ def test_file_cut_short(suffix: str, fraction: float, tmp_path: Path, capfd: pyt
         Image.fromarray(picture).save(whole, **({"compression": "tiff_deflate"} if "deflate" in suffix else {}))
     read_image(whole)
     cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * fraction)])
-    assert refusal(cut).startswith("not an image file that can be read (")
+    assert refusal(cut).startswith(("not an image file that can be read (", "damaged or cut short ("))
     assert capfd.readouterr() == ("", "")
 
 

@@ -107,7 +107,7 @@ def tiff(order: str, big: bool, kind: int = 3) -> bytes:
 @pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
 def test_tiff_directories(order: str, big: bool, kind: int, prefix: bytes) -> None:
     block = tiff(order, big, kind)
-    assert tiff_colours(io.BytesIO(block)) == (2, 7)
+    assert tiff_colours(io.BytesIO(block)) == (2, 7, None, None)
     upright = upright_exif(prefix + block)
     changed = [(old, new) for old, new in zip(prefix + block, upright, strict=True) if old != new]
     assert changed == [(6, 1)]

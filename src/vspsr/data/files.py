@@ -12,6 +12,7 @@ Pairs are matched by stem: `0801.png` belongs to `0801.png` or `0801x4.png`, nev
 
 import csv
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ __all__ = ["ImagePair", "ImageSet", "find_images", "pair_up"]
 HOLDOUT = 20
 """Of a folder without a split, every twentieth image is kept for validation."""
 
+_LARGEST_VALIDATION = 1 << 25  # pixels: whole images are validated on, which takes some 500 bytes for each
 _NTIRE = {"train": "tr", "val": "va"}
 _DIV2K = {"train": "train", "val": "valid"}
 
@@ -62,7 +64,8 @@ def find_images(
     Args:
         folder: the data folder, or the HR folder where ``lr_folder`` is given.
         scale: s: HR sizes must be s times LR sizes (rounded up, as MATLAB's `imresize` has it).
-        crop: LR pixels of a training crop: images that are smaller are left out.
+        crop: LR pixels of a training crop: images that are smaller are left out. Of validation images, those of more
+            than 33 million pixels are.
         lr_folder: LR files of a paired data set.
         val_folder: HR images to validate on, instead of a part of the data folder.
         holdout: without a split of its own, every ``holdout``-th image is kept for validation; 0 keeps none.
@@ -77,6 +80,12 @@ def find_images(
     train, val = _layout(folder, scale, lr_folder, holdout if val_folder is None else 0, problems)
     if val_folder is not None:
         val = _paired(val_folder, None, scale, problems)
+    problems += [
+        f"{p.hr}: {p.size[0]}×{p.size[1]} pixels are more than {_LARGEST_VALIDATION}, too many to validate on: left out"
+        for p in val
+        if not _fits_validation(p)
+    ]
+    val = [pair for pair in val if _fits_validation(pair)]
     large = [pair for pair in train if min(pair.size) >= crop * scale]
     problems += [
         f"{p.hr}: {p.size[0]}×{p.size[1]} pixels are fewer than a crop of {crop * scale}×{crop * scale}: left out"
@@ -136,10 +145,15 @@ def _layout(
 
 
 def _split(pairs: list[ImagePair], holdout: int) -> tuple[list[ImagePair], list[ImagePair]]:
+    candidates = [pair for pair in pairs if _fits_validation(pair)]
     if holdout <= 0 or len(pairs) < 2:
         return pairs, []
-    kept = {i for i in range(len(pairs)) if i % holdout == min(holdout, len(pairs)) - 1}
-    return [p for i, p in enumerate(pairs) if i not in kept], [p for i, p in enumerate(pairs) if i in kept]
+    val = candidates[min(holdout, len(candidates)) - 1 :: holdout] if candidates else []
+    return [pair for pair in pairs if pair not in val], val
+
+
+def _fits_validation(pair: ImagePair) -> bool:
+    return math.prod(pair.size) <= _LARGEST_VALIDATION
 
 
 def _paired(hr: Path, lr: Path | None, scale: int, problems: list[str]) -> list[ImagePair]:

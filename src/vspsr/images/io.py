@@ -104,7 +104,7 @@ def _opened(path: str | Path, strict: bool, verify: bool = True) -> Iterator[tup
     try:
         with _open(path) as file, decoder_warnings() as messages:
             if verify and (problem := png_damage(file)):
-                raise ImageFileError(f"{name}: not an image file that can be read ({_DAMAGED}: {problem})")
+                raise ImageFileError(f"{name}: {_DAMAGED} ({problem})")
             tiff = tiff_colours(file)
             if tiff and (problem := unsupported_tiff(tiff)):
                 raise ImageFileError(f"{name}: {problem}")
