@@ -35,7 +35,7 @@ def to_srgb(picture: Picture) -> Picture:
     alpha = None if picture.alpha is None else to_bits(picture.alpha, picture.bits, 8)
     shown = replace(picture, pixels=pixels, alpha=alpha, bits=8, metadata={})
     profile = picture.metadata.get("icc-profile-data")
-    if not isinstance(profile, bytes):
+    if not isinstance(profile, bytes) or profile[16:20] != (b"GRAY" if picture.is_grey else b"RGB "):
         return shown
     image = vips_image(replace(picture, alpha=None))
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
