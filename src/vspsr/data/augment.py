@@ -1,4 +1,4 @@
-"""How much detail a crop has, and how it is made to look like another photo.
+"""How a crop is made to look like another photo.
 
 Images are (3, H, W) tensors of 8-bit integers throughout.
 """
@@ -10,16 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ROTATED", "detail", "extent", "recoloured", "rotated", "sharpened", "shrunk", "unsharp_masked"]
+__all__ = ["ROTATED", "extent", "recoloured", "rotated", "sharpened", "shrunk", "unsharp_masked"]
 
 ROTATED = 1.25
 """From this factor of shrinking on, what the interpolation of a rotation blurs is lost anyway."""
-
-
-def detail(image: Tensor) -> int:
-    """Sum of the absolute differences of neighbouring pixels; an integer, hence the same on every machine."""
-    values = image.to(torch.int16)
-    return sum(int(values.diff(dim=axis).abs().sum()) for axis in (1, 2))
 
 
 def shrunk(image: Tensor, side: int) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from vspsr.data.augment import ROTATED, detail, extent, recoloured, rotated, sharpened, shrunk
+from vspsr.data.augment import ROTATED, extent, recoloured, rotated, sharpened, shrunk
 from vspsr.data.cache import ImageCache
 from vspsr.data.files import ImagePair
 from vspsr.degradation.operator import Degradation
@@ -57,7 +57,6 @@ class CropDataset(Dataset[Any]):
         colour: strength of random changes of tone, white balance and saturation: 0 for none, 1 for plain ones.
         sharpen: every other crop, by chance, gets an unsharp mask of up to this strength: 0 for none, 1 for plain ones.
             `rotate`, `colour` and `sharpen`, too, are without effect where there are LR files.
-        detail: ≥ 1. Of so many places in the image, drawn by chance, a crop takes that with the most detail.
     """
 
     def __init__(
@@ -70,11 +69,10 @@ class CropDataset(Dataset[Any]):
         shrink: float = 1.0,
         rotate: bool = False,
         colour: float = 0.0,
-        detail: int = 1,
         sharpen: float = 0.0,
     ) -> None:
         self.pairs, self.degradation, self.seed, self.augment = list(pairs), degradation, seed, augment
-        self.memory, self.shrink, self.rotate, self.colour, self.detail = memory, shrink, rotate, colour, detail
+        self.memory, self.shrink, self.rotate, self.colour = memory, shrink, rotate, colour
         self.sharpen = sharpen
         self._cache: ImageCache | None = None
         self._unreadable: set[int] = set()
@@ -140,12 +138,8 @@ class CropDataset(Dataset[Any]):
         return {"hr": hr, "lr": lr, "step": torch.tensor(keys[0][0]), "first": torch.tensor(keys[0][1])}
 
     def _place(self, rng: np.random.Generator, image: Tensor, side: int, grid: int = 1) -> list[int]:
-        """Top and left of a square of ``side`` pixels: of `detail` places on the grid, that with the most detail."""
-        room = [(n - side) // grid + 1 for n in image.shape[1:]]
-        places = [[grid * int(rng.integers(n)) for n in room] for _ in range(self.detail)]
-        if self.detail == 1:
-            return places[0]
-        return max(places, key=lambda place: detail(image[:, place[0] :, place[1] :][:, :side, :side]))
+        """Top and left of a square of ``side`` pixels on the grid."""
+        return [grid * int(rng.integers((n - side) // grid + 1)) for n in image.shape[1:]]
 
     def _shrinkage(self, rng: np.random.Generator, most: float) -> float:
         """1 for every other crop, else log-uniform up to `shrink` and to what the image has room for."""

@@ -50,7 +50,6 @@ class Data(Part):
     shrink: Annotated[float, Field(ge=1)] = 1.0
     rotate: bool = False
     colour: NotNegative = 0.0
-    detail: Annotated[int, Field(ge=1)] = 1
     sharpen: NotNegative = 0.0
 
 

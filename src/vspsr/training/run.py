@@ -132,9 +132,7 @@ def _introduce(images: ImageSet, say: Callable[[str], None]) -> None:
 
 def _crops(recipe: Recipe, images: ImageSet, model: VSpSR) -> CropDataset:
     memory = int(recipe.data.memory_gb * 1e9)
-    chances = {
-        name: getattr(recipe.data, name) for name in ("augment", "shrink", "rotate", "colour", "detail", "sharpen")
-    }
+    chances = {name: getattr(recipe.data, name) for name in ("augment", "shrink", "rotate", "colour", "sharpen")}
     return CropDataset(images.train, model.degradation, recipe.seed, memory, **chances)
 
 
