@@ -7,10 +7,12 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -25,7 +27,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from vspsr.errors import explain, is_expected
+from vspsr.errors import ConsistencyWarning, ImageFileWarning, explain, is_expected
 from vspsr.files import one_line, printable
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "output_folder",
     "print_error",
     "print_line",
+    "print_warnings",
     "progress",
     "set_debug",
     "stop_code",
@@ -72,6 +75,20 @@ def print_error(error: BaseException | str) -> None:
         error = explain(error) + hint
     _err.print("error: ", end="", style="bold red")
     _err.print(one_line(error), soft_wrap=True)
+
+
+def print_warnings() -> None:
+    """From now on, print vspsr's own warnings in one line on standard error; those of others as Python does."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, ConsistencyWarning | ImageFileWarning):
+            usual(message, category, *place, **more)
+            return
+        _err.print("warning: ", end="", style="yellow")
+        _err.print(one_line(message), soft_wrap=True)
+
+    warnings.showwarning = show
 
 
 def encode_anything() -> None:

@@ -8,7 +8,15 @@ import typer
 from typer.core import TyperGroup
 
 from vspsr.cli import data, evaluate, figures, images, models, train
-from vspsr.cli.console import encode_anything, print_error, print_line, set_debug, stop_code, stopping_signals
+from vspsr.cli.console import (
+    encode_anything,
+    print_error,
+    print_line,
+    print_warnings,
+    set_debug,
+    stop_code,
+    stopping_signals,
+)
 from vspsr.errors import is_expected
 from vspsr.files import one_line
 from vspsr.version import __version__
@@ -76,6 +84,7 @@ app.add_typer(data.app, name="data")
 def main() -> None:
     """Entry point: every error is one line on standard error and a non-zero exit code."""
     encode_anything()
+    print_warnings()
     set_debug(False)
     try:
         with stopping_signals():
