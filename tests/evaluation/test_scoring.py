@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 import torch
 from evaluation_tools import AbsoluteDifference, image_set, noisy, photo, run, save, stand_in
 from torch import Tensor
@@ -18,6 +19,8 @@ from vspsr.evaluation.dataset import find_pairs
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.scoring import Scorer
 from vspsr.evaluation.sources import bicubic
+from vspsr.images.colours import to_srgb
+from vspsr.images.io import write_image
 from vspsr.images.picture import Picture
 from vspsr.metrics import Calibration, Perceptual
 from vspsr.report.records import ImageRecord
@@ -230,6 +233,21 @@ def test_pictures(tmp_path: Path, stand_in: None) -> None:
             np.testing.assert_array_equal(pixels, read_image(tmp_path / "hr/a.png").pixels.permute(1, 2, 0).numpy())
     one = scored(Request(hr=tmp_path / "hr", results=tmp_path / "sr", scale=4), "a", tmp_path / "one")
     assert list(one.pictures) == ["gt", "lr", "bicubic", "s00", "error", "local_best"]
+
+
+def test_pictures_of_photographs_with_a_profile_are_in_srgb(tmp_path: Path, stand_in: None) -> None:
+    from PIL import Image
+
+    profile = bytes(pyvips.Image.profile_load("p3"))
+    image_set(tmp_path, n_samples=1)
+    plain = read_image(tmp_path / "hr/a.png")
+    given = replace(plain, metadata={"icc-profile-data": profile})
+    write_image(tmp_path / "hr/a.png", given, overwrite=True)
+    scored(Request(hr=tmp_path / "hr", results=tmp_path / "sr", scale=4), "a", tmp_path / "pictures")
+    with Image.open(tmp_path / "pictures" / "gt.webp") as image:
+        pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    np.testing.assert_array_equal(pixels, to_srgb(given).pixels.numpy())
+    assert not np.array_equal(pixels, plain.pixels.numpy())
 
 
 def test_the_protocol_without_its_crop(tmp_path: Path, stand_in: None) -> None:

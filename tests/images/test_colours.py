@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import pyvips
 import torch
 from image_files import noise
 from PIL import Image, ImageCms
@@ -67,6 +68,14 @@ def test_profiles_that_cannot_be_used_are_left_aside(profile: bytes) -> None:
 
 def test_a_profile_for_rgb_is_none_for_grey() -> None:
     assert torch.equal(to_srgb(picture(bands=1, icc_profile_data=wide_profile())).pixels, picture(bands=1).pixels)
+
+
+def test_three_equal_channels_may_have_a_profile_for_grey() -> None:
+    profile = pyvips.Image.profile_load("sgrey")  # a gamma of its own, so that values change
+    grey = picture(bands=1, icc_profile_data=profile)
+    three = replace(grey, pixels=grey.pixels.expand(3, -1, -1).contiguous())
+    assert torch.equal(to_srgb(three).pixels, to_srgb(grey).pixels)
+    assert torch.equal(to_srgb(picture(icc_profile_data=profile)).pixels, picture().pixels)
 
 
 def test_contact_sheets_show_the_colours_that_the_profile_means() -> None:

@@ -4,10 +4,12 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import pyvips
 import torch
 import typer
 from PIL import Image
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 from vspsr.cli.figures import EPILOG, figures
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import OutputError, VSpSRError
+from vspsr.images.colours import to_srgb
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
 from vspsr.report.coefficients import Basis, basis, sparsity
@@ -182,6 +185,13 @@ def test_crops_of_all_panels_show_the_same_region() -> None:
     assert [c.get_title() for c in cells[:3]] == ["truth", "LR", "grey"]
     assert cells[1].get_xlabel() == "below"
     assert np.array_equal(cells[0].get_images()[0].get_array(), panels[0].picture.to_float()[0].permute(1, 2, 0))
+
+
+def test_pictures_with_a_profile_are_drawn_in_srgb() -> None:
+    given = replace(picture(32, 32), metadata={"icc-profile-data": bytes(pyvips.Image.profile_load("p3"))})
+    drawn = plot_comparison([Panel("a", given)], [(8, 4, 16)]).axes[0].get_images()[0].get_array()
+    assert np.array_equal(drawn, to_srgb(given).to_float()[0].permute(1, 2, 0))
+    assert not np.array_equal(drawn, given.to_float()[0].permute(1, 2, 0))
 
 
 def grey(height: int, width: int) -> Picture:

@@ -14,7 +14,7 @@ from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.protocol import PROTOCOLS
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.sources import Drawn, bicubic, draw_all
-from vspsr.images.io import read_image
+from vspsr.images.io import read_header, read_image
 from vspsr.images.picture import Picture
 from vspsr.metrics.backends import perceptual_backend
 from vspsr.metrics.calibration import calibrate
@@ -114,7 +114,8 @@ class Scorer:
         )
         if folder is not None:
             spread = None if drawn.gaussian is None else drawn.gaussian[1]
-            shown = Shown(hr, lr.pixels, samples, mean, others[-1], white, perceptual.maps, spread)
+            profile = read_header(pair.hr, verify=False).profile
+            shown = Shown(hr, lr.pixels, samples, mean, others[-1], white, perceptual.maps, spread, profile)
             record = replace(record, pictures=write_pictures(folder, shown))
         return replace(record, seconds=round(time.monotonic() - started, 3))
 

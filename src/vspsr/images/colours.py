@@ -35,9 +35,14 @@ def to_srgb(picture: Picture) -> Picture:
     alpha = None if picture.alpha is None else to_bits(picture.alpha, picture.bits, 8)
     shown = replace(picture, pixels=pixels, alpha=alpha, bits=8, metadata={})
     profile = picture.metadata.get("icc-profile-data")
-    if not isinstance(profile, bytes) or profile[16:20] != (b"GRAY" if picture.is_grey else b"RGB "):
+    if not isinstance(profile, bytes):
         return shown
-    image = vips_image(replace(picture, alpha=None))
+    channels = picture.pixels
+    if profile[16:20] == b"GRAY" and bool((channels == channels[:1]).all()):
+        channels = channels[:1]
+    elif profile[16:20] != b"RGB " or picture.is_grey:
+        return shown
+    image = vips_image(replace(picture, pixels=channels, alpha=None))
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
     try:
         image = image.icc_transform("srgb", embedded=True, depth=8, **_INTENT)

@@ -86,7 +86,8 @@ def read_header(path: str | Path, verify: bool = True) -> Header:
     with _opened(path, strict=False, verify=verify) as (image, _):
         turned = image.get_typeof("orientation") and image.get("orientation") > 4
         size = (image.width, image.height) if turned else (image.height, image.width)
-        return Header(size, 1 if image.bands < 3 else 3, _BITS[image.format], bool(image.hasalpha()))
+        profile = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else None
+        return Header(size, 1 if image.bands < 3 else 3, _BITS[image.format], bool(image.hasalpha()), profile)
 
 
 class _HarmlessError(Exception):

@@ -15,12 +15,21 @@ Metadata = Mapping[str, bytes | str | int | float]
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its image before decoding: upright (H, W), channels (1 or 3), bits (8 or 16), alpha."""
+    """What a file says of its image before decoding.
+
+    Attributes:
+        size: (H, W), upright.
+        channels: 1 or 3.
+        bits: 8 or 16.
+        alpha: whether it has alpha.
+        profile: its ICC profile, None where it has none.
+    """
 
     size: tuple[int, int]
     channels: int
     bits: int
     alpha: bool
+    profile: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)

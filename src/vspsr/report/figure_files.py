@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,7 +74,7 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
         ImageFileError, OutputError: as in `read_image` and `replacing`.
         ValueError: a crop outside the image.
     """
-    picture = _opaque(read_image(path))
+    picture = replace(read_image(path), alpha=None)
     truth = None
     if options.hr:
         truth = _cropped(picture, model.scale)
@@ -93,7 +93,7 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
         bicubic = imresize(picture.pixels.double() / picture.white, scale=model.scale).clamp(0, 1)
         panels += [
             Panel("LR", picture),
-            Panel("bicubic", Picture((bicubic * picture.white).round().int(), picture.bits)),
+            Panel("bicubic", replace(picture, pixels=(bicubic * picture.white).round().int())),
         ]
         if space.space.is_gaussian:
             panels.append(Panel("mean", space.mean()[0]))
@@ -112,10 +112,6 @@ def _comparison(panels: Sequence[Panel], scale: int, title: str, stem: str, opti
     return options.save(plot_comparison(panels, boxes, title), stem, "comparison")
 
 
-def _opaque(picture: Picture) -> Picture:
-    return Picture(picture.pixels, picture.bits)
-
-
 def _cropped(picture: Picture, scale: int) -> Picture:
     """The upper left part whose sides are multiples of the scale."""
     height, width = (n // scale * scale for n in picture.size)
@@ -123,7 +119,7 @@ def _cropped(picture: Picture, scale: int) -> Picture:
         raise ValueError(
             f"an HR image must be at least {scale}×{scale} pixels, got {picture.size[1]}×{picture.size[0]}"
         )
-    return Picture(picture.pixels[:, :height, :width].contiguous(), picture.bits)
+    return replace(picture, pixels=picture.pixels[:, :height, :width].contiguous())
 
 
 def figures_of_reports(

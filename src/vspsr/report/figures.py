@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vspsr.images.colours import to_srgb
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import busiest
 from vspsr.report.coefficients import Basis, Sparsity
@@ -158,8 +159,8 @@ def _bare(axes: "Axes", frame: str = "none") -> "Axes":
 
 
 def _rgb(picture: Picture) -> NDArray[np.float32]:
-    """(H, W, 3) in [0, 1]."""
-    return picture.to_float()[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
+    """(H, W, 3) in [0, 1], in sRGB."""
+    return to_srgb(picture).to_float()[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
 
 
 def plot_basis(found: Basis, title: str = "", n_distributions: int = 4) -> "Figure":

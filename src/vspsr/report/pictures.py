@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vspsr.files import make_folder, replacing
-from vspsr.images.picture import to_bits
+from vspsr.images.colours import to_srgb
+from vspsr.images.picture import Picture
 from vspsr.images.sheets import coloured, webp
 
 __all__ = ["Shown", "write_pictures"]
@@ -40,6 +41,7 @@ class Shown:
         white: 255 or 65535.
         maps: (n, H', W'), perceptual distance of each sample from the truth, on a part of the image.
         stddev: (3, H, W), standard deviation in closed form in units of the full range; None where there is none.
+        profile: the ICC profile of the photographs, which are shown in sRGB; None for sRGB.
     """
 
     hr: Tensor
@@ -50,6 +52,7 @@ class Shown:
     white: int
     maps: Tensor
     stddev: Tensor | None
+    profile: bytes | None = None
 
 
 def write_pictures(folder: Path, shown: Shown) -> dict[str, float | None]:
@@ -70,7 +73,7 @@ def write_pictures(folder: Path, shown: Shown) -> dict[str, float | None]:
         photographs["mean"] = shown.mean
     ends: dict[str, float | None] = {}
     for name, image in photographs.items():
-        if _write(folder / f"{name}.webp", _eight_bits(image, shown.white)):
+        if _write(folder / f"{name}.webp", _eight_bits(image, shown)):
             ends[name] = None
     for name, values in _maps(shown).items():
         end = _round_end(values)
@@ -107,8 +110,9 @@ def _round_end(values: NDArray[np.float64]) -> float:
     return float(next(f"{factor * power:.6g}" for factor in (1, 2, 5, 10) if factor * power >= top * (1 - 1e-9)))
 
 
-def _eight_bits(image: Tensor, white: int) -> NDArray[np.uint8]:
-    pixels = to_bits(image, 8 if white == 255 else 16, 8)
+def _eight_bits(image: Tensor, shown: Shown) -> NDArray[np.uint8]:
+    metadata = {} if shown.profile is None else {"icc-profile-data": shown.profile}
+    pixels = to_srgb(Picture(image.int(), 8 if shown.white == 255 else 16, metadata=metadata)).pixels
     return np.ascontiguousarray(pixels.expand(3, -1, -1).permute(1, 2, 0).to(torch.uint8).numpy())
 
 
