@@ -3,6 +3,7 @@
 What happens to every kind of file stands in docs/image-modes.md, row by row.
 """
 
+import math
 import os
 import re
 import stat
@@ -35,6 +36,7 @@ __all__ = ["available_memory", "read_header", "read_image", "write_image"]
 
 _READERS = {"pngload", "jpegload", "uhdrload", "webpload", "tiffload", "heifload", "gifload", "bmpload"}
 _BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4, 5)}
+_AT_ONCE = {"webpload", "heifload", "gifload", "uhdrload"}  # do not decode line by line
 _BITS = {"uchar": 8, "ushort": 16}
 _TYPES: dict[int, type[np.unsignedinteger[Any]]] = {8: np.uint8, 16: np.uint16}
 _OTHER_SAMPLES = {"float": "floating-point", "double": "floating-point", "int": "32-bit", "uint": "32-bit"}
@@ -202,15 +204,25 @@ def _unsupported(image: pyvips.Image) -> str:
 
 def _check_memory(name: str, image: pyvips.Image, needed_per_pixel: int) -> None:
     """Refuse an image whose decoding takes more memory than is free."""
-    # All samples twice (as libvips decodes them and, at times, rotated) and once as int32.
-    decoding = image.bands * (2 * _BITS[image.format] // 8 + 4)
-    needed = image.width * image.height * (decoding + needed_per_pixel)
+    needed = image.width * image.height * (_decoding_bytes(image) + needed_per_pixel)
     free = available_memory()
     if free is not None and needed > free:
         raise ImageFileError(
             f"{name}: {image.width}×{image.height} pixels need {_gigabytes(needed)}, "
             f"{_gigabytes(free)} are free; cut the image up or use a machine with more memory"
         )
+
+
+def _decoding_bytes(image: pyvips.Image) -> int:
+    """Memory that decoding takes for each pixel, as measured and rounded up by a tenth."""
+
+    def field(name: str) -> int:
+        return int(image.get(name)) if image.get_typeof(name) else 0
+
+    sample = _BITS[image.format] // 8
+    reader = str(image.get("vips-loader")).removesuffix("_source")
+    at_once = reader in _AT_ONCE or field("interlaced") or field("orientation") > 1 or image.interpretation == "cmyk"
+    return math.ceil(1.1 * image.bands * (sample + 4 + 2 * sample * bool(at_once)))  # 4: as int32
 
 
 def _decode(image: pyvips.Image, palette: bool) -> Picture:
