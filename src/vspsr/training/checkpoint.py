@@ -13,7 +13,7 @@ import torch
 
 from vspsr.data.files import ImagePair
 from vspsr.errors import ModelError, VSpSRError
-from vspsr.files import one_line, replacing
+from vspsr.files import clear_stale, one_line, replacing
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.recipe_file import parse_recipe
 
@@ -69,9 +69,9 @@ def latest(run: Path) -> Path | None:
 
 
 def clear_leftovers(run: Path) -> None:
-    """Remove what an interrupted write has left. Only for the process that trains: another may be writing."""
-    for leftover in [*run.glob(".vspsr-*.tmp"), *run.glob("checkpoints/.vspsr-*.tmp")]:
-        leftover.unlink(missing_ok=True)
+    """Remove what killed processes have left in a run's folders."""
+    for folder in (run, run / "checkpoints", run / "pictures"):
+        clear_stale(folder)
 
 
 def prune(folder: Path, keep: int) -> None:
