@@ -1,4 +1,4 @@
-"""Files: written completely or not at all, looked at before they are read, and their names as printable text."""
+"""Files written completely or not at all, safe reading of text and JSON, file names as printable text."""
 
 import json
 import os
@@ -20,13 +20,13 @@ if sys.platform != "win32":
 
 __all__ = ["clear_stale", "make_folder", "one_line", "printable", "read_bytes", "read_json", "read_text", "replacing"]
 
-_STALE = 24 * 3600  # seconds after which a temporary file is stale where the file system knows no locks
-_LARGEST = 1 << 28  # bytes: far above any text file of ours
+_STALE = 24 * 3600  # seconds after which a temporary file is stale if the file system does not support locks
+_LARGEST = 1 << 28  # bytes, far above any of our text files
 _DIRECTIONS = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f", "\u061c"}
 
 
 def printable(name: object) -> str:
-    """A name as text that any UTF-8 stream takes and no terminal obeys.
+    """A name as text that can be encoded in UTF-8 and holds no control characters.
 
     Bytes that are not UTF-8 (surrogates in Python's names), control characters, line separators and marks that change
     the direction of text become backslash escapes; everything else stays as it is.
@@ -106,8 +106,8 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[BinaryIO]:
         overwrite: whether a file that exists may be replaced.
 
     Raises:
-        OutputError: the file exists, or the folder or disk does not take it. One line that begins with ``path``;
-            what was there before is untouched and no temporary file is left.
+        OutputError: the file exists, or it cannot be written. One line that begins with ``path``.
+            An existing file is untouched and no temporary file is left.
     """
     name, path = one_line(path), Path(path)
     try:
@@ -149,8 +149,8 @@ def make_folder(folder: Path) -> None:
 def clear_stale(folder: Path) -> None:
     """Remove the temporary files of processes that were killed while they wrote to a folder.
 
-    Files that a living process is writing stay: it holds a lock on them. Where the file system knows no locks, files
-    stay for a day.
+    Files that a running process writes are kept: it holds a lock on them. If the file system does not support locks,
+    files are kept for a day.
     """
     with suppress(OSError):
         for path in folder.glob(".vspsr-*.tmp"):
@@ -161,7 +161,7 @@ def clear_stale(folder: Path) -> None:
 
 @lru_cache(maxsize=4096)
 def _clear_stale_once(folder: Path) -> None:
-    """Once per folder: listing a large folder for each file written to it would take long."""
+    """Once per folder, because listing a large folder for each file written to it takes long."""
     clear_stale(folder)
 
 
@@ -174,7 +174,7 @@ def _unlink_if_stale(path: Path) -> None:
         except OSError:
             if time.time() - os.fstat(file.fileno()).st_mtime < _STALE:
                 return
-        path.unlink()  # under the lock, so that no other process takes the file for its own
+        path.unlink()  # under the lock: its writer, if there is one, then makes another
 
 
 def _temporary(folder: Path) -> tuple[Path, BinaryIO]:
@@ -186,18 +186,18 @@ def _temporary(folder: Path) -> tuple[Path, BinaryIO]:
             _lock(file, wait=True)
         if path.exists():
             return path, file
-        file.close()  # another process took it for stale before it was locked
+        file.close()  # another process removed it as stale before it was locked
 
 
 def _lock(file: BinaryIO, wait: bool) -> None:
-    """Lock an open file. BlockingIOError: another process has the lock; another OSError: there are no locks here."""
+    """Lock an open file. BlockingIOError: another process has the lock; another OSError: locks are not supported."""
     if sys.platform == "win32":
         raise OSError("no locks")
     fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _check_free(name: str, path: Path, overwrite: bool) -> None:
-    """Refuse a place that is taken by what must not be replaced."""
+    """OutputError where something exists that must not be replaced."""
     if path.is_dir():
         raise OutputError(f"{name}: is a folder")
     if path.exists() and not path.is_file():

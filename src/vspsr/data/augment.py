@@ -13,11 +13,11 @@ from torch import Tensor
 __all__ = ["ROTATED", "extent", "recoloured", "rotated", "sharpened", "shrunk", "unsharp_masked"]
 
 ROTATED = 1.25
-"""From this factor of shrinking on, what the interpolation of a rotation blurs is lost anyway."""
+"""Factor of shrinking from which a rotation's interpolation costs no visible detail."""
 
 
 def shrunk(image: Tensor, side: int) -> Tensor:
-    """The image made smaller, side×side, by antialiased bicubic interpolation."""
+    """The image shrunk to side×side by antialiased bicubic interpolation."""
     return _rounded(F.interpolate(image[None].float(), (side, side), mode="bicubic", antialias=True)[0])
 
 
@@ -59,7 +59,7 @@ def unsharp_masked(image: Tensor, sigma: float, strength: float) -> Tensor:
 
 
 def sharpened(image: Tensor, rng: np.random.Generator, most: float) -> Tensor:
-    """The image as a camera or a scanner sharpens it; every other time, by chance, as it is.
+    """The image sharpened as cameras and scanners do, with probability ½.
 
     An unsharp mask whose standard deviation is log-uniform between 0.6 and 1.5 pixels, its strength uniform up to
     ``most``.

@@ -24,7 +24,7 @@ def read_rgb(path: Path) -> Tensor:
 
 
 class ImageCache:
-    """path → (3, H, W) uint8, decoded at most once as long as all fit; else the longest unused are decoded again.
+    """path → (3, H, W) uint8. If the images do not all fit, the least recently used are dropped and decoded again.
 
     Args:
         limit: bytes of pixels to keep, ≥ 0.

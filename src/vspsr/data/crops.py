@@ -1,7 +1,7 @@
-"""Training crops that are a pure function of (seed, step, index), so that a resumed run, or one with other numbers of
-workers and processes, sees exactly the same.
+"""Training crops as a pure function of (seed, step, index): a resumed run, or one with other numbers of workers and
+processes, gets exactly the same crops.
 
-Step t of B images in all takes places tB … tB + B − 1 of an endless series: the images in a random order, then in
+Step t with B images in total takes places tB … tB + B − 1 of an endless series: the images in a random order, then in
 another, and so on, each once per pass. The crop's place, flip and quarter turns come from a generator of its own,
 numpy's SFC64 seeded by (seed, step, index).
 """
@@ -35,7 +35,7 @@ _ORDER, _CROP = 0, 1
 
 
 def random_stream(seed: int, *key: int) -> np.random.Generator:
-    """A generator for (seed, key) alone."""
+    """A generator that depends on (seed, key) only."""
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=key)))
 
 
@@ -51,12 +51,12 @@ class CropDataset(Dataset[Any]):
         seed: ≥ 0.
         memory: bytes for decoded images, shared by all workers.
         augment: flips and quarter turns.
-        shrink: ≥ 1. Every other crop, by chance, comes from its image made smaller by a factor between 1 and this,
-            so that the same photos also show finer and sharper detail. Without effect where there are LR files.
+        shrink: ≥ 1. With probability ½ a crop comes from its image shrunk by a factor between 1 and this,
+            so that the same photos also show finer and sharper detail. No effect with LR files.
         rotate: crops made smaller by at least a quarter are taken at any angle.
-        colour: strength of random changes of tone, white balance and saturation: 0 for none, 1 for plain ones.
-        sharpen: every other crop, by chance, gets an unsharp mask of up to this strength: 0 for none, 1 for plain ones.
-            `rotate`, `colour` and `sharpen`, too, are without effect where there are LR files.
+        colour: strength of random changes of tone, white balance and saturation: 0 for none, 1 for usual ones.
+        sharpen: with probability ½ a crop gets an unsharp mask of up to this strength: 0 for none, 1 for usual ones.
+            `rotate`, `colour` and `sharpen` have no effect with LR files either.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class CropDataset(Dataset[Any]):
         rng = random_stream(self.seed, _CROP, step, index)
         side = crop * scale
         if lr is None:
-            # Nothing is drawn for `shrink` 1: other numbers would follow.
+            # Nothing is drawn for `shrink` 1, so that later numbers do not depend on this option.
             larger = self._shrinkage(rng, min(hr.shape[1:]) / side) if self.shrink > 1 else 1.0
             size = round(side * larger)
             angle = self._angle(rng, min(hr.shape[1:]) / size) if self.rotate and larger >= ROTATED else 0.0
@@ -142,13 +142,13 @@ class CropDataset(Dataset[Any]):
         return [grid * int(rng.integers((n - side) // grid + 1)) for n in image.shape[1:]]
 
     def _shrinkage(self, rng: np.random.Generator, most: float) -> float:
-        """1 for every other crop, else log-uniform up to `shrink` and to what the image has room for."""
+        """1 with probability ½, else log-uniform up to `shrink` or the image's size."""
         if rng.integers(2) == 0:
             return 1.0
         return float(min(self.shrink, most) ** rng.random())
 
     def _angle(self, rng: np.random.Generator, room: float) -> float:
-        """Radians up to an eighth of a turn (quarter turns come on top), 0 where the image has no room for it."""
+        """Radians up to an eighth of a turn (quarter turns come on top), 0 if the image is too small for it."""
         angle = float(rng.uniform(-math.pi / 4, math.pi / 4))
         return angle if extent(angle) <= room else 0.0
 
@@ -156,7 +156,7 @@ class CropDataset(Dataset[Any]):
         return random_stream(self.seed, _ORDER, epoch).permutation(len(self.pairs))
 
     def _images(self, index: int) -> tuple[Tensor, Tensor | None]:
-        """Image ``index``, or the next that can be decoded: the same one always, whatever came before."""
+        """Image ``index``, or the next one that can be decoded. The result does not depend on earlier calls."""
         if self._cache is None:
             worker = get_worker_info()
             self._cache = ImageCache(self.memory // (worker.num_workers if worker else 1))

@@ -1,4 +1,4 @@
-"""Downloading DIV2K: with resumption, checksums and progress.
+"""Downloads with resumption, checksums and progress; the archives of DIV2K.
 
 Agustsson & Timofte, NTIRE 2017 (the archives of data.vision.ee.ethz.ch), and the NTIRE 2021 learning-SR-space edition
 of it. Sizes and SHA-256 of the former are those that TensorFlow Datasets has on record; of the latter none are
@@ -25,7 +25,7 @@ from vspsr.version import __version__
 __all__ = ["DIV2K", "Archive", "DownloadError", "download", "fetch"]
 
 HOST = "https://data.vision.ee.ethz.ch/"
-_CHUNK = 1 << 14  # bytes; what has come of an unfinished chunk is lost with the connection
+_CHUNK = 1 << 14  # bytes; an unfinished chunk is lost when the connection breaks
 _TIMEOUT = 30.0  # seconds without a byte
 _ATTEMPTS = 6
 
@@ -34,11 +34,11 @@ Report = Callable[[int, int], None]
 
 
 class DownloadError(VSpSRError):
-    """A download that cannot be made or finished, or that is not what it should be."""
+    """A download cannot be made or finished, or is not what it should be."""
 
 
 class _LostError(Exception):
-    """A connection that could not be made or broke off: worth another attempt."""
+    """A connection failed or broke off: another attempt may succeed."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ DIV2K |= {name: _known(f"DIV2K_{name}", *about) for name, about in _OFFICIAL.ite
 
 
 def fetch(archive: Archive, root: Path, host: str = HOST, report: Report = lambda *_: None) -> Path:
-    """Download an archive, check it, unpack it; what is there already is kept.
+    """Download an archive, check it, unpack it; an archive that has been unpacked before is not fetched again.
 
     Args:
         archive: which.
@@ -108,15 +108,15 @@ def download(
     attempts: int = _ATTEMPTS,
     pause: float = 1.0,
 ) -> None:
-    """Download a file to ``target``; after an interruption, this time or the last, it goes on where it was.
+    """Download a file to ``target``; an interrupted download, also of an earlier call, is continued.
 
     Args:
         url: where from.
-        target: where to. ``target``.part is what has come so far.
+        target: where to. ``target``.part holds the bytes received so far.
         size: the size that it must have; else what the server states.
         sha256: the hexadecimal SHA-256 that it must have, or how that begins.
         report: progress.
-        attempts: how often to try in a row without receiving anything.
+        attempts: how many attempts in a row may receive nothing.
         pause: seconds before the second attempt, twice as many before each following one.
 
     Raises:
@@ -155,7 +155,7 @@ def download(
 
 
 def _continue(url: str, part: Path, have: int, size: int | None, report: Report) -> int | None:
-    """One connection: append what comes. The whole size, as it is known or the server states it."""
+    """One connection: append what is received. The size of the whole file, if known or stated by the server."""
     headers = {"User-Agent": f"vspsr/{__version__}", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -169,7 +169,7 @@ def _continue(url: str, part: Path, have: int, size: int | None, report: Report)
                 f"{url}: is another file than that of which {part} is the beginning; removed, try again"
             )
         partial = response.status == http.HTTPStatus.PARTIAL_CONTENT
-        start = have if partial else 0  # a server that does not know ranges sends all again
+        start = have if partial else 0  # a server without ranges sends everything again
         if odd.get("Content-Encoding", "identity") != "identity":
             raise DownloadError(f"{url}: comes as {one_line(odd['Content-Encoding'])}, not as the file that it is")
         if partial and not re.match(rf"bytes {have}-", odd.get("Content-Range", f"bytes {have}-")):
@@ -192,7 +192,7 @@ def _continue(url: str, part: Path, have: int, size: int | None, report: Report)
 
 
 def _answer(url: str, headers: dict[str, str]) -> Any:
-    """The server's answer to a request, redirects followed; that there is no such range is an answer as well."""
+    """The server's answer to a request, redirects followed; "no such range" is an answer, too."""
     if not url.lower().startswith(("http://", "https://")):
         raise DownloadError(f"{url}: is no address that begins with http:// or https://")
     try:
@@ -236,7 +236,7 @@ def _check(part: Path, url: str, size: int | None, sha256: str | None) -> None:
 
 
 def _unpacked(done: Path) -> Path | None:
-    """The folder that was unpacked by an earlier call, if its note is there and sound."""
+    """The folder that was unpacked by an earlier call, if its note exists and is valid."""
     try:
         name = read_text(done, limit=1000)
     except OutputError:
@@ -246,7 +246,7 @@ def _unpacked(done: Path) -> Path | None:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a name leads to an entry of its folder and nowhere else."""
+    """Whether a name is that of an entry of its folder."""
     return name not in ("", ".", "..") and not set(name) & set("/\\:\0\n")
 
 

@@ -26,9 +26,9 @@ from vspsr.images.io import read_header
 __all__ = ["ImagePair", "ImageSet", "find_images", "pair_up"]
 
 HOLDOUT = 20
-"""Of a folder without a split, every twentieth image is kept for validation."""
+"""Without a split, every twentieth image of a folder is kept for validation."""
 
-_LARGEST_VALIDATION = 1 << 25  # pixels: whole images are validated on, which takes some 500 bytes for each
+_LARGEST_VALIDATION = 1 << 25  # pixels: validation uses whole images and some 500 bytes per pixel
 _NTIRE = {"train": "tr", "val": "va"}
 _DIV2K = {"train": "train", "val": "valid"}
 
@@ -44,7 +44,7 @@ class ImagePair:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The images to train on, those to validate on, and one line for each file that had to be left out."""
+    """The images to train on, those to validate on, and one line for each file that was left out."""
 
     train: list[ImagePair]
     val: list[ImagePair]
@@ -99,7 +99,7 @@ def find_images(
 
 
 def pair_up(hr: Sequence[Path], lr: Sequence[Path], scale: int) -> list[tuple[Path, Path]]:
-    """HR and LR files matched by stem, an ending "x4" (the scale) of LR stems aside.
+    """HR and LR files matched by stem, ignoring an ending "x4" (the scale) of LR stems.
 
     Raises:
         ImageFileError: a file without its partner, or two files of one stem.
@@ -165,7 +165,7 @@ def _paired(hr: Path, lr: Path | None, scale: int, problems: list[str]) -> list[
 
 
 def _sized(pairs: list[ImagePair], scale: int, problems: list[str]) -> list[ImagePair]:
-    """The pairs with their sizes; files that are no images are left out and reported, misfits refused."""
+    """The pairs with their sizes. Files that are no images are left out and reported; misfits are refused."""
     sized = []
     for pair in pairs:
         try:

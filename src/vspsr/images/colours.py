@@ -1,4 +1,4 @@
-"""Pictures to libvips' images and back; CMYK, and pictures with a colour profile of their own, to sRGB."""
+"""Conversion between pictures and libvips' images, and of CMYK and pictures with a colour profile to sRGB."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,20 +16,20 @@ _INTENT = {"intent": "relative", "black_point_compensation": True}
 
 
 def cmyk_to_srgb(image: pyvips.Image, alpha: bool, bits: int) -> pyvips.Image:
-    """Convert through the embedded profile, or libvips' own where none fits; attaches the profile of sRGB."""
+    """Convert with the embedded profile, or with libvips' own if none fits; attaches the profile of sRGB."""
     colours = image.extract_band(0, n=4).icc_transform(
         "srgb", embedded=True, input_profile="cmyk", depth=bits, **_INTENT
     )
-    # Alpha goes round the transform, which clips it in 16 bits.
+    # The transform would clip 16-bit alpha.
     return colours.bandjoin(image.extract_band(4)) if alpha else colours
 
 
 def to_srgb(picture: Picture) -> Picture:
-    """The picture in 8 bits and sRGB, to be shown beside others or without its profile.
+    """The picture in 8 bits and sRGB, for display beside other pictures or without its profile.
 
     Returns:
-        A picture without metadata. Where the profile is missing, damaged or not one for these channels, the values
-        stand for sRGB themselves, as in browsers.
+        A picture without metadata. If the profile is missing, damaged or does not fit the channels, the values are
+        taken as sRGB, as in browsers.
     """
     pixels = to_bits(picture.pixels, picture.bits, 8)
     alpha = None if picture.alpha is None else to_bits(picture.alpha, picture.bits, 8)
@@ -52,7 +52,7 @@ def to_srgb(picture: Picture) -> Picture:
 
 
 def vips_image(picture: Picture) -> pyvips.Image:
-    """A picture as libvips has it: one band per channel, and one for alpha."""
+    """A picture as a libvips image: one band per channel, and one for alpha."""
     both = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha])
     samples = np.array(both.cpu().numpy().transpose(1, 2, 0), np.uint8 if picture.bits == 8 else np.uint16, order="C")
     height, width, bands = samples.shape

@@ -1,7 +1,7 @@
-"""Damage in image files: PNG's checksums, and faults that decoders find without giving up.
+"""Damage in image files: PNG's checksums, and faults that decoders report without stopping.
 
-libvips' own list of faults at which it gives up (`fail_on`) is too short at "error" and too long at "warning": at
-"error" half a JPEG with an end marker is whole, at "warning" a TIFF with a badly written comment is damaged.
+libvips' option `fail_on` is too lenient at "error" (half a JPEG with an end marker passes) and too strict at "warning"
+(a TIFF with a badly written comment fails).
 """
 
 import logging
@@ -28,7 +28,7 @@ _TIFF_FAULTS = re.compile(
 
 @contextmanager
 def decoder_warnings() -> Iterator[list[str]]:
-    """Gather the warnings that libvips logs meanwhile, of whatever thread."""
+    """Collect the warnings that libvips logs within the block, from any thread."""
     messages: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
@@ -41,18 +41,18 @@ def decoder_warnings() -> Iterator[list[str]]:
 
 
 def harmless_fault(error: str) -> str:
-    """What libjpeg complains of, where it concerns no pixels; empty for any other error."""
+    """libjpeg's message if it concerns no pixels; empty for any other error."""
     faults = [line.removeprefix(_JPEG) for line in error.splitlines() if line.startswith(_JPEG)]
     return faults[0] if faults and all(_HARMLESS.search(fault) for fault in faults) else ""
 
 
 def tiff_faults(messages: Iterable[str]) -> list[str]:
-    """Of the messages of TIFF's decoders those that tell of damaged pixels: not all are about pixels."""
+    """Those messages of TIFF's decoders that mean damaged pixels."""
     return [m.removeprefix("VIPS: ").removeprefix(_JPEG) for m in messages if _TIFF_FAULTS.search(m)]
 
 
 def png_damage(file: BinaryIO) -> str:
-    """Say what is wrong with a PNG file's chunks, comments aside; empty where all are whole, and for other files."""
+    """What is wrong with a PNG file's chunks, except comments; empty if nothing is, and for other files."""
     file.seek(0)
     if file.read(8) != _PNG:
         return ""

@@ -20,7 +20,7 @@ _KEEP = {
 _TIFF = {"compression": "deflate", "predictor": "horizontal"}
 _WRITERS: dict[str, dict[str, Any]] = {".png": {"filter": ForeignPngFilter.PAETH}, ".tif": _TIFF, ".tiff": _TIFF}
 SUFFIXES = set(_WRITERS)
-"""Of the formats that can be written."""
+"""Suffixes of the formats that can be written."""
 
 _EXIF_THUMBNAIL = ("jpeg-thumbnail-data", "exif-ifd1-")
 _EXIF_SIZES = {
@@ -35,20 +35,20 @@ _EXIF_PLACES = {  # in pixels of the old picture
     "exif-ifd2-FocalPlaneXResolution",
     "exif-ifd2-FocalPlaneYResolution",
 }
-_BIGTIFF = 1 << 31  # bytes of pixels from which on 32-bit offsets may not do
+_BIGTIFF = 1 << 31  # bytes of pixels above which 32-bit offsets may not suffice
 _DEFAULT_RESOLUTION = 72 / 25.4
 
 
 def encode(picture: Picture, suffix: str, target: pyvips.Target) -> None:
-    """Write a picture with its metadata in the format of ``suffix``, one of `SUFFIXES`.
+    """Write a picture and its metadata to ``target`` in the format of ``suffix``, one of `SUFFIXES`.
 
     Raises:
-        pyvips.Error: the target does not take it.
+        pyvips.Error: writing fails.
     """
     image = vips_image(picture)
     metadata = dict(picture.metadata)
     if isinstance(records := metadata.get("iptc-data"), bytes):
-        metadata["photoshop-data"] = photoshop_block(sizeless_iptc(records))  # libvips cuts TIFF's own IPTC tag short
+        metadata["photoshop-data"] = photoshop_block(sizeless_iptc(records))  # libvips truncates TIFF's own IPTC tag
     if isinstance(xmp := metadata.get("xmp-data"), bytes):
         metadata["xmp-data"] = resized_xmp(xmp, *picture.size)
     keep = ForeignKeep.NONE
@@ -65,9 +65,9 @@ def encode(picture: Picture, suffix: str, target: pyvips.Target) -> None:
 
 
 def _remove_stale_exif(image: pyvips.Image) -> None:
-    """Remove what EXIF, which libvips has unpacked by now, says of the pixels of another image; in place.
+    """Remove the EXIF fields that describe the pixels of the input, in place.
 
-    libvips itself brings PixelXDimension and PixelYDimension up to date when it writes.
+    libvips has unpacked EXIF into fields, and updates PixelXDimension and PixelYDimension when it writes.
     """
     names = [f"exif-ifd2-Pixel{axis}Dimension" for axis in "XY"]
     stated = [image.get(name).split(" ")[0] for name in names if image.get_typeof(name)]

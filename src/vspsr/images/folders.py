@@ -1,4 +1,4 @@
-"""Which files of a folder are images: the only place that decides it, for every command that takes a folder."""
+"""Which files of a folder are images. Every command that takes a folder uses this module."""
 
 import unicodedata
 import warnings
@@ -16,28 +16,28 @@ SUFFIXES = {
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".tif", ".tiff", ".avif", ".heif", ".heic",
     ".hif", ".gif", ".bmp",
 }
-"""Files of a folder that are taken for images, in lower case; a file that is named itself may have any suffix."""
+"""Suffixes of the images in a folder, in lower case. A file given by name may have any suffix."""
 
 _UNSUPPORTED = {
     ".arw", ".cr2", ".cr3", ".dds", ".dib", ".dng", ".exr", ".hdr", ".ico", ".j2k", ".jp2", ".jpx", ".jxl", ".mpo",
     ".nef", ".orf", ".pbm", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm", ".psb", ".psd", ".qoi", ".raf", ".rw2", ".svg",
     ".tga", ".xcf",
 }
-"""Images of formats that are not read: left out of a folder, and named."""
+"""Suffixes of images in unsupported formats: left out, with a warning that names them."""
 # fmt: on
 _SHOWN = 5  # names of files left out
 
 
 def image_files(inputs: Sequence[Path], recursive: bool = False) -> list[Path]:
-    """The files named, and the image files in the folders named, those of each folder sorted by path.
+    """The given files, and the image files of the given folders, sorted by path within each folder.
 
-    Hidden files, among them the `._*` companions that macOS leaves on foreign disks, are passed over. Files
-    that look like images and are left out are named in an ImageFileWarning.
+    Hidden files are ignored, among them the `._*` files that macOS writes to other file systems. An ImageFileWarning
+    names the files that look like images and are left out.
 
     Args:
-        inputs: files, taken as they are, and folders.
-        recursive: whether to search subfolders and folders behind links as well, each folder once. Hidden folders are
-            passed over.
+        inputs: files, which are not checked, and folders.
+        recursive: whether to search subfolders too, also those behind symbolic links; each folder is searched once.
+            Hidden folders are ignored.
 
     Raises:
         ImageFileError: a folder cannot be read, or has no image in it.
@@ -69,18 +69,18 @@ def _is_like_an_image(path: Path) -> bool:
 
 
 def composed_stem(path: Path) -> str:
-    """A file's stem in composed Unicode (NFC), to compare names by: macOS decomposes those of its files."""
+    """A file's stem in composed Unicode (NFC), for comparisons: macOS decomposes the names of its files."""
     return unicodedata.normalize("NFC", path.stem)
 
 
 def _folders(top: Path) -> Iterator[Path]:
-    """A folder and all below it; links are followed last, so that files keep the names they have without them."""
+    """A folder and all below it. Links are followed last, so that they do not change the paths of other files."""
     seen: set[tuple[int, int]] = set()
     waiting = deque([top])
     while waiting:
         folder = waiting.popleft()
         status = folder.stat()
-        if (key := (status.st_dev, status.st_ino)) in seen:  # links may lead in circles
+        if (key := (status.st_dev, status.st_ino)) in seen:  # a link may lead to a folder above it
             continue
         seen.add(key)
         yield folder

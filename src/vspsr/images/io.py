@@ -1,6 +1,6 @@
-"""Files to pictures and back: the only place that knows formats, bit depth, colour profiles and alpha.
+"""Reading and writing of image files.
 
-What happens to every kind of file stands in docs/image-modes.md, row by row.
+docs/image-modes.md describes what happens to every kind of file.
 """
 
 import math
@@ -36,7 +36,7 @@ __all__ = ["available_memory", "read_header", "read_image", "write_image"]
 
 _READERS = {"pngload", "jpegload", "uhdrload", "webpload", "tiffload", "heifload", "gifload", "bmpload"}
 _BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4, 5)}
-_AT_ONCE = {"webpload", "heifload", "gifload", "uhdrload"}  # do not decode line by line
+_AT_ONCE = {"webpload", "heifload", "gifload", "uhdrload"}  # decoders that do not work line by line
 _BITS = {"uchar": 8, "ushort": 16}
 _TYPES: dict[int, type[np.unsignedinteger[Any]]] = {8: np.uint8, 16: np.uint16}
 _OTHER_SAMPLES = {"float": "floating-point", "double": "floating-point", "int": "32-bit", "uint": "32-bit"}
@@ -48,17 +48,20 @@ def read_image(path: str | Path, *, needed_per_pixel: int = 0) -> Picture:
     """Read the first page or frame of an image file: whole, upright, in 8 or 16 bits.
 
     Args:
-        path: a PNG, JPEG, WebP, TIFF, AVIF, HEIF or GIF file, or BMP where libvips can read it; told by its
-            content, not its suffix. It is read anew each time, even if replaced under the same name.
-        needed_per_pixel: bytes for each pixel that the caller will need as well: what would not fit in memory is
-            then refused before it is decoded.
+        path: a PNG, JPEG, WebP, TIFF, AVIF, HEIF or GIF file, or BMP if libvips can read it. The content decides, not
+            the suffix.
+        needed_per_pixel: further bytes per pixel that the caller will need. A file that would not fit in memory is
+            refused before it is decoded.
 
     Returns:
         The picture: grey or RGB, as the file holds it; palettes are expanded and CMYK becomes sRGB.
 
     Raises:
-        ImageFileError: the file is missing, empty, damaged, cut short, too large for the memory at hand, or
-            holds what docs/image-modes.md does not list. One line that begins with `path`.
+        ImageFileError: the file is missing, empty, damaged, cut short, too large for the free memory, or of a kind
+            that docs/image-modes.md does not list. One line that begins with `path`.
+
+    Warns:
+        ImageFileWarning: the file is badly written, but its pixels are not affected.
     """
     try:
         return _read(path, needed_per_pixel, strict=True)
@@ -76,14 +79,14 @@ def _read(path: str | Path, needed_per_pixel: int, strict: bool) -> Picture:
 
 
 def read_header(path: str | Path, verify: bool = True) -> Header:
-    """What a file says of its image without decoding it.
+    """What a file states about its image, without decoding it.
 
     Args:
         path: as in `read_image`.
-        verify: whether to verify a PNG file's checksums as well, for which the whole file is read.
+        verify: whether to verify a PNG file's checksums, which reads the whole file.
 
     Raises:
-        ImageFileError: as `read_image`, of what can be known without decoding.
+        ImageFileError: as `read_image`, as far as that can be known without decoding.
     """
     with _opened(path, strict=False, verify=verify) as (image, _):
         turned = image.get_typeof("orientation") and image.get("orientation") > 4
@@ -93,17 +96,17 @@ def read_header(path: str | Path, verify: bool = True) -> Header:
 
 
 class _HarmlessError(Exception):
-    """A JPEG decoder's complaint that concerns no pixels."""
+    """A warning of a JPEG decoder that concerns no pixels."""
 
 
 @contextmanager
 def _opened(path: str | Path, strict: bool, verify: bool = True) -> Iterator[tuple[pyvips.Image, bool]]:
-    """Open an image that can be used, not decoded yet, and whether TIFF tags say palette; errors in our words.
+    """Open a supported image without decoding it. Yields it, and whether TIFF tags state a palette.
 
-    Where ``strict``, a decoder's complaint is an error, or a `_HarmlessError`.
+    With ``strict``, a decoder's warning is an error, or a `_HarmlessError`. Errors of libvips become ours.
     """
     name = one_line(path)
-    pyvips.vips_lib.vips_error_clear()  # of other files, perhaps in bytes that pyvips cannot decode
+    pyvips.vips_lib.vips_error_clear()  # messages about other files, which pyvips may fail to decode
     try:
         with _open(path) as file, decoder_warnings() as messages:
             if verify and (problem := png_damage(file)):
@@ -132,17 +135,17 @@ def _opened(path: str | Path, strict: bool, verify: bool = True) -> Iterator[tup
 def write_image(path: str | Path, picture: Picture, *, overwrite: bool = False) -> None:
     """Write a picture without loss, with its profile and metadata, completely or not at all.
 
-    The file comes into being under a temporary name in the same folder and is moved into place when complete.
+    The file is written under a temporary name in the same folder and renamed when complete.
     Where `path` is a symbolic link, the file that it points to is replaced and the link stays.
 
     Args:
         path: where to, ending in .png, .tif or .tiff.
-        picture: what to write: one band per channel, and one for alpha.
+        picture: written as one band per channel, and one for alpha.
         overwrite: whether a file that exists may be replaced.
 
     Raises:
-        OutputError: the suffix is unknown, the file exists, or the folder or disk does not take it. One line
-            that begins with `path`; what was there before is untouched and no temporary file is left.
+        OutputError: the suffix is unknown, the file exists, or it cannot be written. One line that begins with
+            `path`. An existing file is untouched and no temporary file is left.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
@@ -156,24 +159,24 @@ def write_image(path: str | Path, picture: Picture, *, overwrite: bool = False) 
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that can be taken now, or all there are where the system tells no more, or None."""
+    """Bytes of free memory, or of all memory if the system does not state what is free, or None."""
     with suppress(OSError, ValueError, IndexError), Path("/proc/meminfo").open(encoding="ascii") as lines:
         for line in lines:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # no such call here, or it does not know
+    except (AttributeError, ValueError, OSError):  # the system does not state it
         return None
 
 
 def _error_lines() -> list[str]:
-    """What libvips holds in its buffer of errors, also after it went on."""
+    """The messages in libvips' error buffer, also those after which it continued."""
     return pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode("utf-8", "replace").splitlines()
 
 
 def _open(path: str | Path) -> BinaryIO:
-    """Open a file that can hold an image; unbuffered, because libvips goes on with its descriptor."""
+    """Open a regular file that is not empty; unbuffered, because libvips continues with its descriptor."""
     try:
         status = Path(path).stat()
     except ValueError as error:
@@ -188,7 +191,7 @@ def _open(path: str | Path) -> BinaryIO:
 
 
 def _unsupported(image: pyvips.Image) -> str:
-    """Say in words why an image cannot be used (its header is enough to know); empty where it can."""
+    """Why an image cannot be used, by its header; empty if it can."""
     reader = str(image.get("vips-loader")).removesuffix("_source")
     bmp = image.get_typeof("magick-format") and str(image.get("magick-format")).startswith("BMP")
     if reader not in _READERS and not bmp:
@@ -214,7 +217,7 @@ def _check_memory(name: str, image: pyvips.Image, needed_per_pixel: int) -> None
 
 
 def _decoding_bytes(image: pyvips.Image) -> int:
-    """Memory that decoding takes for each pixel, as measured and rounded up by a tenth."""
+    """Bytes per pixel that decoding takes, as measured, plus a tenth."""
 
     def field(name: str) -> int:
         return int(image.get(name)) if image.get_typeof(name) else 0
@@ -262,8 +265,8 @@ def _are_grey(values: NDArray[np.int32]) -> bool:
 
 
 def _kept(image: pyvips.Image) -> Metadata:
-    """Gather what goes along with the pixels to files written."""
-    # By name: text in the other fields need not be text that Python can decode.
+    """The metadata that is kept."""
+    # By name: other fields may hold text that Python cannot decode.
     blocks = {field: bytes(image.get(field)) for field in BLOCKS if image.get_typeof(field)}
     kept: dict[str, bytes | str | float] = {**carried_over(blocks), "xres": image.xres, "yres": image.yres}
     if image.get_typeof("resolution-unit"):
@@ -272,13 +275,13 @@ def _kept(image: pyvips.Image) -> Metadata:
 
 
 def _reason(error: Exception) -> str:
-    """Say in one line what went wrong."""
+    """What went wrong, in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, pyvips.Error):
         if system := re.search(r"^(?:system|unix) error: (?!Unknown)(.+)$", error.detail, re.MULTILINE):
             return system[1]
-        # libvips names the part that speaks, repeats itself, and seeks past the end of damaged files.
+        # libvips names the module, repeats messages, and seeks past the end of damaged files.
         lines = [re.sub(r"^\w+: ", "", line).strip() for line in error.detail.splitlines()]
         told = dict.fromkeys(line for line in lines if line and "bad seek" not in line)
         return one_line("; ".join(told) or _DAMAGED)[:200]

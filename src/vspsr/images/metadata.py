@@ -1,8 +1,8 @@
-"""Bytes of the blocks that image files carry beside their pixels, where libvips leaves them to its caller.
+"""Metadata blocks of image files, as far as libvips does not handle them.
 
-TIFF directories (which EXIF blocks are, too), the orientation inside EXIF and XMP, IPTC inside Photoshop's
-resource blocks, and the sizes in pixels that XMP and IPTC state. Pure functions of bytes; damaged blocks come back
-unchanged or as nothing, never as an error. Blocks have libvips' names: `BLOCKS`.
+TIFF directories (EXIF blocks are such, too), the orientation in EXIF and XMP, IPTC in Photoshop's resource blocks, and
+the sizes in pixels that XMP and IPTC state. Pure functions of bytes; damaged blocks are returned unchanged or dropped,
+they are never an error. Blocks have libvips' names: `BLOCKS`.
 """
 
 import io
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "photoshop-data")
-TIFF_PALETTE = 3  # this and the next lines: kinds of colour, in TIFF's numbers
+TIFF_PALETTE = 3  # this and the next lines: TIFF's numbers of kinds of colour
 _YCBCR = 6
 _CHANNELS = {0: 1, 1: 1, 2: 3, TIFF_PALETTE: 1, 5: 4, _YCBCR: 3}  # grey (two ways), RGB, palette, CMYK
 _OTHERS = {4: "a mask", _YCBCR: "YCbCr", 8: "Lab", 9: "Lab", 10: "Lab", 32803: "raw camera data"}
@@ -103,7 +103,7 @@ def _tiff_tags(file: BinaryIO) -> dict[int, _Tag] | None:
 
 
 class TiffColours(NamedTuple):
-    """What a TIFF file says of the bands of its first page, in TIFF's numbers; None where it says nothing."""
+    """What a TIFF file states about the bands of its first page, in TIFF's numbers; None where it states nothing."""
 
     photometric: int | None
     compression: int | None
@@ -120,7 +120,7 @@ def tiff_colours(file: BinaryIO) -> TiffColours | None:
 
 
 def unsupported_tiff(tiff: TiffColours) -> str:
-    """Say in words why a TIFF file cannot be used; empty where nothing speaks against it."""
+    """Why a TIFF file cannot be used, by its tags; empty if it can."""
     colours, channels = tiff.photometric, 1 if (tiff.samples or 1) < 3 else 3
     if colours is not None:
         if colours not in _CHANNELS or (colours == _YCBCR and tiff.compression != _JPEG):  # libvips takes it for RGB
@@ -136,7 +136,7 @@ def unsupported_tiff(tiff: TiffColours) -> str:
 
 
 def carried_over(blocks: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Of the blocks of a file whose pixels have been turned upright, what goes along with the pixels.
+    """The blocks that are kept of a file whose pixels have been turned upright.
 
     Profile, EXIF and XMP, with the orientation that they state set to upright, and bare IPTC records.
     """
@@ -167,10 +167,10 @@ def upright_xmp(xmp: bytes) -> bytes:
 
 
 def resized_xmp(xmp: bytes, height: int, width: int) -> bytes:
-    """Make an XMP block state the size of the picture that it goes along with; all else stays.
+    """Set the picture's size in an XMP block.
 
-    Sizes of a panorama are scaled like the part of it that the picture is; what cannot be scaled is dropped, and so
-    are thumbnails.
+    Sizes and positions in a panorama are scaled with the picture, or dropped if its old size is not stated. Thumbnails
+    are dropped, and so are positions in pixels if the size has changed. All else stays.
     """
     out = _without(xmp, "xmp:Thumbnails")
     for size, tags, panorama in ((width, _WIDTHS, _PANORAMA_WIDTHS), (height, _HEIGHTS, _PANORAMA_HEIGHTS)):
@@ -187,24 +187,24 @@ def resized_xmp(xmp: bytes, height: int, width: int) -> bytes:
 
 
 def _stated(tag: str) -> re.Pattern[bytes]:
-    """An integer that XMP states, as an attribute or an element."""
+    """Pattern of an integer property of XMP, as an attribute or an element."""
     return re.compile(rb"(?P<head>\b%s\s*(?:=\s*[\"']|>)\s*)(?P<value>\d{1,9})(?!\d)" % tag.encode())
 
 
 def _scaled(xmp: bytes, tag: str, factor: Fraction) -> bytes:
-    """XMP with an integer multiplied."""
+    """XMP with an integer property multiplied."""
     return _stated(tag).sub(lambda m: m["head"] + b"%d" % round(int(m["value"]) * factor), xmp)
 
 
 def _without(xmp: bytes, tag: str) -> bytes:
-    """XMP without a property, be it an attribute or an element."""
+    """XMP without a property, as an attribute or an element."""
     name = tag.encode()
     out = re.sub(rb"\s+%s\s*=\s*(?:\"[^\"]*\"|'[^']*')" % name, b"", xmp)
     return re.sub(rb"<%s\b[^>]*(?:/>|(?<!/)>.*?</%s\s*>)" % (name, name), b"", out, flags=re.DOTALL)
 
 
 def sizeless_iptc(records: bytes) -> bytes:
-    """IPTC records without those that describe pixels (record 3) and the preview (2:200 to 2:202)."""
+    """IPTC without the records that describe pixels (3) and the preview (2:200 to 2:202)."""
     kept, position = b"", 0
     while records[position : position + 1] == b"\x1c" and position + 5 <= len(records):
         record, dataset, size = struct.unpack_from(">BBH", records, position + 1)
@@ -218,7 +218,7 @@ def sizeless_iptc(records: bytes) -> bytes:
 
 
 def iptc_records(block: bytes) -> bytes | None:
-    """Find the IPTC records among Photoshop's resources (JPEG's APP13, TIFF's tag 34377), if there are."""
+    """Find the IPTC records among Photoshop's resources (JPEG's APP13, TIFF's tag 34377), if there are any."""
     position = len(_PHOTOSHOP_PREFIX) if block.startswith(_PHOTOSHOP_PREFIX) else 0
     while block[position : position + 4] == b"8BIM" and position + 12 <= len(block):
         resource = int.from_bytes(block[position + 4 : position + 6], "big")
@@ -232,6 +232,6 @@ def iptc_records(block: bytes) -> bytes | None:
 
 
 def photoshop_block(records: bytes) -> bytes:
-    """Wrap IPTC records as TIFF's tag 34377 wants them: one nameless resource, padded to an even size."""
+    """Wrap IPTC records as TIFF's tag 34377 requires: one nameless resource, padded to an even size."""
     head = b"8BIM" + _IPTC_RESOURCE.to_bytes(2, "big") + b"\0\0" + len(records).to_bytes(4, "big")
     return head + records + b"\0" * (len(records) % 2)

@@ -1,4 +1,4 @@
-"""A decoded image as tensors, free of file formats: what `vspsr.images.io` reads and writes."""
+"""A decoded image as tensors, independent of file formats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ Metadata = Mapping[str, bytes | str | int | float]
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its image before decoding.
+    """What a file states about its image.
 
     Attributes:
         size: (H, W), upright.
@@ -34,7 +34,7 @@ class Header:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An upright image of 8 or 16 bits, with what its file says beside the pixels.
+    """An upright image of 8 or 16 bits, with the metadata of its file.
 
     Make a changed copy with `dataclasses.replace(picture, pixels=…, alpha=…)`: metadata and mode go along.
 
@@ -104,7 +104,7 @@ def to_bits(values: Tensor, bits: int, out_bits: int) -> Tensor:
     """
     if bits == out_bits:
         return values
-    return values.int() * 257 if out_bits == 16 else (values.int() + 128) // 257  # no value lies half-way
+    return values.int() * 257 if out_bits == 16 else (values.int() + 128) // 257  # no value lies half-way between two
 
 
 def bleed(pixels: Tensor, alpha: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def bleed(pixels: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _shorten(key: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
-    """Let every pixel take over the shortest way that its row or column knows, plus the steps to there."""
+    """Shortest distances if every pixel may take that of another in its row or column, plus the steps to it."""
     steps = np.expand_dims(np.arange(key.shape[axis], dtype=np.int64) << 32, 1 - axis)
     ahead: NDArray[np.int64] = np.minimum.accumulate(key - steps, axis) + steps
     behind = np.flip(np.minimum.accumulate(np.flip(key + steps, axis), axis), axis) - steps

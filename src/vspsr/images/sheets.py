@@ -1,4 +1,4 @@
-"""Pictures to look at: the uncertainty map with its scale, and the contact sheet of a super-resolution space."""
+"""Pictures for display: the map of the standard deviation with its scale, the contact sheet, WebP."""
 
 import io
 import math
@@ -52,7 +52,7 @@ def _levels(stddev: Tensor) -> NDArray[np.float64]:
 
 
 def _scale_end(levels: NDArray[np.float64]) -> float:
-    """A round upper end of the colour scale: that 99.5 % of the pixels stay below."""
+    """A round upper end of the colour scale, above 99.5 % of the pixels."""
     top = max(float(np.quantile(levels, 0.995)), 0.1)
     step = 10 ** math.floor(math.log10(top)) / 2
     return math.ceil(top / step) * step
@@ -93,7 +93,7 @@ def _draw_scale(canvas: Image.Image, at: tuple[int, int], height: int, end: floa
 def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Picture], title: str) -> Picture:
     """LR picture, mean, standard deviation and samples side by side, each with a close-up of where they differ most.
 
-    Colours with a profile are converted to sRGB, in which the sheet is.
+    The sheet is in sRGB: pictures with a colour profile are converted.
 
     Args:
         lr: the LR picture.
@@ -152,7 +152,7 @@ def _bicubic(lr: Picture, size: tuple[int, int]) -> Picture:
 
 
 def _pil(picture: Picture) -> Image.Image:
-    """8-bit sRGB for looking at, without alpha."""
+    """8-bit sRGB, without alpha."""
     rgb = to_srgb(picture).pixels.expand(3, -1, -1).permute(1, 2, 0).to(torch.uint8)
     return Image.fromarray(np.ascontiguousarray(rgb.numpy()))
 
