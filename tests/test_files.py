@@ -25,12 +25,14 @@ with replacing(sys.argv[1], overwrite=True) as file:
 """
 
 
-def writing(path: Path) -> subprocess.Popen[str]:
-    """A process in the middle of writing a file."""
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "writing\n"
-    return process
+def writing(*paths: Path) -> list[subprocess.Popen[str]]:
+    """Processes in the middle of writing a file each."""
+    command = [sys.executable, "-c", WRITER]
+    processes = [subprocess.Popen([*command, str(p)], stdout=subprocess.PIPE, text=True) for p in paths]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+    return processes
 
 
 def temporaries(folder: Path) -> list[str]:
@@ -39,7 +41,7 @@ def temporaries(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("how", ["make_folder", "replacing"])
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stays(tmp_path: Path, how: str) -> None:
-    killed, living = writing(tmp_path / "a.png"), writing(tmp_path / "b.png")
+    killed, living = writing(tmp_path / "a.png", tmp_path / "b.png")
     try:
         killed.send_signal(signal.SIGKILL)
         killed.wait()
