@@ -38,7 +38,7 @@ def forecast(model: VSpSR, path: Path) -> tuple[Tensor, Tensor, Tensor]:
     pixels = read_image(path).pixels.expand(3, -1, -1)
     height, width = (n // model.scale * model.scale for n in pixels.shape[1:])
     truth = pixels[:, :height, :width].to(torch.uint8)
-    space = model(model.degradation.down_uint8(truth)[None].float() / 255).at(1.0)
+    space = model(model.degradation.down_uint8(truth)[None].float() / 255).with_calibration(1.0)
     return truth.double() / 255, space.mean[0].double(), space.stddev[0].double()
 
 

@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 import torch
 
 from vspsr.errors import ModelError, OutputError
-from vspsr.files import one_line, replacing
-from vspsr.state_dicts import sha256_of
+from vspsr.files import one_line, replacing, sha256_of
 from vspsr.version import __version__
 
 __all__ = ["PublishedWeights", "fetch_weights", "published_weights", "weights_folder"]

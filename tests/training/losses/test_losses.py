@@ -379,7 +379,7 @@ class TestSampling:
             mean = projected([centre(p, 4)], y, model.degradation)[0]
             torch.testing.assert_close(mean, space.mean)
             drawn = [projected([draw(p, 4, 0.7, (0, i, 0, 0))], y, model.degradation)[0] for i in range(3000)]
-            stddev = space.at(0.7).stddev[0]
+            stddev = space.with_calibration(0.7).stddev[0]
         ratio = torch.cat(drawn).std(0) / stddev
         assert 0.93 < float(ratio.min()) < float(ratio.max()) < 1.07
 
