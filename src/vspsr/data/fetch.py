@@ -5,7 +5,6 @@ of it. Sizes and SHA-256 of the former are those that TensorFlow Datasets has on
 published, so that the archive's own checksums (CRC-32 of every file) have to do.
 """
 
-import hashlib
 import time
 import zipfile
 import zlib
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vspsr.errors import OutputError, VSpSRError
-from vspsr.files import one_line
+from vspsr.files import one_line, sha256_of
 
 __all__ = ["DIV2K", "Archive", "DownloadError", "download", "fetch"]
 
@@ -175,8 +174,7 @@ def _check(part: Path, url: str, size: int | None, sha256: str | None) -> None:
         part.unlink()
         raise DownloadError(f"{url}: has {found} bytes instead of {size}; removed, try again")
     if sha256 is not None:
-        with part.open("rb") as file:
-            found_hash = hashlib.file_digest(file, "sha256").hexdigest()
+        found_hash = sha256_of(part)
         if found_hash != sha256:
             part.unlink()
             raise DownloadError(

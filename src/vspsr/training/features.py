@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vspsr.errors import ModelError, VSpSRError, did_you_mean
 from vspsr.files import one_line
-from vspsr.state_dicts import read_state
+from vspsr.state_dicts import load, read_state
 
 __all__ = ["SqueezeNetFeatures", "TimmFeatures", "TorchvisionFeatures", "feature_network"]
 
@@ -263,8 +263,5 @@ def _torchvision_layers(network: str, features: nn.Sequential) -> dict[str, int]
 
 
 def _fill(module: nn.Module, state: dict[str, Tensor], name: str) -> None:
-    wanted = module.state_dict()
-    for key, value in wanted.items():
-        if key not in state or state[key].shape != value.shape:
-            raise ModelError(f"`weights`: not those of {name}: {key} is missing or of another shape")
-    module.load_state_dict({k: state[k] for k in wanted})
+    places = module.state_dict()
+    load(module, {k: v for k, v in state.items() if k in places}, "`weights`", f"not those of {name}:")
