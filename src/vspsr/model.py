@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from vspsr.checks import check_number, check_rgb, check_temperature
 from vspsr.degradation.operator import Degradation
-from vspsr.errors import ModelError
-from vspsr.files import kind_of, make_folder, one_line, replacing
+from vspsr.errors import ModelError, did_you_mean
+from vspsr.files import kind_of, make_folder, one_line, read_json, replacing
 from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.nn.pretrained import PretrainedSR, pretrained_from_state
 from vspsr.nn.vspm import VSpM, convert_authors_state
@@ -194,8 +194,8 @@ def _build(network: str, options: Mapping[str, Any]) -> nn.Module:
     if not isinstance(network, str) or network not in NETWORKS:
         raise ValueError(f"`network` must be one of {', '.join(NETWORKS)}, got {network!r}")
     known = inspect.signature(NETWORKS[network]).parameters
-    if unknown := [name for name in options if name not in known]:
-        raise ValueError(f"`options` of the network {network!r}: unknown {unknown[0]!r}, known are {', '.join(known)}")
+    if unknown := [str(name) for name in options if name not in known]:
+        raise ValueError(f"`options` of the network {network!r}: {unknown[0]!r}: {did_you_mean(unknown[0], known)}")
     made = NETWORKS[network](**options)
     part = options.get("deterministic")
     if isinstance(part, PretrainedSR) and part.scale != made.scale:
@@ -218,17 +218,13 @@ def _stacked(parts: list[SpaceParameters]) -> SpaceParameters:
 
 def _read_config(path: Path) -> dict[str, Any]:
     """The constructor's arguments in a model's configuration, their names and types checked; ModelError otherwise."""
-    if kind_of(path) != "file":
-        raise ModelError(f"{path}: not a regular file")
-    try:
-        with path.open("rb") as file:
-            config = json.loads(file.read(_MAX_CONFIG))
-    except (OSError, ValueError, RecursionError) as error:  # RecursionError: nested too deeply
-        raise ModelError(f"{path}: not the configuration of a vspsr model ({one_line(error)[:200]})") from error
+    config = read_json(path, _MAX_CONFIG, ModelError)
     if not isinstance(config, dict) or not isinstance(config.get("options"), dict):
         raise ModelError(f"{path}: not the configuration of a vspsr model (it has no `options`)")
-    if unknown := sorted(config.keys() - inspect.signature(VSpSR).parameters.keys()):
-        raise ModelError(f"{path}: not the configuration of a vspsr model (unknown `{one_line(unknown[0])[:60]}`)")
+    known = inspect.signature(VSpSR).parameters
+    if unknown := [one_line(key)[:60] for key in config if key not in known]:
+        hint = did_you_mean(unknown[0], known)
+        raise ModelError(f"{path}: not the configuration of a vspsr model (unknown {unknown[0]!r}: {hint})")
     if config.get("network") == "vspm":
         config["options"] = {k: v for k, v in config["options"].items() if k not in _PRIOR}
     return config
