@@ -11,7 +11,7 @@ import torch
 from spaces import NETWORKS, make_space, small_model
 from torch import Tensor
 
-from vspsr import Degradation, SRSpace, VSpSR, project, quantize, upscale
+from vspsr import Consistent, Degradation, SRSpace, VSpSR, project, quantize, upscale
 from vspsr.degradation import imresize, operator, resize
 from vspsr.images import Picture
 
@@ -107,6 +107,17 @@ def test_autocast_leaves_samples_consistent(kind: str, outside: bool) -> None:
     assert torch.equal(moved[0], images[0])
     if space.is_gaussian:
         assert space.stddev.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_any_network_is_consistent_inside_autocast(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 48, 3, padding=1), torch.nn.PixelShuffle(4))
+    y = picture(2, 3, 6, 9)
+    with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
+        assert network(y).dtype == dtype
+        x = Consistent(network, Degradation(4))(y)
+    torch.testing.assert_close(Degradation(4).down(x), y, rtol=0, atol=1e-5)
 
 
 def test_integers_do_not_depend_on_autocast() -> None:

@@ -38,8 +38,8 @@ class BaselineInfo:
 
     def weights(self) -> dict[int, str]:
         """Scale → the name of the published weights taken by default."""
-        of_mine = [w for w in published_weights().values() if w.architecture == self.name]
-        return {w.scale: w.name for w in reversed(of_mine)}
+        own = [w for w in published_weights().values() if w.architecture == self.name]
+        return {w.scale: w.name for w in reversed(own)}
 
 
 BASELINES = {
@@ -95,7 +95,7 @@ class Baseline(nn.Module):
         name: such as "edsr", "edsr+consistent", or the stem of a checkpoint's file.
         scale: s.
         source: where the weights come from.
-        licence: theirs; "unknown" for a checkpoint that is none of `published_weights`.
+        licence: of the weights; "unknown" for a checkpoint that is none of `published_weights`.
         version: architecture, file and digest of the weights, for the record.
     """
 
@@ -154,7 +154,7 @@ def load_baseline(
         consistent: whether its output is projected onto the images that downscale to its input (`vspsr.Consistent`).
 
     Raises:
-        ValueError: a bad scale, or a checkpoint given where none belongs.
+        ValueError: a bad scale, or a checkpoint for a baseline without weights.
         ModelError: nothing of that name; no weights there; a file that is damaged, of another architecture or scale,
             or whose keys are missing or unknown.
     """

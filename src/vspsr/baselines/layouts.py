@@ -30,7 +30,7 @@ class Layout:
     Attributes:
         release: whose.
         baseline: "edsr" or "srgan".
-        signature: layers, separated by blanks, that tell it from every other layout.
+        signature: layers, separated by blanks, that no other layout has.
         block, stage: patterns of one layer of each residual block, and of each sub-pixel convolution.
         names: (depth, stages) → pairs (layer of our network, layer in the checkpoint), all of them.
         make: (state, width, depth, factors) → the network.
@@ -61,7 +61,7 @@ def build(state: State, layout: Layout, name: str) -> nn.Module:
 
     Args:
         state: keys as published.
-        layout: theirs.
+        layout: of the keys.
         name: of the checkpoint, for messages.
 
     Raises:
@@ -164,7 +164,7 @@ def _edsr(value_range: float) -> Callable[[State, int, int, list[int]], nn.Modul
 
 
 def _edsr_from_shift(state: State, width: int, depth: int, factors: list[int]) -> nn.Module:
-    """The range is 255 or 1, as the mean that is subtracted tells."""
+    """The range is 255 or 1, as the mean that is subtracted shows."""
     bias = state.get("sub_mean.bias")
     return EDSR(width, depth, factors, 255.0 if bias is None or float(bias.abs().max()) > 1 else 1.0)
 

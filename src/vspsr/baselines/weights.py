@@ -1,4 +1,4 @@
-"""Where the published weights of the baselines are, and how they get here.
+"""The published weights of the baselines: where they are, and how to download them.
 
 `weights.toml` lists them. A download is checked against the SHA-256 that its publisher states; many releases put the
 first eight digits into the file's name, a few state none.
@@ -36,10 +36,10 @@ class PublishedWeights:
         architecture: a name in `BASELINES`.
         scale: s.
         url: of the file itself.
-        page: where its publisher presents it.
+        page: the web page of its publisher.
         licence: SPDX identifier as its publisher states it, or a remark.
         trained: on what, with which loss.
-        sha256: all 64 hexadecimal digits, or the first 8 or more, as published; None where none is.
+        sha256: all 64 hexadecimal digits, or the first 8 or more, as published; None if none is.
         sha256_from: who states it.
     """
 
@@ -83,7 +83,7 @@ def fetch_weights(
         name: in `published_weights`.
         folder: where to; `weights_folder()` by default. Made if missing.
         unverified: whether to accept a file of which no checksum is published. Loading it runs no code in any case.
-        progress: called with the bytes received so far and the size of the file (0 where it is not known).
+        progress: called with the bytes received so far and the size of the file (0 if it is not known).
 
     Returns:
         The file: what was there before, if it has the right checksum (or none is known), else downloaded under a
@@ -126,7 +126,7 @@ def _is_right(digest: str, weights: PublishedWeights) -> bool:
 
 
 def _download(url: str, name: str, progress: Callable[[int, int], None]) -> Iterator[bytes]:
-    """The bytes of a file; ModelError of one line where they do not come."""
+    """The bytes of a file; ModelError of one line if the download fails."""
     request = urllib.request.Request(url, headers={"User-Agent": f"vspsr/{__version__}"})
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
