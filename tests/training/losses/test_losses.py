@@ -351,7 +351,7 @@ class TestFeatures:
         [
             (("vgg20", "random"), "`network` 'vgg20'"),
             (("vgg19", "random", ("conv9_1",)), "vgg19 has no 'conv9_1'"),
-            (("vgg19", "none.safetensors"), "none.safetensors: the feature network cannot be read"),
+            (("vgg19", "none.safetensors"), "none.safetensors: no such file"),
         ],
     )
     def test_mistakes(self, arguments: tuple[Any, ...], message: str) -> None:
