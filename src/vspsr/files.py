@@ -1,5 +1,6 @@
 """Files written completely or not at all, safe reading of text and JSON, file names as printable text."""
 
+import hashlib
 import json
 import os
 import secrets
@@ -11,14 +12,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from vspsr.errors import OutputError, VSpSRError
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["clear_stale", "make_folder", "one_line", "printable", "read_bytes", "read_json", "read_text", "replacing"]
+__all__ = [
+    "clear_stale",
+    "kind_of",
+    "make_folder",
+    "one_line",
+    "printable",
+    "read_bytes",
+    "read_json",
+    "read_text",
+    "replacing",
+    "sha256_of",
+]
 
 _STALE = 24 * 3600  # seconds after which a temporary file is stale if the file system does not support locks
 _LARGEST = 1 << 28  # bytes, far above any of our text files
@@ -45,6 +57,21 @@ def _escaped(character: str) -> str:
 def one_line(text: object) -> str:
     """Text with line breaks on one line, printable."""
     return printable(" ".join(str(text).split()))
+
+
+def kind_of(path: str | Path) -> Literal["file", "folder", "other"] | None:
+    """What a path leads to, links followed; None for nothing, or a name that the system does not even look up."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # ValueError: a null character in the name
+        return None
+    return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits. OSError if it cannot be read."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_bytes(path: str | Path, limit: int = _LARGEST, error: type[VSpSRError] = OutputError) -> bytes:

@@ -1,4 +1,4 @@
-"""Where the published weights of the baselines are, and how they get here.
+"""The published weights of the baselines: where they are, and how to download them.
 
 `weights.toml` lists them. A download is checked against the SHA-256 that its publisher states; many releases put the
 first eight digits into the file's name, a few state none.
@@ -16,8 +16,7 @@ import torch
 
 from vspsr.data.fetch import DownloadError, download
 from vspsr.errors import ModelError
-from vspsr.files import make_folder, one_line
-from vspsr.state_dicts import sha256_of
+from vspsr.files import make_folder, one_line, sha256_of
 
 __all__ = ["PublishedWeights", "fetch_weights", "published_weights", "weights_folder"]
 
@@ -33,10 +32,10 @@ class PublishedWeights:
         architecture: a name in `BASELINES`.
         scale: s.
         url: of the file itself.
-        page: where its publisher presents it.
+        page: the web page of its publisher.
         licence: SPDX identifier as its publisher states it, or a remark.
         trained: on what, with which loss.
-        sha256: all 64 hexadecimal digits, or the first 8 or more, as published; None where none is.
+        sha256: all 64 hexadecimal digits, or the first 8 or more, as published; None if none is.
         sha256_from: who states it.
     """
 
@@ -80,7 +79,7 @@ def fetch_weights(
         name: in `published_weights`.
         folder: where to; `weights_folder()` by default. Made if missing.
         unverified: whether to accept a file of which no checksum is published. Loading it runs no code in any case.
-        progress: called with the bytes received so far and the size of the file (0 where it is not known).
+        progress: called with the bytes received so far and the size of the file (0 if it is not known).
 
     Returns:
         The file: what was there before, if it has the right checksum (or none is known), else downloaded; a download

@@ -170,7 +170,7 @@ def baselines(
 ) -> None:
     """List the published weights of baselines, or download some: their source and licence stand beside each."""
     from vspsr.baselines import fetch_weights, published_weights
-    from vspsr.state_dicts import sha256_of
+    from vspsr.files import sha256_of
 
     if fetch is not None:
         again = "run the same command again"

@@ -5,7 +5,6 @@ of it. Sizes and SHA-256 of the former are those that TensorFlow Datasets has on
 published, so that the archive's own checksums (CRC-32 of every file) have to do.
 """
 
-import hashlib
 import http.client
 import os
 import re
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vspsr.errors import OutputError, VSpSRError
-from vspsr.files import make_folder, one_line, read_text, replacing
+from vspsr.files import make_folder, one_line, read_text, replacing, sha256_of
 from vspsr.version import __version__
 
 __all__ = ["DIV2K", "Archive", "DownloadError", "download", "fetch"]
@@ -228,8 +227,7 @@ def _check(part: Path, url: str, size: int | None, sha256: str | None) -> None:
         part.unlink()
         raise DownloadError(f"{url}: has {found} bytes instead of {size}; removed, try again")
     if sha256 is not None:
-        with part.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(part)
         if not digest.startswith(sha256):
             part.unlink()
             raise DownloadError(f"{url}: its SHA-256 is {digest}, not {sha256}; removed, try again")

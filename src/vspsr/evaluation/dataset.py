@@ -4,7 +4,6 @@ HR images whose sides are no multiple of the scale are cropped to one at the bot
 ("modcrop"). Grey HR images are compared as RGB with three equal channels.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from vspsr.errors import ImageFileError
 from vspsr.evaluation.names import EvaluationError, Matched, match_files, unique_stems
+from vspsr.files import sha256_of
 from vspsr.images.folders import image_files
 from vspsr.images.io import read_header, read_image
 from vspsr.images.picture import Header
@@ -121,15 +121,13 @@ def read_integers(path: Path, pair: Pair, size: Size | None = None) -> Tensor:
 
 
 def digests(files: Sequence[Path]) -> dict[str, str]:
-    """Name → BLAKE2b of the content, 128 bits in hexadecimal: whether files are those of an earlier run."""
+    """Name → SHA-256 of the content: whether files are those of an earlier run."""
     out = {}
     for path in files:
         try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+            out[f"{path.parent.name}/{path.name}"] = sha256_of(path)
         except OSError as error:
             raise ImageFileError(f"{path}: cannot be read ({error.strerror})") from error
-        out[f"{path.parent.name}/{path.name}"] = digest.hexdigest()
     return out
 
 

@@ -4,7 +4,6 @@ A source gives, for one image of an evaluation, integer images as files would ho
 mean where it is known otherwise than by averaging samples.
 """
 
-import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from vspsr.evaluation.names import EvaluationError
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
 from vspsr.space.sr_space import NotGaussianError
+from vspsr.state_dicts import digest_of
 from vspsr.upscaling.pictures import PictureSpace
 
 __all__ = ["BaselineSource", "Drawn", "ModelSource", "ResultsSource", "Source", "bicubic"]
@@ -81,14 +81,11 @@ class ModelSource:
 
     def settings(self) -> dict[str, Any]:
         """See `Source`."""
-        digest = hashlib.blake2b(digest_size=16)
-        for key, value in sorted(self.model.state_dict().items()):
-            digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
         return {
             "name": Path(self.name).name,
             "kind": "model",
             "model": "/".join(Path(self.name).parts[-2:]),
-            "version": f"weights BLAKE2b {digest.hexdigest()}",
+            "version": f"weights sha256 {digest_of(self.model.state_dict())}",
             "seed": self.seed,
             "temperature": self.temperature,
         }

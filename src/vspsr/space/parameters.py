@@ -1,15 +1,17 @@
-"""What a network says of one image's SR space, and the synthesis of images from coefficients.
+"""What a network says about the SR space of an image.
 
-Patch at LR pixel i: Σ_c w_{i,c} · atom_c, a (k, k) patch centred on the s×s HR pixels of i. With k = s the patches
+The patch at LR pixel i is Σ_c w_{i,c} · atom_c, (k, k) pixels centred on the s×s HR pixels of i. With k = s the patches
 tile the image (pixel shuffle); with k > s they overlap and are added; what falls outside the image is cut off.
 Colour is handled in G groups of 3/G channels: G = 3 gives each channel coefficients of its own (the paper), G = 1
 lets atoms be patches in colour.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["SpaceParameters", "StochasticBasis"]
@@ -17,11 +19,21 @@ __all__ = ["SpaceParameters", "StochasticBasis"]
 
 @dataclass(frozen=True)
 class StochasticBasis:
-    """Gaussian codes of the atoms: ``mean`` and ``log_var`` (B, G, C); ``decode``, affine, maps them to atoms."""
+    """Gaussian codes of the atoms.
+
+    Attributes:
+        mean, log_var: (B, G, C).
+        decoder: an affine module that maps a code (N, C, 1, 1) to atoms (N, C, k, k).
+    """
 
     mean: Tensor
     log_var: Tensor
-    decode: Callable[[Tensor], Tensor]
+    decoder: nn.Module
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Codes (B, G, C) → atoms (B, G, C, 1, k, k)."""
+        atoms: Tensor = self.decoder(code.flatten(0, 1)[..., None, None])
+        return atoms.unflatten(0, code.shape[:2])[:, :, :, None]
 
 
 @dataclass(frozen=True)
@@ -48,11 +60,11 @@ class SpaceParameters:
         """Every tensor, in the order in which `map_tensors` visits them."""
         found: list[Tensor] = []
 
-        def note(t: Tensor) -> Tensor:
+        def visit(t: Tensor) -> Tensor:
             found.append(t)
             return t
 
-        self.map_tensors(note)
+        self.map_tensors(visit)
         return found
 
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> "SpaceParameters":
@@ -60,3 +72,10 @@ class SpaceParameters:
         tensors: dict[str, Any] = {k: function(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
         basis = self.basis and replace(self.basis, mean=function(self.basis.mean), log_var=function(self.basis.log_var))
         return replace(self, **tensors, basis=basis)
+
+    def to(self, device: torch.device | str) -> "SpaceParameters":
+        """The same parameters on another device; modules are copied, because `Module.to` works in place."""
+        moved = self.map_tensors(lambda t: t.to(device))
+        basis = moved.basis and replace(moved.basis, decoder=copy.deepcopy(moved.basis.decoder).to(device))
+        refine = self.refine and copy.deepcopy(self.refine).to(device)
+        return replace(moved, basis=basis, refine=refine)

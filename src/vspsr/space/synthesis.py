@@ -42,7 +42,7 @@ def synthesize_patches(patches: Tensor, patch_size: int, scale: int, keep_overha
 
 
 def _synthesize_quadrants(coefficients: Tensor, atoms: Tensor, scale: int, keep_overhang: bool) -> Tensor:
-    """`synthesize` for k = 2s, where the sum over overlapping patches is left to the matrix products.
+    """`synthesize` for k = 2s, with the sum over overlapping patches inside the matrix products.
 
     On the grid of s×s cells shifted by s/2, a cell is covered by one quadrant each of the atoms of four LR pixels.
     The coefficients, padded by a zero border and flattened, are read at four offsets: no patch is ever formed.

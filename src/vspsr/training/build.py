@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vspsr.checks import check_temperature
 from vspsr.errors import ModelError, did_you_mean
-from vspsr.files import one_line
 from vspsr.model import VSpSR, shipped_models
 from vspsr.nn.pretrained import load_pretrained, pretrained_from_state
+from vspsr.state_dicts import load
 from vspsr.training.recipe import Recipe, RecipeError
 
 __all__ = ["build_model", "load_initial", "model_of"]
@@ -23,7 +24,7 @@ def build_model(recipe: Recipe) -> VSpSR:
         RecipeError: options or parts (`frozen`) that the network does not have, or no part left to learn.
         ModelError: `initial` cannot be read or does not fit.
     """
-    options = dict(recipe.model.options)
+    options = network_options(recipe)
     if (part := recipe.deterministic) is not None:
         options["deterministic"] = load_pretrained(part.checkpoint, int(options.get("scale", 4)), part.trainable)
     try:
@@ -38,6 +39,11 @@ def build_model(recipe: Recipe) -> VSpSR:
         raise RecipeError(f"`frozen`: {', '.join(recipe.frozen)} are the whole network: leave out what is to learn")
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
+
+
+def network_options(recipe: Recipe) -> dict[str, Any]:
+    """The options of the network; α and β of the prior, which stand beside them, are the loss's."""
+    return {k: v for k, v in recipe.model.options.items() if k not in ("alpha", "beta")}
 
 
 def _freeze(network: nn.Module, name: str) -> None:
@@ -68,10 +74,7 @@ def load_initial(model: VSpSR, path: Path) -> None:
             known = ", ".join(shipped_models())
             raise ModelError(f"{path}: neither a run with checkpoints, a model's folder nor one of {known}")
         state = read_checkpoint(found)["average"]
-    try:
-        model.network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelError(f"{path}: does not fit the recipe's model ({one_line(error)[:200]})") from error
+    load(model.network, state, str(path), "does not fit the recipe's model:")
 
 
 def model_of(recipe: Recipe, state: Mapping[str, Tensor], temperature: float | None = None) -> VSpSR:
@@ -82,12 +85,9 @@ def model_of(recipe: Recipe, state: Mapping[str, Tensor], temperature: float | N
     else:  # the checkpoint holds the pretrained part too: its own file may be gone
         prefix = "deterministic.module."
         inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        options = {**recipe.model.options, "deterministic": pretrained_from_state(inner, "the checkpoint")}
+        options = {**network_options(recipe), "deterministic": pretrained_from_state(inner, "the checkpoint")}
         model = VSpSR(recipe.model.network, options, recipe.model.kernel, recipe.model.temperature)
-    try:
-        model.network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelError(f"the checkpoint does not fit its recipe ({one_line(error)[:200]})") from error
+    load(model.network, state, "the checkpoint", "does not fit its recipe:")
     if temperature is not None:
-        model.temperature = model.config["temperature"] = check_temperature(temperature)
+        model.temperature = check_temperature(temperature)
     return model.eval()

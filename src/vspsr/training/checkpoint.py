@@ -13,7 +13,8 @@ import torch
 
 from vspsr.data.files import ImagePair
 from vspsr.errors import ModelError, VSpSRError
-from vspsr.files import clear_stale, one_line, replacing
+from vspsr.files import clear_stale, replacing
+from vspsr.state_dicts import read_tensors
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.recipe_file import parse_recipe
 
@@ -51,10 +52,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: the file is missing, damaged, or holds something else.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever the damaged bytes lead to
-        raise ModelError(f"{path}: cannot be read as a checkpoint ({one_line(error)[:150]})") from error
+    content = read_tensors(path)
     if not isinstance(content, dict) or not content.keys() >= _KEYS or content["format"] != FORMAT:
         raise ModelError(f"{path}: not a checkpoint of `vspsr train`")
     return content

@@ -12,12 +12,11 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vspsr.errors import ModelError, VSpSRError, did_you_mean
 from vspsr.files import one_line
+from vspsr.state_dicts import load, read_state
 
 __all__ = ["SqueezeNetFeatures", "TimmFeatures", "TorchvisionFeatures", "feature_network"]
 
@@ -60,7 +59,7 @@ def feature_network(network: str, weights: str | None = None, layers: Sequence[s
         ModelError: an unknown network or layer, weights that cannot be had.
     """
     if weights is not None and weights != "random":
-        state = _read(Path(weights))
+        state = read_state(weights)
         if network == "squeezenet1_1" and "conv1.weight" in state:
             return SqueezeNetFeatures(state, layers or _TAPS)
         source: dict[str, Tensor] | str | None = state
@@ -69,13 +68,6 @@ def feature_network(network: str, weights: str | None = None, layers: Sequence[s
     if network.startswith(_TIMM):
         return TimmFeatures(network.removeprefix(_TIMM), source, layers)
     return TorchvisionFeatures(network, source, layers)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: the feature network cannot be read as safetensors ({one_line(error)})") from error
 
 
 def _library(name: str) -> Any:
@@ -123,7 +115,7 @@ class SqueezeNetFeatures(_Frozen):
 
     def __init__(self, state: str | Path | dict[str, Tensor], layers: Sequence[str] = _TAPS) -> None:
         super().__init__()
-        state = state if isinstance(state, dict) else _read(Path(state))
+        state = state if isinstance(state, dict) else read_state(state)
         names = ["conv1", *_SQUEEZE]
         if unknown := set(layers) - set(names):
             raise ModelError(f"`layers`: squeezenet1_1 has no {min(unknown)!r}, only {', '.join(names)}")
@@ -271,8 +263,5 @@ def _torchvision_layers(network: str, features: nn.Sequential) -> dict[str, int]
 
 
 def _fill(module: nn.Module, state: dict[str, Tensor], name: str) -> None:
-    wanted = module.state_dict()
-    for key, value in wanted.items():
-        if key not in state or state[key].shape != value.shape:
-            raise ModelError(f"`weights`: not those of {name}: {key} is missing or of another shape")
-    module.load_state_dict({k: state[k] for k in wanted})
+    places = module.state_dict()
+    load(module, {k: v for k, v in state.items() if k in places}, "`weights`", f"not those of {name}:")

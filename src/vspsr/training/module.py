@@ -58,7 +58,7 @@ class SpaceTraining(lightning.LightningModule):
         self.network = model.network
         self.degradation = model.degradation
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
-        prior = (getattr(model.network, "alpha", 3.0), getattr(model.network, "beta", 1.0))
+        prior = (recipe.model.options.get("alpha", 3.0), recipe.model.options.get("beta", 1.0))
         self.objective = Objective(recipe, model.degradation, *prior)
         self.discriminator: nn.Module | None = None
         adversarial = recipe.adversarial()

@@ -20,7 +20,7 @@ from vspsr.errors import ConsistencyWarning, ImageFileError
 from vspsr.images.io import available_memory, read_image
 from vspsr.images.picture import Picture, bleed, to_bits
 from vspsr.model import VSpSR
-from vspsr.space.sr_space import SRSpace
+from vspsr.space import SRSpace, image_key
 
 __all__ = ["Comparison", "PictureSpace", "Upscaled", "compare", "degrade", "upscale"]
 
@@ -96,7 +96,8 @@ class PictureSpace:
         with torch.no_grad():
             space = self.model(y.expand(1, 3, -1, -1))
             space = space.grey() if picture.is_grey else space
-            self.space = space if self.temperature is None else space.at(self.temperature)
+            space = space.with_keys([image_key(picture.pixels)])
+            self.space = space if self.temperature is None else space.with_temperature(self.temperature)
         self._alpha = None if picture.alpha is None else self._upscaled_alpha(picture.alpha)
 
     def _upscaled_alpha(self, alpha: Tensor) -> Quantized:

@@ -351,7 +351,7 @@ class TestFeatures:
         [
             (("vgg20", "random"), "`network` 'vgg20'"),
             (("vgg19", "random", ("conv9_1",)), "vgg19 has no 'conv9_1'"),
-            (("vgg19", "none.safetensors"), "none.safetensors: the feature network cannot be read"),
+            (("vgg19", "none.safetensors"), "none.safetensors: no such file"),
         ],
     )
     def test_mistakes(self, arguments: tuple[Any, ...], message: str) -> None:
@@ -379,7 +379,7 @@ class TestSampling:
             mean = projected([centre(p, 4)], y, model.degradation)[0]
             torch.testing.assert_close(mean, space.mean)
             drawn = [projected([draw(p, 4, 0.7, (0, i, 0, 0))], y, model.degradation)[0] for i in range(3000)]
-            stddev = space.at(0.7).stddev[0]
+            stddev = space.with_calibration(0.7).stddev[0]
         ratio = torch.cat(drawn).std(0) / stddev
         assert 0.93 < float(ratio.min()) < float(ratio.max()) < 1.07
 
