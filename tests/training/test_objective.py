@@ -45,11 +45,11 @@ def gradients(losses: dict[str, Any]) -> dict[str, Tensor | None]:
 
 
 def test_frequencies_train_the_network() -> None:
-    found = gradients({"energy_frequencies": {"weight": 1.0, "block": 8}})
+    found = gradients({"dct_crps": {"weight": 1.0, "block": 8}})
     assert all(g is not None and g.isfinite().all() for name, g in found.items() if "basis" not in name)
 
 
-@pytest.mark.parametrize("name", ["energy_frequencies", "energy_strength"])
+@pytest.mark.parametrize("name", ["dct_crps", "log_power_crps"])
 def test_blocks_that_do_not_fit_a_crop(name: str) -> None:
     with pytest.raises(ValueError, match=f"`{name}`: blocks of 32 need 63 pixels, but a crop of phase 'only' has"):
         recipe({name: {"weight": 1.0, "block": 32}})
@@ -57,7 +57,7 @@ def test_blocks_that_do_not_fit_a_crop(name: str) -> None:
 
 def test_strength_trains_what_is_random_and_the_mean_as_far_as_it_may() -> None:
     head, atoms = "mean_head.residual.weight", "atoms"
-    whole, none = (gradients({"energy_strength": {"weight": 1.0, "block": 8, "through_mean": m}}) for m in (1, 0))
+    whole, none = (gradients({"log_power_crps": {"weight": 1.0, "block": 8, "mean_gradient_scale": m}}) for m in (1, 0))
     for found in (whole, none):
         assert all(g is not None and g.isfinite().all() for name, g in found.items() if "basis" not in name)
         assert float(found[atoms].abs().max()) > 0
@@ -68,12 +68,12 @@ def test_strength_trains_what_is_random_and_the_mean_as_far_as_it_may() -> None:
 
 def test_more_octaves_than_a_block_has() -> None:
     with pytest.raises(ValueError, match="`octaves` 4: blocks of 8 pixels do not have so many: take a `block` of"):
-        recipe({"energy_strength": {"weight": 1.0, "block": 8, "octaves": 4}})
+        recipe({"log_power_crps": {"weight": 1.0, "block": 8, "octaves": 4}})
 
 
 def test_through_mean_is_the_share_of_the_gradient_that_the_mean_gets() -> None:
     def of(share: float) -> dict[str, Tensor | None]:
-        return gradients({"energy_features": {"weight": 1.0, "through_mean": share}})
+        return gradients({"energy_features": {"weight": 1.0, "mean_gradient_scale": share}})
 
     all_of_it, half, none = of(1.0), of(0.5), of(0.0)
     head, atoms = "mean_head.residual.weight", "atoms"

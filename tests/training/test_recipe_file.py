@@ -18,7 +18,7 @@ from vspsr.training.network_options import OPTIONS
 from vspsr.training.objective import Objective
 from vspsr.training.recipe import RecipeError
 from vspsr.training.recipe_file import load_recipe, parse_recipe, shipped_recipes
-from vspsr.training.schedule import Plan
+from vspsr.training.schedule import Schedule
 
 CONFIGS = Path(str(resources.files("vspsr") / "configs"))
 ALL = list(shipped_recipes().values())
@@ -70,11 +70,13 @@ def test_the_papers_recipe(scale: int, mode: str, beta: float, crop: int) -> Non
     assert (network.alpha, network.beta, recipe.crop, recipe.batch) == (3.0, beta, crop, 4)
     assert network.deterministic is not None
     assert network.deterministic.mode == mode  # type: ignore[comparison-overlap]
-    plan = Plan(recipe, n_images=800)
-    assert [s.stop for s in plan.stages] == [60_000, 80_000]
-    assert [plan.rate(s) for s in (0, 19_999, 20_000, 59_999)] == pytest.approx([1e-4, 1e-4, 1e-5, 1e-6])
-    assert [plan.rate(s) for s in (60_000, 79_999)] == pytest.approx([1e-5, 1e-5])
-    assert all(plan.optimiser(s).clip == 0.1 and plan.optimiser(s).weight_decay == 1e-4 for s in plan.stages)
+    schedule = Schedule(recipe, n_images=800)
+    assert [s.stop for s in schedule.phases] == [60_000, 80_000]
+    assert [schedule.rate(s) for s in (0, 19_999, 20_000, 59_999)] == pytest.approx([1e-4, 1e-4, 1e-5, 1e-6])
+    assert [schedule.rate(s) for s in (60_000, 79_999)] == pytest.approx([1e-5, 1e-5])
+    assert all(
+        schedule.optimiser(s).clip == 0.1 and schedule.optimiser(s).weight_decay == 1e-4 for s in schedule.phases
+    )
     losses = recipe.phases[1].losses
     assert losses.kl is not None
     assert losses.adversarial is not None

@@ -21,7 +21,7 @@ from vspsr.training.module import NotFiniteError
 from vspsr.training.objective import Objective
 from vspsr.training.recipe import RecipeError
 from vspsr.training.run import RunOptions, bf16_slowdown, train
-from vspsr.training.schedule import Plan
+from vspsr.training.schedule import Schedule
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +258,7 @@ def test_bf16_trains(photos: Path, tmp_path: Path) -> None:
     assert all(v.isfinite().all() for v in small.weights(module).values())
 
 
-class TestPlan:
+class TestSchedule:
     def test_shares_steps_and_epochs(self, photos: Path) -> None:
         losses = {"mean_l1": 1.0}
         phases = [
@@ -267,12 +267,12 @@ class TestPlan:
             {"name": "c", "epochs": 3, "losses": losses, "batch": 5},
             {"name": "d", "steps": 7, "losses": losses, "crop": 9},
         ]
-        plan = Plan(small.recipe_of(photos, steps=101, phases=phases), n_images=20)
-        assert [(s.start, s.stop) for s in plan.stages] == [(0, 30), (30, 101), (101, 113), (113, 120)]
-        assert plan.crops()[101] == (5, 6)
-        assert plan.crops()[119] == (2, 9)
-        assert len(plan.crops()) == plan.steps == 120
-        assert Plan(small.recipe_of(photos, steps=101, phases=phases), n_images=20, world=2).stages[2].stop == 107
+        schedule = Schedule(small.recipe_of(photos, steps=101, phases=phases), n_images=20)
+        assert [(s.start, s.stop) for s in schedule.phases] == [(0, 30), (30, 101), (101, 113), (113, 120)]
+        assert schedule.crops()[101] == (5, 6)
+        assert schedule.crops()[119] == (2, 9)
+        assert len(schedule.crops()) == schedule.steps == 120
+        assert Schedule(small.recipe_of(photos, steps=101, phases=phases), n_images=20, world=2).phases[2].stop == 107
 
     def test_schedules(self, photos: Path) -> None:
         losses = {"mean_l1": 1.0}
@@ -282,12 +282,12 @@ class TestPlan:
             {"name": "b", "steps": 10, "losses": losses, "optimiser": {"rate": 1e-2}, "schedule": own},
         ]
         schedule = {"kind": "cosine", "warmup": 10, "floor": 0.1}
-        plan = Plan(small.recipe_of(photos, phases=phases, schedule=schedule, optimiser={"rate": 1.0}), 20)
-        assert plan.rate(0) == pytest.approx(0.1)
-        assert plan.rate(55) == pytest.approx(0.1 + 0.9 * 0.5)
-        assert [plan.rate(s) for s in (100, 103, 104, 108)] == pytest.approx([1e-2, 1e-2, 1e-3, 1e-4])
+        schedule = Schedule(small.recipe_of(photos, phases=phases, schedule=schedule, optimiser={"rate": 1.0}), 20)
+        assert schedule.rate(0) == pytest.approx(0.1)
+        assert schedule.rate(55) == pytest.approx(0.1 + 0.9 * 0.5)
+        assert [schedule.rate(s) for s in (100, 103, 104, 108)] == pytest.approx([1e-2, 1e-2, 1e-3, 1e-4])
 
     def test_shares_beyond_one(self, photos: Path) -> None:
         phases = [{"name": n, "share": 0.6, "losses": {"mean_l1": 1.0}} for n in "ab"]
         with pytest.raises(RecipeError, match=r"sum to 1\.2"):
-            Plan(small.recipe_of(photos, steps=10, phases=phases), 5)
+            Schedule(small.recipe_of(photos, steps=10, phases=phases), 5)

@@ -67,7 +67,7 @@ class Optimiser(Part):
     clip: NotNegative = 0.5
 
 
-class Schedule(Part):
+class LearningRate(Part):
     """Learning rate over the steps: linear warm-up, then cosine to ``floor``·rate, steps of ``factor``, or constant."""
 
     kind: Literal["cosine", "step", "constant"] = "cosine"
@@ -99,7 +99,7 @@ class Phase(Part):
     crop: Count | None = None
     temperature: tuple[NotNegative, NotNegative] = (1.0, 1.0)
     optimiser: Optimiser | None = None
-    schedule: Schedule | None = None
+    schedule: LearningRate | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> "Phase":
@@ -153,7 +153,7 @@ class Recipe(Part):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     ema: Decay = 0.999
     optimiser: Optimiser = Optimiser()
-    schedule: Schedule = Schedule()
+    schedule: LearningRate = LearningRate()
     features: dict[str, Features] = Field(default_factory=dict)
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     validation: Validation = Validation()
@@ -184,7 +184,7 @@ class Recipe(Part):
         """Wherever their grid begins, a crop's coarsest band must hold a patch."""
         term = phase.losses.energy_pixels
         side = (phase.crop or self.crop) * int(self.model.options.get("scale", 4))
-        for name in ("energy_frequencies", "energy_strength"):
+        for name in ("dct_crps", "log_power_crps"):
             blocks = getattr(phase.losses, name)
             if blocks is not None and side < 2 * blocks.block - 1:
                 raise ValueError(

@@ -85,14 +85,14 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
     data, crop = recipe.data, max([recipe.crop, *(p.crop or 0 for p in recipe.phases)])
     images = find_images(recipe.data.folder, model.scale, crop, data.lr_folder, data.val_folder, data.holdout)
     rank_zero = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    say = options.report if rank_zero else _silent
-    _introduce(images, say)
+    log = options.report if rank_zero else _silent
+    _introduce(images, log)
     if recipe.precision == "bf16" and _on_cpu(options.accelerator) and (slower := bf16_slowdown()) > 1.2:
-        say(f"this processor takes {slower:.1f} times as long in bf16 as in fp32: leave out `precision`")
+        log(f"this processor takes {slower:.1f} times as long in bf16 as in fp32: leave out `precision`")
     crops = _crops(recipe, images, model)
     copies = None
     if recipe.spread is not None and found is None:
-        copies = _spread(recipe, recipe.spread, model, crops, say)
+        copies = _spread(recipe, recipe.spread, model, crops, log)
     module = SpaceTraining(recipe, model, crops, _workers(recipe, options.accelerator), copies)
     best: float | None = None
     if found is not None:
@@ -101,7 +101,7 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
         check_same_images(images.train, state, options.output)
         module.restore(state)
         best = state["best"]
-        say(f"resuming at step {module.step} of {module.plan.steps} from {found}")
+        log(f"resuming at step {module.step} of {module.schedule.steps} from {found}")
     if rank_zero:
         clear_leftovers(options.output)
         write_recipe(options.output / "recipe.yaml", recipe)
@@ -121,13 +121,13 @@ def _silent(_: str) -> None:
     pass
 
 
-def _introduce(images: ImageSet, say: Callable[[str], None]) -> None:
+def _introduce(images: ImageSet, log: Callable[[str], None]) -> None:
     for problem in images.problems[:5]:
-        say(problem)
+        log(problem)
     if len(images.problems) > 5:
-        say(f"… and {len(images.problems) - 5} more files left out")
+        log(f"… and {len(images.problems) - 5} more files left out")
     paired = "LR and HR files" if images.train[0].lr else "LR made on the fly"
-    say(f"{len(images.train)} training images, {len(images.val)} validation images, {paired}")
+    log(f"{len(images.train)} training images, {len(images.val)} validation images, {paired}")
 
 
 def _crops(recipe: Recipe, images: ImageSet, model: VSpSR) -> CropDataset:
@@ -139,7 +139,7 @@ def _crops(recipe: Recipe, images: ImageSet, model: VSpSR) -> CropDataset:
 
 
 def _spread(
-    recipe: Recipe, spread: Spread, model: VSpSR, crops: CropDataset, say: Callable[[str], None]
+    recipe: Recipe, spread: Spread, model: VSpSR, crops: CropDataset, log: Callable[[str], None]
 ) -> Copies | None:
     """Copies of strong atoms in the place of weak ones: which, where they are to stay so."""
     network = model.network
@@ -147,13 +147,13 @@ def _spread(
     how = spread.model_dump(exclude={"tied"})
     copies = found_copies(network, **how)
     if copies is not None:
-        say(f"the atoms are {spread.strongest} and copies of them already: they are not spread again")
+        log(f"the atoms are {spread.strongest} and copies of them already: they are not spread again")
         return copies if spread.tied else None
     energies = atom_energies(network, crops, recipe.crop)
     copies = spread_atoms(network, energies, **how)
     kept = float(energies.topk(spread.strongest).values.sum())
     times = ", ".join(map(str, copies.counts))
-    say(f"the {spread.strongest} strongest atoms, {kept:.1%} of the energy, in the place of all: {times} times")
+    log(f"the {spread.strongest} strongest atoms, {kept:.1%} of the energy, in the place of all: {times} times")
     return copies if spread.tied else None
 
 

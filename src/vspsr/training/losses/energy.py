@@ -6,10 +6,10 @@ over places of the Euclidean distance of what is seen there: pixel patches, or u
 
 The score of a patch as a whole hardly sees how its spread is shared out: noise in colour can stand in for missing
 noise in brightness, coarse for fine, stripes along the axes for grain in all directions. `colour_bands` takes images
-apart into a few parts that have a score each; `frequency_energy` scores every frequency and direction by itself.
+apart into a few parts that have a score each; `dct_crps` scores every frequency and direction by itself.
 
 Distances of pixels are of amplitudes: noise that is twice too strong costs little in a smooth sky, where one sees it,
-and much in grass, where nobody can. `strength_energy` compares the logarithms of how strong textures are.
+and much in grass, where nobody can. `log_power_crps` compares the logarithms of how strong textures are.
 """
 
 import math
@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["colour_bands", "energy_score", "feature_energy", "frequency_energy", "patch_distance", "strength_energy"]
+__all__ = ["colour_bands", "dct_crps", "energy_score", "feature_energy", "log_power_crps", "patch_distance"]
 
 _EPS = 1e-6  # keeps the gradient of a norm finite at zero
 _UNIT_EPS = 1e-3  # likewise for unit vectors, whose distance in float32 is not known more closely
@@ -64,9 +64,7 @@ def colour_bands(image: Tensor, bands: int) -> Iterator[Tensor]:
         yield part
 
 
-def frequency_energy(
-    x: Tensor, first: Tensor, second: Tensor, size: int = 16, offset: tuple[int, int] = (0, 0)
-) -> Tensor:
+def dct_crps(x: Tensor, first: Tensor, second: Tensor, size: int = 16, offset: tuple[int, int] = (0, 0)) -> Tensor:
     """The energy score (the CRPS, in one dimension) of every cosine coefficient of size×size blocks by itself.
 
     Coefficients are those of the orthonormal DCT-II of brightness and two differences of colour, each weighted by
@@ -89,7 +87,7 @@ def frequency_energy(
     return (weight * score).sum() / weight.sum()
 
 
-def strength_energy(
+def log_power_crps(
     x: Tensor,
     first: Tensor,
     second: Tensor,

@@ -69,25 +69,25 @@ class PatchEnergy(Weight):
     bands: Count | None = None
 
 
-class FrequencyEnergy(Weight):
+class DctCrps(Weight):
     """`vspsr.training.losses.energy`, each cosine coefficient of blocks of ``block`` pixels by itself."""
 
     block: Annotated[int, Field(ge=2)] = 16
 
 
-class StrengthEnergy(Weight):
+class LogPowerCrps(Weight):
     """`vspsr.training.losses.energy` of how strong texture is in blocks of ``block`` pixels; ``floor`` is in [0, 1].
 
-    ``through_mean`` is as in `FeatureEnergy`.
+    ``mean_gradient_scale`` is as in `FeatureEnergy`.
     """
 
     block: Annotated[int, Field(ge=2)] = 16
     octaves: Count = 2
     floor: Positive = 1 / 255
-    through_mean: Annotated[float, Field(ge=0, le=1)] = 1.0
+    mean_gradient_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
 
     @model_validator(mode="after")
-    def _octaves_fit(self) -> "StrengthEnergy":
+    def _octaves_fit(self) -> "LogPowerCrps":
         if self.block < 2**self.octaves:
             raise ValueError(
                 f"`octaves` {self.octaves}: blocks of {self.block} pixels do not have so many: "
@@ -106,12 +106,12 @@ class FeatureEnergy(Weight):
     """`vspsr.training.losses.energy` in unit-length features.
 
     ``scales`` are those that images are averaged down by, or below 1 enlarged by (a part of them, as large as before).
-    ``through_mean`` is the factor on the gradient that reaches the samples' mean: 0 shapes only what is random.
+    ``mean_gradient_scale`` is the factor on the gradient that reaches the samples' mean: 0 shapes only what is random.
     """
 
     features: str = "squeezenet"
     scales: tuple[Scale, ...] = (1,)
-    through_mean: Annotated[float, Field(ge=0, le=1)] = 1.0
+    mean_gradient_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
 _W = Annotated[Weight | None, BeforeValidator(_weighted)]
@@ -129,8 +129,8 @@ class Losses(Part):
     adversarial: Annotated[Adversarial | None, BeforeValidator(_weighted)] = None
     perceptual: Annotated[Perceptual | None, BeforeValidator(_weighted)] = None
     energy_pixels: Annotated[PatchEnergy | None, BeforeValidator(_weighted)] = None
-    energy_frequencies: Annotated[FrequencyEnergy | None, BeforeValidator(_weighted)] = None
-    energy_strength: Annotated[StrengthEnergy | None, BeforeValidator(_weighted)] = None
+    dct_crps: Annotated[DctCrps | None, BeforeValidator(_weighted)] = None
+    log_power_crps: Annotated[LogPowerCrps | None, BeforeValidator(_weighted)] = None
     energy_features: Annotated[tuple[FeatureEnergy, ...], BeforeValidator(_several)] = ()
 
     @model_validator(mode="after")
