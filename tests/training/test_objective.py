@@ -85,15 +85,6 @@ def test_through_mean_is_the_share_of_the_gradient_that_the_mean_gets() -> None:
         torch.testing.assert_close(held[atoms], all_of_it[atoms])
 
 
-def test_sparsity_trains_variances_alone() -> None:
-    found = gradients({"sparsity": 1.0})
-    variance = found["variance_head.2.bias"]
-    assert variance is not None
-    assert float(variance.min()) > 0
-    assert found["atoms"] is None
-    assert found["mean_head.residual.weight"] is None
-
-
 class _EveryFourth(nn.Module):
     """Features that look at one pixel in four along each axis, as a strided layer does."""
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 import training_runs as small
 import yaml
+from vspsr.training.network_options import OPTIONS
 
 from vspsr.degradation.operator import Degradation
 from vspsr.model import NETWORKS
 from vspsr.nn.vspm import VSpM
 from vspsr.training.build import build_model
-from vspsr.training.network_options import OPTIONS
 from vspsr.training.objective import Objective
 from vspsr.training.recipe import RecipeError
 from vspsr.training.recipe_file import load_recipe, parse_recipe, shipped_recipes

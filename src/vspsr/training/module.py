@@ -12,12 +12,12 @@ from typing import Any
 
 import lightning
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vspsr.data.crops import Batch, CropDataset, StepSampler, crop_loader
 from vspsr.errors import VSpSRError
 from vspsr.model import VSpSR
-from vspsr.nn.discriminator import PatchDiscriminator, UNetDiscriminator
+from vspsr.nn.discriminator import PatchDiscriminator
 from vspsr.training.losses.adversarial import discriminator_loss
 from vspsr.training.objective import Objective
 from vspsr.training.recipe import Recipe, RecipeError
@@ -58,12 +58,9 @@ class SpaceTraining(lightning.LightningModule):
         self.network = model.network
         self.degradation = model.degradation
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
-        prior = (getattr(model.network, "alpha", 3.0), getattr(model.network, "beta", 1.0))
-        self.objective = Objective(recipe, model.degradation, *prior)
-        self.discriminator: nn.Module | None = None
-        adversarial = recipe.adversarial()
-        if adversarial:
-            self.discriminator = UNetDiscriminator() if adversarial.discriminator == "unet" else PatchDiscriminator()
+        self.objective = Objective(recipe, model.degradation)
+        adversarial = any(phase.losses.adversarial for phase in recipe.phases)
+        self.discriminator = PatchDiscriminator() if adversarial else None
         self.step, self.skipped, self.phase_start = 0, 0, -1
         self.between_steps = True
         self.received: int | None = None
@@ -122,8 +119,7 @@ class SpaceTraining(lightning.LightningModule):
         with self.autocast():
             parameters = self.network(y)
         parameters = parameters.map_tensors(_float32)
-        temperature = self.schedule.temperature(self.step)
-        mean, samples = self.objective.images(parameters, y, losses, temperature, self.step, first)
+        mean, samples = self.objective.images(parameters, y, losses, self.step, first)
         total, figures = self.objective(x, parameters, mean, samples, losses, self.step, self.autocast, adversary)
         if not total.requires_grad:
             raise RecipeError(
@@ -138,16 +134,15 @@ class SpaceTraining(lightning.LightningModule):
         if self.copies is not None:
             self.copies.renew(self.network)
         figures |= {"loss": total.detach(), "gradient_norm": norm}
-        if adversary is not None and losses.adversarial is not None:
+        if adversary is not None:
             adversary.requires_grad_(True)
             if finite:
                 with self.autocast():
                     outputs = adversary(torch.cat([x, samples[0].detach()]))
                 real, fake = outputs.float().chunk(2)
-                loss = discriminator_loss(real, fake, losses.adversarial.loss)
+                loss = discriminator_loss(real, fake)
                 self.manual_backward(self.scaler.scale(loss))
-                ratio = (losses.adversarial.rate or settings.rate) / settings.rate
-                norm, finite = self._update(optimisers[1], ratio * rate, settings.clip)
+                norm, finite = self._update(optimisers[1], rate, settings.clip)
                 figures |= {"discriminator": loss.detach(), "discriminator_gradient_norm": norm}
         if self.scaler.is_enabled():
             self.scaler.update()

@@ -9,7 +9,6 @@ The folder of a run:
 """
 
 import logging
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from typing import Any
 
 import lightning
 import torch
-import torch.nn.functional as F
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
@@ -87,8 +85,6 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
     rank_zero = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     log = options.report if rank_zero else _silent
     _introduce(images, log)
-    if recipe.precision == "bf16" and _on_cpu(options.accelerator) and (slower := bf16_slowdown()) > 1.2:
-        log(f"this processor takes {slower:.1f} times as long in bf16 as in fp32: leave out `precision`")
     crops = _crops(recipe, images, model)
     copies = None
     if recipe.spread is not None and found is None:
@@ -132,9 +128,7 @@ def _introduce(images: ImageSet, log: Callable[[str], None]) -> None:
 
 def _crops(recipe: Recipe, images: ImageSet, model: VSpSR) -> CropDataset:
     memory = int(recipe.data.memory_gb * 1e9)
-    chances = {
-        name: getattr(recipe.data, name) for name in ("augment", "shrink", "rotate", "colour", "detail", "sharpen")
-    }
+    chances = {name: getattr(recipe.data, name) for name in ("augment", "shrink", "rotate", "colour", "sharpen")}
     return CropDataset(images.train, model.degradation, recipe.seed, memory, **chances)
 
 
@@ -155,23 +149,6 @@ def _spread(
     times = ", ".join(map(str, copies.counts))
     log(f"the {spread.strongest} strongest atoms, {kept:.1%} of the energy, in the place of all: {times} times")
     return copies if spread.tied else None
-
-
-def bf16_slowdown() -> float:
-    """How many times as long a convolution takes in bf16 as in fp32 on this CPU: below 1 where bf16 is faster."""
-    x, weight = torch.ones(1, 32, 64, 64), torch.ones(32, 32, 3, 3)  # nothing drawn: weights may be, later
-
-    def seconds(dtype: torch.dtype) -> float:
-        image, kernel = (t.to(dtype, memory_format=torch.channels_last) for t in (x, weight))
-        F.conv2d(image, kernel)
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            F.conv2d(image, kernel)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    return seconds(torch.bfloat16) / seconds(torch.float32)
 
 
 def _workers(recipe: Recipe, accelerator: str) -> int:

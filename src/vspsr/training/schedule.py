@@ -7,6 +7,9 @@ from vspsr.training.recipe import LearningRate, Optimiser, Phase, Recipe, Recipe
 
 __all__ = ["Schedule", "ScheduledPhase"]
 
+MOST_STEPS = 10**8
+"""Of a run: their crops are listed in memory."""
+
 
 @dataclass(frozen=True)
 class ScheduledPhase:
@@ -26,7 +29,7 @@ class Schedule:
         world: number of processes, each with a batch of its own.
 
     Raises:
-        RecipeError: phases of more than the recipe's `steps`.
+        RecipeError: phases of more than the recipe's `steps`, more than 10⁸ steps in all.
     """
 
     def __init__(self, recipe: Recipe, n_images: int, world: int = 1) -> None:
@@ -46,6 +49,8 @@ class Schedule:
                 before += length
             self.phases.append(ScheduledPhase(phase, start, start + length))
             start += length
+            if start > MOST_STEPS:
+                raise RecipeError(f"`phases`: {start:.3g} steps up to phase {phase.name!r}, more than {MOST_STEPS:.0e}")
         if share > 1 + 1e-9:
             raise RecipeError(f"`phases`: their shares sum to {share:g}, more than 1")
         self.steps = start
@@ -73,12 +78,6 @@ class Schedule:
     def optimiser(self, scheduled: ScheduledPhase) -> Optimiser:
         """Settings of the optimiser in a phase."""
         return scheduled.phase.optimiser or self.recipe.optimiser
-
-    def temperature(self, step: int) -> float:
-        """Temperature of the samples in the losses, linear over the phase."""
-        scheduled = self.phase_at(step)
-        first, last = scheduled.phase.temperature
-        return first + (last - first) * (step - scheduled.start) / max(1, scheduled.stop - scheduled.start - 1)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step. A phase with a schedule of its own follows that, else the run's goes on."""
