@@ -38,7 +38,7 @@ def gradients(losses: dict[str, Any]) -> dict[str, Tensor | None]:
     objective = Objective(made, Degradation(4))
     x, y = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 8, 8)
     parameters, terms = network(y), made.phases[0].losses
-    mean, samples = objective.images(parameters, y, terms, 1.0, 0, 0)
+    mean, samples = objective.images(parameters, y, terms, 0, 0)
     total, _ = objective(x, parameters, mean, samples, terms, 0, torch.enable_grad)
     total.backward()
     return {name: p.grad for name, p in network.named_parameters()}
@@ -67,11 +67,11 @@ def test_strength_trains_what_is_random_and_the_mean_as_far_as_it_may() -> None:
 
 
 def test_more_octaves_than_a_block_has() -> None:
-    with pytest.raises(ValueError, match="`octaves` 4: blocks of 8 pixels do not have so many: take a `block` of"):
+    with pytest.raises(ValueError, match="`octaves` 4: blocks of 8 pixels do not have so many"):
         recipe({"log_power_crps": {"weight": 1.0, "block": 8, "octaves": 4}})
 
 
-def test_through_mean_is_the_share_of_the_gradient_that_the_mean_gets() -> None:
+def test_mean_gradient_scale_is_the_share_of_the_gradient_that_the_mean_gets() -> None:
     def of(share: float) -> dict[str, Tensor | None]:
         return gradients({"energy_features": {"weight": 1.0, "mean_gradient_scale": share}})
 

@@ -1,6 +1,7 @@
 """The training loop: exact resumption, two processes, NaN, phases, checkpoints, logs."""
 
 import csv
+import math
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from vspsr.training.export import export
 from vspsr.training.module import NotFiniteError
 from vspsr.training.objective import Objective
 from vspsr.training.recipe import RecipeError
-from vspsr.training.run import RunOptions, bf16_slowdown, train
+from vspsr.training.run import RunOptions, train
 from vspsr.training.schedule import Schedule
 
 
@@ -97,7 +98,10 @@ def test_killed_at_any_moment(photos: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("phases", [None, small.ADVERSARIAL], ids=["plain", "adversarial"])
 def test_two_processes_are_one_with_twice_the_batch(photos: Path, tmp_path: Path, phases: object) -> None:
-    """Lightning's DDP on the gloo backend against a single process."""
+    """Lightning's DDP on the gloo backend against a single process.
+
+    Not with a discriminator: on a CPU each process normalises its own part of the batch.
+    """
     changes = {} if phases is None else {"phases": phases}
     recipe = small.recipe_of(photos, **changes)
     config = tmp_path / "recipe.yaml"
@@ -113,10 +117,15 @@ def test_two_processes_are_one_with_twice_the_batch(photos: Path, tmp_path: Path
     assert found is not None
     state = read_checkpoint(found)
     assert state["processes"] == 2
+    rows = table(output / "metrics.csv")
+    assert all(math.isfinite(float(row["train/loss"])) for row in rows)
+    if phases is not None:
+        assert float(rows[-1]["train/discriminator"]) > 0
+        return
     one = small.run(small.recipe_of(photos, batch=4, **changes), tmp_path / "one")
     for key, value in one.network.state_dict().items():
         torch.testing.assert_close(state["network"][key], value, rtol=1e-4, atol=2e-6)
-    for ours, theirs in zip(table(tmp_path / "one" / "metrics.csv"), table(output / "metrics.csv"), strict=True):
+    for ours, theirs in zip(table(tmp_path / "one" / "metrics.csv"), rows, strict=True):
         assert float(ours["train/loss"]) == pytest.approx(float(theirs["train/loss"]), rel=1e-4)
 
 
@@ -234,22 +243,6 @@ def test_losses_fall_and_validation_is_better_than_bicubic(photos: Path, tmp_pat
     losses = [float(r["train/loss"]) for r in rows if r["train/loss"]]
     assert losses[-1] < 0.9 * losses[0]
     assert float(rows[-1]["val/psnr_mean"]) > float(rows[-1]["val/psnr_bicubic"])
-
-
-@pytest.mark.parametrize(
-    ("precision", "slowdown", "told"),
-    [("bf16", 9.2, True), ("bf16", 1.5, True), ("bf16", 0.4, False), ("fp32", 9.2, False)],
-)
-def test_slow_bf16_is_told(
-    precision: str, slowdown: float, told: bool, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn = torch.get_rng_state()
-    assert 0 < bf16_slowdown() < 1000
-    assert torch.equal(torch.get_rng_state(), drawn)  # a discriminator's weights are drawn later
-    monkeypatch.setattr("vspsr.training.run.bf16_slowdown", lambda: slowdown)
-    lines: list[str] = []
-    small.run(small.recipe_of(photos, precision=precision), tmp_path, lines=lines)
-    assert any(f"{slowdown} times as long in bf16 as in fp32" in line for line in lines) == told
 
 
 def test_bf16_trains(photos: Path, tmp_path: Path) -> None:

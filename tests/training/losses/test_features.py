@@ -171,7 +171,7 @@ def caffe_squeezenet(state: dict[str, Tensor], x: Tensor) -> list[Tensor]:
 
 
 def test_the_caffe_models_features_are_those_of_its_authors(features: nn.Module, shared: Path) -> None:
-    """Channels in B, G, R, the mean in levels, a padded first convolution: all of it folded into torchvision's layers."""
+    """Channels in B, G, R, the mean in levels, a padded first convolution: folded into torchvision's layers."""
     from safetensors.torch import load_file
 
     state = load_file(shared / "weights" / "squeezenet1_1.safetensors")
