@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import lightning
 import pytest
 import torch
 import training_runs as small
 import yaml
+from torch import Tensor
 
 from vspsr.errors import ModelError, VSpSRError
 from vspsr.model import VSpSR
@@ -233,6 +237,38 @@ def test_feature_networks_never_change(photos: Path, tmp_path: Path) -> None:
     assert {k.split(".")[0] for k in after} == {"vgg19", "squeezenet"}
     assert small.different(before.weights, after) == []
     assert not any(m.training for m in module.objective.networks.modules() if m is not module.objective.networks)
+
+
+class Weights(lightning.Callback):
+    """Keeps the network's weights and their average after each step."""
+
+    def __init__(self) -> None:
+        self.network, self.average = list[dict[str, Tensor]](), list[dict[str, Tensor]]()
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self.on_train_batch_end(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *args: Any) -> None:
+        for kept, module in ((self.network, pl_module.network), (self.average, pl_module.average.network)):
+            kept.append({k: v.clone() for k, v in module.state_dict().items()})
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.3, 0.999])
+def test_the_averages_warm_up_is_what_it_says(ema: float, photos: Path, tmp_path: Path) -> None:
+    """After step t the decay is min(`ema`, (1 + t) / (10 + t)): 2/11, 3/12, … up to `ema`; 0 keeps no average."""
+    kept = Weights()
+    options = RunOptions(tmp_path, accelerator="cpu", report=str, progress=False, callbacks=(kept,))
+    train(small.recipe_of(photos, ema=ema, optimiser={"rate": 0.05}), options)
+    assert len(kept.network) == 7
+    assert small.different(kept.network[0], kept.average[0]) == []
+    for key, expected in kept.network[0].items():
+        for step in range(1, 7):
+            decay = min(ema, [2 / 11, 3 / 12, 4 / 13, 5 / 14, 6 / 15, 7 / 16][step - 1])
+            expected = decay * expected + (1 - decay) * kept.network[step][key]
+            torch.testing.assert_close(kept.average[step][key], expected, rtol=1e-4, atol=1e-6)
+    weight = "trunk.head.weight"
+    assert all(not torch.equal(a[weight], b[weight]) for a, b in pairwise(kept.network))
+    assert (ema == 0) == torch.equal(kept.average[-1][weight], kept.network[-1][weight])
 
 
 def test_losses_fall_and_validation_is_better_than_bicubic(photos: Path, tmp_path: Path) -> None:

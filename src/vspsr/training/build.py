@@ -52,7 +52,8 @@ def _freeze(network: nn.Module, name: str) -> None:
     """A part of a network, by the name of a module or a parameter, keeps its weights."""
     parts = dict(network.named_parameters(remove_duplicate=False)) | dict(network.named_modules())
     if not name or name not in parts:
-        raise RecipeError(f"`frozen`: the network has no part {name!r}: {did_you_mean(name, dict(network.named_children()) | parts)}")
+        hint = did_you_mean(name, dict(network.named_children()) | parts)
+        raise RecipeError(f"`frozen`: the network has no part {name!r}: {hint}")
     parts[name].requires_grad_(False)
 
 

@@ -210,7 +210,10 @@ class SpaceTraining(lightning.LightningModule):
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Average of the weights, exponential with a warm-up so that the first steps do not linger."""
+        """Update the average: after step t, the decay is min(`ema`, (1 + t) / (10 + t)).
+
+        So a run's first weights, which are far from the later ones, are soon forgotten.
+        """
         decay = min(self.recipe.ema, (self.step + 1) / (self.step + 10))
         ours, theirs = self.network.state_dict(), self.average.network.state_dict()
         floating = [k for k, v in ours.items() if v.is_floating_point()]

@@ -179,7 +179,7 @@ class Recipe(Part):
     optimiser: Optimiser = Optimiser()
     schedule: LearningRate = LearningRate()
     features: Annotated[dict[str, Features], WithoutNulls] = Field(default_factory=dict)
-    phases: Annotated[tuple[Phase, ...], WithoutNulls, Field(min_length=1)]
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()
     log_every: Count = 50

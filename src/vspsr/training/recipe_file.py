@@ -1,8 +1,8 @@
 """Recipes from YAML files and back.
 
 A recipe may be laid over another one: `extends` names it, a file beside this one or a recipe of the package. Mappings
-are merged key by key, a mapping over a list changes entries by their number, anything else replaces what was there,
-and null leaves a key out. A misspelt key is an error that names the nearest right one; a value of the wrong type or
+are merged key by key, a mapping over a list changes entries by their number, anything else replaces what was there;
+null leaves out a key or an entry. A misspelt key is an error that names the nearest right one; a value of the wrong type or
 out of range names the key.
 """
 
@@ -123,7 +123,8 @@ def _laid_over(base: Any, changes: Any, name: str) -> Any:
                     f"{name}: is a list of {len(base)} in the recipe that is extended: give entries by number from 0, "
                     f"got {reprlib.repr(key)}"
                 )
-        return [_laid_over(v, changes[i], f"{name}.{i}") if i in changes else v for i, v in enumerate(base)]
+        merged = [_laid_over(v, changes[i], f"{name}.{i}") if i in changes else v for i, v in enumerate(base)]
+        return [entry for entry in merged if entry is not None]
     return changes
 
 

@@ -9,10 +9,10 @@ __all__ = ["Count", "FeatureEnergy", "Losses", "NotNegative", "Part", "PatchEner
 
 
 def _without_nulls(value: Any, known: Mapping[str, Any] | None = None) -> Any:
-    """A mapping or a list without entries that are null; where the keys are ``known``, others stay, to be refused."""
-    if isinstance(value, Mapping):
-        return {k: v for k, v in value.items() if v is not None or (known is not None and k not in known)}
-    return [v for v in value if v is not None] if isinstance(value, list) else value
+    """A mapping without entries that are null; where the keys are ``known``, others stay, to be refused."""
+    if not isinstance(value, Mapping):
+        return value
+    return {k: v for k, v in value.items() if v is not None or (known is not None and k not in known)}
 
 
 WithoutNulls = BeforeValidator(_without_nulls)
@@ -26,7 +26,7 @@ class Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_left_out(cls, content: Any) -> Any:
-        return _without_nulls(content, cls.model_fields) if isinstance(content, Mapping) else content
+        return _without_nulls(content, cls.model_fields)
 
 
 def _no_bool(value: Any) -> Any:
