@@ -2,8 +2,8 @@
 
 A recipe may be laid over another one: `extends` names it, a file beside this one or a recipe of the package. Mappings
 are merged key by key, a mapping over a list changes entries by their number, anything else replaces what was there;
-null leaves out a key or an entry. A misspelt key is an error that names the nearest right one; a value of the wrong type or
-out of range names the key.
+null leaves out a key or an entry. A misspelt key is an error that names the nearest right one; a value of the wrong
+type or out of range is an error that names the key.
 """
 
 import reprlib
