@@ -1,6 +1,6 @@
-"""Recipes trained for the same time on the same photos, and what their models are worth.
+"""Recipes trained for the same time on the same photos, and the scores of their models.
 
-    python benchmarks/recipes.py --data PHOTOS --hr Set14 --minutes 12 -o runs/x4 configs/x4.yaml configs/paper/x4.yaml
+    python benchmarks/recipes.py --data PHOTOS --hr Set14 --minutes 12 -o runs/x4 x4 paper/x4-authors
     python benchmarks/recipes.py --data PHOTOS --hr Set14 --minutes 4 -o runs/rows configs/ablation/[1-5].yaml
 
 Every recipe keeps the proportions of its phases (in steps), which are first timed by a few steps each; --steps takes
@@ -129,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", type=Path, nargs="+")
     parser.add_argument("--data", type=Path, required=True, help="training images")
-    parser.add_argument("--hr", type=Path, help="images to evaluate on; none: only the losses are told")
+    parser.add_argument("--hr", type=Path, help="images to evaluate on; none: only the losses are printed")
     parser.add_argument("--minutes", type=float, default=10.0, help="of training, for each recipe")
     parser.add_argument("--steps", type=int, help="of each recipe, instead of the minutes")
     parser.add_argument("--set", action="append", default=[], help="change of every recipe, key=value")
