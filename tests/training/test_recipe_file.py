@@ -1,6 +1,8 @@
 """Recipe files: names, extension, changes; mistakes are reported in one line."""
 
 import math
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,12 @@ from vspsr.training.schedule import Schedule
 
 @pytest.mark.parametrize("name", ["paper/x4", "configs/paper/x4.yaml", "paper/x4.yaml"])
 def test_recipes_of_the_package_by_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From anywhere; a file of that name comes first."""
+    """From anywhere; a file of that name comes first, a folder (of a run, say) does not count."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir(parents=True)
     assert load_recipe(Path(name)).name == "paper-x4"
-    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper").mkdir(exist_ok=True)
+    shutil.rmtree(tmp_path / "paper" / "x4.yaml", ignore_errors=True)
     (tmp_path / "paper" / "x4.yaml").write_text(yaml.safe_dump(small.RECIPE))
     assert load_recipe(Path("paper/x4.yaml")).name == "tiny"
 
@@ -207,6 +211,14 @@ class TestExtends:
         write_recipe(written, found)
         assert "extends" not in written.read_text()
         assert load_recipe(written) == found
+
+    def test_the_guides_example(self, tmp_path: Path) -> None:
+        """docs/training.md."""
+        guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+        (example,) = (b for b in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "extends" in b)
+        found = load_recipe(self.recipe(tmp_path, "a.yaml", example))
+        assert found.name == "mine"
+        assert found.phases[1].losses.perceptual is None
 
     def test_a_list_replaces_a_list(self, tmp_path: Path) -> None:
         text = "extends: x4\nphases: [{name: only, steps: 3, losses: {mean_l1: 1}}]\n"

@@ -189,6 +189,25 @@ def test_a_changed_recipe_is_not_resumed(photos: Path, tmp_path: Path) -> None:
     assert module.step == 6
 
 
+def test_a_run_of_an_earlier_version_is_resumed_where_it_can_be(photos: Path, tmp_path: Path) -> None:
+    """Its recipe has other names; another discriminator is refused in one line."""
+    losses = {"log_power_crps": {"weight": 1.0, "block": 8, "mean_gradient_scale": 0.5}, "adversarial": 0.1}
+    recipe = small.recipe_of(photos, phases=[{"name": "a", "steps": 3, "losses": losses}])
+    small.run(recipe, tmp_path)
+    found = latest(tmp_path)
+    assert found is not None
+    state = read_checkpoint(found)
+    old = {"energy_strength": {"weight": 1.0, "block": 8, "through_mean": 0.5}, "adversarial": {"weight": 0.1}}
+    state["recipe"]["phases"] = [{"name": "a", "steps": 3, "losses": old}]
+    write_checkpoint(found, state)
+    assert small.run(recipe, tmp_path, resume=True).step == 3
+    state["discriminator"] = {"head.weight": torch.zeros(1)}
+    write_checkpoint(found, state)
+    with pytest.raises(ModelError, match=r"step-000000003\.pt: does not fit the recipe") as caught:
+        small.run(recipe, tmp_path, resume=True)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_damaged_checkpoint(photos: Path, tmp_path: Path) -> None:
     small.run(small.recipe_of(photos), tmp_path)
     found = latest(tmp_path)

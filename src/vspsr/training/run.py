@@ -24,7 +24,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vspsr.data.crops import CropDataset
 from vspsr.data.files import ImageSet, find_images
-from vspsr.errors import VSpSRError
+from vspsr.errors import ModelError, VSpSRError
 from vspsr.files import one_line
 from vspsr.model import VSpSR
 from vspsr.nn.overlapping import OverlappingVSpM
@@ -95,7 +95,10 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
         state = read_checkpoint(found)
         check_same_recipe(recipe, state["recipe"], found)
         check_same_images(images.train, state, options.output)
-        module.restore(state)
+        try:
+            module.restore(state)
+        except RuntimeError as error:
+            raise ModelError(f"{found}: does not fit the recipe ({one_line(error)[:200]})") from error
         best = state["best"]
         log(f"resuming at step {module.step} of {module.schedule.steps} from {found}")
     if rank_zero:
