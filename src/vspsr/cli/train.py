@@ -56,7 +56,7 @@ def train(
     if module.step < module.schedule.steps:
         print_line(f"stopped at step {module.step} of {module.schedule.steps}: --resume goes on; all is in {folder}")
         if module.received is not None:
-            raise typer.Exit(128 + module.received)  # as shells do it: what began the run is to see that it is not done
+            raise typer.Exit(128 + module.received)  # as in shells: scripts must see that the run is not done
     else:
         print_line(f"done: {module.schedule.steps} steps; all is in {folder}")
         print_line(f"make it a model:  vspsr export {folder} -o {recipe.name}")

@@ -190,7 +190,7 @@ class SpaceTraining(lightning.LightningModule):
         return norm.detach(), finite
 
     def _count(self, finite: bool, figures: Mapping[str, Tensor]) -> None:
-        """Sum up figures; tell of a skipped step, and stop after too many."""
+        """Sum up figures; warn of a skipped step, and stop after too many."""
         if finite:
             self.skipped = 0
             for name, value in figures.items():

@@ -66,7 +66,7 @@ class RunOptions:
 def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
     """Train by a recipe, to its end, to the time limit, a signal or an error; the newest state is saved in each case.
 
-    Of Ctrl-C and SIGTERM, `SpaceTraining.received` tells which came.
+    `SpaceTraining.received` is the signal that came, Ctrl-C's or SIGTERM.
 
     Raises:
         RecipeError: the recipe has no data folder, or differs from the one being resumed.

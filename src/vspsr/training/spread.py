@@ -249,7 +249,7 @@ def _norms(atoms: Tensor) -> Tensor:
 
 
 def _shared_out(total: int, weights: Tensor) -> list[int]:
-    """``total`` in whole parts of at least 1, about as the weights have it."""
+    """``total`` divided into integers of at least 1, about in proportion to the weights."""
     wanted = (weights / weights.sum() * (total - len(weights))).tolist()
     parts = [1 + int(w) for w in wanted]
     rest = sorted(range(len(parts)), key=lambda i: int(wanted[i]) - wanted[i])

@@ -1,15 +1,17 @@
-"""The energy score: a strictly proper score for a distribution of which one only has samples.
+"""The energy score: a proper score for a distribution that only samples are known of.
 
 ES(x; s₁, s₂) = ½(d(x, s₁) + d(x, s₂)) − ½ d(s₁, s₂) is an unbiased estimate of E d(x, S) − ½ E d(S, S′), which the
 true distribution minimises when d is a Euclidean distance (Gneiting & Raftery 2007, eq. 22). Here d is the mean
-over places of the Euclidean distance of what is seen there: pixel patches, or unit-normalised deep features.
+over places of the Euclidean distance of pixel patches or of unit-normalised deep features. The score is proper, but
+not strictly: it depends on the distribution of each patch or feature alone, so that distributions of images that agree
+in these have the same score.
 
-The score of a patch as a whole hardly sees how its spread is shared out: noise in colour can stand in for missing
-noise in brightness, coarse for fine, stripes along the axes for grain in all directions. `colour_bands` takes images
-apart into a few parts that have a score each; `dct_crps` scores every frequency and direction by itself.
+The score of a patch hardly depends on how its spread is distributed: noise in colour can replace missing noise in
+brightness, coarse noise fine noise, stripes along the axes grain in all directions. `colour_bands` splits images into
+a few parts that have a score each; `dct_crps` scores every frequency and direction by itself.
 
-Distances of pixels are of amplitudes: noise that is twice too strong costs little in a smooth sky, where one sees it,
-and much in grass, where nobody can. `log_power_crps` compares the logarithms of how strong textures are.
+Distances of pixels are of amplitudes: noise that is twice too strong costs little in a smooth sky, where it is
+visible, and much in grass, where it is not. `log_power_crps` compares the logarithms of texture's power.
 """
 
 import math

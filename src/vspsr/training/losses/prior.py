@@ -46,7 +46,7 @@ def prior_loss(p: SpaceParameters, form: str, alpha: float, beta: float) -> Tens
     """The prior's term of the objective, a scalar.
 
     Args:
-        p: what the network said.
+        p: parameters of the spaces.
         form: "joint" sums the divergences of all coefficients (and codes of a stochastic basis) and divides by the
             number of HR values, as the likelihood is: together they are the evidence bound per HR value. "authors"
             takes their form's mean over coefficients, plus that over codes.
