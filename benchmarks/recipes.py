@@ -1,6 +1,6 @@
-"""Recipes trained for the same time on the same photos, and what their models are worth.
+"""Recipes trained for the same time on the same photos, and the scores of their models.
 
-    python benchmarks/recipes.py --data PHOTOS --hr Set14 --minutes 12 -o runs/x4 configs/x4.yaml configs/paper/x4.yaml
+    python benchmarks/recipes.py --data PHOTOS --hr Set14 --minutes 12 -o runs/x4 x4 paper/x4-authors
     python benchmarks/recipes.py --data PHOTOS --hr Set14 --minutes 4 -o runs/rows configs/ablation/[1-5].yaml
 
 Every recipe keeps the proportions of its phases (in steps), which are first timed by a few steps each; --steps takes
@@ -30,7 +30,7 @@ from vspsr.training.export import export
 from vspsr.training.recipe import Recipe
 from vspsr.training.recipe_file import load_recipe
 from vspsr.training.run import RunOptions, train
-from vspsr.training.schedule import Plan
+from vspsr.training.schedule import Schedule
 
 PROBE = 4
 """Steps by which a phase is timed; the first is not counted."""
@@ -63,8 +63,8 @@ def seconds_per_step(recipe: Recipe) -> list[float]:
 
 def fitted(recipe: Recipe, seconds: float, steps: int | None) -> Recipe:
     """The recipe, its phases in the same proportions, for so many seconds, or ``steps``."""
-    stages = Plan(recipe, n_images=1000).stages
-    shares = [(s.stop - s.start) / stages[-1].stop for s in stages]
+    phases = Schedule(recipe, n_images=1000).phases
+    shares = [(s.stop - s.start) / phases[-1].stop for s in phases]
     if steps is None:
         per_step = seconds_per_step(recipe)
         steps = round(seconds / sum(share * s for share, s in zip(shares, per_step, strict=True)))
@@ -91,11 +91,11 @@ def report_losses(recipe: Recipe, folder: Path) -> None:
     """Print each phase's losses, at its begin and at its end."""
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    for stage in Plan(recipe, n_images=1).stages:
-        within = [r for r in rows if stage.start < int(r["step"]) <= stage.stop and r["train/loss"]]
+    for scheduled in Schedule(recipe, n_images=1).phases:
+        within = [r for r in rows if scheduled.start < int(r["step"]) <= scheduled.stop and r["train/loss"]]
         names = [k for k in rows[0] if k.startswith("train/") and "norm" not in k and within and within[0].get(k)]
         terms = [f"{k.removeprefix('train/')} {float(within[0][k]):.3g} → {float(within[-1][k]):.3g}" for k in names]
-        Console(width=160).print(f"{recipe.name}, {stage.phase.name}: {', '.join(terms)}", highlight=False)
+        Console(width=160).print(f"{recipe.name}, {scheduled.phase.name}: {', '.join(terms)}", highlight=False)
 
 
 def figures(folder: Path, args: argparse.Namespace, scale: int) -> list[str]:
@@ -129,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", type=Path, nargs="+")
     parser.add_argument("--data", type=Path, required=True, help="training images")
-    parser.add_argument("--hr", type=Path, help="images to evaluate on; none: only the losses are told")
+    parser.add_argument("--hr", type=Path, help="images to evaluate on; none: only the losses are printed")
     parser.add_argument("--minutes", type=float, default=10.0, help="of training, for each recipe")
     parser.add_argument("--steps", type=int, help="of each recipe, instead of the minutes")
     parser.add_argument("--set", action="append", default=[], help="change of every recipe, key=value")
@@ -156,7 +156,7 @@ def main() -> None:
             table.add_column(column, justify="right")
     for path in args.recipes:
         recipe, folder, minutes = trained(path, args)
-        row = [recipe.name, str(Plan(recipe, 1).steps), f"{minutes:.1f}"]
+        row = [recipe.name, str(Schedule(recipe, 1).steps), f"{minutes:.1f}"]
         report_losses(recipe, folder)
         scale = int(recipe.model.options.get("scale", 4))
         table.add_row(*row, *(figures(folder, args, scale) if args.hr else []))

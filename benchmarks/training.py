@@ -1,9 +1,9 @@
-"""Training steps of the paper's configuration: CPU seconds each, beside those of the authors' code.
+"""Training steps of the authors' configuration: CPU seconds each, beside those of the authors' code.
 
     python benchmarks/training.py                       # one core
     python benchmarks/training.py --threads 8 --precision bf16
 
-256 atoms, x4, batch 4, LR crops of 48×48: once with MSE and KL, once with the adversarial term and VGG19 (untrained
+256 atoms, x4, batch 4, LR crops of 48×48: once with MSE and KL, once with the adversarial loss and VGG19 (untrained
 weights: the time is the same). A step is all of it: crops and their LR images, network, losses, both optimisers. CPU
 seconds are those of the process, so that other load on the machine counts for little; the authors' figures, 2.9 and
 9.9, were taken on one core of another machine (torch on the CPU, the same batch and crops).
@@ -50,7 +50,7 @@ def photographs(folder: Path) -> Path:
 
 
 def measure(phase: int, steps: int, precision: str, accelerator: str) -> tuple[float, float]:
-    """CPU and wall seconds of a step in one phase of the paper's recipe."""
+    """CPU and wall seconds of a step in one phase of the recipe."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -63,7 +63,7 @@ def measure(phase: int, steps: int, precision: str, accelerator: str) -> tuple[f
             f"phases.{phase}.epochs=null",
             f"phases.{phase}.steps={steps + WARM_UP}",
         ]
-        recipe = load_recipe(Path(__file__).parents[1] / "configs" / "paper" / "x4.yaml", changes)
+        recipe = load_recipe(Path(__file__).parents[1] / "configs" / "paper" / "x4-authors.yaml", changes)
         recipe = recipe.model_copy(update={"phases": (recipe.phases[phase],)})
         options = RunOptions(
             folder / "run", accelerator=accelerator, report=lambda _: None, progress=False, callbacks=(clock,)
@@ -81,7 +81,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")
-    table = Table(title=f"paper's configuration, x4, batch 4, crop 48, {args.precision}, {args.threads} thread(s)")
+    table = Table(title=f"authors' configuration, x4, batch 4, crop 48, {args.precision}, {args.threads} thread(s)")
     for column in ("losses", "CPU s/step", "wall s/step", "authors' CPU s/step", "times faster"):
         table.add_column(column, justify="left" if column == "losses" else "right")
     for phase, (name, authors) in enumerate(AUTHORS.items()):

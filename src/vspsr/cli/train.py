@@ -53,12 +53,12 @@ def train(
     device_count: int | str = int(devices) if devices.isdigit() else devices
     clock = None if max_time is None else _clock(max_time)
     module = run(recipe, RunOptions(folder, resume, clock, accelerator, device_count, nodes, print_line))
-    if module.step < module.plan.steps:
-        print_line(f"stopped at step {module.step} of {module.plan.steps}: --resume goes on; all is in {folder}")
+    if module.step < module.schedule.steps:
+        print_line(f"stopped at step {module.step} of {module.schedule.steps}: --resume goes on; all is in {folder}")
         if module.received is not None:
-            raise typer.Exit(128 + module.received)  # as shells do it: what began the run is to see that it is not done
+            raise typer.Exit(128 + module.received)  # as in shells: scripts must see that the run is not done
     else:
-        print_line(f"done: {module.plan.steps} steps; all is in {folder}")
+        print_line(f"done: {module.schedule.steps} steps; all is in {folder}")
         print_line(f"make it a model:  vspsr export {folder} -o {recipe.name}")
 
 

@@ -7,6 +7,9 @@ numpy's SFC64 seeded by (seed, step, index).
 """
 
 import math
+import multiprocessing
+import os
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -207,7 +210,20 @@ def crop_loader(dataset: CropDataset, sampler: StepSampler, workers: int, pin_me
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         multiprocessing_context="spawn" if workers else None,  # libvips' threads do not survive a fork
+        worker_init_fn=_end_with_parent,
     )
+
+
+def _end_with_parent(_: int) -> None:
+    """Let a worker process end as soon as its parent does, killed or not."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _whole(batch: Any) -> Any:

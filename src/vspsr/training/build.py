@@ -21,7 +21,8 @@ def build_model(recipe: Recipe) -> VSpSR:
     """The model as at the start of the run, its weights drawn from torch's generator or from `initial`.
 
     Raises:
-        RecipeError: options or parts (`frozen`) that the network does not have, or no part left to learn.
+        RecipeError: options or parts (`frozen`) that the network does not have, no part left to learn, or a
+            `mean_gradient_scale` where samples are not affine in their coefficients.
         ModelError: `initial` cannot be read or does not fit.
     """
     options = network_options(recipe)
@@ -37,6 +38,13 @@ def build_model(recipe: Recipe) -> VSpSR:
         _freeze(model.network, name)
     if recipe.frozen and not any(p.requires_grad for p in model.network.parameters()):
         raise RecipeError(f"`frozen`: {', '.join(recipe.frozen)} are the whole network: leave out what is to learn")
+    if any(scale < 1 for phase in recipe.phases for scale in phase.losses.mean_gradient_scales()):
+        with torch.no_grad():
+            if not model(torch.zeros(1, 3, 16, 16)).is_gaussian:
+                raise RecipeError(
+                    "`mean_gradient_scale`: must be 1 where samples are not affine in the coefficients: "
+                    "with `convolutions` or a `stochastic_basis`"
+                )
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 

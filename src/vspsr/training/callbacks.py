@@ -40,8 +40,8 @@ class Validation(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *args: Any) -> None:
         """Log figures of the steps since the last time; validate."""
         module: SpaceTraining = pl_module
-        last = module.step == module.plan.steps
-        phase_ends = module.step == module.plan.stage(module.step - 1).stop  # the next may have other losses
+        last = module.step == module.schedule.steps
+        phase_ends = module.step == module.schedule.phase_at(module.step - 1).stop  # the next may have other losses
         if module.step % module.recipe.log_every == 0 or phase_ends:
             self._log_training(trainer, module)
         if self.pairs and (module.step % module.recipe.validation.every == 0 or last):
@@ -52,15 +52,17 @@ class Validation(Callback):
         figures = {k: float(trainer.strategy.reduce(v / count, reduce_op="mean")) for k, v in module.sums.items()}
         module.sums, module.counted = {}, 0
         log(
-            trainer, {f"train/{k}": v for k, v in figures.items()} | {"rate": module.plan.rate(module.step - 1)}, module
+            trainer,
+            {f"train/{k}": v for k, v in figures.items()} | {"rate": module.schedule.rate(module.step - 1)},
+            module,
         )
 
     def _validate(self, trainer: lightning.Trainer, module: SpaceTraining) -> None:
         """Figures are summed over processes in float64, so that they do not depend on how many there are.
 
-        In every phase they are those of the last one's terms, so that the best can be told over the whole run.
+        In every phase they are those of the last one's terms, so that the best is the same over the whole run.
         """
-        terms = module.plan.stages[-1].phase.losses.energy_features
+        terms = module.schedule.phases[-1].phase.losses.energy_features
         sums: dict[str, float] = {}
         shown: ValidationImage | None = None
         for index in range(trainer.global_rank, len(self.pairs), trainer.world_size):
@@ -72,11 +74,11 @@ class Validation(Callback):
             shown = result if index == 0 else shown
             for key, value in {**result.figures, "count": 1.0}.items():
                 sums[key] = sums.get(key, 0.0) + value
-        gathered = _gather(sums, trainer)
-        count = gathered.pop("count", 0.0)
+        totals = _sum_over_processes(sums, trainer)
+        count = totals.pop("count", 0.0)
         if not count:
             return
-        figures = {k: v / count for k, v in gathered.items()}
+        figures = {k: v / count for k, v in totals.items()}
         log(trainer, {f"val/{k}": v for k, v in figures.items()}, module)
         monitored = figures.get(module.recipe.validation.monitor)
         if monitored is not None:
@@ -116,7 +118,7 @@ class Checkpoints(Callback):
             validation.improved = False
             self._write(trainer, module, "best.pt")
         due = time.monotonic() - self.saved_at >= 60 * module.recipe.checkpoints.minutes
-        if due or module.step == module.plan.steps:
+        if due or module.step == module.schedule.steps:
             self.save(trainer, module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -162,13 +164,13 @@ class Progress(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Show the bar."""
-        self.began, self.first, self.told = time.monotonic(), pl_module.step, time.monotonic()
+        self.began, self.first, self.reported = time.monotonic(), pl_module.step, time.monotonic()
         columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
         self.bar = Bar(*columns, disable=not trainer.is_global_zero)
         self.live = trainer.is_global_zero and self.bar.console.is_terminal
         if self.live:
             self.bar.start()
-        self.task = self.bar.add_task("", total=pl_module.plan.steps, completed=pl_module.step)
+        self.task = self.bar.add_task("", total=pl_module.schedule.steps, completed=pl_module.step)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *args: Any) -> None:
         """Move it on."""
@@ -178,19 +180,19 @@ class Progress(Callback):
         now = time.monotonic()
         if self.live:
             self.bar.update(self.task, completed=module.step)
-        last = module.step == module.plan.steps
-        if now - self.told < (1.0 if self.live else self.every) and not last:
+        last = module.step == module.schedule.steps
+        if now - self.reported < (1.0 if self.live else self.every) and not last:
             return
-        self.told = now
+        self.reported = now
         speed = (module.step - self.first) / (now - self.began)
-        phase = module.plan.stage(module.step - 1).phase.name
+        phase = module.schedule.phase_at(module.step - 1).phase.name
         metrics = {k.removeprefix("train/"): float(v) for k, v in trainer.logged_metrics.items() if "norm" not in k}
         figures = " ".join(f"{k} {v:.4g}" for k, v in metrics.items())
         self.text = f"{phase} {speed:.2f} steps/s {figures}"
         if self.live:
             self.bar.update(self.task, description=self.text)
         else:
-            self.report(f"step {module.step} of {module.plan.steps}: {self.text}")
+            self.report(f"step {module.step} of {module.schedule.steps}: {self.text}")
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Take it away."""
@@ -213,7 +215,7 @@ def log(trainer: lightning.Trainer, figures: dict[str, float], module: SpaceTrai
 _SHOWN = ("val/energy", "val/psnr_mean")
 
 
-def _gather(sums: dict[str, float], trainer: lightning.Trainer) -> dict[str, float]:
+def _sum_over_processes(sums: dict[str, float], trainer: lightning.Trainer) -> dict[str, float]:
     """Sums over all processes; a process may have had no image at all."""
     if trainer.world_size == 1:
         return dict(sums)

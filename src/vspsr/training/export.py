@@ -4,11 +4,12 @@ import csv
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from vspsr.errors import ModelError, OutputError
-from vspsr.files import replacing
+from vspsr.files import read_text, replacing
 from vspsr.model import VSpSR
 from vspsr.training.build import load_initial, model_of
 from vspsr.training.checkpoint import latest, read_checkpoint
@@ -186,8 +187,7 @@ def _credits(recipe: Recipe) -> str:
     manifest = None if recipe.data.folder is None else recipe.data.folder / "manifest.csv"
     if manifest is None or not manifest.is_file():
         return "(Say here whose they are, and under which licence.)"
-    with manifest.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
+    rows = [r for r in csv.DictReader(StringIO(read_text(manifest), newline="")) if r.get("split") == "train"]
     counted = Counter((row.get("source", ""), row.get("licence", "")) for row in rows)
     if not rows or "licence" not in rows[0]:
         return ""

@@ -12,16 +12,16 @@ from typing import Any
 
 import lightning
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vspsr.data.crops import Batch, CropDataset, StepSampler, crop_loader
 from vspsr.errors import VSpSRError
 from vspsr.model import VSpSR
-from vspsr.nn.discriminator import PatchDiscriminator, UNetDiscriminator
+from vspsr.nn.discriminator import PatchDiscriminator
 from vspsr.training.losses.adversarial import discriminator_loss
 from vspsr.training.objective import Objective
 from vspsr.training.recipe import Recipe, RecipeError
-from vspsr.training.schedule import Plan, Stage
+from vspsr.training.schedule import Schedule, ScheduledPhase
 from vspsr.training.spread import Copies
 
 __all__ = ["NotFiniteError", "SpaceTraining"]
@@ -54,17 +54,14 @@ class SpaceTraining(lightning.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.recipe, self.data, self.workers, self.copies = recipe, data, workers, copies
-        self.plan = Plan(recipe, len(data))
+        self.schedule = Schedule(recipe, len(data))
         self.network = model.network
         self.degradation = model.degradation
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
-        prior = (recipe.model.options.get("alpha", 3.0), recipe.model.options.get("beta", 1.0))
-        self.objective = Objective(recipe, model.degradation, *prior)
-        self.discriminator: nn.Module | None = None
-        adversarial = recipe.adversarial()
-        if adversarial:
-            self.discriminator = UNetDiscriminator() if adversarial.discriminator == "unet" else PatchDiscriminator()
-        self.step, self.skipped, self.stage_start = 0, 0, -1
+        self.objective = Objective(recipe, model.degradation)
+        adversarial = any(phase.losses.adversarial for phase in recipe.phases)
+        self.discriminator = PatchDiscriminator() if adversarial else None
+        self.step, self.skipped, self.phase_start = 0, 0, -1
         self.between_steps = True
         self.received: int | None = None
         self.sums: dict[str, Tensor] = {}
@@ -86,8 +83,8 @@ class SpaceTraining(lightning.LightningModule):
         return [torch.optim.Adam([p for p in m.parameters() if p.requires_grad], fused=fused) for m in modules]
 
     def on_fit_start(self) -> None:
-        """Lay out the plan for the number of processes; mixed precision for the device."""
-        self.plan = Plan(self.recipe, len(self.data), self.trainer.world_size)
+        """Schedule the run for the number of processes; mixed precision for the device."""
+        self.schedule = Schedule(self.recipe, len(self.data), self.trainer.world_size)
         self.dtype_of_networks = network_dtype(self.recipe.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype_of_networks == torch.float16)
         if self._saved is not None:
@@ -102,15 +99,15 @@ class SpaceTraining(lightning.LightningModule):
 
     def train_dataloader(self) -> Any:
         """Batches from the present step on."""
-        plan = Plan(self.recipe, len(self.data), self.trainer.world_size)
-        sampler = StepSampler(plan.crops(), self.step, self.trainer.global_rank, self.trainer.world_size)
+        schedule = Schedule(self.recipe, len(self.data), self.trainer.world_size)
+        sampler = StepSampler(schedule.crops(), self.step, self.trainer.global_rank, self.trainer.world_size)
         return crop_loader(self.data, sampler, self.workers, pin_memory=self.device.type == "cuda")
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of the network, and one of the discriminator in adversarial phases."""
         self.between_steps = False
-        stage = self._enter(self.plan.stage(self.step))
-        losses, settings = stage.phase.losses, self.plan.optimiser(stage)
+        scheduled = self._enter(self.schedule.phase_at(self.step))
+        losses, settings = scheduled.phase.losses, self.schedule.optimiser(scheduled)
         x, y = (_image(batch[k]) for k in ("hr", "lr"))
         first = int(batch["first"])
         optimisers = self._raw_optimisers()
@@ -122,31 +119,30 @@ class SpaceTraining(lightning.LightningModule):
         with self.autocast():
             parameters = self.network(y)
         parameters = parameters.map_tensors(_float32)
-        temperature = self.plan.temperature(self.step)
-        mean, samples = self.objective.images(parameters, y, losses, temperature, self.step, first)
+        mean, samples = self.objective.images(parameters, y, losses, self.step, first)
         total, figures = self.objective(x, parameters, mean, samples, losses, self.step, self.autocast, adversary)
         if not total.requires_grad:
             raise RecipeError(
-                f"phase {stage.phase.name!r}: none of its losses depends on what learns: change `losses` or `frozen`"
+                f"phase {scheduled.phase.name!r}: none of its losses depends on what learns: "
+                "change `losses` or `frozen`"
             )
         self.manual_backward(self.scaler.scale(total))
         if self.copies is not None:
             self.copies.gather(self.network)
-        rate = self.plan.rate(self.step)
+        rate = self.schedule.rate(self.step)
         norm, finite = self._update(optimisers[0], rate, settings.clip)
         if self.copies is not None:
             self.copies.renew(self.network)
         figures |= {"loss": total.detach(), "gradient_norm": norm}
-        if adversary is not None and losses.adversarial is not None:
+        if adversary is not None:
             adversary.requires_grad_(True)
             if finite:
                 with self.autocast():
                     outputs = adversary(torch.cat([x, samples[0].detach()]))
                 real, fake = outputs.float().chunk(2)
-                loss = discriminator_loss(real, fake, losses.adversarial.loss)
+                loss = discriminator_loss(real, fake)
                 self.manual_backward(self.scaler.scale(loss))
-                ratio = (losses.adversarial.rate or settings.rate) / settings.rate
-                norm, finite = self._update(optimisers[1], ratio * rate, settings.clip)
+                norm, finite = self._update(optimisers[1], rate, settings.clip)
                 figures |= {"discriminator": loss.detach(), "discriminator_gradient_norm": norm}
         if self.scaler.is_enabled():
             self.scaler.update()
@@ -168,18 +164,18 @@ class SpaceTraining(lightning.LightningModule):
         found = self.optimizers(use_pl_optimizer=False)
         return list(found) if isinstance(found, list) else [found]  # type: ignore[list-item]
 
-    def _enter(self, stage: Stage) -> Stage:
+    def _enter(self, scheduled: ScheduledPhase) -> ScheduledPhase:
         """A phase with an optimiser of its own starts without the moments of the one before."""
-        if stage.start != self.stage_start:
-            self.stage_start = stage.start
-            if self.step == stage.start and stage.phase.optimiser is not None:
+        if scheduled.start != self.phase_start:
+            self.phase_start = scheduled.start
+            if self.step == scheduled.start and scheduled.phase.optimiser is not None:
                 for optimiser in self._raw_optimisers():
                     optimiser.state.clear()
-        settings = self.plan.optimiser(stage)
+        settings = self.schedule.optimiser(scheduled)
         for optimiser in self._raw_optimisers():
             for group in optimiser.param_groups:
                 group.update(betas=tuple(settings.betas), weight_decay=settings.weight_decay)
-        return stage
+        return scheduled
 
     def _update(self, optimiser: torch.optim.Optimizer, rate: float, clip: float) -> tuple[Tensor, bool]:
         """Clip and step, unless the gradient is not finite: its norm, and whether it was finite."""
@@ -194,7 +190,7 @@ class SpaceTraining(lightning.LightningModule):
         return norm.detach(), finite
 
     def _count(self, finite: bool, figures: Mapping[str, Tensor]) -> None:
-        """Sum up figures; tell of a skipped step, and stop after too many."""
+        """Sum up figures; warn of a skipped step, and stop after too many."""
         if finite:
             self.skipped = 0
             for name, value in figures.items():
@@ -214,7 +210,10 @@ class SpaceTraining(lightning.LightningModule):
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Average of the weights, exponential with a warm-up so that the first steps do not linger."""
+        """Update the average: after step t, the decay is min(`ema`, (1 + t) / (10 + t)).
+
+        So a run's first weights, which are far from the later ones, are soon forgotten.
+        """
         decay = min(self.recipe.ema, (self.step + 1) / (self.step + 10))
         ours, theirs = self.network.state_dict(), self.average.network.state_dict()
         floating = [k for k, v in ours.items() if v.is_floating_point()]
@@ -259,7 +258,8 @@ class SpaceTraining(lightning.LightningModule):
             optimiser.load_state_dict(saved)
         self.scaler.load_state_dict(state["scaler"])
         self.sums = {k: v.to(self.device) for k, v in self.sums.items()}
-        self.stage_start = -1 if self.step == self.plan.stage(self.step).start else self.plan.stage(self.step).start
+        start = self.schedule.phase_at(self.step).start
+        self.phase_start = -1 if self.step == start else start
 
 
 def network_dtype(precision: str, device: torch.device) -> torch.dtype:

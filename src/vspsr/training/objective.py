@@ -1,4 +1,4 @@
-"""The objective of a phase: every term of the recipe, evaluated on one batch."""
+"""The objective of a phase: every loss of the recipe, evaluated on one batch."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,16 +17,16 @@ from vspsr.training.features import feature_network
 from vspsr.training.losses.adversarial import generator_loss
 from vspsr.training.losses.energy import (
     colour_bands,
+    dct_crps,
     energy_score,
     feature_energy,
-    frequency_energy,
+    log_power_crps,
     patch_distance,
-    strength_energy,
 )
 from vspsr.training.losses.likelihood import gaussian_nll, l1, mse
 from vspsr.training.losses.options import FeatureEnergy, Losses, PatchEnergy
 from vspsr.training.losses.perceptual import perceptual_loss
-from vspsr.training.losses.prior import prior_loss, sparsity
+from vspsr.training.losses.prior import prior_loss
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.sampling import centre, draw, projected
 
@@ -39,24 +39,23 @@ Autocast = Callable[[], AbstractContextManager[None]]
 
 def samples_needed(losses: Losses) -> int:
     """Samples per crop that a phase's losses look at."""
-    if losses.energy_pixels or losses.energy_frequencies or losses.energy_strength or losses.energy_features:
+    if losses.energy_pixels or losses.dct_crps or losses.log_power_crps or losses.energy_features:
         return 2
     one = (losses.mse, losses.likelihood, losses.adversarial, losses.perceptual)
     return 1 if any(one) else 0
 
 
 class Objective(nn.Module):
-    """All terms of a recipe, with the frozen feature networks that they need.
+    """All losses of a recipe, with the frozen feature networks that they need.
 
     Args:
         recipe: the recipe.
         degradation: D.
-        alpha, beta: of the Gamma prior.
     """
 
-    def __init__(self, recipe: Recipe, degradation: Degradation, alpha: float = 3.0, beta: float = 1.0) -> None:
+    def __init__(self, recipe: Recipe, degradation: Degradation) -> None:
         super().__init__()
-        self.recipe, self.degradation, self.alpha, self.beta = recipe, degradation, alpha, beta
+        self.recipe, self.degradation = recipe, degradation
         used = {name for phase in recipe.phases for name in phase.losses.features()}
         entries = {name: entry for name, entry in recipe.features.items() if name in used}
         self.networks = nn.ModuleDict(
@@ -86,13 +85,12 @@ class Objective(nn.Module):
                     ) from error
 
     def images(
-        self, p: SpaceParameters, y: Tensor, losses: Losses, temperature: float, step: int, first: int
+        self, p: SpaceParameters, y: Tensor, losses: Losses, step: int, first: int
     ) -> tuple[Tensor | None, list[Tensor]]:
-        """The image at temperature 0 (where a term needs it) and the samples, projected where the recipe says so."""
+        """The image at temperature 0 (where a loss needs it) and the samples, projected where the recipe says so."""
         scale = self.degradation.scale
-        drawn = [draw(p, scale, temperature, (self.recipe.seed, step, first, i)) for i in range(samples_needed(losses))]
-        held = any(term.through_mean < 1 for term in losses.energy_features)
-        held = held or (losses.energy_strength is not None and losses.energy_strength.through_mean < 1)
+        drawn = [draw(p, scale, 1.0, (self.recipe.seed, step, first, i)) for i in range(samples_needed(losses))]
+        held = any(factor < 1 for factor in losses.mean_gradient_scales())
         with_centre = held or losses.mean_l1 is not None or losses.mean_mse is not None
         images = [centre(p, scale), *drawn] if with_centre else drawn
         if self.recipe.projection and images:
@@ -116,10 +114,10 @@ class Objective(nn.Module):
             x: HR images (B, 3, H, W) in [0, 1].
             p: parameters of their spaces.
             mean, samples: as `images` gives them.
-            losses: the terms.
+            losses: of the phase.
             step: number of the step.
             autocast: context in which networks are evaluated.
-            discriminator: for the adversarial term.
+            discriminator: for the adversarial loss.
         """
         terms: dict[str, tuple[float, Tensor]] = {}
         if losses.mean_l1 and mean is not None:
@@ -132,25 +130,23 @@ class Objective(nn.Module):
             nll = partial(gaussian_nll, x, stddev=losses.likelihood.stddev)
             terms["likelihood"] = losses.likelihood.weight, _over(samples, nll)
         if losses.kl:
-            terms["kl"] = losses.kl.weight, prior_loss(p, losses.kl.form, self.alpha, self.beta)
-        if losses.sparsity:
-            terms["sparsity"] = losses.sparsity.weight, sparsity(p, losses.sparsity.floor)
+            terms["kl"] = losses.kl.weight, prior_loss(p, losses.kl.form, losses.kl.alpha, losses.kl.beta)
         if losses.energy_pixels:
             score = self.pixel_energy(x, samples[0], samples[1], losses.energy_pixels, step)
             terms["energy_pixels"] = losses.energy_pixels.weight, score
-        if losses.energy_frequencies:
-            size = losses.energy_frequencies.block
-            score = frequency_energy(x, samples[0], samples[1], size, self._offset(size, step))
-            terms["energy_frequencies"] = losses.energy_frequencies.weight, score
-        if losses.energy_strength:
-            strength = losses.energy_strength
-            seen = _held(samples, mean, strength.through_mean)
+        if losses.dct_crps:
+            size = losses.dct_crps.block
+            score = dct_crps(x, samples[0], samples[1], size, self._offset(size, step))
+            terms["dct_crps"] = losses.dct_crps.weight, score
+        if losses.log_power_crps:
+            strength = losses.log_power_crps
+            seen = _held(samples, mean, strength.mean_gradient_scale)
             grid = self._offset(strength.block, step)
-            score = strength_energy(x, seen[0], seen[1], strength.block, strength.octaves, strength.floor, grid)
-            terms["energy_strength"] = strength.weight, score
+            score = log_power_crps(x, seen[0], seen[1], strength.block, strength.octaves, strength.floor, grid)
+            terms["log_power_crps"] = strength.weight, score
         for index, term in enumerate(losses.energy_features):
             name = "energy_features" if len(losses.energy_features) == 1 else f"energy_features_{index}"
-            seen = _held(samples, mean, term.through_mean)
+            seen = _held(samples, mean, term.mean_gradient_scale)
             terms[name] = term.weight, self.feature_energy(x, seen[0], seen[1], term, step, autocast)
         if losses.perceptual:
             network = self.networks[losses.perceptual.features]
@@ -161,7 +157,7 @@ class Objective(nn.Module):
         if losses.adversarial and discriminator is not None:
             with autocast():
                 fake = discriminator(samples[0])
-            terms["adversarial"] = losses.adversarial.weight, generator_loss(fake.float(), losses.adversarial.loss)
+            terms["adversarial"] = losses.adversarial.weight, generator_loss(fake.float())
         total = torch.stack([weight * value for weight, value in terms.values()]).sum()
         return total, {name: value.detach() for name, (_, value) in terms.items()}
 
@@ -220,11 +216,11 @@ def _over(samples: Sequence[Tensor], loss: Callable[[Tensor], Tensor]) -> Tensor
     return torch.stack([loss(s) for s in samples]).mean()
 
 
-def _held(samples: Sequence[Tensor], mean: Tensor | None, through_mean: float) -> Sequence[Tensor]:
-    """The samples, with ``through_mean`` times the gradient that reaches their mean: they are affine in it."""
-    if mean is None or through_mean == 1:
+def _held(samples: Sequence[Tensor], mean: Tensor | None, mean_gradient_scale: float) -> Sequence[Tensor]:
+    """The samples, with ``mean_gradient_scale`` times the gradient that reaches their mean: they are affine in it."""
+    if mean is None or mean_gradient_scale == 1:
         return samples
-    held = (1 - through_mean) * (mean - mean.detach())
+    held = (1 - mean_gradient_scale) * (mean - mean.detach())
     return [s - held for s in samples]
 
 

@@ -1,13 +1,26 @@
 """Recipes: what a run trains, on what, with which losses, for how long, as types that files are checked against."""
 
+import inspect
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field, model_validator
 
 from vspsr.errors import VSpSRError, did_you_mean
-from vspsr.training.losses.options import Adversarial, Count, Losses, NotNegative, Part, Positive
-from vspsr.training.network_options import check_options
+from vspsr.files import one_line
+from vspsr.model import NETWORKS
+from vspsr.training.losses.options import (
+    Count,
+    Losses,
+    NotNegative,
+    Number,
+    Part,
+    Positive,
+    WholeNumber,
+    WithoutNulls,
+)
 
 __all__ = ["Phase", "Recipe", "RecipeError"]
 
@@ -26,7 +39,20 @@ class Model(Part):
 
     @model_validator(mode="after")
     def _options_fit(self) -> "Model":
-        check_options(self.network, self.options)
+        """By the constructor itself, on the meta device: nothing is allocated."""
+        constructor = NETWORKS[self.network]
+        known = inspect.signature(constructor).parameters
+        for name in self.options:
+            if name not in known:
+                raise ValueError(
+                    f"unknown key `options.{name}` of the network {self.network!r}: {did_you_mean(name, known)}"
+                )
+        try:
+            with torch.device("meta"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of weights of size 0
+                constructor(**self.options)
+        except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+            raise ValueError(f"`options` of the network {self.network!r}: {one_line(error)[:300]}") from error
         return self
 
 
@@ -43,17 +69,17 @@ class Data(Part):
     folder: Path | None = None
     lr_folder: Path | None = None
     val_folder: Path | None = None
-    holdout: Annotated[int, Field(ge=0)] = 20
+    holdout: WholeNumber = 20
     memory_gb: NotNegative = 8.0
-    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    workers: Annotated[int, Number, Field(ge=0, le=1024)] | Literal["auto"] = "auto"
     augment: bool = True
-    shrink: Annotated[float, Field(ge=1)] = 1.0
+    shrink: Annotated[float, Number, Field(ge=1, le=1000)] = 1.0
     rotate: bool = False
     colour: NotNegative = 0.0
     sharpen: NotNegative = 0.0
 
 
-Decay = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Number, Field(ge=0, lt=1)]
 """Of a moving average."""
 
 
@@ -66,11 +92,11 @@ class Optimiser(Part):
     clip: NotNegative = 0.5
 
 
-class Schedule(Part):
+class LearningRate(Part):
     """Learning rate over the steps: linear warm-up, then cosine to ``floor``·rate, steps of ``factor``, or constant."""
 
     kind: Literal["cosine", "step", "constant"] = "cosine"
-    warmup: Annotated[int, Field(ge=0)] = 0
+    warmup: WholeNumber = 0
     floor: NotNegative = 0.02
     every_epochs: Positive | None = None
     every: Count | None = None
@@ -93,12 +119,11 @@ class Phase(Part):
     losses: Losses
     steps: Count | None = None
     epochs: Positive | None = None
-    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    share: Annotated[float, Number, Field(gt=0, le=1)] | None = None
     batch: Count | None = None
     crop: Count | None = None
-    temperature: tuple[NotNegative, NotNegative] = (1.0, 1.0)
     optimiser: Optimiser | None = None
-    schedule: Schedule | None = None
+    schedule: LearningRate | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> "Phase":
@@ -119,10 +144,10 @@ class Spread(Part):
 
 
 class Validation(Part):
-    """Full validation images, every ``every`` steps, with the averaged weights; ``monitor`` tells which were best."""
+    """Full validation images, every ``every`` steps, with the averaged weights; ``monitor`` is the figure that `best.pt` goes by."""
 
     every: Count = 500
-    images: Annotated[int, Field(ge=0)] = 16
+    images: WholeNumber = 16
     monitor: Literal["energy", "energy_pixels", "psnr_mean", "psnr_sample"] = "energy"
 
 
@@ -138,7 +163,7 @@ class Recipe(Part):
 
     name: str
     description: str = ""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Number, Field(ge=0, lt=2**63)] = 0
     model: Model
     deterministic: Deterministic | None = None
     initial: Path | None = None
@@ -152,8 +177,8 @@ class Recipe(Part):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     ema: Decay = 0.999
     optimiser: Optimiser = Optimiser()
-    schedule: Schedule = Schedule()
-    features: dict[str, Features] = Field(default_factory=dict)
+    schedule: LearningRate = LearningRate()
+    features: Annotated[dict[str, Features], WithoutNulls] = Field(default_factory=dict)
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()
@@ -169,9 +194,6 @@ class Recipe(Part):
             raise ValueError(f"`spread` is for the network `overlapping`, not {self.model.network!r}")
         if self.steps is None and any(p.share is not None for p in self.phases):
             raise ValueError("a phase has a `share`, so the recipe must have `steps`")
-        adversaries = {p.losses.adversarial.discriminator for p in self.phases if p.losses.adversarial}
-        if len(adversaries) > 1:
-            raise ValueError(f"`adversarial`: a run has one discriminator, got {' and '.join(sorted(adversaries))}")
         for phase in self.phases:
             self._patches_fit(phase)
             for name in phase.losses.features():
@@ -181,21 +203,17 @@ class Recipe(Part):
 
     def _patches_fit(self, phase: "Phase") -> None:
         """Wherever their grid begins, a crop's coarsest band must hold a patch."""
-        term = phase.losses.energy_pixels
+        patches = phase.losses.energy_pixels
         side = (phase.crop or self.crop) * int(self.model.options.get("scale", 4))
-        for name in ("energy_frequencies", "energy_strength"):
+        for name in ("dct_crps", "log_power_crps"):
             blocks = getattr(phase.losses, name)
             if blocks is not None and side < 2 * blocks.block - 1:
                 raise ValueError(
                     f"`{name}`: blocks of {blocks.block} need {2 * blocks.block - 1} pixels, but a crop of "
                     f"phase {phase.name!r} has {side}: take smaller blocks or larger crops"
                 )
-        if term is not None and (coarsest := side // 2 ** ((term.bands or 1) - 1)) < 2 * term.patch - 1:
+        if patches is not None and (coarsest := side // 2 ** ((patches.bands or 1) - 1)) < 2 * patches.patch - 1:
             raise ValueError(
-                f"`energy_pixels`: patches of {term.patch} need {2 * term.patch - 1} pixels in the coarsest band, but "
-                f"of a crop {coarsest} are left: take a larger `crop`, a smaller `patch` or fewer `bands`"
+                f"`energy_pixels`: patches of {patches.patch} need {2 * patches.patch - 1} pixels in the coarsest band,"
+                f" but of a crop {coarsest} are left: take a larger `crop`, a smaller `patch` or fewer `bands`"
             )
-
-    def adversarial(self) -> Adversarial | None:
-        """The first adversarial term of any phase."""
-        return next((p.losses.adversarial for p in self.phases if p.losses.adversarial), None)

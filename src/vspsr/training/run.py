@@ -9,7 +9,6 @@ The folder of a run:
 """
 
 import logging
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from typing import Any
 
 import lightning
 import torch
-import torch.nn.functional as F
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
@@ -26,7 +24,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vspsr.data.crops import CropDataset
 from vspsr.data.files import ImageSet, find_images
-from vspsr.errors import VSpSRError
+from vspsr.errors import ModelError, VSpSRError
 from vspsr.files import one_line
 from vspsr.model import VSpSR
 from vspsr.nn.overlapping import OverlappingVSpM
@@ -68,7 +66,7 @@ class RunOptions:
 def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
     """Train by a recipe, to its end, to the time limit, a signal or an error; the newest state is saved in each case.
 
-    Of Ctrl-C and SIGTERM, `SpaceTraining.received` tells which came.
+    `SpaceTraining.received` is the signal that came, Ctrl-C's or SIGTERM.
 
     Raises:
         RecipeError: the recipe has no data folder, or differs from the one being resumed.
@@ -85,23 +83,24 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
     data, crop = recipe.data, max([recipe.crop, *(p.crop or 0 for p in recipe.phases)])
     images = find_images(recipe.data.folder, model.scale, crop, data.lr_folder, data.val_folder, data.holdout)
     rank_zero = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    say = options.report if rank_zero else _silent
-    _introduce(images, say)
-    if recipe.precision == "bf16" and _on_cpu(options.accelerator) and (slower := bf16_slowdown()) > 1.2:
-        say(f"this processor takes {slower:.1f} times as long in bf16 as in fp32: leave out `precision`")
+    log = options.report if rank_zero else _silent
+    _introduce(images, log)
     crops = _crops(recipe, images, model)
     copies = None
     if recipe.spread is not None and found is None:
-        copies = _spread(recipe, recipe.spread, model, crops, say)
+        copies = _spread(recipe, recipe.spread, model, crops, log)
     module = SpaceTraining(recipe, model, crops, _workers(recipe, options.accelerator), copies)
     best: float | None = None
     if found is not None:
         state = read_checkpoint(found)
         check_same_recipe(recipe, state["recipe"], found)
         check_same_images(images.train, state, options.output)
-        module.restore(state)
+        try:
+            module.restore(state)
+        except RuntimeError as error:
+            raise ModelError(f"{found}: does not fit the recipe ({one_line(error)[:200]})") from error
         best = state["best"]
-        say(f"resuming at step {module.step} of {module.plan.steps} from {found}")
+        log(f"resuming at step {module.step} of {module.schedule.steps} from {found}")
     if rank_zero:
         clear_leftovers(options.output)
         write_recipe(options.output / "recipe.yaml", recipe)
@@ -121,13 +120,13 @@ def _silent(_: str) -> None:
     pass
 
 
-def _introduce(images: ImageSet, say: Callable[[str], None]) -> None:
+def _introduce(images: ImageSet, log: Callable[[str], None]) -> None:
     for problem in images.problems[:5]:
-        say(problem)
+        log(problem)
     if len(images.problems) > 5:
-        say(f"… and {len(images.problems) - 5} more files left out")
+        log(f"… and {len(images.problems) - 5} more files left out")
     paired = "LR and HR files" if images.train[0].lr else "LR made on the fly"
-    say(f"{len(images.train)} training images, {len(images.val)} validation images, {paired}")
+    log(f"{len(images.train)} training images, {len(images.val)} validation images, {paired}")
 
 
 def _crops(recipe: Recipe, images: ImageSet, model: VSpSR) -> CropDataset:
@@ -137,7 +136,7 @@ def _crops(recipe: Recipe, images: ImageSet, model: VSpSR) -> CropDataset:
 
 
 def _spread(
-    recipe: Recipe, spread: Spread, model: VSpSR, crops: CropDataset, say: Callable[[str], None]
+    recipe: Recipe, spread: Spread, model: VSpSR, crops: CropDataset, log: Callable[[str], None]
 ) -> Copies | None:
     """Copies of strong atoms in the place of weak ones: which, where they are to stay so."""
     network = model.network
@@ -145,31 +144,14 @@ def _spread(
     how = spread.model_dump(exclude={"tied"})
     copies = found_copies(network, **how)
     if copies is not None:
-        say(f"the atoms are {spread.strongest} and copies of them already: they are not spread again")
+        log(f"the atoms are {spread.strongest} and copies of them already: they are not spread again")
         return copies if spread.tied else None
     energies = atom_energies(network, crops, recipe.crop)
     copies = spread_atoms(network, energies, **how)
     kept = float(energies.topk(spread.strongest).values.sum())
     times = ", ".join(map(str, copies.counts))
-    say(f"the {spread.strongest} strongest atoms, {kept:.1%} of the energy, in the place of all: {times} times")
+    log(f"the {spread.strongest} strongest atoms, {kept:.1%} of the energy, in the place of all: {times} times")
     return copies if spread.tied else None
-
-
-def bf16_slowdown() -> float:
-    """How many times as long a convolution takes in bf16 as in fp32 on this CPU: below 1 where bf16 is faster."""
-    x, weight = torch.ones(1, 32, 64, 64), torch.ones(32, 32, 3, 3)  # nothing drawn: weights may be, later
-
-    def seconds(dtype: torch.dtype) -> float:
-        image, kernel = (t.to(dtype, memory_format=torch.channels_last) for t in (x, weight))
-        F.conv2d(image, kernel)
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            F.conv2d(image, kernel)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    return seconds(torch.bfloat16) / seconds(torch.float32)
 
 
 def _workers(recipe: Recipe, accelerator: str) -> int:

@@ -3,13 +3,16 @@
 import math
 from dataclasses import dataclass
 
-from vspsr.training.recipe import Optimiser, Phase, Recipe, RecipeError, Schedule
+from vspsr.training.recipe import LearningRate, Optimiser, Phase, Recipe, RecipeError
 
-__all__ = ["Plan", "Stage"]
+__all__ = ["Schedule", "ScheduledPhase"]
+
+MOST_STEPS = 10**8
+"""Of a run: their crops are listed in memory."""
 
 
 @dataclass(frozen=True)
-class Stage:
+class ScheduledPhase:
     """A phase and the steps it takes: ``start`` … ``stop`` − 1."""
 
     phase: Phase
@@ -17,7 +20,7 @@ class Stage:
     stop: int
 
 
-class Plan:
+class Schedule:
     """The steps of a run. An epoch is as many steps as show every training image once.
 
     Args:
@@ -26,12 +29,12 @@ class Plan:
         world: number of processes, each with a batch of its own.
 
     Raises:
-        RecipeError: phases of more than the recipe's `steps`.
+        RecipeError: phases of more than the recipe's `steps`, more than 10⁸ steps in all.
     """
 
     def __init__(self, recipe: Recipe, n_images: int, world: int = 1) -> None:
         self.recipe, self.n_images, self.world = recipe, n_images, world
-        self.stages: list[Stage] = []
+        self.phases: list[ScheduledPhase] = []
         start, share, before = 0, 0.0, 0
         for phase in recipe.phases:
             if phase.steps is not None:
@@ -44,8 +47,10 @@ class Plan:
                 share += phase.share
                 length = max(1, round(share * recipe.steps) - before)
                 before += length
-            self.stages.append(Stage(phase, start, start + length))
+            self.phases.append(ScheduledPhase(phase, start, start + length))
             start += length
+            if start > MOST_STEPS:
+                raise RecipeError(f"`phases`: {start:.3g} steps up to phase {phase.name!r}, more than {MOST_STEPS:.0e}")
         if share > 1 + 1e-9:
             raise RecipeError(f"`phases`: their shares sum to {share:g}, more than 1")
         self.steps = start
@@ -58,39 +63,32 @@ class Plan:
         """Crops of one process in a step."""
         return phase.batch or self.recipe.batch
 
-    def stage(self, step: int) -> Stage:
-        """The stage of a step; beyond the end the last."""
-        return next((s for s in self.stages if step < s.stop), self.stages[-1])
+    def phase_at(self, step: int) -> ScheduledPhase:
+        """The phase of a step; beyond the end the last."""
+        return next((s for s in self.phases if step < s.stop), self.phases[-1])
 
     def crops(self) -> list[tuple[int, int]]:
         """(batch of one process, LR pixels of a crop) for every step."""
         sizes = []
-        for stage in self.stages:
-            size = self.batch(stage.phase), stage.phase.crop or self.recipe.crop
-            sizes += [size] * (stage.stop - stage.start)
+        for scheduled in self.phases:
+            size = self.batch(scheduled.phase), scheduled.phase.crop or self.recipe.crop
+            sizes += [size] * (scheduled.stop - scheduled.start)
         return sizes
 
-    def optimiser(self, stage: Stage) -> Optimiser:
-        """Settings of the optimiser in a stage."""
-        return stage.phase.optimiser or self.recipe.optimiser
-
-    def temperature(self, step: int) -> float:
-        """Temperature of the samples in the losses, linear over the phase."""
-        stage = self.stage(step)
-        first, last = stage.phase.temperature
-        return first + (last - first) * (step - stage.start) / max(1, stage.stop - stage.start - 1)
+    def optimiser(self, scheduled: ScheduledPhase) -> Optimiser:
+        """Settings of the optimiser in a phase."""
+        return scheduled.phase.optimiser or self.recipe.optimiser
 
     def rate(self, step: int) -> float:
         """Learning rate of a step. A phase with a schedule of its own follows that, else the run's goes on."""
-        stage = self.stage(step)
-        rate = self.optimiser(stage).rate
-        if stage.phase.schedule is not None:
-            factor = self._factor(stage.phase.schedule, step - stage.start, stage.stop - stage.start, stage.phase)
-        else:
-            factor = self._factor(self.recipe.schedule, step, self.steps, stage.phase)
-        return rate * factor
+        scheduled = self.phase_at(step)
+        rate = self.optimiser(scheduled).rate
+        own, steps = scheduled.phase.schedule, scheduled.stop - scheduled.start
+        if own is not None:
+            return rate * self._factor(own, step - scheduled.start, steps, scheduled.phase)
+        return rate * self._factor(self.recipe.schedule, step, self.steps, scheduled.phase)
 
-    def _factor(self, schedule: Schedule, step: int, steps: int, phase: Phase) -> float:
+    def _factor(self, schedule: LearningRate, step: int, steps: int, phase: Phase) -> float:
         warm = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
         if schedule.kind == "cosine":
             cosine = 0.5 * (1 + math.cos(math.pi * step / steps))

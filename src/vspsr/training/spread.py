@@ -1,9 +1,9 @@
 """Strong atoms in the place of weak ones.
 
-In training a few strokes, always at the same place in an LR pixel, come to hold nearly all of the energy: in pictures a
-canvas (experiments 26 and 27). `spread_atoms` gives the others' room to copies of them at other places, and all of the
-energy to the copies. Left to themselves, some of the copies grow and the others fade; kept as copies throughout the
-run (`Copies.gather` and `Copies.renew`), they cannot (experiment 32). A later run finds them in the weights
+In training a few strokes, always at the same place in an LR pixel, come to hold nearly all of the energy, which shows
+as a canvas. `spread_atoms` puts copies of them at other places in place of the other atoms, and gives all of the energy
+to the copies. Left to themselves, some of the copies grow and the others fade; kept as copies throughout the run
+(`Copies.gather` and `Copies.renew`), they cannot. A later run finds them in the weights
 (`found_copies`) and goes on with them.
 """
 
@@ -249,7 +249,7 @@ def _norms(atoms: Tensor) -> Tensor:
 
 
 def _shared_out(total: int, weights: Tensor) -> list[int]:
-    """``total`` in whole parts of at least 1, about as the weights have it."""
+    """``total`` divided into integers of at least 1, about in proportion to the weights."""
     wanted = (weights / weights.sum() * (total - len(weights))).tolist()
     parts = [1 + int(w) for w in wanted]
     rest = sorted(range(len(parts)), key=lambda i: int(wanted[i]) - wanted[i])

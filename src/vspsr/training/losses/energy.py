@@ -1,15 +1,17 @@
-"""The energy score: a strictly proper score for a distribution of which one only has samples.
+"""The energy score: a proper score for a distribution that only samples are known of.
 
 ES(x; s₁, s₂) = ½(d(x, s₁) + d(x, s₂)) − ½ d(s₁, s₂) is an unbiased estimate of E d(x, S) − ½ E d(S, S′), which the
 true distribution minimises when d is a Euclidean distance (Gneiting & Raftery 2007, eq. 22). Here d is the mean
-over places of the Euclidean distance of what is seen there: pixel patches, or unit-normalised deep features.
+over places of the Euclidean distance of pixel patches or of unit-normalised deep features. The score is proper, but
+not strictly: it depends on the distribution of each patch or feature alone, so that distributions of images that agree
+in these have the same score.
 
-The score of a patch as a whole hardly sees how its spread is shared out: noise in colour can stand in for missing
-noise in brightness, coarse for fine, stripes along the axes for grain in all directions. `colour_bands` takes images
-apart into a few parts that have a score each; `frequency_energy` scores every frequency and direction by itself.
+The score of a patch hardly depends on how its spread is distributed: noise in colour can replace missing noise in
+brightness, coarse noise fine noise, stripes along the axes grain in all directions. `colour_bands` splits images into
+a few parts that have a score each; `dct_crps` scores every frequency and direction by itself.
 
-Distances of pixels are of amplitudes: noise that is twice too strong costs little in a smooth sky, where one sees it,
-and much in grass, where nobody can. `strength_energy` compares the logarithms of how strong textures are.
+Distances of pixels are of amplitudes: noise that is twice too strong costs little in a smooth sky, where it is
+visible, and much in grass, where it is not. `log_power_crps` compares the logarithms of texture's power.
 """
 
 import math
@@ -21,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["colour_bands", "energy_score", "feature_energy", "frequency_energy", "patch_distance", "strength_energy"]
+__all__ = ["colour_bands", "dct_crps", "energy_score", "feature_energy", "log_power_crps", "patch_distance"]
 
 _EPS = 1e-6  # keeps the gradient of a norm finite at zero
 _UNIT_EPS = 1e-3  # likewise for unit vectors, whose distance in float32 is not known more closely
@@ -64,9 +66,7 @@ def colour_bands(image: Tensor, bands: int) -> Iterator[Tensor]:
         yield part
 
 
-def frequency_energy(
-    x: Tensor, first: Tensor, second: Tensor, size: int = 16, offset: tuple[int, int] = (0, 0)
-) -> Tensor:
+def dct_crps(x: Tensor, first: Tensor, second: Tensor, size: int = 16, offset: tuple[int, int] = (0, 0)) -> Tensor:
     """The energy score (the CRPS, in one dimension) of every cosine coefficient of size×size blocks by itself.
 
     Coefficients are those of the orthonormal DCT-II of brightness and two differences of colour, each weighted by
@@ -89,7 +89,7 @@ def frequency_energy(
     return (weight * score).sum() / weight.sum()
 
 
-def strength_energy(
+def log_power_crps(
     x: Tensor,
     first: Tensor,
     second: Tensor,

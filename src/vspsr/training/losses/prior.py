@@ -19,14 +19,7 @@ from torch import Tensor
 
 from vspsr.space.parameters import SpaceParameters
 
-__all__ = [
-    "basis_kl_authors",
-    "coefficient_kl",
-    "coefficient_kl_authors",
-    "expected_precision",
-    "prior_loss",
-    "sparsity",
-]
+__all__ = ["basis_kl_authors", "coefficient_kl", "coefficient_kl_authors", "expected_precision", "prior_loss"]
 
 
 def expected_precision(second_moment: Tensor, alpha: float, beta: float) -> Tensor:
@@ -53,7 +46,7 @@ def prior_loss(p: SpaceParameters, form: str, alpha: float, beta: float) -> Tens
     """The prior's term of the objective, a scalar.
 
     Args:
-        p: what the network said.
+        p: parameters of the spaces.
         form: "joint" sums the divergences of all coefficients (and codes of a stochastic basis) and divides by the
             number of HR values, as the likelihood is: together they are the evidence bound per HR value. "authors"
             takes their form's mean over coefficients, plus that over codes.
@@ -68,26 +61,6 @@ def prior_loss(p: SpaceParameters, form: str, alpha: float, beta: float) -> Tens
         kl = basis_kl_authors(p.basis.mean, p.basis.log_var)
         total = total + (0.5 * (kl - 1).sum() / p.deterministic.numel() if form == "joint" else kl.mean())
     return total
-
-
-def sparsity(p: SpaceParameters, floor: float) -> Tensor:
-    """½ log(1 + e/floor²), averaged over coefficients: small ones go to nothing, large ones hardly lose → scalar.
-
-    e is a coefficient's variance as the image's, if all C of its group had it: C σ² ‖atom‖² / (pixels of an LR pixel).
-    In σ this is what the prior with ρ integrated out (Student's t) is for α → 0, at one standard deviation; what
-    spread is worth in the divergence is left out, for the samples' scores say that. Zero without random coefficients.
-
-    Args:
-        p: what the network said; the gradient reaches variances alone.
-        floor: standard deviation in the image, in [0, 1], under which a coefficient is as good as nothing.
-    """
-    if p.coefficient_log_var is None:
-        return p.deterministic.new_zeros(())
-    scale = p.deterministic.shape[-1] // p.coefficient_log_var.shape[-1]
-    count, colours = p.atoms.shape[2:4]
-    norms = p.atoms.detach().square().sum((3, 4, 5))[..., None, None]
-    energies = p.coefficient_log_var.exp() * (norms * (count / (colours * scale**2 * floor**2)))
-    return 0.5 * energies.log1p().mean()
 
 
 def _second_moment(mean: Tensor | None, log_var: Tensor) -> Tensor:
