@@ -1,4 +1,4 @@
-"""Calibration in the report: what the tallies of all images say, drawn and in numbers."""
+"""Calibration in the report: plots and a table of the tallies of all images."""
 
 import math
 from collections.abc import Sequence
@@ -6,8 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from vspsr.metrics import Calibration
-from vspsr.metrics.tallies import LEVELS, Marginals
+from vspsr.metrics import LEVELS, Calibration, Marginals
 from vspsr.report.numbers import number
 from vspsr.report.plots import Series, pit_plot, reliability_plot, spread_skill_plot
 
@@ -16,15 +15,10 @@ __all__ = ["calibration_parts", "coverage_curve", "spread_and_skill"]
 _FEWEST = 1e-4  # share of all values that a bin of spread must hold to be drawn
 
 
-def calibration_parts(content: dict[str, Any] | None) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """Plots, each with title, SVG and caption, and a table with columns and rows; nothing for None.
-
-    Args:
-        content: a `Calibration` as JSON.
-    """
-    if content is None:
+def calibration_parts(tallies: Calibration | None) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Plots, each with title, SVG and caption, and a table with columns and rows; nothing for None."""
+    if tallies is None:
         return [], None
-    tallies = Calibration.from_json(content)
     kinds = {f"{tallies.n_samples} samples": tallies.samples}
     if tallies.gaussian is not None:
         kinds["closed form"] = tallies.gaussian
@@ -36,7 +30,7 @@ def calibration_parts(content: dict[str, Any] | None) -> tuple[list[dict[str, An
         },
         {
             "title": "Place of the truth (PIT)",
-            "svg": Markup(pit_plot([(k, m.histogram) for k, m in kinds.items()])),
+            "svg": Markup(pit_plot([(k, m.pit) for k, m in kinds.items()])),
             "caption": "Where in its predicted distribution the truth lies. Flat is calibrated, a U is overconfident, "
             "a hill too cautious.",
         },

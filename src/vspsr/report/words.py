@@ -23,7 +23,7 @@ METRIC_WORDS = {
     "ssim": MetricWords("SSIM", "", 4),
     "lr_psnr": MetricWords("LR-PSNR (dB)", "downscaled SR against downscaled truth", 2),
     "lr_psnr_file": MetricWords("LR-PSNR, file (dB)", "downscaled SR against the LR file", 2),
-    "lr_pixels_differ": MetricWords("LR pixels off", "pixels of the LR image that are not met", 0),
+    "lr_pixels_wrong": MetricWords("LR pixels wrong", "pixels of the LR image that are not reproduced", 0),
 }
 
 PICTURE_WORDS = {
