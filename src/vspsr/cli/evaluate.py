@@ -1,7 +1,6 @@
 """The command `vspsr evaluate`."""
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -98,7 +97,6 @@ def evaluate(
     Everything is checked before anything is computed.
     What is done is kept: after an interruption, the same command goes on.
     The report is a page to look at, beside metrics.csv and summary.json.
-    Under torchrun, the ranks share the images.
     """
     if table is not None:
         _print_table(table, reports or [], as_json)
@@ -107,10 +105,9 @@ def evaluate(
         raise ValueError(f"{reports[0]}: report folders go with --table N")
     if hr is None or output is None:
         raise ValueError(f"`--{'output' if hr else 'hr'}` is missing: give --hr DIR and -o REPORT")
-    from vspsr.evaluation.processes import Ranks
     from vspsr.evaluation.request import Request
-    from vspsr.evaluation.runner import ElsewhereError, interrupted
     from vspsr.evaluation.runner import evaluate as run
+    from vspsr.evaluation.runner import interrupted
     from vspsr.report.records import to_json
 
     request = Request(
@@ -132,14 +129,8 @@ def evaluate(
         details=details,
         pictures=pictures,
     )
-    try:
-        with when_stopped(lambda: interrupted(output)), Ranks.joined() as ranks, progress(_count(hr)) as step:
-            on = pick_device(device)
-            summary = run(request, output, on, processes, overwrite, step, ranks)
-    except ElsewhereError:
-        raise typer.Exit(2) from None
-    if summary is None:
-        return
+    with when_stopped(lambda: interrupted(output)), progress(_count(hr)) as step:
+        summary = run(request, output, pick_device(device), processes, overwrite, step)
     if as_json:
         print(json.dumps(to_json(summary), indent=2))
     else:
@@ -197,6 +188,8 @@ def _count(folder: Path) -> int:
 
 def _show(summary: dict[str, Any], output: Path) -> None:
     """The main figures as a table, and where the rest is."""
+    from vspsr.report.numbers import mean_number, number
+
     settings, n, samples = summary["settings"], summary["n_images"], summary["n_samples"]
     table = Table(
         "",
@@ -210,30 +203,16 @@ def _show(summary: dict[str, Any], output: Path) -> None:
     for title, key in (("samples", "means"), ("mean", "means_of_mean"), ("bicubic", "means_of_bicubic")):
         if means := summary[key]:
             columns = (("lpips", 4), ("psnr_rgb", 2), ("psnr_y", 2), ("ssim", 4), ("lr_psnr", 2))
-            table.add_row(title, *(_cell(means.get(metric), digits) for metric, digits in columns))
+            texts = [mean_number(means[k], digits) if k in means else ("—", "") for k, digits in columns]
+            table.add_row(title, *(f"{mean} ({note})" if note else mean for mean, note in texts))
     out.print(table)
     if summary["diversity"]:
-        score, stddev = (_number(summary["diversity"][k], 2) for k in ("score", "pixel_stddev"))
+        score, stddev = (number(summary["diversity"][k], 2) for k in ("score", "pixel_stddev"))
         out.print(f"diversity score {score}, mean pixel standard deviation {stddev} levels", highlight=False)
     lr = summary["lr"]
     out.print(
-        f"{lr['pixels_differ']} of {lr['pixels']} LR pixels are not reproduced; "
+        f"{lr['lr_pixels_wrong']} of {lr['lr_pixels']} LR pixels are wrong; "
         f"{lr['samples_exact']} of {lr['samples']} SR images downscale to the LR image bit for bit",
         highlight=False,
     )
     out.print(f"report: {output / 'index.html'}", highlight=False, soft_wrap=True)
-
-
-def _cell(values: dict[str, Any] | None, digits: int) -> str:
-    """A mean, and how many of its values are infinite."""
-    if values is None:
-        return "–"
-    if values["infinite"] and values["finite"]:
-        return f"∞ ({values['infinite']}); else {_number(values['finite_mean'], digits)} ({values['finite']})"
-    return _number(values["mean"], digits)
-
-
-def _number(value: float | None, digits: int) -> str:
-    if value is None:
-        return "–"
-    return "∞" if math.isinf(value) else f"{value:.{digits}f}"

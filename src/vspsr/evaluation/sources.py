@@ -1,10 +1,11 @@
-"""Where SR images come from: a model, a baseline, or files of anybody's.
+"""Sources of SR images: a model, a baseline, or a folder of files.
 
-A source gives, for one image of an evaluation, integer images as files would hold them: samples one by one, and the
-mean where it is known otherwise than by averaging samples.
+For each image of an evaluation, a source gives integer images, as files hold them: samples one by one, and the mean if
+it is known without averaging samples.
 """
 
 import hashlib
+import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,14 +82,14 @@ class ModelSource:
 
     def settings(self) -> dict[str, Any]:
         """See `Source`."""
-        digest = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(json.dumps(self.model.config, sort_keys=True).encode(), digest_size=16)
         for key, value in sorted(self.model.state_dict().items()):
             digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
         return {
             "name": Path(self.name).name,
             "kind": "model",
             "model": "/".join(Path(self.name).parts[-2:]),
-            "version": f"weights BLAKE2b {digest.hexdigest()}",
+            "version": f"config and weights BLAKE2b {digest.hexdigest()}",
             "seed": self.seed,
             "temperature": self.temperature,
         }
@@ -195,7 +196,7 @@ def _quantized(x: Tensor, lr: Picture, degradation: Degradation, rounding: str) 
     target = _rgb(lr.pixels)
     projected = project(x, target.to(x.dtype) / lr.white, degradation)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConsistencyWarning)  # LR pixels that differ are counted and reported
+        warnings.simplefilter("ignore", ConsistencyWarning)  # wrong LR pixels are counted and reported
         return quantize(projected, target, degradation, lr.bits, rounding).image.int()
 
 

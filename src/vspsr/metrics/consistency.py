@@ -1,8 +1,8 @@
 """Does the SR image downscale to the LR image? In dB, and as the number of wrong LR pixels.
 
 The challenge downscales the SR and the GT image with MATLAB's `imresize` on 8-bit integers (rounded after each axis)
-and takes the PSNR of the two. If the SR image downscales to the LR image exactly, LR-PSNR is infinite and no LR pixel is
-wrong.
+and takes the PSNR of the two. If the SR image downscales to the LR image exactly, LR-PSNR is infinite and no LR pixel
+is wrong.
 """
 
 import torch

@@ -122,9 +122,9 @@ class Calibration:
     gaussian: Marginals | None = None
 
     def __post_init__(self) -> None:
-        bins = len(self.samples.histogram), PIT_BINS if self.gaussian is None else len(self.gaussian.histogram)
-        if bins != (self.n_samples + 1, PIT_BINS):
-            raise ValueError(f"histograms must have {self.n_samples + 1} and {PIT_BINS} bins, got {bins[0]} and {bins[1]}")
+        for tally, bins in ((self.samples, self.n_samples + 1), (self.gaussian, PIT_BINS)):
+            if tally is not None and len(tally.histogram) != bins:
+                raise ValueError(f"`histogram` must have {bins} bins, got {len(tally.histogram)}")
 
     @classmethod
     def empty(cls, n_samples: int, gaussian: bool = False) -> "Calibration":

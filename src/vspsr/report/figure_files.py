@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from vspsr.degradation.operator import Degradation
 from vspsr.degradation.resize import imresize
-from vspsr.files import replacing
+from vspsr.files import printable, replacing
 from vspsr.images.io import read_image
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
 from vspsr.report.coefficients import basis, sparsity
 from vspsr.report.figures import Box, Panel, busiest_boxes, plot_basis, plot_comparison, plot_sparsity
-from vspsr.report.folder import ReportError, ReportFolder, read_report
+from vspsr.report.folder import ReportFolder, read_report
 from vspsr.report.numbers import number
 from vspsr.report.plotting import save_figure
-from vspsr.report.records import ImageRecord
+from vspsr.report.records import ImageRecord, ReportError
 from vspsr.upscaling.pictures import PictureSpace, degrade
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
         truth = _cropped(picture, model.scale)
         picture = degrade(truth, Degradation(model.scale, model.degradation.kernel))
     space = PictureSpace(model, picture)
-    title = f"{path.name}, {name}"
+    title = f"{printable(path.name)}, {printable(name)}"
     written = []
     if "sparsity" in options.kinds:
         found = sparsity(space.space)
@@ -157,7 +157,7 @@ def figures_of_reports(
         if "lr" in first:
             panels.append(Panel("LR", read_image(first["lr"])))
         panels += [_panel(report, images[stem]) for report, images in zip(reports, by_stem, strict=True)]
-        written.append(_comparison(panels, scale, stem, stem, options))
+        written.append(_comparison(panels, scale, printable(stem), stem, options))
     return written
 
 
@@ -165,4 +165,4 @@ def _panel(report: ReportFolder, record: ImageRecord) -> Panel:
     """Sample 0 of a report, with its figures."""
     sample = record.samples[0]
     figures = (f"{report.backend} {number(sample.lpips, 3)}", f"LR-PSNR {number(sample.lr_psnr, 1)} dB")
-    return Panel(report.name, read_image(report.pictures(record)["s00"]), "\n".join(figures))
+    return Panel(printable(report.name), read_image(report.pictures(record)["s00"]), "\n".join(figures))

@@ -10,15 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vspsr.errors import VSpSRError
-from vspsr.report.records import ImageRecord, from_json, read_json, read_record
+from vspsr.files import one_line
+from vspsr.report.records import ImageRecord, ReportError, read_as, read_record
 from vspsr.report.summary import summarize
 
-__all__ = ["ReportError", "ReportFolder", "read_report"]
-
-
-class ReportError(VSpSRError):
-    """A report folder is missing, unfinished or damaged."""
+__all__ = ["ReportFolder", "read_report"]
 
 
 @dataclass(frozen=True)
@@ -86,24 +82,15 @@ def read_report(folder: Path) -> ReportFolder:
         ReportError: no such folder, not all images have been evaluated, or a file is damaged or of another version.
     """
     if not folder.is_dir():
-        raise ReportError(f"{folder}: no such folder: give one that `vspsr evaluate` has written")
-    path = folder / "settings.json"
-    if not path.exists():
-        raise ReportError(f"{path}: missing: the folder is no report")
+        raise ReportError(f"{one_line(folder)}: no such folder: give one that `vspsr evaluate` has written")
+    settings = read_as(dict[str, Any], folder / "settings.json")
     records = []
+    for stem in sorted(read_as(_Settings, folder / "settings.json").images):
+        path = folder / "images" / f"{stem}.json"
+        if not path.exists():
+            raise ReportError(f"{one_line(path)}: missing: run `vspsr evaluate` to the end")
+        records.append(read_record(path))
     try:
-        content = read_json(path)
-        if content is None:
-            raise ValueError("it is damaged")
-        settings: _Settings = from_json(_Settings, content)
-        for stem in sorted(settings.images):
-            path = folder / "images" / f"{stem}.json"
-            record = read_record(path)
-            if record is None:
-                raise ReportError(f"{path}: missing: run `vspsr evaluate` to the end")
-            records.append(record)
-        path = folder / "images"
-        summary = summarize(content, records)
+        return ReportFolder(folder, settings, summarize(settings, records), records)
     except (ValueError, ArithmeticError) as error:
-        raise ReportError(f"{path}: not of an evaluation of this version ({error}): evaluate anew") from error
-    return ReportFolder(folder, content, summary, records)
+        raise ReportError(f"{one_line(folder)}: its records do not fit together ({error}): evaluate anew") from error

@@ -16,10 +16,10 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from vspsr.files import replacing
+from vspsr.files import printable, replacing
 from vspsr.report.calibration import calibration_parts
 from vspsr.report.folder import ReportFolder, read_report
-from vspsr.report.numbers import number
+from vspsr.report.numbers import mean_number, number
 from vspsr.report.plots import diversity_plot
 from vspsr.report.published import PUBLISHED_BACKEND, Row, published_rows
 from vspsr.report.records import METRICS, ImageRecord, SampleRow
@@ -28,7 +28,7 @@ from vspsr.report.tables import cells, own_row
 from vspsr.report.words import GLOSSARY, METRIC_WORDS, PICTURE_WORDS, provenance
 from vspsr.version import __version__
 
-__all__ = ["write_report"]
+__all__ = ["write_page", "write_report"]
 
 _TABLES = {4: (2, 4), 8: (3, 5)}  # scale → tables of published rows
 
@@ -48,15 +48,25 @@ def write_report(folder: Path) -> Path:
         VSpSRError: matplotlib is not installed.
         OutputError: the file cannot be written.
     """
-    report = read_report(folder)
+    return write_page(read_report(folder))
+
+
+def write_page(report: ReportFolder) -> Path:
+    """As `write_report`, of a folder that has been read."""
     context = _context(report)
     environment = Environment(loader=FunctionLoader(_resource), autoescape=True, undefined=StrictUndefined)
-    environment.filters["number"] = number
-    path = folder / "index.html"
+    environment.filters |= {"number": number, "mean_number": mean_number}
+    environment.finalize = _printable
+    path = report.path / "index.html"
     with replacing(path, overwrite=True) as file:
         for piece in environment.get_template("page.html").generate(context):
-            file.write(piece.encode(errors="backslashreplace"))  # of names that are not UTF-8
+            file.write(piece.encode())
     return path
+
+
+def _printable(value: Any) -> Any:
+    """Names as printable text; markup of ours stays."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _resource(name: str) -> str:
@@ -121,7 +131,7 @@ def _facts(report: ReportFolder) -> list[str]:
         f"×{report.scale}",
         f"{n} image{'s' if n > 1 else ''}",
         f"{samples} sample{'s' if samples > 1 else ''} each",
-        f"protocol {report.settings.get('protocol', 'unknown')}",
+        f"protocol {printable(report.settings.get('protocol', 'unknown'))}",
     ]
 
 
@@ -135,7 +145,7 @@ def _tiles(report: ReportFolder) -> list[dict[str, str]]:
         note = f"score Sₙ with {report.records[0].n_samples} samples"
         tiles.append({"label": "Diversity", "value": number(diversity, 1), "unit": "%", "note": note})
     lr = summary["lr"]
-    note = f"{number(lr['pixels_wrong'], 0)} of {number(lr['pixels'], 0)} LR pixels are wrong"
+    note = f"{number(lr['lr_pixels_wrong'], 0)} of {number(lr['lr_pixels'], 0)} LR pixels are wrong"
     exact, unit = number(lr["samples_exact"], 0), f"of {number(lr['samples'], 0)} samples"
     tiles.append({"label": "Reproduce the LR image", "value": exact, "unit": unit, "note": note})
     psnr, kind = _value(summary, "means_of_mean", "psnr_y"), "of the mean image"

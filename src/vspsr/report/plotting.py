@@ -25,7 +25,11 @@ SERIES = ("#010205", "#010206", "#010207")
 """Marker colours of an inline SVG: the first, second and third series."""
 
 _ON_PAGE = {INK: "currentColor", GRID: "var(--line)"} | {c: f"var(--series-{i})" for i, c in enumerate(SERIES, 1)}
-_METADATA: dict[str, dict[str, None]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+_METADATA: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+}
 """Suffixes that `save_figure` writes, without the dot → metadata that would make equal figures differ."""
 
 

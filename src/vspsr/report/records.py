@@ -11,10 +11,21 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from vspsr.files import replacing
+from vspsr.errors import VSpSRError
+from vspsr.files import one_line, printable, read_json, replacing
 from vspsr.metrics import Calibration
 
-__all__ = ["METRICS", "ImageRecord", "SampleRow", "from_json", "read_json", "read_record", "to_json", "write_json"]
+__all__ = [
+    "METRICS",
+    "ImageRecord",
+    "ReportError",
+    "SampleRow",
+    "from_json",
+    "read_as",
+    "read_record",
+    "to_json",
+    "write_json",
+]
 
 _LARGEST = 1e300  # sums of such numbers do not overflow
 
@@ -29,6 +40,10 @@ METRICS = {
     "lr_pixels_wrong": False,
 }
 """Columns of the table → whether higher is better."""
+
+
+class ReportError(VSpSRError):
+    """A report folder is missing, unfinished or damaged."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +165,8 @@ def from_json(kind: Any, value: Any, name: str = "content") -> Any:
         return [from_json(arguments[0], v, name) for v in value]
     if get_origin(kind) is dict and isinstance(value, dict):
         return {k: from_json(arguments[1], v, name) for k, v in value.items()}
+    if kind is Any:
+        return value
     if kind is float and value == "inf":
         return math.inf
     if kind is float and type(value) is int:
@@ -166,27 +183,22 @@ def write_json(path: Path, content: Any) -> None:
         file.write(text.encode(errors="backslashreplace"))  # bytes of names that are not UTF-8, as JSON escapes them
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """An object of JSON; None where there is no such file or it is damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def read_record(path: Path) -> ImageRecord | None:
-    """The record in a file that is named after its stem; None where there is no such file.
+def read_as(kind: Any, path: Path) -> Any:
+    """What a file of JSON holds, as a type of `from_json`.
 
     Raises:
-        ValueError: the file holds something else.
+        ReportError: no such file, or it is damaged or holds something else.
     """
-    if not path.exists():
-        return None
-    content = read_json(path)
-    if content is None:
-        raise ValueError("it is damaged")
-    record: ImageRecord = from_json(ImageRecord, content)
+    content = read_json(path, error=ReportError)
+    try:
+        return from_json(kind, content)
+    except ValueError as error:
+        raise ReportError(f"{one_line(path)}: not of this version of vspsr ({error}): evaluate anew") from error
+
+
+def read_record(path: Path) -> ImageRecord:
+    """The record in a file that is named after its stem. ReportError as in `read_as`."""
+    record: ImageRecord = read_as(ImageRecord, path)
     if record.stem != path.stem:
-        raise ValueError(f"`stem` must be {path.stem!r}, got {record.stem!r}")
+        raise ReportError(f"{one_line(path)}: is the record of {printable(record.stem)}: evaluate anew")
     return record

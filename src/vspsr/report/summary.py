@@ -11,6 +11,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+from vspsr.files import printable
 from vspsr.metrics import LEVELS, Accumulator, Calibration
 from vspsr.metrics.accumulators import mean
 from vspsr.report.records import METRICS, ImageRecord, SampleRow, to_json
@@ -37,8 +38,8 @@ def _table(rows: Iterable[tuple[str, str | int | None, SampleRow | None]]) -> by
     for stem, name, row in rows:
         if row is not None:
             cells = [getattr(row, metric) for metric in METRICS]
-            writer.writerow([stem, name, *("" if c is None else repr(c) for c in cells)])
-    return out.getvalue().encode(errors="backslashreplace")  # of names that are not UTF-8
+            writer.writerow([printable(stem), name, *("" if c is None else repr(c) for c in cells)])
+    return out.getvalue().encode()
 
 
 def summarize(settings: Mapping[str, Any], records: Sequence[ImageRecord]) -> dict[str, Any]:
@@ -77,8 +78,8 @@ def summarize(settings: Mapping[str, Any], records: Sequence[ImageRecord]) -> di
         "means_of_bicubic": _means([r.bicubic for r in records]),
         "diversity": _diversity(records),
         "lr": {
-            "pixels": sum(r.lr_pixels * r.n_samples for r in records),
-            "pixels_wrong": sum(row.lr_pixels_wrong for r in records for row in r.samples),
+            "lr_pixels": sum(r.lr_pixels * r.n_samples for r in records),
+            "lr_pixels_wrong": sum(row.lr_pixels_wrong for r in records for row in r.samples),
             "samples": sum(r.n_samples for r in records),
             "samples_exact": sum(row.lr_pixels_wrong == 0 for r in records for row in r.samples),
         },
