@@ -10,6 +10,7 @@ from rich.table import Table
 
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import download_progress, out, output_folder, print_line, progress, when_stopped
+from vspsr.files import printable
 
 __all__ = ["BASELINES_EPILOG", "EVALUATE_EPILOG", "baselines", "evaluate"]
 
@@ -61,7 +62,7 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="How many of each image. (default: 10, or all in --results)", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the model's samples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the model's samples.")] = 0,
     temperature: Annotated[
         float | None, typer.Option(help="Spread of the model's samples. (default: the model's)", show_default=False)
     ] = None,
@@ -70,9 +71,12 @@ def evaluate(
     ] = "stlpips-alex",
     protocol: Annotated[str, typer.Option(help="ntire21, or whole: without its crop to multiples of 8.")] = "ntire21",
     border: Annotated[int, typer.Option(min=0, help="Pixels left out on each side for PSNR and SSIM.")] = 0,
-    channel: Annotated[str, typer.Option(help="Of SSIM: y or rgb. PSNR is given of both.")] = "y",
+    channel: Annotated[str, typer.Option(help="SSIM on y or rgb. PSNR is given on both.")] = "y",
     details: Annotated[
-        bool, typer.Option("--details/--challenge-only", help="SSIM, calibration, distance between samples; or not.")
+        bool,
+        typer.Option(
+            "--details/--challenge-only", help="With or without SSIM, calibration and the distance between samples."
+        ),
     ] = True,
     pictures: Annotated[int, typer.Option(min=0, help="How many images get pictures in the report.")] = 20,
     device: Annotated[str, typer.Option(help="auto (all GPUs, else CPU), cpu, cuda, cuda:1 …")] = "auto",
@@ -95,8 +99,8 @@ def evaluate(
     """Evaluate super-resolution: a model, a baseline, or anybody's results, by the NTIRE 2021 protocol and beyond.
 
     Everything is checked before anything is computed.
-    What is done is kept: after an interruption, the same command goes on.
-    The report is a page to look at, beside metrics.csv and summary.json.
+    Re-running the command resumes it: finished images are kept.
+    The report is a web page, with metrics.csv and summary.json for programs.
     """
     if table is not None:
         _print_table(table, reports or [], as_json)
@@ -187,7 +191,7 @@ def _count(folder: Path) -> int:
 
 
 def _show(summary: dict[str, Any], output: Path) -> None:
-    """The main figures as a table, and where the rest is."""
+    """The main figures as a table, and where the report is."""
     from vspsr.report.numbers import mean_number, number
 
     settings, n, samples = summary["settings"], summary["n_images"], summary["n_samples"]
@@ -198,7 +202,9 @@ def _show(summary: dict[str, Any], output: Path) -> None:
         "PSNR Y ↑",
         "SSIM ↑",
         "LR-PSNR ↑",
-        title=f"{settings['name']}: {n} images of {settings['hr']}, x{settings['scale']}, samples: {samples}",
+        title=printable(
+            f"{settings['name']}: {n} images of {settings['hr']}, x{settings['scale']}, samples: {samples}"
+        ),
     )
     for title, key in (("samples", "means"), ("mean", "means_of_mean"), ("bicubic", "means_of_bicubic")):
         if means := summary[key]:
@@ -208,11 +214,10 @@ def _show(summary: dict[str, Any], output: Path) -> None:
     out.print(table)
     if summary["diversity"]:
         score, stddev = (number(summary["diversity"][k], 2) for k in ("score", "pixel_stddev"))
-        out.print(f"diversity score {score}, mean pixel standard deviation {stddev} levels", highlight=False)
+        print_line(f"diversity score {score}, mean pixel standard deviation {stddev} levels")
     lr = summary["lr"]
-    out.print(
+    print_line(
         f"{lr['lr_pixels_wrong']} of {lr['lr_pixels']} LR pixels are wrong; "
-        f"{lr['samples_exact']} of {lr['samples']} SR images downscale to the LR image bit for bit",
-        highlight=False,
+        f"{lr['samples_exact']} of {lr['samples']} SR images downscale to the LR image bit for bit"
     )
-    out.print(f"report: {output / 'index.html'}", highlight=False, soft_wrap=True)
+    print_line(f"report: {output / 'index.html'}")

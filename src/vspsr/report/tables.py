@@ -16,6 +16,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
+from vspsr.files import printable
 from vspsr.report.folder import ReportFolder, read_report
 from vspsr.report.numbers import number
 from vspsr.report.published import COLUMNS, PUBLISHED_BACKEND, Row, published_rows, published_table
@@ -83,7 +84,7 @@ def own_row(report: ReportFolder) -> Row:
         "ssim": means.get("ssim", {}).get("mean"),
     }
     images = f"{report.images} ({len(report.records)})" if report.images else f"{len(report.records)} images"
-    return Row(report.name, False, values, [], images, str(report.path))
+    return Row(printable(report.name), False, values, [], printable(images), printable(report.path))
 
 
 def _place(number: int, report: ReportFolder, rows: list[Row]) -> int:
