@@ -52,7 +52,7 @@ def evaluate(
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="The baseline's weights.", show_default=False)] = None,
     consistent: Annotated[
-        bool, typer.Option("--consistent", help="Put the exact projection behind the baseline or the results.")
+        bool, typer.Option("--consistent", help="Apply the exact projection to the baseline or the results.")
     ] = False,
     lr: Annotated[
         Path | None, typer.Option(help="Folder of LR images. (default: made from HR by imresize)", show_default=False)
@@ -96,7 +96,7 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report made with other settings.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary for programs on standard output.")] = False,
 ) -> None:
-    """Evaluate super-resolution: a model, a baseline, or anybody's results, by the NTIRE 2021 protocol and beyond.
+    """Evaluate super-resolution: a model, a baseline or any results, by the NTIRE 2021 protocol and more metrics.
 
     Everything is checked before anything is computed.
     Re-running the command resumes it: finished images are kept.
@@ -159,11 +159,11 @@ def baselines(
         Path | None, typer.Option(help="Where to. (default: torch's cache, where --baseline looks)", show_default=False)
     ] = None,
     unverified: Annotated[
-        bool, typer.Option("--unverified", help="Accept a file of which no checksum is published.")
+        bool, typer.Option("--unverified", help="Accept a file without a published checksum.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the list for programs on standard output.")] = False,
 ) -> None:
-    """List the published weights of baselines, or download some: their source and licence stand beside each."""
+    """List the published weights of baselines, or download some. Each is listed with its licence."""
     from vspsr.baselines import fetch_weights, published_weights
     from vspsr.state_dicts import sha256_of
 

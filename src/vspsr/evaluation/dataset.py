@@ -1,4 +1,4 @@
-"""The images of an evaluation: HR, LR and SR files that belong together, all checked before anything is computed.
+"""The images of an evaluation: matching HR, LR and SR files, all checked before anything is computed.
 
 HR images whose sides are no multiple of the scale are cropped to one at the bottom and the right, as the field does
 ("modcrop"). Grey HR images are compared as RGB with three equal channels.
@@ -34,8 +34,8 @@ class Pair:
         scale: s.
         bits: 8 or 16, of all its files.
         grey: whether the HR file has one channel.
-        lr: the LR file, None where LR is to be made from HR.
-        samples: SR files, in order; empty where they are to be made.
+        lr: the LR file; None: LR is made from HR.
+        samples: SR files, in order; empty: they are made.
         mean: an SR file with the mean of the samples, where there is one.
     """
 
@@ -76,11 +76,11 @@ def find_pairs(
         scale: s.
         lr: folder of LR images.
         results: folder of SR images.
-        n_samples: the first so many samples of each image; None for all there are.
+        n_samples: number of samples of each image that are used, from the first; None for all.
         step: called with (stem, images done) for a progress bar.
 
     Raises:
-        EvaluationError: files that do not go together, by name, size, depth or colour.
+        EvaluationError: files that do not match in name, size, depth or colour.
         ImageFileError: a file cannot be read.
     """
     hr_files = unique_stems(_images(hr), "the HR image")
@@ -99,18 +99,18 @@ def find_pairs(
                 raise EvaluationError(
                     f"{results}: `--samples` {n_samples}, but the HR image {stem} has {len(samples.samples)}"
                 )
-            samples = Matched(samples.samples[:n_samples], None)  # a mean of others would not be theirs
+            samples = Matched(samples.samples[:n_samples], None)  # the mean is of all samples
         pairs.append(_checked(stem, path, scale, lr_files.get(stem), samples))
         step(stem, 1)
     return pairs
 
 
 def read_integers(path: Path, pair: Pair) -> Tensor:
-    """The upper left part of an image file, of the size that is evaluated: (3, H, W) int32; grey thrice.
+    """The evaluated upper left part of an image file: (3, H, W) int32; grey as three equal channels.
 
     Raises:
         ImageFileError: the file cannot be decoded.
-        EvaluationError: it is not what its header promised (it was replaced in the meantime).
+        EvaluationError: the file has changed since its header was checked.
     """
     height, width = pair.size
     picture = read_image(path)
@@ -133,7 +133,7 @@ def digests(files: Mapping[str, Path]) -> dict[str, str]:
 
 
 def _images(folder: Path) -> list[Path]:
-    """The image files of a folder; hidden ones are some system's notes, not images."""
+    """The image files of a folder, without hidden ones."""
     if not folder.exists():
         raise EvaluationError(f"{folder}: no such folder")
     files = [p for p in image_files([folder]) if not p.name.startswith(".")]
@@ -143,7 +143,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _checked(stem: str, path: Path, scale: int, lr: Matched | None, sr: Matched) -> Pair:
-    """A pair of which all headers fit."""
+    """A pair, with all headers checked."""
     header = _header(path)
     height, width = (n // scale * scale for n in header.size)
     if min(height, width) < scale:

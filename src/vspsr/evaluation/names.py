@@ -30,12 +30,12 @@ _SHOWN = 3  # names listed in an error
 
 
 class EvaluationError(VSpSRError):
-    """The images to be compared do not go together: names, numbers, sizes, depths, colours."""
+    """The images to be compared do not match: names, numbers, sizes, depths, colours."""
 
 
 @dataclass
 class Matched:
-    """The files of one HR image: samples in order, and the mean image where there is one beside the samples."""
+    """The files of one HR image: samples in order, and the mean image if there is one with the samples."""
 
     samples: list[Path] = field(default_factory=list)
     mean: Path | None = None
@@ -65,11 +65,11 @@ def match_files(stems: Sequence[str], files: Sequence[Path], what: str) -> dict[
         what: "SR" or "LR": what the files are called in errors.
 
     Returns:
-        For each stem its files, as many samples for each; files of `vspsr upscale` that show the space (standard
-        deviation, contact sheet) are left out.
+        Stem → its files, with the same number of samples for each. Standard deviations and contact sheets of `vspsr
+        upscale` are left out.
 
     Raises:
-        EvaluationError: a file belongs to no HR image, an HR image has no file or several that could be meant, the
+        EvaluationError: a file belongs to no HR image, an HR image has no file or more than one candidate, the
             numbers of samples differ.
     """
     folder = files[0].parent
@@ -137,7 +137,7 @@ def _challenge_places(stems: Sequence[str], files: Sequence[Path]) -> dict[Path,
 
 
 def _take_companions(group: dict[Path, Place]) -> Path | None:
-    """Take what `vspsr upscale` writes beside samples out of a group; the mean image, where there are samples."""
+    """Remove from a group what `vspsr upscale` writes beside samples. Returns the mean image, if there are samples."""
     kinds: dict[str, Path] = {}
     tags = {tag for _, tag, index in group.values() if index is not None}
     for path, (_, tag, index) in group.items():
@@ -145,7 +145,7 @@ def _take_companions(group: dict[Path, Place]) -> Path | None:
         if found and index is None and found.end() == len(tag) and (tag[: found.start()] in tags or not tags):
             kinds[found["kind"]] = path
     if not tags and "mean" in kinds:
-        del kinds["mean"]  # no samples: it is what is to be scored
+        del kinds["mean"]  # without samples, the mean is scored
     if len(kinds) == len(group):
         return None
     for path in kinds.values():
@@ -154,7 +154,7 @@ def _take_companions(group: dict[Path, Place]) -> Path | None:
 
 
 def _check_tags(groups: Mapping[str, Mapping[Path, Place]], what: str) -> None:
-    """EvaluationError unless all file names are built alike."""
+    """EvaluationError unless all file names have the same form."""
     for stem, group in groups.items():
         tags: dict[tuple[str, bool], Path] = {}
         for path, (_, tag, index) in group.items():

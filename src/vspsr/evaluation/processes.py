@@ -30,13 +30,13 @@ from vspsr.report.records import write_json
 
 __all__ = ["Task", "default_processes", "devices", "score_all"]
 
-_PER_GPU = 4  # processes that share a GPU: much of the work is done on CPUs
-_BASE = 700 << 20  # bytes that a process needs whatever the image
+_PER_GPU = 4  # processes that share a GPU: much of the work runs on CPUs
+_BASE = 700 << 20  # bytes that a process needs in addition to its image
 
 
 @dataclass(frozen=True)
 class Task:
-    """One image to be scored: its files, where the record and the pictures (None for none) go."""
+    """One image to be scored: its files, the file of its record, the folder of its pictures (None for no pictures)."""
 
     pair: Pair
     record: Path
@@ -44,12 +44,12 @@ class Task:
 
 
 def devices(name: str) -> list[str]:
-    """All GPUs where ``name`` is "cuda", else the one named."""
+    """All GPUs if ``name`` is "cuda", else the one named."""
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())] if name == "cuda" else [name]
 
 
 def default_processes(pairs: Sequence[Pair], request: Request, n_samples: int, on: Sequence[str]) -> int:
-    """As many processes as there are cores, images and, roughly, memory for."""
+    """Number of processes: limited by cores, images and, roughly, memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     most = cores if on[0] == "cpu" else min(cores, _PER_GPU * len(on))
     pixels = max((pair.size[0] * pair.size[1] for pair in pairs), default=0)
@@ -60,23 +60,23 @@ def default_processes(pairs: Sequence[Pair], request: Request, n_samples: int, o
 
 
 def bytes_per_pixel(request: Request, n_samples: int) -> int:
-    """Memory that scoring takes for each HR pixel, as measured and rounded up: images, maps, features, networks."""
+    """Memory for scoring, in bytes per HR pixel, measured and rounded up: images, maps, features, networks."""
     networks = 1000 + 2000 * request.backend.endswith("vgg") + 1500 * (request.baseline is not None)
     return networks + 48 * n_samples
 
 
 def score_all(scorer: Scorer, tasks: Sequence[Task], on: Sequence[str], processes: int) -> Iterator[tuple[Task, str]]:
-    """Score images and write their records; yields each with what went wrong with its files, or "".
+    """Score images and write their records; yields each with the error of its files, or "".
 
     Args:
-        scorer: of the request; used itself where there is one process.
-        tasks: what to do.
+        scorer: of the request; used itself if there is one process.
+        tasks: the images.
         on: devices, distributed over the processes.
-        processes: how many.
+        processes: number of processes.
 
     Raises:
         EvaluationError: a worker process has died.
-        Anything else that is no fault of one image's files.
+        Other errors than those of one image's files.
     """
     if processes == 1:
         with one_thread():
@@ -114,7 +114,7 @@ def score_all(scorer: Scorer, tasks: Sequence[Task], on: Sequence[str], processe
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Sums in one order, whatever the machine."""
+    """One thread, so that sums have the same order on every machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

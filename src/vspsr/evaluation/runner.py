@@ -49,11 +49,11 @@ _TABLES = {"metrics.csv": samples, "references.csv": references}
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done.
+    """The work of an evaluation.
 
     Attributes:
         pairs: all images, by stem.
-        todo: those among them that are not done yet.
+        todo: those that are not finished.
         settings: what settings.json holds.
     """
 
@@ -70,23 +70,23 @@ def evaluate(
     overwrite: bool = False,
     step: Step = _no_step,
 ) -> dict[str, Any]:
-    """Run an evaluation, or go on with one.
+    """Run an evaluation, or resume one.
 
     Args:
         request: what to evaluate.
-        output: the report folder; made where it is missing.
+        output: the report folder; made if missing.
         device: "cpu", "cuda" (all GPUs) or "cuda:1" …
         processes: worker processes; None for as many as there are cores, images and memory for.
         overwrite: whether a report made with other settings is replaced.
-        step: for a progress bar.
+        step: callback for a progress bar.
 
     Returns:
         What summary.json holds.
 
     Raises:
-        EvaluationError: images that do not go together, or files that cannot be decoded (all other images are scored
-            then, and kept).
-        VSpSRError, ValueError: a model, a baseline, weights or an option that cannot be had.
+        EvaluationError: images that do not match, or files that cannot be decoded (all other images are then scored
+            and kept).
+        VSpSRError, ValueError: a model, baseline, weights or option that is not available.
         OutputError: the report folder holds something else, or cannot be written.
     """
     on = devices(device)
@@ -112,18 +112,18 @@ def evaluate(
 def prepare(
     request: Request, output: Path, device: str, overwrite: bool = False, step: Step = _no_step
 ) -> tuple[Scorer, Plan]:
-    """Check everything that can be checked before an image is scored, and see what is done already.
+    """Check everything that can be checked before an image is scored, and find finished images.
 
     Raises: as `evaluate`.
     """
     _check_output(output)
-    if find_spec("matplotlib") is None:  # not after hours, when the page is to be written
+    if find_spec("matplotlib") is None:  # known now, not after hours
         raise EvaluationError("the report needs the package matplotlib: install vspsr[eval]")
 
     def checking(stem: str, _advance: int) -> None:
         step(f"checking {stem}", 0)
 
-    # Names and sizes first, for these are most often wrong; then what takes seconds to load.
+    # Names and sizes first, because these are most often wrong; then networks, which take seconds to load.
     pairs = find_pairs(request.hr, request.scale, request.lr, request.results, request.samples, checking)
     scorer = Scorer(request, len(pairs[0].samples), device)
     smallest = scorer.smallest
@@ -155,14 +155,14 @@ def prepare(
         task = Task(pair, folder.with_name(f"{pair.stem}.json"), folder if number < request.pictures else None)
         if not _is_done(task, scorer):
             todo.append(task)
-    if todo:  # they would belong to other records
+    if todo:  # these files would not fit the new records
         for name in (_SUMMARY, _PAGE, *_TABLES):
             (output / name).unlink(missing_ok=True)
     return scorer, Plan(pairs, todo, settings)
 
 
 def _check_output(output: Path) -> None:
-    """OutputError where the folder holds something else."""
+    """OutputError if the folder holds something else."""
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is not a folder: give another --output")
     visible = output.is_dir() and any(not p.name.startswith(".") for p in output.iterdir())
@@ -171,7 +171,7 @@ def _check_output(output: Path) -> None:
 
 
 def _check_settings(output: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """OutputError where a report was made with other settings, unless it is to be replaced: then what is left of it."""
+    """OutputError if a report was made with other settings; with ``overwrite``, its records are removed."""
     path = output / _SETTINGS
     if not path.exists():
         return
@@ -221,6 +221,6 @@ def _finish(output: Path) -> dict[str, Any]:
 
 
 def interrupted(output: Path) -> str:
-    """What is done, and how to go on, after an evaluation was stopped by its user."""
+    """What is kept, and how to resume, after an evaluation was stopped."""
     done = len(list((output / "images").glob("*.json")))
     return f"{done} images are done and kept in {output}: run the same command again to go on"

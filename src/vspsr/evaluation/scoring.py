@@ -30,7 +30,7 @@ __all__ = ["Scorer"]
 
 
 class Scorer:
-    """Scores images one after the other: holds the source and the perceptual network."""
+    """Scores images one by one; holds the source and the perceptual network."""
 
     def __init__(self, request: Request, n_found: int = 0, device: str = "cpu") -> None:
         self.request, self.device = request, device
@@ -41,13 +41,13 @@ class Scorer:
 
     @property
     def smallest(self) -> int:
-        """Side in pixels that an image must have at least."""
+        """Smallest side of an image in pixels."""
         multiple = self.protocol.multiple
         window = 11 if self.request.details else 1  # of SSIM
         return max(-(-self.backend.min_size // multiple) * multiple, window + 2 * self.request.border)
 
     def settings(self) -> dict[str, Any]:
-        """Everything that the numbers depend on besides the images."""
+        """Everything that the figures depend on besides the images."""
         request = self.request
         return {
             **self.source.settings(),
@@ -72,7 +72,7 @@ class Scorer:
 
         Args:
             pair: the image.
-            folder: where its pictures go; None for none.
+            folder: for its pictures; None for no pictures.
 
         Raises:
             ImageFileError: a file cannot be decoded.

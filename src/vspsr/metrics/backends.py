@@ -37,7 +37,7 @@ def perceptual_backend(name: str, device: str | torch.device = "cpu") -> Backend
 
     Raises:
         ValueError: an unknown name.
-        ModelError: a package of the extra ``eval`` is missing, or weights cannot be had or are not what they should be.
+        ModelError: a package of the extra ``eval`` is missing, or weights are not available or not as expected.
     """
     if name not in BACKENDS:
         raise ValueError(f"`name` must be one of {', '.join(BACKENDS)}, got {name!r}")
@@ -88,7 +88,7 @@ def _lpips(net: str) -> tuple[nn.Module, str]:
 
 
 def _backbone(net: str) -> Mapping[str, Tensor]:
-    """ImageNet weights by torchvision's own way: from its cache, or downloaded there and checked against their hash."""
+    """ImageNet weights as torchvision gets them: from its cache, or downloaded to it and checked against their hash."""
     from torchvision import models  # type: ignore[import-untyped,import-not-found]
 
     url = getattr(models, _BACKBONES[net]).IMAGENET1K_V1.url
@@ -99,9 +99,9 @@ def _backbone(net: str) -> Mapping[str, Tensor]:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), Path(name).stem.rsplit("-", 1)[-1], progress=False)
         return _load(path)
-    except Exception as error:  # whatever a network, a disk or a broken file brings about
+    except Exception as error:  # any error of the network, the disk or the file
         raise ModelError(
-            f"lpips-{net}: the weights {name} of torchvision cannot be had ({one_line(error)[:200]}): put the file "
+            f"lpips-{net}: the weights {name} of torchvision are not available ({one_line(error)[:200]}): put the file "
             f"into {path.parent}, or use stlpips-alex or stlpips-vgg, which need no network"
         ) from error
 

@@ -70,7 +70,7 @@ def lr_psnr_and_pixels_wrong(
     rounding: str = "per-pass",
     against: str = "lr",
 ) -> tuple[Tensor, Tensor]:
-    """`lr_psnr` and `lr_pixels_wrong` for the price of one: SR and GT are downscaled once, image by image."""
+    """`lr_psnr` and `lr_pixels_wrong` together: SR and GT are downscaled only once, image by image."""
     peak = check_bits_and_rounding(bits, rounding)
     if against not in ("hr", "lr"):
         raise ValueError(f'`against` must be "hr" or "lr", got {against!r}')

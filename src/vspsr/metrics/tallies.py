@@ -33,7 +33,7 @@ class Marginals:
         crps_sum, variance_sum, squared_error_sum: sums over values, in levels and their squares.
         spread: by predicted standard deviation, bins beginning at SPREAD_EDGES: three lists, number of values, sum of
             variances, sum of squared errors of the mean. With few samples, places whose spread came out large by chance
-            make the upper bins look under-confident.
+            make the upper bins look underconfident.
     """
 
     n_values: int
@@ -73,7 +73,7 @@ class Marginals:
 
     @property
     def spread_skill(self) -> float:
-        """Spread–skill ratio in [0, ∞]; 1 is calibrated, below 1 over-confident.
+        """Spread–skill ratio in [0, ∞]; 1 is calibrated, below 1 overconfident.
 
         From n samples a spread wrong by a factor f shows as f·√((n + 1)/(n + f²)): nearer to 1 for small n.
         """
@@ -107,10 +107,10 @@ class Calibration:
     Attributes:
         n_samples: of each image.
         n_images: how many.
-        samples: the marginals as the samples tell; `Marginals.histogram` is the rank histogram, n + 1 bins.
+        samples: the marginals of the samples; `Marginals.histogram` is the rank histogram, n + 1 bins.
         energy_sum: sum over images of the energy score of the whole image, in levels.
         patch_energy_sum, n_patches: sum of the energy scores of patches of 8×8 pixels, those cut by a border left out.
-        gaussian: the marginals of the closed-form Gaussian; None where there is none.
+        gaussian: the marginals of the closed-form Gaussian; None without a closed form.
     """
 
     n_samples: int

@@ -26,13 +26,13 @@ def calibration_parts(tallies: Calibration | None) -> tuple[list[dict[str, Any]]
         {
             "title": "Coverage of central intervals",
             "svg": Markup(reliability_plot([(k, *coverage_curve(m)) for k, m in kinds.items()])),
-            "caption": "How many truths lie inside the interval predicted. Below the dashed line: overconfident.",
+            "caption": "Share of truths inside the predicted interval. Below the dashed line: overconfident.",
         },
         {
-            "title": "Place of the truth (PIT)",
+            "title": "PIT histogram",
             "svg": Markup(pit_plot([(k, m.pit) for k, m in kinds.items()])),
-            "caption": "Where in its predicted distribution the truth lies. Flat is calibrated, a U is overconfident, "
-            "a hill too cautious.",
+            "caption": "Place of the truth in its predicted distribution. Flat is calibrated, a U is overconfident, "
+            "a hill is underconfident.",
         },
     ]
     skill: list[Series] = [(k, *spread_and_skill(m)) for k, m in kinds.items()]
@@ -42,7 +42,7 @@ def calibration_parts(tallies: Calibration | None) -> tuple[list[dict[str, Any]]
             {
                 "title": "Spread and skill",
                 "svg": Markup(spread_skill_plot(skill)),
-                "caption": "Error of the mean where a spread is predicted. Above the dashed line: overconfident.",
+                "caption": "Error of the mean over the predicted spread. Above the dashed line: overconfident.",
             }
         )
     return plots, _table(tallies, kinds)

@@ -30,13 +30,13 @@ _SIDE = 16  # LR pixels of a crop that is chosen here
 
 @dataclass(frozen=True)
 class FigureOptions:
-    """What is drawn, and where to.
+    """What to draw, and the output.
 
     Attributes:
         folder: exists already.
         kinds: of "sparsity", "comparison", "atoms".
-        boxes: crops of the comparison; empty for where the pictures differ most.
-        hr: the images are HR: they are downscaled first, and stand in the comparison as ground truth.
+        boxes: crops of the comparison; empty: those where the pictures differ most.
+        hr: the images are HR: they are downscaled first, and are the ground truth of the comparison.
         samples, seed: of the comparison.
         suffix: "png", "pdf" or "svg".
         overwrite: replace files that exist.
@@ -129,7 +129,7 @@ def _cropped(picture: Picture, scale: int) -> Picture:
 def figures_of_reports(
     folders: Sequence[Path], options: FigureOptions, progress: Callable[[str], None] = lambda _: None
 ) -> list[Path]:
-    """Compare what several reports hold, for every image of which all have pictures.
+    """Compare several reports, on every image that has pictures in all of them.
 
     Args:
         folders: of `vspsr evaluate`, of one scale and the same images; the ground truth is that of the first.
@@ -137,7 +137,7 @@ def figures_of_reports(
         progress: called with the stem of each image.
 
     Raises:
-        ReportError: no finished report, or no image of which all hold pictures.
+        ReportError: no finished report, or no image with pictures in all of them.
         ValueError: reports of several scales, or a crop outside an image.
     """
     reports = [read_report(f) for f in folders]
@@ -148,7 +148,7 @@ def figures_of_reports(
     by_stem = [{r.stem: r for r in report.records if {"gt", "s00"} <= set(report.pictures(r))} for report in reports]
     stems = [stem for stem in by_stem[0] if all(stem in images for images in by_stem)]
     if not stems:
-        raise ReportError(f"{folders[0]}: there is no image of which all the reports hold pictures")
+        raise ReportError(f"{folders[0]}: no image has pictures in all reports")
     written = []
     for stem in stems:
         progress(stem)

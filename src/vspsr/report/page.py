@@ -74,7 +74,7 @@ def _resource(name: str) -> str:
 
 
 def _context(report: ReportFolder) -> dict[str, Any]:
-    """What the template shows."""
+    """The variables of the template."""
     summary, settings = report.summary, report.settings
     columns = [("samples", "means"), ("mean image", "means_of_mean"), ("bicubic", "means_of_bicubic")]
     columns = [(label, key) for label, key in columns if summary.get(key)]
@@ -82,7 +82,7 @@ def _context(report: ReportFolder) -> dict[str, Any]:
     plots, calibration = calibration_parts(total_calibration(report.records))
     curve = (summary.get("diversity") or {}).get("curve") or []
     if any(s is not None for s in curve):
-        caption = "How the score grows with the number of samples to choose from at every pixel."
+        caption = "The score with the number of samples to choose from at every pixel."
         svg = Markup(diversity_plot(curve))
         plots.insert(0, {"title": "Diversity over samples", "svg": svg, "caption": caption})
     challenge, sources = _challenge(report)
@@ -136,7 +136,7 @@ def _facts(report: ReportFolder) -> list[str]:
 
 
 def _tiles(report: ReportFolder) -> list[dict[str, str]]:
-    """The figures that matter most."""
+    """The most important figures."""
     summary = report.summary
     challenge, bicubic = summary["ntire21"], _value(summary, "means_of_bicubic", "lpips")
     note = f"{number(challenge['lpips_ratio'], 2)} × bicubic ({number(bicubic, 3)})" if challenge["lpips_ratio"] else ""
@@ -194,7 +194,7 @@ def _image_columns(report: ReportFolder) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Image:
-    """One image as the template shows it; pictures are read when they are asked for."""
+    """One image as the template shows it; pictures are read on demand."""
 
     report: ReportFolder
     record: ImageRecord
@@ -223,7 +223,7 @@ class _Image:
 
     @property
     def labels(self) -> list[dict[str, str]]:
-        """Names and words of the pictures there are, in the order in which they are shown."""
+        """Names and texts of the available pictures, in the order in which they are shown."""
         there = self.report.pictures(self.record)
         samples = sorted(name for name in there if name[0] == "s" and name[1:].isdigit())
         shown = []
@@ -245,7 +245,7 @@ class _Image:
 
     @property
     def cells(self) -> list[dict[str, str]]:
-        """Its line in the table of images, without the name."""
+        """Its row in the table of images, without the name."""
         r = self.record
         lpips = math.fsum(s.lpips for s in r.samples) / len(r.samples)
         best = r.mean if r.mean is not None else r.samples[0]
@@ -279,7 +279,7 @@ class _Image:
 
 
 def _for_sorting(value: float | None) -> str:
-    """A number as JavaScript reads it; empty where there is none."""
+    """A number as JavaScript reads it; empty if unknown."""
     if value is None or math.isnan(value):
         return ""
     return str(value).replace("inf", "Infinity")

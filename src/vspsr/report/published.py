@@ -32,7 +32,7 @@ def _published() -> dict[str, Any]:
 
 
 def published_table(number: int) -> dict[str, Any]:
-    """What stands in published.toml of a table of the paper (1–3) or the challenge (4, 5). ValueError for others."""
+    """The entry of published.toml for a table of the paper (1–3) or the challenge (4, 5). ValueError for others."""
     tables: dict[str, dict[str, Any]] = _published()["tables"]
     if str(number) not in tables:
         raise ValueError(f"`table` must be one of {', '.join(tables)}, got {number}")

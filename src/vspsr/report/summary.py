@@ -43,7 +43,7 @@ def _table(rows: Iterable[tuple[str, str | int | None, SampleRow | None]]) -> by
 
 
 def summarize(settings: Mapping[str, Any], records: Sequence[ImageRecord]) -> dict[str, Any]:
-    """The summary of all images, each of which counts the same.
+    """The summary of all images, with equal weights.
 
     Returns:
         settings, versions, n_images, n_samples;
@@ -122,7 +122,7 @@ def total_calibration(records: Sequence[ImageRecord]) -> Calibration | None:
 
 
 def _figures(total: Calibration) -> dict[str, Any]:
-    """What the tallies tell, of the samples and, where there is one, of the closed-form Gaussian."""
+    """The figures of the samples and, if there is one, of the closed-form Gaussian."""
     marginals = {"samples": total.samples} | ({"gaussian": total.gaussian} if total.gaussian else {})
     figures: dict[str, Any] = {
         name: {
