@@ -11,6 +11,7 @@ from vspsr.degradation.resize import imresize
 from vspsr.files import printable, replacing
 from vspsr.images.io import read_image
 from vspsr.images.picture import Picture
+from vspsr.metrics import crop_to_multiple
 from vspsr.model import VSpSR
 from vspsr.report.coefficients import basis, sparsity
 from vspsr.report.figures import Box, Panel, busiest_boxes, plot_basis, plot_comparison, plot_sparsity
@@ -74,10 +75,10 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
         ImageFileError, OutputError: as in `read_image` and `replacing`.
         ValueError: a crop outside the image.
     """
-    picture = _opaque(read_image(path))
-    truth = None
+    picture = read_image(path)
+    picture, truth = Picture(picture.pixels, picture.bits), None
     if options.hr:
-        truth = _cropped(picture, model.scale)
+        truth = Picture(crop_to_multiple(picture.pixels, model.scale, path.name).contiguous(), picture.bits)
         picture = degrade(truth, Degradation(model.scale, model.degradation.kernel))
     space = PictureSpace(model, picture)
     title = f"{printable(path.name)}, {printable(name)}"
@@ -110,20 +111,6 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
 def _comparison(panels: Sequence[Panel], scale: int, title: str, stem: str, options: FigureOptions) -> Path:
     boxes = options.boxes or tuple(busiest_boxes(panels, _SIDE * scale))
     return options.save(plot_comparison(panels, boxes, title), stem, "comparison")
-
-
-def _opaque(picture: Picture) -> Picture:
-    return Picture(picture.pixels, picture.bits)
-
-
-def _cropped(picture: Picture, scale: int) -> Picture:
-    """The upper left part whose sides are multiples of the scale."""
-    height, width = (n // scale * scale for n in picture.size)
-    if not height or not width:
-        raise ValueError(
-            f"an HR image must be at least {scale}×{scale} pixels, got {picture.size[1]}×{picture.size[0]}"
-        )
-    return Picture(picture.pixels[:, :height, :width].contiguous(), picture.bits)
 
 
 def figures_of_reports(
