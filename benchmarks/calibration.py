@@ -1,4 +1,4 @@
-"""Is the space as wide as it should be? Coverage of its closed form, and what one factor on σ per model mends.
+"""Coverage of the closed form of a space, and the effect of one fitted factor on its standard deviation.
 
     python benchmarks/calibration.py --model vspsr-x4 --fit PHOTOS --hr BSD100 --plot calibration.png
 

@@ -113,7 +113,7 @@ def figures(folder: Path, args: argparse.Namespace, scale: int) -> list[str]:
 
     bicubic, ours = mean("means_of_bicubic", "lpips"), mean("means", "lpips")
     gains = [mean(of, "psnr_rgb") - mean("means_of_bicubic", "psnr_rgb") for of in ("means_of_mean", "means")]
-    diversity, missed = summary["diversity"]["score"], summary["lr"]["pixels_differ"]
+    diversity, missed = summary["diversity"]["score"], summary["lr"]["lr_pixels_wrong"]
     return [
         f"{bicubic:.3f}",
         "–" if math.isnan(gains[0]) else f"{mean('means_of_mean', 'lpips'):.3f}",

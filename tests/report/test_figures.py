@@ -299,7 +299,7 @@ def test_what_cannot_be_drawn_is_one_line(run, tmp_path: Path) -> None:  # type:
     a, b = small_report(tmp_path / "a", 0), small_report(tmp_path / "b", 0, scale=8)
     write_png(tmp_path / "photo.png", 16, 16)
     for arguments, told in (
-        ((a,), "no image of which all the reports hold pictures"),
+        ((a,), "no image has pictures in all reports"),
         ((a, b), "evaluated at x8"),
         ((a, tmp_path / "photo.png"), "cannot be mixed"),
         ((a, "--figure", "atoms"), "hold pictures only"),

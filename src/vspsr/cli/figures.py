@@ -50,7 +50,7 @@ def figures(
     ] = None,
     model: Annotated[str, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.")] = "vspsr-x4",
     hr: Annotated[
-        bool, typer.Option("--hr", help="The images are HR: they are downscaled first and stand in the comparison.")
+        bool, typer.Option("--hr", help="The images are HR: they are downscaled first and shown in the comparison.")
     ] = False,
     samples: Annotated[int, typer.Option(min=0, max=20, help="Samples in the comparison.")] = 3,
     seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,

@@ -36,7 +36,7 @@ def perceptual_backend(name: str, device: str | torch.device = "cpu") -> Backend
 
     Raises:
         ValueError: an unknown name.
-        ModelError: a package of the extra ``eval`` is missing, or weights cannot be had or are not what they should be.
+        ModelError: a package of the extra ``eval`` is missing, or weights are not available or not as expected.
     """
     if name not in BACKENDS:
         raise ValueError(f"`name` must be one of {', '.join(BACKENDS)}, got {name!r}")
@@ -87,7 +87,7 @@ def _lpips(net: str) -> tuple[nn.Module, str]:
 
 
 def _backbone(net: str) -> Mapping[str, Tensor]:
-    """ImageNet weights by torchvision's own way: from its cache, or downloaded there and checked against their hash."""
+    """ImageNet weights as torchvision gets them: from its cache, or downloaded to it and checked against their hash."""
     from torchvision import models  # type: ignore[import-untyped,import-not-found]
 
     url = getattr(models, _BACKBONES[net]).IMAGENET1K_V1.url
@@ -100,7 +100,7 @@ def _backbone(net: str) -> Mapping[str, Tensor]:
         return read_tensors(path, mmap=True)
     except Exception as error:  # whatever a network, a disk or a broken file brings about
         raise ModelError(
-            f"lpips-{net}: the weights {name} of torchvision cannot be had ({one_line(error)[:200]}): put the file "
+            f"lpips-{net}: the weights {name} of torchvision are not available ({one_line(error)[:200]}): put the file "
             f"into {path.parent}, or use stlpips-alex or stlpips-vgg, which need no network"
         ) from error
 

@@ -22,7 +22,7 @@ from vspsr.images.sheets import coloured, webp
 __all__ = ["Shown", "write_pictures"]
 
 SHOWN_SAMPLES = 10
-"""How many samples of an image are shown at most."""
+"""Largest number of samples shown of an image."""
 
 _LOSSLESS = 128 * 128  # pixels up to which a picture is kept without loss
 _LARGEST = 16383  # side of a WebP image
@@ -30,7 +30,7 @@ _LARGEST = 16383  # side of a WebP image
 
 @dataclass(frozen=True)
 class Shown:
-    """What can be shown of one image; integer images of 0 … ``white``.
+    """Everything shown of one image; integer images of 0 … ``white``.
 
     Attributes:
         hr: (3, H, W).
@@ -56,7 +56,7 @@ class Shown:
 
 
 def write_pictures(folder: Path, shown: Shown) -> dict[str, float | None]:
-    """Write gt, lr, bicubic, s00 …, mean, stddev, error and local_best as far as there are.
+    """Write gt, lr, bicubic, s00 …, mean, stddev, error and local_best, as far as available.
 
     The error is that of the mean, or of the only sample: root mean square over channels.
 
@@ -94,7 +94,7 @@ def _maps(shown: Shown) -> dict[str, NDArray[np.float64]]:
     out["error"] = _rms((guess.double() - shown.hr.double()) * (255 / shown.white))
     best = shown.maps.amin(0).double().cpu().numpy()
     height, width = shown.hr.shape[-2:]
-    # The part that is not measured goes on as its edge, so that all pictures lie upon each other.
+    # The part outside the protocol's crop repeats the edge, so that all pictures have the same size.
     out["local_best"] = np.pad(best, ((0, height - best.shape[0]), (0, width - best.shape[1])), mode="edge")
     return out
 
@@ -117,7 +117,7 @@ def _eight_bits(image: Tensor, shown: Shown) -> NDArray[np.uint8]:
 
 
 def _write(path: Path, rgb: NDArray[np.uint8]) -> bool:
-    """Whether the picture could be written as WebP."""
+    """Write a picture; False if it is too large for WebP."""
     if max(rgb.shape) > _LARGEST:
         return False
     with replacing(path, overwrite=True) as file:

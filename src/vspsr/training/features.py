@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from importlib import import_module
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Self
 
 import torch
