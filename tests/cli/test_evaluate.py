@@ -356,7 +356,9 @@ def test_other_weights_are_another_model(run: Run, images: Path, tmp_path: Path,
     assert run(*line).code == 0
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "kernel": "bilinear"}))
-    fails(run(*line), "settings.json: a report with version = ")
+    fails(run(*line), "settings.json: a report with architecture = ")
+    (folder / "config.json").write_text(json.dumps({**config, "calibration": 1.5}))
+    fails(run(*line), "settings.json: a report with calibration = 1.0, not 1.5")
     VSpSR("overlapping", options).save_pretrained(folder)
     fails(run(*line), "settings.json: a report with version = ")
     assert run(*line, "--overwrite").code == 0

@@ -1,5 +1,6 @@
 """The figures of one image: the challenge's, by its own numbers; those of published methods, by their papers."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -186,6 +187,27 @@ def test_a_model_and_its_files_have_the_same_figures(
     assert direct.calibration is not None
     assert files.calibration is not None
     assert direct.calibration.samples == files.calibration.samples
+
+
+def test_samples_use_the_temperature_and_the_closed_form_the_calibration(tmp_path: Path, stand_in: None) -> None:
+    image_set(tmp_path, n_samples=1)
+    model = tmp_path / "model"
+    VSpSR.from_pretrained("vspsr-x4").save_pretrained(model)
+    config = json.loads((model / "config.json").read_text())
+    variances = {}
+    for calibration, temperature in ((1.0, 1.0), (2.0, 1.0), (1.0, 0.5)):
+        (model / "config.json").write_text(json.dumps({**config, "calibration": calibration}))
+        request = Request(hr=tmp_path / "hr", model=str(model), samples=4, temperature=temperature, scale=4)
+        scorer = Scorer(request)
+        settings = scorer.settings()
+        assert (settings["calibration"], settings["temperature"]) == (calibration, temperature)
+        tally = scorer.score(find_pairs(request.hr, 4)[0]).calibration
+        assert tally is not None
+        assert tally.gaussian is not None
+        variances[calibration, temperature] = tally.gaussian.variance_sum, tally.samples.variance_sum
+    (closed, drawn), twice, half = variances.values()
+    assert twice == (pytest.approx(4 * closed), drawn)
+    assert half == (pytest.approx(closed), pytest.approx(drawn / 4, rel=0.2))  # samples are rounded and clipped
 
 
 def test_baselines_and_the_projection_behind_them(tmp_path: Path, stand_in: None) -> None:

@@ -22,6 +22,7 @@ SETTINGS: dict[str, Any] = {
     "version": "weights BLAKE2b 00ff",
     "seed": 0,
     "temperature": 0.8,
+    "calibration": 1.25,
     "hr": "Set2",
     "lr": None,
     "scale": SCALE,

@@ -63,6 +63,7 @@ def test_it_holds_every_figure_of_the_summary(page: Elements) -> None:
     for text in ("stlpips-pytorch 0.0.2", "weights BLAKE2b 00ff", "2.15.0", "a&b <i>", "zebra", "×4", "3 samples each"):
         assert text in page.text
     assert "5 of 6 samples" in page.text
+    assert "Samples: σ × temperature 0.8. Closed form: σ × calibration 1.25." in page.text
     assert "3 of 996 LR pixels are wrong" in page.text
 
 

@@ -4,6 +4,7 @@ For each image of an evaluation, a source gives integer images, as files hold th
 it is known without averaging samples.
 """
 
+import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from vspsr.evaluation.names import EvaluationError
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
 from vspsr.space.sr_space import NotGaussianError
+from vspsr.state_dicts import digest_of
 from vspsr.upscaling.pictures import PictureSpace
 
 __all__ = ["BaselineSource", "Drawn", "ModelSource", "ResultsSource", "Source", "bicubic"]
@@ -35,8 +37,8 @@ class Drawn:
     Attributes:
         samples: to be iterated once.
         mean: the mean image; None: the mean of the samples is taken.
-        gaussian: mean and standard deviation of the space in closed form, (3, H, W) float in units of the full range,
-            before rounding; None without a closed form.
+        gaussian: mean and (calibrated) standard deviation of the space in closed form, (3, H, W) float in units of the
+            full range, before rounding; None without a closed form.
     """
 
     samples: Iterator[Tensor]
@@ -80,11 +82,13 @@ class ModelSource:
 
     def settings(self) -> dict[str, Any]:
         """See `Source`."""
+        config = json.loads(json.dumps(self.model.config))
         return {
             "name": Path(self.name).name,
             "kind": "model",
             "model": "/".join(Path(self.name).parts[-2:]),
-            "version": f"config and weights SHA-256 {self.model.sha256}",
+            "version": f"weights sha256 {digest_of(self.model.state_dict())}",
+            "architecture": {"network": config["network"], "kernel": config["kernel"], **config["options"]},
             "seed": self.seed,
             "temperature": self.temperature,
             "calibration": self.model.calibration,

@@ -98,7 +98,7 @@ def _backbone(net: str) -> Mapping[str, Tensor]:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), Path(name).stem.rsplit("-", 1)[-1], progress=False)
         return read_tensors(path, mmap=True)
-    except Exception as error:  # whatever a network, a disk or a broken file brings about
+    except Exception as error:  # any error of the network, the disk or the file
         raise ModelError(
             f"lpips-{net}: the weights {name} of torchvision are not available ({one_line(error)[:200]}): put the file "
             f"into {path.parent}, or use stlpips-alex or stlpips-vgg, which need no network"

@@ -74,8 +74,7 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
         ImageFileError, OutputError: as in `read_image` and `replacing`.
         ValueError: a crop outside the image.
     """
-    picture = replace(read_image(path), alpha=None)
-    truth = None
+    picture, truth = replace(read_image(path), alpha=None), None
     if options.hr:
         truth = replace(picture, pixels=crop_to_multiple(picture.pixels, model.scale, path.name).contiguous())
         picture = degrade(truth, Degradation(model.scale, model.degradation.kernel))

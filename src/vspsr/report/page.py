@@ -116,12 +116,21 @@ def _context(report: ReportFolder) -> dict[str, Any]:
         "published_differs": report.backend != PUBLISHED_BACKEND,
         "plots": plots,
         "calibration": calibration,
+        "factors": _factors(report),
         "image_columns": _image_columns(report),
         "images": images,
         "pictured": sum(image.pictured for image in images),
         "provenance": provenance(report),
         "glossary": GLOSSARY,
     }
+
+
+def _factors(report: ReportFolder) -> str:
+    """The factors on σ of a model: those of its samples and of its closed form."""
+    figures = report.summary["calibration_figures"] or {}
+    factors = {"samples": ("Samples", "temperature"), "gaussian": ("Closed form", "calibration")}
+    values = [(title, name, report.settings.get(name)) for key, (title, name) in factors.items() if key in figures]
+    return " ".join(f"{title}: σ × {name} {v:g}." for title, name, v in values if isinstance(v, int | float))
 
 
 def _facts(report: ReportFolder) -> list[str]:
