@@ -68,7 +68,7 @@ def upscale(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Super-resolve images: any number of HR images for each, which downscale to it bit for bit wherever that is possible.
+    """Super-resolve images: HR images that downscale to the input bit for bit, wherever such images exist.
 
     Run the same command again after an interruption: finished files are kept.
     Exit code 3: some LR values are missed, because no image that downscales to the input exactly was found.
