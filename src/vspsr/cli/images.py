@@ -68,7 +68,7 @@ def upscale(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Super-resolve images: any number of HR images, each of which downscales to the input bit for bit.
+    """Super-resolve images: HR images that downscale to the input bit for bit, wherever such images exist.
 
     Run the same command again after an interruption: finished files are kept.
     Exit code 3: some LR values are missed, because no image that downscales to the input exactly was found.
@@ -143,7 +143,7 @@ def degrade(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Downscale HR images as MATLAB's imresize does: photo.png becomes photox4.png."""
+    """Downscale HR images, by default as MATLAB's imresize but for exact halves: photo.png becomes photox4.png."""
     from vspsr.degradation import Degradation
     from vspsr.upscaling.folders import degrade_files
 
