@@ -21,7 +21,7 @@ from vspsr.evaluation.sources import bicubic
 from vspsr.images.picture import Picture
 from vspsr.metrics import Calibration, Perceptual
 from vspsr.report.records import ImageRecord
-from vspsr.upscaling.pictures import compare
+from vspsr.upscaling import compare
 
 __all__ = ["run", "stand_in"]
 
