@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vspsr import read_image
-from vspsr.upscaling.pictures import compare
+from vspsr.upscaling import compare
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 LR = EXAMPLES / "cat.png"

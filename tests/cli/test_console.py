@@ -63,7 +63,7 @@ NAMES = [
     b"12:a:30",
     b":cat:",
     b"[red]x",
-    b"[/bold]",
+    b"[bold]",
     b"red\x1b[31m",
     b"caf\xe9",
     b"line\nbreak",

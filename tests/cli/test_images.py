@@ -98,7 +98,7 @@ def test_the_main_job(run: Run, run_process: Run, photo: Path, tmp_path: Path) -
         VSpSR.from_pretrained("vspsr-x4").temperature,
     )
     assert report["degradation"] == {"scale": 4, "kernel": "bicubic", "rounding": "per-pass"}
-    assert {"vspsr", "torch", "python", "device", "input_sha256", "model_sha256"} <= report.keys()
+    assert {"vspsr", "torch", "python", "device", "input_sha256", "model_config", "weights_sha256"} <= report.keys()
     assert report["seconds"] > 0
     stddev = np.load(out / "photo_x4_stddev.npy")
     assert stddev.shape == (96, 144, 3)

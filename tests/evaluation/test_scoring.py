@@ -25,7 +25,7 @@ from vspsr.images.io import write_image
 from vspsr.images.picture import Picture
 from vspsr.metrics import Perceptual
 from vspsr.report.records import ImageRecord, from_json, to_json
-from vspsr.upscaling.pictures import compare
+from vspsr.upscaling import compare
 
 __all__ = ["run", "stand_in"]
 

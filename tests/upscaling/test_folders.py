@@ -16,8 +16,8 @@ from vspsr.cli.main import main
 from vspsr.errors import ImageFileError, ModelError, OutputError
 from vspsr.files import printable
 from vspsr.images.picture import Picture
+from vspsr.upscaling import compare
 from vspsr.upscaling.folders import Options, upscale_file
-from vspsr.upscaling.pictures import compare
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cat.png"
 

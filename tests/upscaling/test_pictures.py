@@ -12,7 +12,7 @@ from vspsr import VSpSR, upscale, write_image
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import ImageFileError
 from vspsr.images.picture import Picture
-from vspsr.upscaling.pictures import PictureSpace, compare, degrade
+from vspsr.upscaling import PictureSpace, compare, degrade
 
 
 def picture(h: int = 9, w: int = 12, channels: int = 3, bits: int = 8, alpha: bool = False, seed: int = 0) -> Picture:

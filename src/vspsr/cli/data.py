@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vspsr.cli.console import download_progress, print_line, when_stopped
+from vspsr.cli.console import download_progress, output_folder, print_line, when_stopped
 from vspsr.errors import did_you_mean
 
 __all__ = ["app"]
@@ -21,7 +21,9 @@ def _root() -> None:
 @app.command(epilog="Example:  vspsr data fetch div2k --root data/div2k --parts tr_1X,tr_4X,va_1X,va_4X")
 def fetch(
     name: Annotated[str, typer.Argument(help="div2k", show_default=False)],
-    root: Annotated[Path, typer.Option(help="Folder to put it in; made if missing.", show_default=False)],
+    root: Annotated[
+        Path, typer.Option(help="Folder to put it in; made if missing.", show_default=False, callback=output_folder)
+    ],
     parts: Annotated[
         str, typer.Option(help="Archives, by commas: tr_1X … va_8X (NTIRE 2021), train_HR … valid_LR_x8 (DIV2K).")
     ] = "tr_1X,tr_4X,va_1X,va_4X",

@@ -174,7 +174,7 @@ def check(
     If the depths differ, LR is compared in the depth of HR.
     """
     from vspsr.images import read_image
-    from vspsr.upscaling.pictures import DEGRADING, compare
+    from vspsr.upscaling.comparison import DEGRADING, compare
 
     with progress(1) as step:
         step(hr.name, 0)

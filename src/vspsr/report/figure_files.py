@@ -18,7 +18,7 @@ from vspsr.report.folder import ReportFolder, read_report
 from vspsr.report.numbers import number
 from vspsr.report.plotting import save_figure
 from vspsr.report.records import ImageRecord, ReportError
-from vspsr.upscaling.pictures import PictureSpace, degrade
+from vspsr.upscaling import PictureSpace, degrade
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

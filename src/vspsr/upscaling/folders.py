@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from vspsr.images.folders import image_files
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import contact_sheet, stddev_map
 from vspsr.model import VSpSR
+from vspsr.state_dicts import digest_of
+from vspsr.upscaling.comparison import DEGRADING, degrade
 from vspsr.upscaling.outputs import Outputs, Record
-from vspsr.upscaling.pictures import DEGRADING, PictureSpace, bytes_per_pixel, check_depth, check_samples, degrade
+from vspsr.upscaling.pictures import PictureSpace, bytes_per_pixel, check_depth, check_samples
 from vspsr.version import __version__
 
 __all__ = ["Options", "Report", "degrade_file", "degrade_files", "input_files", "upscale_file", "upscale_files"]
@@ -96,11 +98,8 @@ def upscale_files(
     A file that cannot be done is reported with its error, and the others are done. Bugs are raised.
     """
     own = re.compile(rf"(?P<stem>.+)_x{model.scale}_(s[0-9]+|mean|stddev|sheet)\.png", re.DOTALL)
-
-    def upscaled(path: Path, file_progress: Progress) -> Report:
-        return upscale_file(path, folder, model, name, options, file_progress)
-
-    return _each(files, folder, own, upscaled, progress, on_error)
+    work = partial(upscale_file, folder=folder, model=model, name=name, options=options)
+    return _each(files, folder, own, lambda path, step: work(path, progress=step), progress, on_error)
 
 
 def degrade_files(
@@ -114,11 +113,8 @@ def degrade_files(
 ) -> Iterator[Report]:
     """`degrade_file` for each of many files, otherwise as `upscale_files`."""
     own = re.compile(rf"(?P<stem>.+)x{degradation.scale}\.png", re.DOTALL)
-
-    def degraded(path: Path, _: Progress) -> Report:
-        return degrade_file(path, folder, degradation, rounding, overwrite)
-
-    return _each(files, folder, own, degraded, progress, on_error)
+    work = partial(degrade_file, folder=folder, degradation=degradation, rounding=rounding, overwrite=overwrite)
+    return _each(files, folder, own, lambda path, _: work(path), progress, on_error)
 
 
 def _each(
@@ -224,7 +220,8 @@ def upscale_file(
         "input": path.name,
         "input_sha256": _sha256(path),
         "model": name,
-        "model_sha256": model.sha256,
+        "model_config": model.config,
+        "weights_sha256": digest_of(model.state_dict()),
         "scale": model.scale,
         "seed": options.seed,
         "temperature": temperature,

@@ -48,7 +48,7 @@ class Outputs:
     def __init__(
         self, report: Path, settings: Mapping[str, Any], wanted: Mapping[str, Record], overwrite: bool
     ) -> None:
-        self._path, self._settings = report, dict(settings)
+        self._path, self._settings = report, json.loads(json.dumps(settings))  # lists for tuples, as in the file
         previous = {} if overwrite else _read(report, self._settings)
         known: dict[str, Record | None] = previous.get("outputs", {})
         existing = {name for name in known.keys() | wanted if os.path.lexists(report.with_name(name))}
@@ -148,7 +148,7 @@ def _read(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
             continue
         if key == "input_sha256":
             raise OutputError(f"{name}: outputs of another picture of this name exist: {instead}")
-        if key == "model_sha256":
+        if key in ("model_config", "weights_sha256"):
             raise OutputError(f"{name}: outputs of another model of this name exist: {instead}")
         raise OutputError(f"{name}: outputs made with {key} = {before!r} exist, not {value!r}: {instead}")
     if not _is_valid(report):

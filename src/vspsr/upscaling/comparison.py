@@ -1,0 +1,96 @@
+"""Pictures downscaled, and compared with LR pictures."""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from vspsr.degradation import Degradation
+from vspsr.images.picture import Picture
+
+__all__ = ["DEGRADING", "Comparison", "compare", "degrade"]
+
+DEGRADING = 48  # bytes that `degrade` takes for each pixel: three channels in float64, and half as much again
+
+
+def degrade(picture: Picture, degradation: Degradation, rounding: str = "per-pass") -> Picture:
+    """The LR picture of an HR picture, as MATLAB's `imresize` gives it; alpha likewise."""
+
+    def down(x: Tensor) -> Tensor:
+        return degradation.down_integers(x, picture.bits, rounding)
+
+    alpha = None if picture.alpha is None else down(picture.alpha)
+    return replace(picture, pixels=down(picture.pixels), alpha=alpha)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` finds.
+
+    Attributes:
+        lr_pixels_wrong: LR pixels in which any channel differs.
+        lr_pixels: LR pixels.
+        lr_max_deviation: largest difference, in levels.
+        lr_psnr: LR-PSNR in dB over all values compared, infinite where exact.
+        scale: s.
+        bits: depth of the comparison, that of the HR picture.
+    """
+
+    lr_pixels_wrong: int
+    lr_pixels: int
+    lr_max_deviation: int
+    lr_psnr: float
+    scale: int
+    bits: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing differs."""
+        return self.lr_pixels_wrong == 0
+
+
+def compare(
+    hr: Picture, lr: Picture, scale: int | None = None, kernel: str = "bicubic", rounding: str = "per-pass"
+) -> Comparison:
+    """Whether an HR picture downscales to an LR picture. Colours count where the LR picture is visible (alpha > 0).
+
+    Where the depths differ, the LR picture is compared in that of the HR picture, as `upscale` with ``bits`` makes it:
+    8 to 16 bits exactly, 16 to 8 bits rounded.
+
+    Raises:
+        ValueError: sizes, colours or alpha that do not go together.
+    """
+    if scale is None:
+        fitting = [s for s in range(2, 65) if all(-(-n // s) == m for n, m in zip(hr.size, lr.size, strict=True))]
+        exact = [s for s in fitting if hr.size == (s * lr.size[0], s * lr.size[1])]
+        if not fitting:
+            raise ValueError(f"HR {_size(hr)} is no integer multiple of LR {_size(lr)}")
+        scale = (exact or fitting)[0]
+    degradation = Degradation(scale, kernel)
+    if degradation.lr_size(*hr.size) != lr.size:
+        raise ValueError(f"HR {_size(hr)} does not downscale to LR {_size(lr)} at `scale` {scale}")
+    for what, a, b in (
+        ("colour channels", hr.pixels.shape[0], lr.pixels.shape[0]),
+        ("alpha channel", hr.alpha is not None, lr.alpha is not None),
+    ):
+        if a != b:
+            raise ValueError(f"HR and LR differ in {what}: {a} and {b}")
+    down = degrade(hr, degradation, rounding)
+    difference = (down.pixels - to_bits(lr.pixels, lr.bits, hr.bits)).abs()
+    if lr.alpha is not None and down.alpha is not None:
+        alpha = to_bits(lr.alpha, lr.bits, hr.bits)
+        difference = torch.cat([difference * (lr.alpha > 0), (down.alpha - alpha).abs()])
+    mse = float(difference.double().square().mean())
+    return Comparison(
+        lr_pixels_wrong=int(difference.amax(0).count_nonzero()),
+        lr_pixels=lr.size[0] * lr.size[1],
+        lr_max_deviation=int(difference.max()),
+        lr_psnr=10 * math.log10(hr.white**2 / mse) if mse else math.inf,
+        scale=scale,
+        bits=hr.bits,
+    )
+
+
+def _size(picture: Picture) -> str:
+    return f"{picture.size[1]}×{picture.size[0]}"
