@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vspsr.degradation import Degradation
-from vspsr.images.picture import Picture
+from vspsr.images.picture import Picture, to_bits
 
 __all__ = ["DEGRADING", "Comparison", "compare", "degrade"]
 
