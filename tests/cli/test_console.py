@@ -259,8 +259,40 @@ def test_folders_may_have_dots(tmp_path: Path) -> None:
         console.output_folder(tmp_path / "other.png")
 
 
+def test_no_help_is_lost() -> None:
+    """Rich takes words in square brackets for markup."""
+    group = typer.main.get_command(app)
+    commands = [*group.commands.values(), *group.commands["data"].commands.values()]  # type: ignore[attr-defined]
+    for command in commands:
+        texts = [command.help or "", *(getattr(p, "help", "") or "" for p in command.params)]
+        assert not [text for text in texts if "[" in text], command.name
+        assert all(texts), command.name
+
+
 def test_every_option_for_an_output_folder_has_the_check() -> None:
     group = typer.main.get_command(app)
     for name in FOLDERS:
         (option,) = [p for p in group.commands[name].params if "-o" in p.opts]  # type: ignore[attr-defined]
         assert option.callback is not None, name
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_in_a_callback_of_libvips_is_not_lost(number: int) -> None:
+    """There an exception is printed and dropped, so that it has to come later."""
+    callback: dict[str, Any] = {"__name__": "pyvips.callback"}
+    exec(
+        "import os, time\ndef call(n):\n    os.kill(os.getpid(), n)\n    time.sleep(0.1)\n    return 'whole'", callback
+    )
+    with console.stopping_signals():
+        assert callback["call"](number) == "whole"
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(10)
+
+
+def test_handlers_of_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with console.stopping_signals():
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -55,13 +55,15 @@ def upscale(
     samples: Annotated[int, typer.Option(min=0, help="How many HR images, at most 10,000.")] = 10,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
     temperature: Annotated[
-        float | None, typer.Option(help="Spread of the samples: 0 gives the mean. [default: the model's]")
+        float | None, typer.Option(help="Spread of the samples: 0 gives the mean.", show_default="the model's")
     ] = None,
     mean: Annotated[bool, typer.Option("--mean", help="Also write the mean image.")] = False,
     stddev: Annotated[
-        bool, typer.Option("--stddev", help="Also write the exact standard deviation: colour map and .npy.")
+        bool, typer.Option("--stddev", help="Also write the standard deviation: colour map and .npy.")
     ] = False,
-    contact_sheet: Annotated[bool, typer.Option("--contact-sheet", help="Also write all side by side.")] = False,
+    contact_sheet: Annotated[
+        bool, typer.Option("--contact-sheet", help="Also write a sheet with all side by side.")
+    ] = False,
     bits: Annotated[Bits, typer.Option(help="Depth of the outputs; auto: that of the input.")] = Bits.auto,
     rounding: RoundingOption = Rounding.per_pass,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
@@ -70,8 +72,9 @@ def upscale(
 ) -> None:
     """Super-resolve images: HR images that downscale to the input bit for bit, wherever such images exist.
 
-    Run the same command again after an interruption: finished files are kept.
-    Exit code 3: some LR values are missed, because no image that downscales to the input exactly was found.
+    This holds for inputs that are downscaled pictures, as `vspsr degrade` or MATLAB's imresize makes them.
+    Other inputs may have no such image: the closest one found is written, and the exit code is 3.
+    After an interruption, run the same command again: finished files are kept.
     """
     from vspsr.model import VSpSR
     from vspsr.upscaling.folders import Options, upscale_files
@@ -163,12 +166,12 @@ def degrade(
 def check(
     hr: Annotated[Path, typer.Argument(help="HR image.", show_default=False)],
     lr: Annotated[Path, typer.Argument(help="LR image.", show_default=False)],
-    scale: Annotated[int | None, typer.Option(help="[default: what the sizes tell]", show_default=False)] = None,
+    scale: Annotated[int | None, typer.Option(help="Integer ≥ 2.", show_default="from the sizes")] = None,
     kernel: Kernel = "bicubic",
     rounding: RoundingOption = Rounding.per_pass,
     as_json: AsJson = False,
 ) -> None:
-    """Whether HR downscales to LR: exit code 0 only if it does so bit for bit, 1 otherwise.
+    """Check whether HR downscales to LR: exit code 0 only if it does so bit for bit.
 
     With alpha, the colours are compared where the LR image is visible at all (alpha > 0), and alpha everywhere.
     If the depths differ, LR is compared in the depth of HR.

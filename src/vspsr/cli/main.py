@@ -38,7 +38,7 @@ class _Group(TyperGroup):
 app = typer.Typer(
     name="vspsr",
     cls=_Group,
-    help="The super-resolution space of an image: sample it, measure it; every member downscales to the input.",
+    help="The super-resolution space of an image: sample it and measure it. Its members downscale to the input.",
     epilog=(
         "Exit codes: 0 done; 1 some images failed; 2 nothing could be done; 3 LR values are missed; "
         "70 internal error; 130 and 143 stopped by Ctrl-C and SIGTERM."

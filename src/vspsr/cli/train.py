@@ -25,8 +25,8 @@ def train(
         typer.Option(
             "--output",
             "-o",
-            help="Folder of the run. [default: runs/NAME]",
-            show_default=False,
+            help="Folder of the run.",
+            show_default="runs/NAME",
             callback=output_folder,
         ),
     ] = None,
@@ -69,7 +69,7 @@ def export(
     ],
     best: Annotated[bool, typer.Option("--best", help="Of a run, the best by validation, not the newest.")] = False,
     temperature: Annotated[
-        float | None, typer.Option(help="Default temperature of the model. [default: the recipe's]", show_default=False)
+        float | None, typer.Option(help="Default temperature of the model.", show_default="the recipe's")
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size, no visible difference.")] = False,
     average_with: Annotated[
