@@ -9,12 +9,12 @@ from vspsr.degradation.banded import Banded
 from vspsr.degradation.operator import Degradation
 from vspsr.degradation.resize import round_to_range
 
-__all__ = ["REACH", "SLACK", "Axis", "State"]
+__all__ = ["RADIUS", "TOLERANCE", "Axis", "IntegerImage"]
 
-REACH = 3
+RADIUS = 3
 """LR pixels to each side over which the local correction of one LR value acts."""
 
-SLACK = 0.5 - 1e-6
+TOLERANCE = 0.5 - 1e-6
 """How far a value may be from its integer: short of one half, where rounding rules differ."""
 
 _BAND = 16  # LR rows that are looked at again together
@@ -28,8 +28,8 @@ class Axis:
         n = self.scale * n_lr
         self.down, self.up = degradation.axis(n), degradation.axis_pseudo_inverse(n)
         self.across = self.down.transpose()
-        self.width = min(2 * REACH + 1, n_lr) * self.scale
-        start = (self.scale * (torch.arange(n_lr) - REACH)).clamp(0, n - self.width)
+        self.width = min(2 * RADIUS + 1, n_lr) * self.scale
+        start = (self.scale * (torch.arange(n_lr) - RADIUS)).clamp(0, n - self.width)
         self.start = start.to(device)
         self.bumps = _cut(self.up.transpose(), start, self.width).to(device)
         self.weights = _cut(self.down, start, self.width).to(device)
@@ -59,7 +59,7 @@ def axis_of(degradation: Degradation, n_lr: int, device: torch.device) -> Axis:
     return Axis(degradation, n_lr, device)
 
 
-class State:
+class IntegerImage:
     """An image (C, H, W) on its way to integers, all in levels.
 
     Attributes:
@@ -74,16 +74,16 @@ class State:
         self.image, self.target, self.peak, self.per_pass = image, target, peak, per_pass
         self.rows, self.columns = (axis_of(degradation, n, image.device) for n in target.shape[1:])
         self.integers = image.round()
-        self.look()
+        self.update_residual()
 
-    def look(self) -> None:
+    def update_residual(self) -> None:
         """Downscale the integers anew."""
         self.vertical = self.rows.down.apply(self.integers, -2)
         self.inner = self.rounded(self.vertical)
         self.value = self.columns.down.apply(self.inner, -1)
 
-    def look_again(self, channel: Tensor, lr_row: Tensor, margin: int) -> None:
-        """`look`, where integers changed under the given LR rows or up to ``margin`` LR rows away from them."""
+    def update_residual_near(self, channel: Tensor, lr_row: Tensor, margin: int) -> None:
+        """`update_residual` where integers changed at most ``margin`` LR rows from the given ones."""
         h = self.value.shape[1]
         changed = torch.zeros(self.value.shape[0], -(-h // _BAND), dtype=torch.bool)
         for shift in range(-margin, margin + _BAND, _BAND):
@@ -101,11 +101,11 @@ class State:
         """Rows of LR pixels as the convention leaves them."""
         return round_to_range(vertical, self.peak) if self.per_pass else vertical
 
-    def missing(self, slack: float = SLACK) -> Tensor:
+    def residual(self, slack: float = TOLERANCE) -> Tensor:
         """(C, h, w): target − value where it exceeds ``slack``, else 0."""
-        return self.short_of(self.value, slack)
+        return self.deviation(self.value, slack)
 
-    def short_of(self, value: Tensor, slack: float = SLACK, target: Tensor | None = None) -> Tensor:
+    def deviation(self, value: Tensor, slack: float = TOLERANCE, target: Tensor | None = None) -> Tensor:
         """What a value misses; a target at an end of the range is met by all values beyond it, LR being clipped."""
         target = (self.target if target is None else target).to(value.dtype)
         residual = target - value

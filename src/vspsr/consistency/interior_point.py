@@ -35,7 +35,7 @@ class _Bounded:
         self.curvature = self.lower / self.below + self.upper / self.above
         return float((self.below * self.lower + self.above * self.upper).sum())
 
-    def aim(self, centre: float, corrected: bool) -> Tensor:
+    def newton_rhs(self, centre: float, corrected: bool) -> Tensor:
         """Aim at complementarity ``centre`` (second order with the last step if ``corrected``): its pull."""
         self.lower_goal = centre - self.below * self.lower
         self.upper_goal = centre - self.above * self.upper
@@ -44,12 +44,12 @@ class _Bounded:
             self.upper_goal = self.upper_goal + self.step * self.upper_step
         return self.lower_goal / self.below - self.upper_goal / self.above
 
-    def take(self, step: Tensor) -> None:
+    def set_step(self, step: Tensor) -> None:
         self.step = step
         self.lower_step = (self.lower_goal - self.lower * step) / self.below
         self.upper_step = (self.upper_goal + self.upper * step) / self.above
 
-    def reach(self) -> tuple[float, float]:
+    def max_step(self) -> tuple[float, float]:
         """The longest steps, of the variable and of its multipliers, that keep all of them positive."""
         return (
             min(_longest(self.below, self.step), _longest(self.above, -self.step)),
@@ -121,9 +121,9 @@ def nearest_within(
         # b = (K + 1/curvature)⁻¹ = rootᵀ root tells how far their bounds keep them from moving.
         give_x = 1 / (1 + x.curvature)
         k = (pairs @ give_x).T.reshape(-1, *identity.shape) + identity / _PENALTY
-        stiff = a.curvature.T.sqrt()[:, :, None]
-        factor = torch.linalg.cholesky_ex(identity + stiff * k * stiff.mT).L
-        root = torch.linalg.solve_triangular(factor, torch.diag_embed(stiff[:, :, 0]), upper=False)
+        hessian = a.curvature.T.sqrt()[:, :, None]
+        factor = torch.linalg.cholesky_ex(identity + hessian * k * hessian.mT).L
+        root = torch.linalg.solve_triangular(factor, torch.diag_embed(hessian[:, :, 0]), upper=False)
         half = root @ k
         coupled = (k - half.mT @ half) * counted.T[:, :, None] * counted.T[:, None, :]
         matrix = (coupled.flatten(1).T @ across).reshape(shape[0], shape[0], shape[1], shape[1])
@@ -139,7 +139,8 @@ def nearest_within(
         def solve(centre: float, corrected: bool) -> tuple[Tensor, Tensor]:
             """One Newton step towards the point of complementarity ``centre``."""
             of_x, of_a, of_y = (
-                pull + part.aim(centre, corrected) for pull, part in zip((pull_x, pull_a, pull_y), parts, strict=True)
+                pull + part.newton_rhs(centre, corrected)
+                for pull, part in zip((pull_x, pull_a, pull_y), parts, strict=True)
             )
             known = down_v @ (give_x * of_x) + miss_rows
 
@@ -151,16 +152,16 @@ def nearest_within(
             right = of_y / y.curvature - miss_values - (counted * free) @ down_h.T
             step_values = torch.cholesky_solve(right.reshape(-1, 1), outer).reshape(shape)
             step_rows = row_step(step_values)
-            x.take(give_x * (down_v.T @ step_rows + of_x))
-            a.take(columns(k, step_rows) + known)
-            y.take((of_y - step_values) / y.curvature)
+            x.set_step(give_x * (down_v.T @ step_rows + of_x))
+            a.set_step(columns(k, step_rows) + known)
+            y.set_step((of_y - step_values) / y.curvature)
             return step_values, step_rows
 
         solve(0.0, corrected=False)
-        primal, dual = (min(reach) for reach in zip(*(part.reach() for part in parts), strict=True))
+        primal, dual = (min(steps) for steps in zip(*(part.max_step() for part in parts), strict=True))
         ahead = sum(part.ahead(primal, dual) for part in parts) / size
         step_values, step_rows = solve(mean * (ahead / mean) ** 3, corrected=True)
-        primal, dual = (_TO_BOUNDARY * min(reach) for reach in zip(*(part.reach() for part in parts), strict=True))
+        primal, dual = (_TO_BOUNDARY * min(steps) for steps in zip(*(part.max_step() for part in parts), strict=True))
         for part in parts:
             part.move(primal, dual)
         of_values, of_rows = of_values + dual * step_values, of_rows + dual * step_rows

@@ -8,9 +8,9 @@ steps (tabu search; Glover 1989), so that the search leaves dead ends.
 import torch
 from torch import Tensor
 
-from vspsr.consistency.integer_image import SLACK, State
+from vspsr.consistency.integer_image import TOLERANCE, IntegerImage
 
-__all__ = ["search"]
+__all__ = ["search_pixels"]
 
 _CHANGES = tuple(sign * 2.0**k for k in range(6) for sign in (-1, 1))  # levels
 _LARGE = 6  # index of the first change that pairs of pixels make
@@ -22,7 +22,7 @@ _MOST = 32  # LR values
 _FARTHEST = 1.5  # levels: what is farther off was not missed by rounding
 
 
-def search(state: State) -> None:
+def search_pixels(state: IntegerImage) -> None:
     """Change pixels around every missed LR value until it is met, others staying met; ``state`` is updated.
 
     Single pixels first; where that fails, a pixel and, by as much the other way, another of its row: what one column
@@ -30,7 +30,7 @@ def search(state: State) -> None:
     rounding, and left alone.
     """
     for pairs in (False, True):
-        missing = state.missing()
+        missing = state.residual()
         index = missing.nonzero()
         if len(index) > _MOST or float(missing.abs().max()) > _FARTHEST:
             return
@@ -38,7 +38,7 @@ def search(state: State) -> None:
             _search_around(state, c, i, j, pairs)
 
 
-def _search_around(state: State, c: int, i: int, j: int, pairs: bool) -> None:
+def _search_around(state: IntegerImage, c: int, i: int, j: int, pairs: bool) -> None:
     h, w = state.target.shape[1:]
     hr_v, lr_v, down_v = state.rows.window(max(i - 1, 0), min(i + 2, h))
     hr_h, lr_h, down_h = state.columns.window(max(j - 1, 0), min(j + 2, w))
@@ -52,8 +52,8 @@ def _search_around(state: State, c: int, i: int, j: int, pairs: bool) -> None:
 
     def cost_of(values: Tensor) -> tuple[Tensor, Tensor]:
         """How many values are missed; the same, with what comes close to being missed."""
-        near = state.short_of(values, _NEAR, target).abs()
-        missed = (near > SLACK).sum((-2, -1))
+        near = state.deviation(values, _NEAR, target).abs()
+        missed = (near > TOLERANCE).sum((-2, -1))
         return missed, missed + (near - _NEAR).clamp_min_(0).square_().sum((-2, -1)) * _WEIGHT
 
     best, fewest, step, since = pixels, int(cost_of(value)[0]), 0, 0
@@ -88,4 +88,4 @@ def _search_around(state: State, c: int, i: int, j: int, pairs: bool) -> None:
         step, since = step + 1, since + 1
     state.image[c, hr_v, hr_h] = state.integers[c, hr_v, hr_h] = best
     rows = torch.arange(lr_v.start, lr_v.stop)
-    state.look_again(torch.full_like(rows, c), rows, 0)
+    state.update_residual_near(torch.full_like(rows, c), rows, 0)

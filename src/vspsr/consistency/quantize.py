@@ -21,18 +21,18 @@ class Quantized:
 
     Attributes:
         image: (..., C, H, W), uint8 for 8 bits, int32 for 16.
-        lr_mismatches: LR values (pixels × channels) not reproduced exactly, one count per image (...), int64.
+        lr_values_wrong: LR values (pixels × channels) not reproduced exactly, one count per image (...), int64.
         lr_max_deviation: largest deviation from the LR integers, in levels, one per image (...), int64.
     """
 
     image: Tensor
-    lr_mismatches: Tensor
+    lr_values_wrong: Tensor
     lr_max_deviation: Tensor
 
     @property
     def exact(self) -> bool:
         """Whether every image downscales to the LR image bit for bit."""
-        return not bool(self.lr_mismatches.any())
+        return not bool(self.lr_values_wrong.any())
 
 
 def quantize(
@@ -97,6 +97,6 @@ def quantize(
         )
     return Quantized(
         image=out.reshape(*batch, *x.shape[-3:]),
-        lr_mismatches=torch.tensor(counts).reshape(batch),
+        lr_values_wrong=torch.tensor(counts).reshape(batch),
         lr_max_deviation=torch.tensor(deviations).reshape(batch),
     )

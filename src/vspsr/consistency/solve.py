@@ -12,9 +12,9 @@ import math
 
 from torch import Tensor
 
-from vspsr.consistency.integer_image import REACH, State
-from vspsr.consistency.pixel_search import search
-from vspsr.consistency.windows import settle
+from vspsr.consistency.integer_image import RADIUS, IntegerImage
+from vspsr.consistency.pixel_search import search_pixels
+from vspsr.consistency.windows import solve_windows
 from vspsr.degradation.operator import Degradation
 
 __all__ = ["solve_integers"]
@@ -42,38 +42,38 @@ def solve_integers(
         Integers (C, H, W) float64 and what they downscale to, (C, h, w) float64.
     """
     peak = 2**bits - 1
-    state = State((x.double() * peak).clamp_(0, peak), target, degradation, peak, rounding == "per-pass")
-    missing = state.missing()
+    state = IntegerImage((x.double() * peak).clamp_(0, peak), target, degradation, peak, rounding == "per-pass")
+    missing = state.residual()
     if missing.any():
         if int(missing.count_nonzero()) > _MANY * target.numel():
             image = x.double() * peak
-            image = image + degradation.pseudo_inverse(state.short_of(degradation.down(image), slack=0.02))
-            state = State(image.clamp_(0, peak), target, degradation, peak, rounding == "per-pass")
+            image = image + degradation.pseudo_inverse(state.deviation(degradation.down(image), slack=0.02))
+            state = IntegerImage(image.clamp_(0, peak), target, degradation, peak, rounding == "per-pass")
         best, fewest = state.integers.clone(), target.numel() + 1
         for slack, margin in _WINDOWS:
             if _alternate(state):
                 break
-            if float(state.missing().abs().max()) > _BEYOND * peak:
+            if float(state.residual().abs().max()) > _BEYOND * peak:
                 _come_close(state)
-                if float(state.missing().abs().max()) > _NEAR * peak:
+                if float(state.residual().abs().max()) > _NEAR * peak:
                     break
-            search(state)
-            settle(state, slack, margin)
+            search_pixels(state)
+            solve_windows(state, slack, margin)
             state.image.copy_(state.integers)
-            search(state)
-            missed = int(state.missing().count_nonzero())
+            search_pixels(state)
+            missed = int(state.residual().count_nonzero())
             if missed < fewest:  # a later round may do worse
                 best, fewest = state.integers.clone(), missed
-        if state.missing().count_nonzero() > fewest:
+        if state.residual().count_nonzero() > fewest:
             state.integers = best
     return state.integers, degradation.down_integers(state.integers, bits, rounding).double()
 
 
-def _alternate(state: State) -> bool:
+def _alternate(state: IntegerImage) -> bool:
     """Correct, clamp and round until nothing is missed (True) or until that has stopped to help (False)."""
     fewest, since = state.target.numel() + 1, 0
     while True:
-        missing = state.missing()
+        missing = state.residual()
         index = missing.nonzero()
         if not len(index):
             return True
@@ -87,7 +87,7 @@ def _alternate(state: State) -> bool:
             _correct_locally(state, missing, index)
 
 
-def _come_close(state: State) -> None:
+def _come_close(state: IntegerImage) -> None:
     """Where no image in range gives the LR image: the one whose LR image is nearest, before rounding.
 
     Correct-and-clamp is projected gradient descent on half the squared distance from consistency, in the metric of
@@ -100,7 +100,7 @@ def _come_close(state: State) -> None:
     for _ in range(_DESCENT):
         vertical = rows.down.apply(ahead, -2)
         inner = vertical.clamp(0, state.peak) if state.per_pass else vertical
-        missing = state.short_of(columns.down.apply(inner, -1), slack=0.0)
+        missing = state.deviation(columns.down.apply(inner, -1), slack=0.0)
         new = (ahead + rows.up.apply(columns.up.apply(missing, -1), -2)).clamp_(0, state.peak)
         if float(((ahead - new) * (new - x)).sum()) > 0:
             t, ahead = 1.0, new
@@ -109,10 +109,10 @@ def _come_close(state: State) -> None:
             ahead, t = new + (t - 1) / following * (new - x), following
         x = new
     state.image, state.integers = x, x.round()
-    state.look()
+    state.update_residual()
 
 
-def _along(moved: Tensor, inner: Tensor, vertical: Tensor, state: State) -> Tensor:
+def _along(moved: Tensor, inner: Tensor, vertical: Tensor, state: IntegerImage) -> Tensor:
     """By how much the rounded rows move where D_v x moves by ``moved``: not at all where they stay clipped."""
     return (vertical + moved).clamp(0, state.peak) - inner if state.per_pass else moved
 
@@ -122,7 +122,7 @@ def _made_up(missing: Tensor, achieved: Tensor) -> Tensor:
     return missing * (missing / achieved).nan_to_num(_GAIN, _GAIN, _GAIN).clamp(1, _GAIN)
 
 
-def _correct_everywhere(state: State, missing: Tensor) -> None:
+def _correct_everywhere(state: IntegerImage, missing: Tensor) -> None:
     rows, columns = state.rows, state.columns
 
     def change(by: Tensor) -> Tensor:
@@ -132,10 +132,10 @@ def _correct_everywhere(state: State, missing: Tensor) -> None:
     achieved = columns.down.apply(_along(rows.down.apply(moved, -2), state.inner, state.vertical, state), -1)
     state.image = (state.image + change(_made_up(missing, achieved))).clamp_(0, state.peak)
     state.integers = state.image.round()
-    state.look()
+    state.update_residual()
 
 
-def _correct_locally(state: State, missing: Tensor, index: Tensor) -> None:
+def _correct_locally(state: IntegerImage, missing: Tensor, index: Tensor) -> None:
     channel, i, j = index.T
     rows, columns = state.rows, state.columns
     across = columns.index(j)
@@ -157,4 +157,4 @@ def _correct_locally(state: State, missing: Tensor, index: Tensor) -> None:
     values = image[flat].clamp_(0, state.peak)
     image[flat] = values
     integers[flat] = values.round_()
-    state.look_again(channel, i, REACH + 1 + rows.down.weights.shape[1] // rows.scale)
+    state.update_residual_near(channel, i, RADIUS + 1 + rows.down.weights.shape[1] // rows.scale)

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from vspsr.consistency.integer_image import State
+from vspsr.consistency.integer_image import IntegerImage
 from vspsr.consistency.interior_point import nearest_within
 
-__all__ = ["settle"]
+__all__ = ["solve_windows"]
 
 _CELL = 10  # LR pixels missed in one square of this side are settled together
 _FAR = 10.0  # a bound that never binds, in units of the range
@@ -16,7 +16,7 @@ _AT_THE_END = 5e-4  # of the range
 _MORE = 8  # solutions tried with rows beyond the range
 
 
-def settle(state: State, slack: float, margin: int) -> None:
+def solve_windows(state: IntegerImage, slack: float, margin: int) -> None:
     """Solve a window around every group of missed LR values, the rest of the image held fixed.
 
     Args:
@@ -25,7 +25,7 @@ def settle(state: State, slack: float, margin: int) -> None:
         margin: LR pixels around the missed ones that take part.
     """
     h, w = state.target.shape[1:]
-    index = state.missing().nonzero().cpu()
+    index = state.residual().nonzero().cpu()
     cells = torch.cat([index[:, :1], index[:, 1:] // _CELL], 1)
     for cell in cells.unique(dim=0):
         group = index[(cells == cell).all(1)][:, 1:]
@@ -42,7 +42,7 @@ def settle(state: State, slack: float, margin: int) -> None:
 class _Window:
     """A piece of one channel and all that depends on it."""
 
-    def __init__(self, state: State, c: int, lr_rows: slice, lr_columns: slice) -> None:
+    def __init__(self, state: IntegerImage, c: int, lr_rows: slice, lr_columns: slice) -> None:
         self.state, self.c = state, c
         self.hr_v, self.lr_v, self.down_v = state.rows.window(lr_rows.start, lr_rows.stop)
         self.hr_h, self.lr_h, self.down_h = state.columns.window(lr_columns.start, lr_columns.stop)
@@ -105,7 +105,7 @@ class _Window:
         return torch.where(target <= 0, -far, low), torch.where(target >= self.state.peak, far, high)
 
     def _missing(self) -> Tensor:
-        return self.state.missing()[self.c, self.lr_v, self.lr_h]
+        return self.state.residual()[self.c, self.lr_v, self.lr_h]
 
     def _missed(self) -> float:
         return float(self._missing().square().sum())
@@ -115,4 +115,4 @@ class _Window:
         state.image[window] = image
         state.integers[window] = image.round()
         rows = torch.arange(self.lr_v.start, self.lr_v.stop)
-        state.look_again(torch.full_like(rows, self.c), rows, 0)
+        state.update_residual_near(torch.full_like(rows, self.c), rows, 0)

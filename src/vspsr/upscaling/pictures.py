@@ -118,11 +118,11 @@ class PictureSpace:
 
     def _picture(self, x: Tensor) -> tuple[Picture, Exactness]:
         result = self._quantized(x[0], self._target)
-        mismatches, deviation = int(result.lr_mismatches), int(result.lr_max_deviation)
+        mismatches, deviation = int(result.lr_values_wrong), int(result.lr_max_deviation)
         alpha = None
         if self._alpha is not None:
             alpha = self._alpha.image.int()
-            mismatches += int(self._alpha.lr_mismatches)
+            mismatches += int(self._alpha.lr_values_wrong)
             deviation = max(deviation, int(self._alpha.lr_max_deviation))
         pixels = result.image.int()
         picture = replace(self.picture, pixels=pixels, alpha=alpha, bits=self.out_bits)
