@@ -54,7 +54,7 @@ def main() -> None:
                             result = quantize(x, lr[None], model.degradation, bits, rounding)
                             seconds = time.perf_counter() - began
                             row = found.setdefault((bits, rounding), [0, 0, 0, 0.0])
-                            missed, largest = int(result.lr_mismatches), int(result.lr_max_deviation)
+                            missed, largest = int(result.lr_values_wrong), int(result.lr_max_deviation)
                             row[:] = [row[0] + 1, row[1] + missed, max(row[2], largest), row[3] + seconds]
                             if missed:
                                 console.print(f"{path.name} {name} {bits} {rounding}: {missed} missed, {largest}")

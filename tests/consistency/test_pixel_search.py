@@ -5,8 +5,8 @@ import torch
 
 import vspsr.consistency.pixel_search as search_module
 from vspsr import Degradation
-from vspsr.consistency.integer_image import State
-from vspsr.consistency.pixel_search import search
+from vspsr.consistency.integer_image import IntegerImage
+from vspsr.consistency.pixel_search import search_pixels
 
 
 @pytest.mark.parametrize(("bits", "per_pass"), [(8, True), (8, False), (16, True), (16, False)])
@@ -22,19 +22,21 @@ def test_single_pixels_mend_a_disturbed_image(scale: int, bits: int, per_pass: b
     disturbed = hr.clone()
     places = scale * torch.tensor([1, 4, 7]) - 1
     disturbed[0, 5 * scale, places] = (hr[0, 5 * scale, places] + scale * scale).clamp_max(peak)
-    state = State(disturbed, target, degradation, peak, per_pass)
-    assert state.missing().any()
-    search(state)
+    state = IntegerImage(disturbed, target, degradation, peak, per_pass)
+    assert state.residual().any()
+    search_pixels(state)
     lr = degradation.down_integers(state.integers, bits, rounding).double()
     assert torch.equal(lr, target)
     assert state.integers.min() >= 0
     assert state.integers.max() <= peak
-    torch.testing.assert_close(state.value, State(state.integers, target, degradation, peak, per_pass).value)
+    torch.testing.assert_close(state.value, IntegerImage(state.integers, target, degradation, peak, per_pass).value)
 
 
 def test_more_than_a_few_misses_are_left_to_windows() -> None:
-    state = State(torch.zeros(1, 80, 80).double(), torch.full((1, 20, 20), 99.0).double(), Degradation(4), 255, True)
-    search(state)
+    state = IntegerImage(
+        torch.zeros(1, 80, 80).double(), torch.full((1, 20, 20), 99.0).double(), Degradation(4), 255, True
+    )
+    search_pixels(state)
     assert not state.integers.any()
 
 
@@ -47,11 +49,11 @@ def test_pairs_of_pixels_go_where_single_ones_are_stuck(seed: int, monkeypatch: 
     hr[:, 20:] = torch.randint(0, 256, (1, 16, 32), generator=generator).double()
     target = degradation.down_integers(hr, 8, "per-pass").double()
     hr[:, 16:20, 12:20] -= torch.randint(0, 4, (1, 4, 8), generator=generator).double()
-    state = State(hr.clone(), target, degradation, 255, True)
-    search(state)
+    state = IntegerImage(hr.clone(), target, degradation, 255, True)
+    search_pixels(state)
     assert torch.equal(degradation.down_integers(state.integers, 8, "per-pass").double(), target)
-    alone = State(hr.clone(), target, degradation, 255, True)
+    alone = IntegerImage(hr.clone(), target, degradation, 255, True)
     around = search_module._search_around
     monkeypatch.setattr(search_module, "_search_around", lambda *a: None if a[-1] else around(*a))
-    search(alone)
-    assert alone.missing().any()
+    search_pixels(alone)
+    assert alone.residual().any()

@@ -155,7 +155,7 @@ def test_an_exact_image_is_left_alone_and_batches_do_not_matter() -> None:
     both = quantize(x, torch.cat([y, y]))
     for i in range(2):
         assert torch.equal(both.image[i], quantize(x[i], y[0]).image)
-    assert both.lr_mismatches.shape == (2,)
+    assert both.lr_values_wrong.shape == (2,)
 
 
 def test_what_cannot_be_met_is_reported() -> None:
@@ -164,7 +164,7 @@ def test_what_cannot_be_met_is_reported() -> None:
         result = quantize(rand(3, 32, 32), y)
     difference = (Degradation(4).down_integers(result.image) - y).abs()
     assert not result.exact
-    assert int(result.lr_mismatches) == int((difference > 0).sum()) > 0
+    assert int(result.lr_values_wrong) == int((difference > 0).sum()) > 0
     assert int(result.lr_max_deviation) == int(difference.max()) > 0
 
 
@@ -202,5 +202,5 @@ def test_every_image_of_the_test_sets(shared: Path, name: str, scale: int) -> No
         y = model.degradation.down_integers(pixels[:, :height, :width])[None]
         with torch.no_grad():
             samples = model(y.float() / 255).sample(3)
-        missed[path.name] = int(quantize(samples, y).lr_mismatches.sum())
+        missed[path.name] = int(quantize(samples, y).lr_values_wrong.sum())
     assert {k: v for k, v in missed.items() if v} == {}

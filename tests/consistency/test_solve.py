@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vspsr import Degradation
-from vspsr.consistency.integer_image import State, axis_of
+from vspsr.consistency.integer_image import IntegerImage, axis_of
 from vspsr.consistency.interior_point import nearest_within
 from vspsr.consistency.solve import solve_integers
-from vspsr.consistency.windows import settle
+from vspsr.consistency.windows import solve_windows
 from vspsr.degradation.resize import imresize
 
 CPU = torch.device("cpu")
@@ -110,17 +110,17 @@ def test_what_no_image_has_ends_soon_and_is_told(bits: int, rounding: str) -> No
     st.data(),
 )
 def test_what_changed_is_looked_at_again(h: int, w: int, scale: int, per_pass: bool, data: st.DataObject) -> None:
-    """After `look_again` everything is as if the whole image had been downscaled anew."""
+    """After `update_residual_near` everything is as if the whole image had been downscaled anew."""
     degradation = Degradation(scale)
-    state = State(255 * rand(2, scale * h, scale * w), 255 * rand(2, h, w), degradation, 255, per_pass)
+    state = IntegerImage(255 * rand(2, scale * h, scale * w), 255 * rand(2, h, w), degradation, 255, per_pass)
     channel = data.draw(st.integers(0, 1))
     row = data.draw(st.integers(0, h - 1))
     margin = data.draw(st.integers(2, 5))
     height = slice(scale * row, scale * (row + 1))
     state.integers[channel, height] = (255 * rand(scale, scale * w, seed=5)).round()
     # D reaches two LR rows up and down.
-    state.look_again(torch.tensor([channel]), torch.tensor([row]), margin)
-    fresh = State(state.integers.clone(), state.target, degradation, 255, per_pass)
+    state.update_residual_near(torch.tensor([channel]), torch.tensor([row]), margin)
+    fresh = IntegerImage(state.integers.clone(), state.target, degradation, 255, per_pass)
     for name in ("vertical", "inner", "value"):
         torch.testing.assert_close(getattr(state, name), getattr(fresh, name), rtol=0, atol=1e-9)
 
@@ -149,11 +149,11 @@ def test_a_window_of_an_axis(n_lr: int, scale: int, data: st.DataObject) -> None
 def test_targets_at_the_ends_of_the_range_are_met_by_all_beyond() -> None:
     degradation = Degradation(2)
     target = torch.tensor([[[0.0, 255.0, 100.0]]], dtype=torch.float64)
-    state = State(torch.zeros(1, 2, 6, dtype=torch.float64), target, degradation, 255, per_pass=False)
+    state = IntegerImage(torch.zeros(1, 2, 6, dtype=torch.float64), target, degradation, 255, per_pass=False)
     state.value = torch.tensor([[[-3.0, 260.0, 100.4]]], dtype=torch.float64)
-    assert not state.missing().any()
+    assert not state.residual().any()
     state.value = torch.tensor([[[0.7, 254.2, 99.4]]], dtype=torch.float64)
-    torch.testing.assert_close(state.missing(), torch.tensor([[[-0.7, 0.8, 0.6]]]).double())
+    torch.testing.assert_close(state.residual(), torch.tensor([[[-0.7, 0.8, 0.6]]]).double())
 
 
 @pytest.mark.parametrize("per_pass", [True, False])
@@ -164,14 +164,14 @@ def test_windows_settle_what_is_missed_and_leave_the_state_true(per_pass: bool) 
     # Met, but for a hole.
     image = hr.clone()
     image[:, 20:28, 24:32] = 128
-    state = State(image, y, degradation, peak, per_pass)
-    before = state.missing()
+    state = IntegerImage(image, y, degradation, peak, per_pass)
+    before = state.residual()
     outside = image.clone()
-    settle(state, slack=0.3, margin=3)
-    assert int(state.missing().count_nonzero()) < int(before.count_nonzero()) / 2
+    solve_windows(state, slack=0.3, margin=3)
+    assert int(state.residual().count_nonzero()) < int(before.count_nonzero()) / 2
     assert float(state.image.min()) >= 0
     assert float(state.image.max()) <= peak
-    fresh = State(state.image.clone(), y, degradation, peak, per_pass)
+    fresh = IntegerImage(state.image.clone(), y, degradation, peak, per_pass)
     for name in ("integers", "vertical", "inner", "value"):
         torch.testing.assert_close(getattr(state, name), getattr(fresh, name), rtol=0, atol=1e-9)
     # Nothing moves beyond margin and what was missed.

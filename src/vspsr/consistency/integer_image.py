@@ -1,23 +1,25 @@
-"""The integers of an image beside what they downscale to, kept up to date while `quantize` changes them."""
+"""An image of integers and what it downscales to, kept up to date while the solver changes it."""
 
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from vspsr.degradation.banded import Banded
+from vspsr.degradation.banded import Banded, lasting_tensors
 from vspsr.degradation.operator import Degradation
 from vspsr.degradation.resize import round_to_range
 
-__all__ = ["REACH", "SLACK", "Axis", "State"]
+__all__ = ["RADIUS", "TOLERANCE", "Axis", "IntegerImage"]
 
-REACH = 3
-"""LR pixels to each side over which the local correction of one LR value acts."""
+RADIUS = 3
+"""LR pixels to each side over which the local correction of one LR value acts: columns of D⁺ have decayed to 3 % of
+their largest entry there."""
 
-SLACK = 0.5 - 1e-6
+TOLERANCE = 0.5 - 1e-6
 """How far a value may be from its integer: short of one half, where rounding rules differ."""
 
-_BAND = 16  # LR rows that are looked at again together
+_BAND = 16
+"""LR rows that are downscaled again together: fewer make more products, more downscale what has not changed."""
 
 
 class Axis:
@@ -28,8 +30,8 @@ class Axis:
         n = self.scale * n_lr
         self.down, self.up = degradation.axis(n), degradation.axis_pseudo_inverse(n)
         self.across = self.down.transpose()
-        self.width = min(2 * REACH + 1, n_lr) * self.scale
-        start = (self.scale * (torch.arange(n_lr) - REACH)).clamp(0, n - self.width)
+        self.width = min(2 * RADIUS + 1, n_lr) * self.scale
+        start = (self.scale * (torch.arange(n_lr) - RADIUS)).clamp(0, n - self.width)
         self.start = start.to(device)
         self.bumps = _cut(self.up.transpose(), start, self.width).to(device)
         self.weights = _cut(self.down, start, self.width).to(device)
@@ -56,11 +58,12 @@ def _cut(matrix: Banded, start: Tensor, width: int) -> Tensor:
 @lru_cache(maxsize=64)
 def axis_of(degradation: Degradation, n_lr: int, device: torch.device) -> Axis:
     """The `Axis` of n_lr LR pixels, kept for the next image of this size."""
-    return Axis(degradation, n_lr, device)
+    with lasting_tensors():
+        return Axis(degradation, n_lr, device)
 
 
-class State:
-    """An image (C, H, W) on its way to integers, all in levels.
+class IntegerImage:
+    """An image (C, H, W), its integers and their LR values, all in levels.
 
     Attributes:
         image: (C, H, W) float64, in range; integers: the same, rounded.
@@ -71,19 +74,24 @@ class State:
     """
 
     def __init__(self, image: Tensor, target: Tensor, degradation: Degradation, peak: int, per_pass: bool) -> None:
-        self.image, self.target, self.peak, self.per_pass = image, target, peak, per_pass
+        self.target, self.peak, self.per_pass = target, peak, per_pass
         self.rows, self.columns = (axis_of(degradation, n, image.device) for n in target.shape[1:])
-        self.integers = image.round()
-        self.look()
+        self.set_image(image)
 
-    def look(self) -> None:
+    def set_image(self, image: Tensor) -> None:
+        """Start anew from an image (C, H, W)."""
+        self.image = image.contiguous()  # it is changed through flat views
+        self.integers = self.image.round()
+        self.update_residual()
+
+    def update_residual(self) -> None:
         """Downscale the integers anew."""
         self.vertical = self.rows.down.apply(self.integers, -2)
         self.inner = self.rounded(self.vertical)
         self.value = self.columns.down.apply(self.inner, -1)
 
-    def look_again(self, channel: Tensor, lr_row: Tensor, margin: int) -> None:
-        """`look`, where integers changed under the given LR rows or up to ``margin`` LR rows away from them."""
+    def update_residual_near(self, channel: Tensor, lr_row: Tensor, margin: int) -> None:
+        """`update_residual` where integers changed at most ``margin`` LR rows from the given ones."""
         h = self.value.shape[1]
         changed = torch.zeros(self.value.shape[0], -(-h // _BAND), dtype=torch.bool)
         for shift in range(-margin, margin + _BAND, _BAND):
@@ -101,14 +109,14 @@ class State:
         """Rows of LR pixels as the convention leaves them."""
         return round_to_range(vertical, self.peak) if self.per_pass else vertical
 
-    def missing(self, slack: float = SLACK) -> Tensor:
-        """(C, h, w): target − value where it exceeds ``slack``, else 0."""
-        return self.short_of(self.value, slack)
+    def residual(self, tolerance: float = TOLERANCE) -> Tensor:
+        """(C, h, w): target − value where it exceeds ``tolerance``, else 0."""
+        return self.deviation(self.value, tolerance)
 
-    def short_of(self, value: Tensor, slack: float = SLACK, target: Tensor | None = None) -> Tensor:
-        """What a value misses; a target at an end of the range is met by all values beyond it, LR being clipped."""
-        target = (self.target if target is None else target).to(value.dtype)
+    def deviation(self, value: Tensor, tolerance: float = TOLERANCE, target: Tensor | None = None) -> Tensor:
+        """Target − value. Targets 0 and peak accept any value beyond the range, because LR values are clipped."""
+        target = self.target if target is None else target
         residual = target - value
         residual = torch.where(target <= 0, residual.clamp_max(0), residual)
         residual = torch.where(target >= self.peak, residual.clamp_min(0), residual)
-        return torch.where(residual.abs() > slack, residual, 0.0)
+        return torch.where(residual.abs() > tolerance, residual, 0.0)

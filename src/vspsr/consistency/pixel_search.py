@@ -1,44 +1,73 @@
-"""The last few LR values that a window's solution misses by its rounding: a search over single pixels and pairs.
+"""LR values that a window's solution misses by its rounding: a search over single pixels and pairs of them.
 
-Changing one HR pixel by a few levels moves one column of D_v x, hence a handful of LR values, all of which can be told
-at once for every pixel nearby. The best change is made even if it does not help, and its pixel then rests for some
-steps (tabu search; Glover 1989), so that the search leaves dead ends.
+Changing one HR pixel by a few levels moves one column of D_v x, hence a handful of LR values. All changes nearby are
+computed at once. The best is made even if it does not help, and its pixel then rests for some steps (tabu search;
+Glover 1989), so that the search leaves dead ends.
 """
+
+import time
 
 import torch
 from torch import Tensor
 
-from vspsr.consistency.integer_image import SLACK, State
+from vspsr.consistency.integer_image import TOLERANCE, IntegerImage
+from vspsr.consistency.windows import missed_groups
 
-__all__ = ["search"]
+__all__ = ["search_pixels"]
 
-_CHANGES = tuple(sign * 2.0**k for k in range(6) for sign in (-1, 1))  # levels
-_LARGE = 6  # index of the first change that pairs of pixels make
-_NEAR = 0.42  # levels: LR values farther off than this are close to being missed
-_WEIGHT = 20.0  # of the square of what they are farther off
-_PATIENCE = 40  # steps without fewer misses
-_REST = 12  # steps
-_MOST = 32  # LR values
-_FARTHEST = 1.5  # levels: what is farther off was not missed by rounding
+_CHANGES = tuple(sign * 2.0**k for k in range(6) for sign in (-1, 1))
+"""Levels that a pixel may change by: small ones move an LR value by a fraction, large ones free clipped rows."""
+
+_LARGE = 6
+"""Index of the first change that pairs of pixels make, 8 levels: smaller ones cancel to less than rounding."""
+
+_FIRST = 256
+"""Changes that are tried as the first of a pair."""
+
+_NEAR = 0.42
+"""Levels: LR values farther off than this are close to being missed and count towards the cost."""
+
+_WEIGHT = 20.0
+"""Of the square of what they are farther off: at the tolerance they count as much as an eighth of a miss."""
+
+_PATIENCE = 40
+"""Steps without fewer misses before the search gives up."""
+
+_REST = 12
+"""Steps for which a changed pixel may not change again."""
+
+_MOST = 32
+"""Missed values of a group: more are not missed by rounding."""
+
+_FARTHEST = 1.5
+"""Levels: what is farther off was not missed by rounding."""
+
+_EXTENT = 12
+"""LR pixels: groups that extend farther are cut up."""
 
 
-def search(state: State) -> None:
-    """Change pixels around every missed LR value until it is met, others staying met; ``state`` is updated.
+def search_pixels(state: IntegerImage, skipped: Tensor, deadline: float, pairs: bool) -> None:
+    """Change pixels around missed LR values until they are met, others staying met; ``state`` is updated.
 
-    Single pixels first; where that fails, a pixel and, by as much the other way, another of its row: what one column
-    loses the next gains, unless it is clipped. Where more than a few values are missed, or by far, that is no matter of
-    rounding, and left alone.
+    Args:
+        state: the image.
+        skipped: (C, h, w) bool, values that are left alone.
+        deadline: a time of `time.monotonic` after which no further value is begun.
+        pairs: where single pixels fail, try a pixel and, by as much the other way, another of its row: what one column
+            loses the next gains, unless it is clipped.
     """
-    for pairs in (False, True):
-        missing = state.missing()
-        index = missing.nonzero()
-        if len(index) > _MOST or float(missing.abs().max()) > _FARTHEST:
-            return
-        for c, i, j in index.tolist():
-            _search_around(state, c, i, j, pairs)
+    for with_pairs in (False, True)[: 1 + pairs]:
+        residual = state.residual()
+        for group in missed_groups((residual != 0) & ~skipped, _EXTENT):
+            if len(group) > _MOST or float(residual[tuple(group.T)].abs().max()) > _FARTHEST:
+                continue
+            for c, i, j in group.tolist():
+                if time.monotonic() > deadline:
+                    return
+                _search_around(state, c, i, j, with_pairs)
 
 
-def _search_around(state: State, c: int, i: int, j: int, pairs: bool) -> None:
+def _search_around(state: IntegerImage, c: int, i: int, j: int, pairs: bool) -> None:
     h, w = state.target.shape[1:]
     hr_v, lr_v, down_v = state.rows.window(max(i - 1, 0), min(i + 2, h))
     hr_h, lr_h, down_h = state.columns.window(max(j - 1, 0), min(j + 2, w))
@@ -52,8 +81,8 @@ def _search_around(state: State, c: int, i: int, j: int, pairs: bool) -> None:
 
     def cost_of(values: Tensor) -> tuple[Tensor, Tensor]:
         """How many values are missed; the same, with what comes close to being missed."""
-        near = state.short_of(values, _NEAR, target).abs()
-        missed = (near > SLACK).sum((-2, -1))
+        near = state.deviation(values, _NEAR, target).abs()
+        missed = (near > TOLERANCE).sum((-2, -1))
         return missed, missed + (near - _NEAR).clamp_min_(0).square_().sum((-2, -1)) * _WEIGHT
 
     best, fewest, step, since = pixels, int(cost_of(value)[0]), 0, 0
@@ -63,29 +92,36 @@ def _search_around(state: State, c: int, i: int, j: int, pairs: bool) -> None:
         after = pixels + changes[:, None, None]
         forbidden = (after < 0) | (after > state.peak) | (resting > step)
         if pairs:
-            # Changes 2k and 2k + 1 are opposite; (changes, pixels down, one across, the other across).
-            opposite = effect[_LARGE:].unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
-            missed, cost = cost_of(value + effect[_LARGE:, :, :, None] + opposite[:, :, None])
-            other = forbidden[_LARGE:].unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
-            forbidden = forbidden[_LARGE:, :, :, None] | other[:, :, None]
-            forbidden |= torch.eye(pixels.shape[1], dtype=torch.bool, device=pixels.device)
+            # Only the changes that harm least by themselves are tried with all opposite ones of their row.
+            _, alone = cost_of(value + effect[_LARGE:])
+            alone[forbidden[_LARGE:]] = torch.inf
+            first = alone.flatten().topk(min(_FIRST, alone.numel()), largest=False, sorted=True).indices
+            change, row, column = torch.unravel_index(first, alone.shape)
+            change = change + _LARGE
+            missed, cost = cost_of(value + effect[change, row, column][:, None] + effect[change ^ 1, row])
+            forbidden = forbidden[change, row, column][:, None] | forbidden[change ^ 1, row]
+            forbidden[torch.arange(len(first), device=first.device), column] = True
         else:
             missed, cost = cost_of(value + effect)
         cost[forbidden] = torch.inf
         place = tuple(int(k) for k in torch.unravel_index(cost.argmin(), cost.shape))
         if forbidden[place]:
             break
-        change, p, q = place[0] + (_LARGE if pairs else 0), place[1], place[2]
+        if pairs:
+            made = [(int(change[place[0]]), int(row[place[0]]), int(column[place[0]]))]
+            made.append((made[0][0] ^ 1, made[0][1], place[1]))
+        else:
+            made = [(place[0], place[1], place[2])]
         pixels, vertical, inner = pixels.clone(), vertical.clone(), inner.clone()
-        for k, column in ((change, q), (change ^ 1, place[-1])) if pairs else ((change, q),):
-            pixels[p, column] = after[k, p, column]
-            value = value + effect[k, p, column]
-            inner[:, column] += moved[k, p, column]
-            vertical[:, column] += by[k, p, 0]
-            resting[p, column] = step + _REST
+        for k, p, q in made:
+            pixels[p, q] = after[k, p, q]
+            value = value + effect[k, p, q]
+            inner[:, q] += moved[k, p, q]
+            vertical[:, q] += by[k, p, 0]
+            resting[p, q] = step + _REST
         if int(missed[place]) < fewest:
             best, fewest, since = pixels, int(missed[place]), 0
         step, since = step + 1, since + 1
     state.image[c, hr_v, hr_h] = state.integers[c, hr_v, hr_h] = best
     rows = torch.arange(lr_v.start, lr_v.stop)
-    state.look_again(torch.full_like(rows, c), rows, 0)
+    state.update_residual_near(torch.full_like(rows, c), rows, 0)

@@ -1,35 +1,82 @@
 """The solver behind `quantize`: integers in range whose degradation is exactly a given LR image.
 
 Rounding an image that downscales to y moves each LR value by about 0.06 levels (0.13 when the first axis is rounded
-too), so all but one LR value in a thousand round back to y at once; more are missed in saturated areas, where the
-range clamp pulls the image away from consistency. Correction, clamp and rounding therefore alternate only where an
-LR value is missed: each adds its own column of D⁺, cut off where it has decayed. When misses are many, the whole
-image is treated instead, which is then cheaper. What resists is settled window by window (`vspsr.consistency.windows`),
-and what these miss by rounding is found pixel by pixel (`vspsr.consistency.pixel_search`).
+too), so all but one LR value in a thousand round back to y at once. More are missed in saturated areas, where the
+range clamp pulls the image away from consistency. `alternate` corrects, clamps and rounds where LR values are missed.
+That is all most photographs need. It crawls where most pixels are black or white. What it leaves goes, in rounds, to
+
+1. Douglas–Rachford splitting of large tiles (`splitting`), which gets close however the rows are clipped;
+2. the same in windows around single groups, then an interior-point method (`interior_point`), which is accurate;
+3. changes of single pixels and pairs of them (`pixel_search`), which mend what rounding has spoiled.
+
+Groups of missed values are treated one by one, small ones first. Regions that are far from every image in range
+(`descend`) are left at the nearest one, and do not keep the others from being met. A round may end with more misses
+than it began with; the next begins with `alternate`, which moves the image out of dead ends. The number of rounds is
+fixed and nothing is random: equal inputs give equal integers, unless the time limit ends the search.
 """
 
+import logging
 import math
+import time
 
+import torch
 from torch import Tensor
 
-from vspsr.consistency.integer_image import REACH, State
-from vspsr.consistency.pixel_search import search
-from vspsr.consistency.windows import settle
+from vspsr.consistency.alternation import alternate, descend
+from vspsr.consistency.integer_image import IntegerImage
+from vspsr.consistency.interior_point import nearest_within
+from vspsr.consistency.pixel_search import search_pixels
+from vspsr.consistency.splitting import splitting_iterates
+from vspsr.consistency.windows import Window, missed_groups
 from vspsr.degradation.operator import Degradation
 
 __all__ = ["solve_integers"]
 
-_PATIENCE = 4  # rounds without progress before windows are settled
-_GAIN = 16.0  # a correction that the range clamp takes away is made up for by at most this factor
-_WINDOWS = ((0.1, 4), (0.2, 6), (0.3, 8), (0.4, 10))  # slack in levels, margin in LR pixels
-_BEYOND = 0.04  # share of the range: where alternation leaves more missing, only descent tells if it can be met
-_NEAR = 0.01  # share of the range: what the descent brings below this may well have an exact image
-_DESCENT = 60  # rounds
-_MANY = 0.02  # share of the LR values missed from which the image is first projected as a whole
+_log = logging.getLogger(__name__)
+
+_MANY = 0.02
+"""Share of the LR values missed from which the whole image is projected first: cheaper than many local corrections."""
+
+_ROUNDS = ((0.1, 4), (0.2, 6), (0.3, 8), (0.4, 10), (0.49, 6), (0.2, 8), (0.3, 10), (0.49, 10))
+"""Slack in levels and margin in LR pixels of the windows of each round. A small slack leaves room for rounding. Some
+images have none to spare, and need the larger. A wider margin gives more freedom, and costs its sixth power."""
+
+_TILE, _TILE_MARGIN, _TILE_SLACK = 48, 6, 0.1
+"""LR pixels, LR pixels, levels: the windows of the first step. The larger, the fewer borders between solutions
+that do not fit together; the cost of a product with D per pixel grows with the side."""
+
+_TILE_MISSES = 16
+"""Groups with more missed values than this go through the first step: fewer are settled faster by the second."""
+
+_GROUP = 12
+"""LR pixels: groups that extend farther are cut up before the second step. Its cost grows with the sixth power."""
+
+_TILE_ITERATIONS, _GROUP_ITERATIONS = 400, 200
+"""Of the splitting. At 8 bits 100 to 200 suffice; at 16 the rest is faster done by the interior-point method."""
+
+_CHECK = 25
+"""Iterations of the splitting between two looks at the rounded image."""
+
+_STALLED, _PROGRESS = 8, 0.99
+"""The splitting ends after so many looks at which the smallest sum of squared misses fell by less than 1 %."""
+
+_UNREACHABLE, _UNREACHABLE_MARGIN = 0.04, 4
+"""Share of the range, LR pixels: a value that the descent leaves farther from its target has no exact image, nor have
+those around it. Images that were downscaled end below 0.015 (checkerboards and the like; photographs far below)."""
+
+_PRECISION = 0.01
+"""Levels: what the interior-point method neglects."""
+
+_CLIPPED = 0.5
+"""Levels: rows this far beyond the range are clipped. What is nearer to it rounds to its end, clipped or not."""
+
+_TIE = 0.5 + 1e-6
+"""Levels: exact halves count as missed, other programs rounding them differently; but better these than none."""
 
 
+@torch.no_grad()
 def solve_integers(
-    x: Tensor, target: Tensor, degradation: Degradation, bits: int, rounding: str
+    x: Tensor, target: Tensor, degradation: Degradation, bits: int, rounding: str, budget: float = math.inf
 ) -> tuple[Tensor, Tensor]:
     """Integers near an image that downscale to ``target``, as far as possible.
 
@@ -37,124 +84,109 @@ def solve_integers(
         x: (C, H, W) floating point, 0 … 1 nominally; H = s·h, W = s·w.
         target: (C, h, w) float64, integers 0 … 2^bits − 1.
         degradation, bits, rounding: as in `quantize`.
+        budget: seconds after which the search ends with the best found so far.
 
     Returns:
         Integers (C, H, W) float64 and what they downscale to, (C, h, w) float64.
     """
+    deadline = time.monotonic() + budget
     peak = 2**bits - 1
-    state = State((x.double() * peak).clamp_(0, peak), target, degradation, peak, rounding == "per-pass")
-    missing = state.missing()
-    if missing.any():
-        if int(missing.count_nonzero()) > _MANY * target.numel():
-            image = x.double() * peak
-            image = image + degradation.pseudo_inverse(state.short_of(degradation.down(image), slack=0.02))
-            state = State(image.clamp_(0, peak), target, degradation, peak, rounding == "per-pass")
-        best, fewest = state.integers.clone(), target.numel() + 1
-        for slack, margin in _WINDOWS:
-            if _alternate(state):
-                break
-            if float(state.missing().abs().max()) > _BEYOND * peak:
-                _come_close(state)
-                if float(state.missing().abs().max()) > _NEAR * peak:
-                    break
-            search(state)
-            settle(state, slack, margin)
-            state.image.copy_(state.integers)
-            search(state)
-            missed = int(state.missing().count_nonzero())
-            if missed < fewest:  # a later round may do worse
-                best, fewest = state.integers.clone(), missed
-        if state.missing().count_nonzero() > fewest:
-            state.integers = best
+    image = x.double() * peak
+    state = IntegerImage(image.clamp(0, peak), target, degradation, peak, rounding == "per-pass")
+    missed = int(state.residual().count_nonzero())
+    if missed:
+        best = _Best(state)
+        if missed > _MANY * target.numel():
+            image = image + degradation.pseudo_inverse(state.deviation(degradation.down(image), tolerance=0.02))
+            state.set_image(image.clamp_(0, peak))
+        skipped = torch.zeros_like(target, dtype=torch.bool)
+        if not alternate(state, skipped, deadline):
+            if float(state.residual().abs().max()) > _UNREACHABLE * peak:
+                descend(state, deadline)
+                skipped = _unreachable(state)
+            best.update(state, skipped)
+            _search(state, best, skipped, deadline)
+        best.update(state, skipped)
+        state.integers = best.integers
     return state.integers, degradation.down_integers(state.integers, bits, rounding).double()
 
 
-def _alternate(state: State) -> bool:
-    """Correct, clamp and round until nothing is missed (True) or until that has stopped to help (False)."""
-    fewest, since = state.target.numel() + 1, 0
-    while True:
-        missing = state.missing()
-        index = missing.nonzero()
-        if not len(index):
+class _Best:
+    """The integers with the fewest misses so far, values without an exact image aside; then with the smallest."""
+
+    def __init__(self, state: IntegerImage) -> None:
+        self.integers, self.residual = state.integers.clone(), state.residual(_TIE)
+
+    def update(self, state: IntegerImage, skipped: Tensor) -> int:
+        """Take the present integers if they are better; how many values the best miss."""
+        residual = state.residual(_TIE)
+        if _score(residual, skipped) < _score(self.residual, skipped):
+            self.integers, self.residual = state.integers.clone(), residual
+        return _score(self.residual, skipped)[0]
+
+
+def _score(residual: Tensor, skipped: Tensor) -> tuple[int, float]:
+    return int(((residual != 0) & ~skipped).sum()), float(residual.square().sum())
+
+
+def _unreachable(state: IntegerImage) -> Tensor:
+    """(C, h, w) bool: values that the descent leaves far from their targets, and those around them."""
+    far = (state.residual().abs() > _UNREACHABLE * state.peak).to(torch.float32)
+    side = 2 * _UNREACHABLE_MARGIN + 1
+    return torch.nn.functional.max_pool2d(far[None], side, stride=1, padding=_UNREACHABLE_MARGIN)[0] > 0
+
+
+def _search(state: IntegerImage, best: _Best, skipped: Tensor, deadline: float) -> None:
+    """Rounds of splitting, interior-point method and pixel search; ``state`` and ``best`` are updated."""
+    for number, (slack, margin) in enumerate(_ROUNDS):
+        if number and alternate(state, skipped, deadline):
+            return
+        _solve_tiles(state, skipped, deadline)
+        alternate(state, skipped, deadline)
+        search_pixels(state, skipped, deadline, pairs=False)
+        _solve_groups(state, slack, margin, skipped, deadline)
+        search_pixels(state, skipped, deadline, pairs=number > 0)
+        fewest = best.update(state, skipped)
+        _log.debug("round %d: best so far misses %d LR values, %d skipped", number, fewest, int(skipped.sum()))
+        if not fewest or time.monotonic() > deadline:
+            return
+
+
+def _solve_tiles(state: IntegerImage, skipped: Tensor, deadline: float) -> None:
+    """Splitting where many values are missed."""
+    for group in missed_groups((state.residual() != 0) & ~skipped, _TILE):
+        if len(group) > _TILE_MISSES and time.monotonic() < deadline:
+            _split(Window.around(state, group, _TILE_MARGIN), _TILE_SLACK, _TILE_ITERATIONS, deadline)
+
+
+def _solve_groups(state: IntegerImage, slack: float, margin: int, skipped: Tensor, deadline: float) -> None:
+    """A window around every group of missed values: splitting, then the interior-point method where that fails."""
+    for group in missed_groups((state.residual() != 0) & ~skipped, _GROUP):
+        if time.monotonic() > deadline:
+            return
+        window = Window.around(state, group, margin)
+        # An earlier window may have met these values as well.
+        if not window.residual()[window.inside].any() or _split(window, slack, _GROUP_ITERATIONS, deadline):
+            continue
+        problem = window.problem(slack)
+        clipped = problem.clipped(_CLIPPED / state.peak)
+        x, status = nearest_within(problem, clipped, _PRECISION / state.peak, deadline)
+        improved = window.improve(x * state.peak)
+        _log.debug("%d values missed: interior point %s, improved %s", len(group), status.value, improved)
+
+
+def _split(window: Window, slack: float, iterations: int, deadline: float) -> bool:
+    """Keep the best rounded image of the splitting; whether it meets all LR values of the window."""
+    smallest, since = math.inf, 0
+    iterates = splitting_iterates(window.problem(slack), _CHECK)
+    for _ in range(iterations // _CHECK):
+        window.improve(next(iterates) * window.state.peak)
+        residual = window.residual()
+        if not residual[window.inside].any():
             return True
-        since = 0 if len(index) < fewest else since + 1
-        fewest = min(fewest, len(index))
-        if since > _PATIENCE:
-            return False
-        if len(index) * state.rows.width * state.columns.width > state.image.numel() // 2:
-            _correct_everywhere(state, missing)
-        else:
-            _correct_locally(state, missing, index)
-
-
-def _come_close(state: State) -> None:
-    """Where no image in range gives the LR image: the one whose LR image is nearest, before rounding.
-
-    Correct-and-clamp is projected gradient descent on half the squared distance from consistency, in the metric of
-    (D Dᵀ)⁻¹, where its Lipschitz constant is 1; here with Nesterov's momentum (Beck & Teboulle 2009), restarted
-    where it points uphill (O'Donoghue & Candès 2015).
-    """
-    rows, columns = state.rows, state.columns
-    x = ahead = state.image
-    t = 1.0
-    for _ in range(_DESCENT):
-        vertical = rows.down.apply(ahead, -2)
-        inner = vertical.clamp(0, state.peak) if state.per_pass else vertical
-        missing = state.short_of(columns.down.apply(inner, -1), slack=0.0)
-        new = (ahead + rows.up.apply(columns.up.apply(missing, -1), -2)).clamp_(0, state.peak)
-        if float(((ahead - new) * (new - x)).sum()) > 0:
-            t, ahead = 1.0, new
-        else:
-            following = (1 + math.sqrt(1 + 4 * t * t)) / 2
-            ahead, t = new + (t - 1) / following * (new - x), following
-        x = new
-    state.image, state.integers = x, x.round()
-    state.look()
-
-
-def _along(moved: Tensor, inner: Tensor, vertical: Tensor, state: State) -> Tensor:
-    """By how much the rounded rows move where D_v x moves by ``moved``: not at all where they stay clipped."""
-    return (vertical + moved).clamp(0, state.peak) - inner if state.per_pass else moved
-
-
-def _made_up(missing: Tensor, achieved: Tensor) -> Tensor:
-    """Corrections scaled so as to achieve what they should in spite of the range clamp."""
-    return missing * (missing / achieved).nan_to_num(_GAIN, _GAIN, _GAIN).clamp(1, _GAIN)
-
-
-def _correct_everywhere(state: State, missing: Tensor) -> None:
-    rows, columns = state.rows, state.columns
-
-    def change(by: Tensor) -> Tensor:
-        return rows.up.apply(columns.up.apply(by, -1), -2)
-
-    moved = (state.image + change(missing)).clamp_(0, state.peak) - state.image
-    achieved = columns.down.apply(_along(rows.down.apply(moved, -2), state.inner, state.vertical, state), -1)
-    state.image = (state.image + change(_made_up(missing, achieved))).clamp_(0, state.peak)
-    state.integers = state.image.round()
-    state.look()
-
-
-def _correct_locally(state: State, missing: Tensor, index: Tensor) -> None:
-    channel, i, j = index.T
-    rows, columns = state.rows, state.columns
-    across = columns.index(j)
-    height, width = state.image.shape[1:]
-    flat = (channel[:, None, None] * height + rows.index(i)[:, :, None]) * width + across[:, None, :]
-    row = (channel[:, None], i[:, None], across)
-    inner, vertical = state.inner[row], state.vertical[row]
-
-    def change(by: Tensor) -> Tensor:
-        return rows.bumps[i][:, :, None] * (by[:, None] * columns.bumps[j])[:, None, :]
-
-    image, integers = state.image.view(-1), state.integers.view(-1)
-    wanted, old = missing[channel, i, j], image[flat]
-    moved = (old + change(wanted)).clamp_(0, state.peak) - old
-    along = _along((rows.weights[i][:, None] @ moved)[:, 0], inner, vertical, state)
-    achieved = (along * columns.weights[j]).sum(1)
-    flat = flat.flatten()
-    image.index_add_(0, flat, change(_made_up(wanted, achieved)).flatten())
-    values = image[flat].clamp_(0, state.peak)
-    image[flat] = values
-    integers[flat] = values.round_()
-    state.look_again(channel, i, REACH + 1 + rows.down.weights.shape[1] // rows.scale)
+        squares = float(residual.square().sum())
+        since = 0 if squares < _PROGRESS * smallest else since + 1
+        smallest = min(smallest, squares)
+        if since > _STALLED or time.monotonic() > deadline:
+            break
+    return False

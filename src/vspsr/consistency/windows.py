@@ -1,118 +1,153 @@
-"""Where alternating projections crawl or fail: windows of the image, solved with an interior-point method."""
+"""A window of an image as a small problem of its own, what surrounds it held fixed."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from vspsr.consistency.integer_image import State
-from vspsr.consistency.interior_point import nearest_within
+from vspsr.consistency.integer_image import IntegerImage
 
-__all__ = ["settle"]
+__all__ = ["FAR", "Problem", "Window", "missed_groups"]
 
-_CELL = 10  # LR pixels missed in one square of this side are settled together
-_FAR = 10.0  # a bound that never binds, in units of the range
-_NEGLIGIBLE = 0.01  # levels
-_NEARLY = 1.5  # levels: misses below are due to rounding
-_AT_THE_END = 5e-4  # of the range
-_MORE = 8  # solutions tried with rows beyond the range
+FAR = 10.0
+"""A bound that never binds, in units of the range."""
 
 
-def settle(state: State, slack: float, margin: int) -> None:
-    """Solve a window around every group of missed LR values, the rest of the image held fixed.
+_CONNECTED = 4
+"""LR pixels: missed values in the same or in neighbouring squares of this side are one group. D reaches as far."""
 
-    Args:
-        state: updated.
-        slack: how far LR values may be from their integers before rounding.
-        margin: LR pixels around the missed ones that take part.
+
+@dataclass(frozen=True)
+class Problem:
+    """Find x in [0, 1] with low ≤ D_h clip(D_v x + row_offset) + value_offset ≤ high; clip only if ``clips``.
+
+    Attributes:
+        x0: (H, W) float64, the present image of the window, in units of the range like everything here.
+        down_v: (h, H); down_h: (w, W): D between the window and all LR pixels that it touches.
+        row_offset: (h, W), what the surroundings add to the rows; value_offset: (h, w), the same for the LR values.
+        low, high: (h, w), bounds of the LR values.
+        clips: whether the rows are clipped to [0, 1], as they are where they are rounded to integers.
     """
-    h, w = state.target.shape[1:]
-    index = state.missing().nonzero().cpu()
-    cells = torch.cat([index[:, :1], index[:, 1:] // _CELL], 1)
-    for cell in cells.unique(dim=0):
-        group = index[(cells == cell).all(1)][:, 1:]
-        (top, left), (bottom, right) = (group.amin(0) - margin).tolist(), (group.amax(0) + margin + 1).tolist()
-        lr = (slice(max(top, 0), min(bottom, h)), slice(max(left, 0), min(right, w)))
-        window = _Window(state, int(cell[0]), *lr)
-        window.solve(slack, clipped=0.0)
-        # Rows that reach the end of the range may also go beyond, where they are clipped.
-        for _ in range(_MORE if state.per_pass else 0):
-            if window.worst() < _NEARLY or not window.solve(slack, clipped=max(0.5, _AT_THE_END * state.peak)):
-                break
+
+    x0: Tensor
+    down_v: Tensor
+    down_h: Tensor
+    row_offset: Tensor
+    value_offset: Tensor
+    low: Tensor
+    high: Tensor
+    clips: bool
+
+    def clipped(self, beyond: float) -> Tensor:
+        """(h, W): 1 or −1 where the rows of ``x0`` are above or below the range by more than ``beyond``, else 0."""
+        rows = self.down_v @ self.x0 + self.row_offset
+        return ((rows > 1 + beyond).int() - (rows < -beyond).int()) * self.clips
 
 
-class _Window:
-    """A piece of one channel and all that depends on it."""
+class Window:
+    """The HR pixels under a rectangle of LR pixels of one channel, and all LR values that depend on them."""
 
-    def __init__(self, state: State, c: int, lr_rows: slice, lr_columns: slice) -> None:
-        self.state, self.c = state, c
-        self.hr_v, self.lr_v, self.down_v = state.rows.window(lr_rows.start, lr_rows.stop)
-        self.hr_h, self.lr_h, self.down_h = state.columns.window(lr_columns.start, lr_columns.stop)
-        self.under = slice(lr_rows.start - self.lr_v.start, lr_rows.stop - self.lr_v.start)
-        self.within = slice(lr_columns.start - self.lr_h.start, lr_columns.stop - self.lr_h.start)
-
-    def solve(self, slack: float, clipped: float) -> bool:
-        """Replace the window if fewer or smaller misses result; whether it was replaced.
-
-        Rows within ``clipped`` levels of an end of the range are taken to be clipped; if 0, only those beside the
-        window that are clipped.
-        """
-        state, c, peak = self.state, self.c, self.state.peak
-        image, integers = state.image[c, self.hr_v, self.hr_h], state.integers[c, self.hr_v, self.hr_h]
-        vertical, inner = state.vertical[c, self.lr_v, self.hr_h], state.inner[c, self.lr_v, self.hr_h]
-        before, missed = image.clone(), self._missed()
-        if state.per_pass:
-            above, below = vertical > peak - clipped, vertical < clipped
-            if not clipped:
-                above[self.under], below[self.under] = False, False
-            row_low = torch.where(above, 1.0, torch.where(below, -_FAR, 0.0))
-            row_high = torch.where(above, _FAR, torch.where(below, 0.0, 1.0))
-            inner = torch.where(above, float(peak), torch.where(below, 0.0, inner))
-            counted = torch.where(above | below, 0.0, 1.0).to(vertical)
-        else:
-            row_low, row_high = torch.full_like(vertical, -_FAR), torch.full_like(vertical, _FAR)
-            counted = torch.ones_like(vertical)
-        # What D_h adds to the LR values that is not counted in this window.
-        value = state.value[c, self.lr_v, self.lr_h]
-        fixed = value - (state.inner[c, self.lr_v, self.hr_h] - (1 - counted) * inner) @ self.down_h.T
-        low, high = self._bounds(slack)
-        x = nearest_within(
-            image / peak,
-            self.down_v,
-            self.down_h,
-            ((vertical - self.down_v @ integers) / peak, row_low.to(vertical), row_high.to(vertical)),
-            ((low - fixed) / peak, (high - fixed) / peak),
-            counted,
-            _NEGLIGIBLE / peak,
+    def __init__(self, state: IntegerImage, channel: int, lr_rows: slice, lr_columns: slice) -> None:
+        self.state, self.channel = state, channel
+        hr_v, self.lr_v, self.down_v = state.rows.window(lr_rows.start, lr_rows.stop)
+        hr_h, lr_h, self.down_h = state.columns.window(lr_columns.start, lr_columns.stop)
+        self.hr = (channel, hr_v, hr_h)
+        self.row = (channel, self.lr_v, hr_h)
+        self.lr = (channel, self.lr_v, lr_h)
+        self.inside = (
+            slice(lr_rows.start - self.lr_v.start, lr_rows.stop - self.lr_v.start),
+            slice(lr_columns.start - lr_h.start, lr_columns.stop - lr_h.start),
         )
-        self._replace(x * peak)
-        better = bool(x.isfinite().all()) and self._missed() < missed
-        if not better:
-            self._replace(before)
-        return better
 
-    def worst(self) -> float:
-        """The largest miss, in levels."""
-        return float(self._missing().abs().max())
+    @classmethod
+    def around(cls, state: IntegerImage, group: Tensor, margin: int) -> "Window":
+        """The window of some LR values (n, 3) of one channel, as (channel, row, column), and a margin around them."""
+        h, w = state.target.shape[1:]
+        (channel, top, left), (_, bottom, right) = group.amin(0).tolist(), group.amax(0).tolist()
+        rows = slice(max(top - margin, 0), min(bottom + margin + 1, h))
+        return cls(state, channel, rows, slice(max(left - margin, 0), min(right + margin + 1, w)))
 
-    def _bounds(self, slack: float) -> tuple[Tensor, Tensor]:
-        value, target = self.state.value[self.c, self.lr_v, self.lr_h], self.state.target[self.c, self.lr_v, self.lr_h]
+    def problem(self, slack: float) -> Problem:
+        """The problem of LR values within ``slack`` levels of their targets; values beside may stay as they are."""
+        state, peak = self.state, self.state.peak
+        value, target = state.value[self.lr], state.target[self.lr]
         low, high = target - slack, target + slack
-        # LR values beside the window may stay as they are where they are met.
-        beside = (value - target).abs() < 0.5
-        beside[self.under, self.within] = False
+        beside = torch.ones_like(target, dtype=torch.bool)
+        beside[self.inside] = False
         low = torch.where(beside, torch.minimum(low, value), low)
         high = torch.where(beside, torch.maximum(high, value), high)
-        far = _FAR * self.state.peak
-        return torch.where(target <= 0, -far, low), torch.where(target >= self.state.peak, far, high)
+        return Problem(
+            x0=state.image[self.hr] / peak,
+            down_v=self.down_v,
+            down_h=self.down_h,
+            row_offset=(state.vertical[self.row] - self.down_v @ state.integers[self.hr]) / peak,
+            value_offset=(value - state.inner[self.row] @ self.down_h.T) / peak,
+            low=torch.where(target <= 0, -FAR, low / peak),
+            high=torch.where(target >= peak, FAR, high / peak),
+            clips=state.per_pass,
+        )
 
-    def _missing(self) -> Tensor:
-        return self.state.missing()[self.c, self.lr_v, self.lr_h]
+    def residual(self) -> Tensor:
+        """What is missed, (h, w), in levels."""
+        return self.state.deviation(self.state.value[self.lr], target=self.state.target[self.lr])
 
-    def _missed(self) -> float:
-        return float(self._missing().square().sum())
-
-    def _replace(self, image: Tensor) -> None:
-        state, window = self.state, (self.c, self.hr_v, self.hr_h)
-        state.image[window] = image
-        state.integers[window] = image.round()
+    def replace(self, image: Tensor) -> None:
+        """Set the image (H, W), in levels, and its integers."""
+        state = self.state
+        state.image[self.hr], state.integers[self.hr] = image, image.round()
         rows = torch.arange(self.lr_v.start, self.lr_v.stop)
-        state.look_again(torch.full_like(rows, self.c), rows, 0)
+        state.update_residual_near(torch.full_like(rows, self.channel), rows, 0)
+
+    def improve(self, image: Tensor) -> bool:
+        """`replace` if that makes the sum of squared misses smaller; whether it did."""
+        before, missed = self.state.image[self.hr].clone(), self.residual().square().sum()
+        self.replace(image)
+        if image.isfinite().all() and self.residual().square().sum() < missed:
+            return True
+        self.replace(before)
+        return False
+
+
+def missed_groups(missed: Tensor, extent: int) -> list[Tensor]:
+    """Connected groups of missed LR values, cut up into equal parts where they extend over more than ``extent``.
+
+    Args:
+        missed: (C, h, w) bool.
+        extent: LR pixels.
+
+    Returns:
+        Groups (n, 3) of (channel, row, column), on the CPU: small ones first.
+    """
+    index = missed.nonzero().cpu()
+    cells, cell_of = torch.cat([index[:, :1], index[:, 1:] // _CONNECTED], 1).unique(dim=0, return_inverse=True)
+    if not len(index):
+        return []
+    label_of = _connected(cells)[cell_of]
+    count = int(label_of.max()) + 1
+    place, label = index[:, 1:], label_of[:, None].expand(-1, 2)
+    first = torch.full((count, 2), missed.numel()).scatter_reduce(0, label, place, "amin")
+    size = torch.zeros(count, 2, dtype=torch.int64).scatter_reduce(0, label, place, "amax") - first + 1
+    step = -(-size // -(-size // extent))
+    key = torch.cat([label_of[:, None], (place - first[label_of]) // step[label_of]], 1)
+    _, group_of, sizes = key.unique(dim=0, return_inverse=True, return_counts=True)
+    groups = index[group_of.argsort(stable=True)].split(sizes.tolist())
+    return sorted(groups, key=len)
+
+
+def _connected(cells: Tensor) -> Tensor:
+    """Numbers (n,) of the components of cells (n, 3): cells of a channel are connected to their eight neighbours."""
+    unseen = {tuple(cell): k for k, cell in enumerate(cells.tolist())}
+    labels = torch.empty(len(cells), dtype=torch.int64)
+    component = 0
+    while unseen:
+        cell, k = unseen.popitem()
+        labels[k] = component
+        waiting = [cell]
+        while waiting:
+            channel, i, j = waiting.pop()
+            for neighbour in ((channel, i + di, j + dj) for di in (-1, 0, 1) for dj in (-1, 0, 1)):
+                if neighbour in unseen:
+                    labels[unseen.pop(neighbour)] = component
+                    waiting.append(neighbour)
+        component += 1
+    return labels

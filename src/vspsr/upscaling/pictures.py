@@ -32,10 +32,13 @@ class Exactness:
     Attributes:
         lr_values_wrong: LR values (pixels × channels, alpha included) that are not reproduced.
         lr_max_deviation: the largest difference, in levels.
+        moved_rms, moved_max: how far the colours of the picture are from the image it was made from, see `Quantized`.
     """
 
     lr_values_wrong: int
     lr_max_deviation: int
+    moved_rms: float
+    moved_max: float
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,9 @@ class PictureSpace:
         # Hard edges, as drawn by hand, are no image's bicubic degradation: coming close to them would only ring.
         image = (x * peak).round()
         deviation = (self.model.degradation.down_integers(image, self.out_bits, self.rounding) - target).abs()
-        return Quantized(image.to(result.image.dtype), (deviation > 0).sum(), deviation.max())
+        moved = (image - x * peak).abs()
+        rms = moved.square().mean().sqrt()
+        return Quantized(image.to(result.image.dtype), (deviation > 0).sum(), deviation.max(), rms, moved.max())
 
     def _quantized(self, x: Tensor, target: Tensor) -> Quantized:
         with warnings.catch_warnings():
@@ -123,15 +128,15 @@ class PictureSpace:
 
     def _picture(self, x: Tensor) -> tuple[Picture, Exactness]:
         result = self._quantized(x[0], self._target)
-        wrong, deviation = int(result.lr_mismatches), int(result.lr_max_deviation)
+        wrong, deviation = int(result.lr_values_wrong), int(result.lr_max_deviation)
         alpha = None
         if self._alpha is not None:
             alpha = self._alpha.image.int()
-            wrong += int(self._alpha.lr_mismatches)
+            wrong += int(self._alpha.lr_values_wrong)
             deviation = max(deviation, int(self._alpha.lr_max_deviation))
         pixels = result.image.int()
         picture = replace(self.picture, pixels=pixels, alpha=alpha, bits=self.out_bits)
-        return picture, Exactness(wrong, deviation)
+        return picture, Exactness(wrong, deviation, float(result.moved_rms), float(result.moved_max))
 
     def samples(self, n: int, seed: int = 0) -> Iterator[tuple[Picture, Exactness]]:
         """Samples 0 … n − 1 of a seed, one by one."""
