@@ -144,7 +144,7 @@ class Spread(Part):
 
 
 class Validation(Part):
-    """Full validation images, every ``every`` steps, with the averaged weights; ``monitor`` is the figure that `best.pt` goes by."""
+    """Full validation images, every ``every`` steps, with the averaged weights; `best.pt` is best by ``monitor``."""
 
     every: Count = 500
     images: WholeNumber = 16
