@@ -293,7 +293,7 @@ class TestFeatures:
         [
             (("timm/nix", "random"), "`network` 'nix': no network of timm's"),
             (("timm/resnet18", "random"), "`layers`: which of resnet18's"),
-            (("timm/resnet18", "random", ("layer1.0.act9",)), "no 'layer1.0.act9', but layer1.0.act"),
+            (("timm/resnet18", "random", ("layer1.0.act9",)), "no 'layer1.0.act9': did you mean `layer1.0.act"),
         ],
     )
     def test_mistakes_with_timm(self, arguments: tuple[Any, ...], message: str) -> None:
