@@ -144,11 +144,7 @@ class Spread(Part):
 
 
 class Validation(Part):
-<<<<<<< HEAD
-    """Full validation images, every ``every`` steps, with the averaged weights; ``monitor`` selects `best.pt`."""
-=======
     """Full validation images, every ``every`` steps, with the averaged weights; `best.pt` is best by ``monitor``."""
->>>>>>> training
 
     every: Count = 500
     images: WholeNumber = 16
