@@ -1,5 +1,7 @@
 """The search over single pixels: what rounding spoils, it mends; what is met stays met."""
 
+import math
+
 import pytest
 import torch
 
@@ -7,6 +9,10 @@ import vspsr.consistency.pixel_search as search_module
 from vspsr import Degradation
 from vspsr.consistency.integer_image import IntegerImage
 from vspsr.consistency.pixel_search import search_pixels
+
+
+def search(state: IntegerImage, pairs: bool = True) -> None:
+    search_pixels(state, torch.zeros_like(state.target, dtype=torch.bool), math.inf, pairs)
 
 
 @pytest.mark.parametrize(("bits", "per_pass"), [(8, True), (8, False), (16, True), (16, False)])
@@ -24,7 +30,7 @@ def test_single_pixels_mend_a_disturbed_image(scale: int, bits: int, per_pass: b
     disturbed[0, 5 * scale, places] = (hr[0, 5 * scale, places] + scale * scale).clamp_max(peak)
     state = IntegerImage(disturbed, target, degradation, peak, per_pass)
     assert state.residual().any()
-    search_pixels(state)
+    search(state)
     lr = degradation.down_integers(state.integers, bits, rounding).double()
     assert torch.equal(lr, target)
     assert state.integers.min() >= 0
@@ -36,7 +42,7 @@ def test_more_than_a_few_misses_are_left_to_windows() -> None:
     state = IntegerImage(
         torch.zeros(1, 80, 80).double(), torch.full((1, 20, 20), 99.0).double(), Degradation(4), 255, True
     )
-    search_pixels(state)
+    search(state)
     assert not state.integers.any()
 
 
@@ -50,10 +56,10 @@ def test_pairs_of_pixels_go_where_single_ones_are_stuck(seed: int, monkeypatch: 
     target = degradation.down_integers(hr, 8, "per-pass").double()
     hr[:, 16:20, 12:20] -= torch.randint(0, 4, (1, 4, 8), generator=generator).double()
     state = IntegerImage(hr.clone(), target, degradation, 255, True)
-    search_pixels(state)
+    search(state)
     assert torch.equal(degradation.down_integers(state.integers, 8, "per-pass").double(), target)
     alone = IntegerImage(hr.clone(), target, degradation, 255, True)
     around = search_module._search_around
     monkeypatch.setattr(search_module, "_search_around", lambda *a: None if a[-1] else around(*a))
-    search_pixels(alone)
+    search(alone)
     assert alone.residual().any()

@@ -1,5 +1,6 @@
 """The solver behind `quantize`: where an exact image is known to exist it is found, and the parts do what they say."""
 
+import math
 import time
 
 import numpy as np
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from vspsr import Degradation
 from vspsr.consistency.integer_image import IntegerImage, axis_of
-from vspsr.consistency.interior_point import nearest_within
+from vspsr.consistency.interior_point import Status, nearest_within
 from vspsr.consistency.solve import solve_integers
-from vspsr.consistency.windows import solve_windows
+from vspsr.consistency.splitting import splitting_iterates
+from vspsr.consistency.windows import FAR, Problem, Window, missed_groups
 from vspsr.degradation.resize import imresize
 
 CPU = torch.device("cpu")
@@ -167,7 +169,11 @@ def test_windows_settle_what_is_missed_and_leave_the_state_true(per_pass: bool) 
     state = IntegerImage(image, y, degradation, peak, per_pass)
     before = state.residual()
     outside = image.clone()
-    solve_windows(state, slack=0.3, margin=3)
+    for group in missed_groups(before != 0, extent=12):
+        window = Window.around(state, group, margin=3)
+        problem = window.problem(slack=0.3)
+        x, _ = nearest_within(problem, problem.clipped(0.5 / peak), 0.01 / peak, math.inf)
+        window.improve(x * peak)
     assert int(state.residual().count_nonzero()) < int(before.count_nonzero()) / 2
     assert float(state.image.min()) >= 0
     assert float(state.image.max()) <= peak
@@ -181,78 +187,100 @@ def test_windows_settle_what_is_missed_and_leave_the_state_true(per_pass: bool) 
     assert torch.equal(state.image[:, far], outside[:, far])
 
 
-Rows = tuple[Tensor, Tensor, Tensor]
-
-
-def by_scipy(x0: Tensor, down_v: Tensor, down_h: Tensor, rows: Rows, values: tuple[Tensor, Tensor]) -> Tensor:
+def by_scipy(problem: Problem) -> Tensor:
     """The same problem as one bounded least-squares problem in (x, a, y), solved with an active-set method."""
     scipy = pytest.importorskip("scipy.optimize")
-    (h, height), (w, width) = down_v.shape, down_h.shape
+    (h, height), (w, width) = problem.down_v.shape, problem.down_h.shape
     nx, na, ny = height * width, h * width, h * w
     penalty = 1e5  # the root of the one on e²
-    of_rows, of_values = np.kron(down_v, np.eye(width)), np.kron(np.eye(h), down_h)
+    of_rows, of_values = np.kron(problem.down_v, np.eye(width)), np.kron(np.eye(h), problem.down_h)
     matrix = np.zeros((nx + na + ny, nx + na + ny))
     matrix[:nx, :nx] = np.eye(nx)
     matrix[nx : nx + na, :nx], matrix[nx : nx + na, nx : nx + na] = -penalty * of_rows, penalty * np.eye(na)
     matrix[nx + na :, nx : nx + na], matrix[nx + na :, nx + na :] = penalty * of_values, -penalty * np.eye(ny)
-    around, row_low, row_high = (t.numpy().ravel() for t in rows)
-    right = np.concatenate([x0.numpy().ravel(), penalty * around, np.zeros(ny)])
-    low = np.concatenate([np.zeros(nx), row_low, values[0].numpy().ravel()])
-    high = np.concatenate([np.ones(nx), row_high, values[1].numpy().ravel()])
+    right = np.concatenate([problem.x0.numpy().ravel(), penalty * problem.row_offset.numpy().ravel(), np.zeros(ny)])
+    low = np.concatenate([np.zeros(nx), np.full(na, -FAR), problem.low.numpy().ravel()])
+    high = np.concatenate([np.ones(nx), np.full(na, FAR), problem.high.numpy().ravel()])
     found = scipy.lsq_linear(matrix, right, (low, high), method="bvls", tol=1e-15, max_iter=5000)
     return torch.from_numpy(found.x[:nx]).view(height, width)
 
 
-def window(seed: int, feasible: bool) -> tuple[Tensor, Tensor, Tensor, Rows, tuple[Tensor, Tensor]]:
+def small_problem(seed: int, feasible: bool) -> Problem:
     degradation = Degradation(4)
     down_v, down_h = degradation.axis(12).dense(), degradation.axis(8).dense()
     around = 0.02 * rand(3, 8, seed=seed + 1)
-    a = down_v @ (rand(12, 8, seed=seed) > 0.4).double() + around
-    y = a @ down_h.T
+    y = (down_v @ (rand(12, 8, seed=seed) > 0.4).double() + around) @ down_h.T
     if not feasible:
         y = (rand(3, 2, seed=seed) > 0.5).double()
-    slack = 0.1 / 255
-    rows = (around, torch.full_like(a, -0.2), torch.full_like(a, 1.2))
-    return rand(12, 8, seed=seed + 2), down_v, down_h, rows, (y - slack, y + slack)
+    slack, nothing = 0.1 / 255, torch.zeros_like(y)
+    return Problem(rand(12, 8, seed=seed + 2), down_v, down_h, around, nothing, y - slack, y + slack, clips=False)
+
+
+def values(problem: Problem, x: Tensor) -> Tensor:
+    rows = problem.down_v @ x + problem.row_offset
+    return (rows.clamp(0, 1) if problem.clips else rows) @ problem.down_h.T + problem.value_offset
+
+
+def miss(problem: Problem, x: Tensor) -> float:
+    y = values(problem, x)
+    return float((y - torch.minimum(torch.maximum(y, problem.low), problem.high)).norm())
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_interior_point_method_finds_the_nearest_image(seed: int) -> None:
-    problem = window(seed, feasible=True)
-    x0, down_v, down_h, rows, (low, high) = problem
-    x = nearest_within(*problem, torch.ones(3, 8).double(), 0.01 / 255)
-    y = (down_v @ x + rows[0]) @ down_h.T
-    best = by_scipy(*problem)
-    assert bool(((y > low - 1e-4) & (y < high + 1e-4)).all())
-    assert float((x - x0).norm()) == pytest.approx(float((best - x0).norm()), rel=1e-4)
+    problem = small_problem(seed, feasible=True)
+    x, status = nearest_within(problem, problem.clipped(0.0), 0.01 / 255, math.inf)
+    best = by_scipy(problem)
+    assert status is Status.CONVERGED
+    assert miss(problem, x) < 1e-4
+    assert float((x - problem.x0).norm()) == pytest.approx(float((best - problem.x0).norm()), rel=1e-4)
     torch.testing.assert_close(x, best, rtol=0, atol=2e-3)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_where_bounds_cannot_be_met_the_miss_is_the_smallest(seed: int) -> None:
-    problem = window(seed, feasible=False)
-    _, down_v, down_h, rows, (low, high) = problem
-    x = nearest_within(*problem, torch.ones(3, 8).double(), 0.01 / 255)
-
-    def miss(image: Tensor) -> float:
-        y = (down_v @ image + rows[0]) @ down_h.T
-        return float((y - torch.minimum(torch.maximum(y, low), high)).norm())
-
-    assert miss(x) > 0.05
-    assert miss(x) == pytest.approx(miss(by_scipy(*problem)), rel=1e-3)
+    problem = small_problem(seed, feasible=False)
+    x, _ = nearest_within(problem, problem.clipped(0.0), 0.01 / 255, math.inf)
+    assert miss(problem, x) > 0.05
+    assert miss(problem, x) == pytest.approx(miss(problem, by_scipy(problem)), rel=1e-3)
 
 
 def test_no_step_is_taken_into_the_void() -> None:
     """At 16 bits the gaps to the bounds shrink until floating point holds no more: the last image is kept."""
-    degradation, peak = Degradation(2), 65535
-    y = degradation.down_integers(original("LR blocks", 5, 7, 2, 1) * peak, 16, "per-pass").double()
-    integers, lr = solve_integers(start(y / peak, 2), y, degradation, 16, "per-pass")
-    assert integers.isfinite().all()
-    assert torch.equal(lr, y)
-    x0 = rand(8, 8)
+    degradation = Degradation(2)
     down = degradation.axis(8).dense()
     y = down @ original("checkerboard 2", 4, 4, 2)[0] @ down.T
-    rows = (torch.zeros(4, 8).double(), torch.full((4, 8), -10.0).double(), torch.full((4, 8), 10.0).double())
-    x = nearest_within(x0, down, down, rows, (y, y + 1e-12), torch.ones(4, 8).double(), 1e-18)
+    nothing = torch.zeros(4, 8).double()
+    problem = Problem(rand(8, 8), down, down, nothing, torch.zeros_like(y), y, y + 1e-12, clips=False)
+    x, status = nearest_within(problem, problem.clipped(0.0), 1e-18, math.inf)
+    assert status is not Status.CONVERGED
     assert x.isfinite().all()
     assert float((down @ x @ down.T - y).abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("side", [5, 6, 8])
+def test_splitting_gets_close_where_rows_are_clipped(side: int) -> None:
+    degradation = Degradation(4)
+    down_v, down_h = degradation.axis(24).dense(), degradation.axis(20).dense()
+    truth = original(f"checkerboard {side}", 6, 5, 4)[0]
+    assert bool((down_v @ truth > 1.01).any())
+    y = (down_v @ truth).clamp(0, 1) @ down_h.T
+    slack = 0.1 / 255
+    nothing = torch.zeros(6, 20).double()
+    problem = Problem(rand(24, 20), down_v, down_h, nothing, torch.zeros_like(y), y - slack, y + slack, clips=True)
+    iterates = splitting_iterates(problem, 100)
+    misses = [miss(problem, next(iterates)) for _ in range(8)]
+    assert min(misses) < 0.01 * miss(problem, problem.x0)
+
+
+def test_missed_groups_are_connected_and_bounded() -> None:
+    missed = torch.zeros(2, 60, 60, dtype=torch.bool)
+    missed[0, 3, 3] = missed[1, 3, 3] = missed[0, 5, 6] = True
+    missed[1, 30:60, 20:22] = True
+    groups = missed_groups(missed, extent=12)
+    assert sorted(map(len, groups)) == [len(g) for g in groups]
+    assert sum(len(g) for g in groups) == int(missed.sum())
+    assert all(int((g.amax(0) - g.amin(0)).max()) < 12 for g in groups)
+    assert all(len(g[:, 0].unique()) == 1 for g in groups)
+    assert any({tuple(place) for place in g.tolist()} == {(0, 3, 3), (0, 5, 6)} for g in groups)
+    assert missed_groups(torch.zeros_like(missed), 12) == []

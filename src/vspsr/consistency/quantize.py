@@ -57,7 +57,7 @@ def quantize(
     treated by itself, so its integers do not depend on what else is in the batch.
 
     The search is deterministic and ends by itself. Only if ``budget`` ends it first may the result depend on the
-    speed of the machine: it is then the best image found so far, never worse than rounding x.
+    speed of the machine: it is then the best image found so far.
 
     Args:
         x: (..., C, H, W) floating point, 0 … 1 nominally; values beyond are allowed and clipped. H = s·h, W = s·w.

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from vspsr.consistency.alternation import alternate, descend
-from vspsr.consistency.integer_image import IntegerImage
+from vspsr.consistency.integer_image import TOLERANCE, IntegerImage
 from vspsr.consistency.interior_point import nearest_within
 from vspsr.consistency.pixel_search import search_pixels
 from vspsr.consistency.splitting import splitting_iterates
@@ -112,21 +112,23 @@ def solve_integers(
 
 
 class _Best:
-    """The integers with the fewest misses so far, values without an exact image aside; then with the smallest."""
+    """The integers with the fewest misses so far, values without an exact image aside; then with the fewest ties."""
 
     def __init__(self, state: IntegerImage) -> None:
-        self.integers, self.residual = state.integers.clone(), state.residual(_TIE)
+        self.integers, self.score = state.integers.clone(), _score(state, torch.zeros_like(state.target).bool())
 
     def update(self, state: IntegerImage, skipped: Tensor) -> int:
-        """Take the present integers if they are better; how many values the best miss."""
-        residual = state.residual(_TIE)
-        if _score(residual, skipped) < _score(self.residual, skipped):
-            self.integers, self.residual = state.integers.clone(), residual
-        return _score(self.residual, skipped)[0]
+        """Take the present integers if they are better; how many values the best misses, ties included."""
+        score = _score(state, skipped)
+        if score < self.score:
+            self.integers, self.score = state.integers.clone(), score
+        return self.score[1]
 
 
-def _score(residual: Tensor, skipped: Tensor) -> tuple[int, float]:
-    return int(((residual != 0) & ~skipped).sum()), float(residual.square().sum())
+def _score(state: IntegerImage, skipped: Tensor) -> tuple[int, int, float]:
+    """Misses, misses and ties, sum of squares."""
+    counts = (int(((state.residual(tolerance) != 0) & ~skipped).sum()) for tolerance in (_TIE, TOLERANCE))
+    return next(counts), next(counts), float(state.residual(_TIE).square().sum())
 
 
 def _unreachable(state: IntegerImage) -> Tensor:
