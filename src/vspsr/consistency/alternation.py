@@ -32,7 +32,7 @@ def alternate(state: IntegerImage, skipped: Tensor, deadline: float) -> bool:
             return True
         since = 0 if len(index) < fewest else since + 1
         fewest = min(fewest, len(index))
-        if since > _PATIENCE or time.monotonic() > deadline:
+        if since > _PATIENCE or time.thread_time() > deadline:
             return False
         # Local corrections overlap: where they add up to half the image, the whole is corrected faster.
         if len(index) * state.rows.width * state.columns.width > state.image.numel() // 2:
@@ -52,7 +52,7 @@ def descend(state: IntegerImage, deadline: float) -> None:
     x = ahead = state.image
     t = 1.0
     for _ in range(_DESCENT):
-        if time.monotonic() > deadline:
+        if time.thread_time() > deadline:
             break
         vertical = rows.down.apply(ahead, -2)
         inner = vertical.clamp(0, state.peak) if state.per_pass else vertical

@@ -114,7 +114,7 @@ def nearest_within(
         clipped: (h, W): which rows are clipped at the upper (1) or at the lower end (−1) of the range, and stay so;
             the others (0) stay within the range if ``problem.clips``.
         precision: what is negligible, in units of the range.
-        deadline: a time of `time.monotonic` after which no further step is begun.
+        deadline: a time of `time.thread_time` after which no further step is begun.
 
     Returns:
         x (H, W) in [0, 1] and how the method ended. x is the last iterate whatever the status.
@@ -149,7 +149,7 @@ def nearest_within(
         ):
             status = Status.CONVERGED
             break
-        if time.monotonic() > deadline:
+        if time.thread_time() > deadline:
             status = Status.TIME_LIMIT
             break
         # Minus the gradient of the Lagrangian.

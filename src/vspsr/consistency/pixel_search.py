@@ -52,7 +52,7 @@ def search_pixels(state: IntegerImage, skipped: Tensor, deadline: float, pairs: 
     Args:
         state: the image.
         skipped: (C, h, w) bool, values that are left alone.
-        deadline: a time of `time.monotonic` after which no further value is begun.
+        deadline: a time of `time.thread_time` after which no further value is begun.
         pairs: where single pixels fail, try a pixel and, by as much the other way, another of its row: what one column
             loses the next gains, unless it is clipped.
     """
@@ -62,7 +62,7 @@ def search_pixels(state: IntegerImage, skipped: Tensor, deadline: float, pairs: 
             if len(group) > _MOST or float(residual[tuple(group.T)].abs().max()) > _FARTHEST:
                 continue
             for c, i, j in group.tolist():
-                if time.monotonic() > deadline:
+                if time.thread_time() > deadline:
                     return
                 _search_around(state, c, i, j, with_pairs)
 

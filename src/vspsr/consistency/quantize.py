@@ -67,7 +67,8 @@ def quantize(
         rounding: how the LR integers arise: "per-pass" rounds after each axis, rows first (MATLAB's `imresize` on
             integers, and how the challenge makes its files), "single" once at the end.
         budget: seconds per image after which the search ends; by default 30 for each million LR pixels, at least 10.
-            It is looked at between steps, which take up to a second, longer for images of many megapixels.
+            They are processor time of the calling thread, so that other load on the machine does not change the
+            result. They are compared between steps, which take up to a second, longer for images of many megapixels.
 
     Returns:
         `Quantized`. If no image in range was found that gives exactly y: the one with the fewest LR values wrong, their

@@ -84,12 +84,12 @@ def solve_integers(
         x: (C, H, W) floating point, 0 … 1 nominally; H = s·h, W = s·w.
         target: (C, h, w) float64, integers 0 … 2^bits − 1.
         degradation, bits, rounding: as in `quantize`.
-        budget: seconds after which the search ends with the best found so far.
+        budget: seconds of the calling thread after which the search ends with the best found so far.
 
     Returns:
         Integers (C, H, W) float64 and what they downscale to, (C, h, w) float64.
     """
-    deadline = time.monotonic() + budget
+    deadline = time.thread_time() + budget
     peak = 2**bits - 1
     image = x.double() * peak
     state = IntegerImage(image.clamp(0, peak), target, degradation, peak, rounding == "per-pass")
@@ -106,6 +106,11 @@ def solve_integers(
                 skipped = _unreachable(state)
             best.update(state, skipped)
             _search(state, best, skipped, deadline)
+            if best.score[1]:
+                # Another beginning, the smoothest consistent image, where texture in x has led into a dead end.
+                state.set_image(degradation.pseudo_inverse(target).clamp_(0, peak))
+                alternate(state, skipped, deadline)
+                _search(state, best, skipped, deadline)
         best.update(state, skipped)
         state.integers = best.integers
     return state.integers, degradation.down_integers(state.integers, bits, rounding).double()
@@ -150,21 +155,21 @@ def _search(state: IntegerImage, best: _Best, skipped: Tensor, deadline: float) 
         search_pixels(state, skipped, deadline, pairs=number > 0)
         fewest = best.update(state, skipped)
         _log.debug("round %d: best so far misses %d LR values, %d skipped", number, fewest, int(skipped.sum()))
-        if not fewest or time.monotonic() > deadline:
+        if not fewest or time.thread_time() > deadline:
             return
 
 
 def _solve_tiles(state: IntegerImage, skipped: Tensor, deadline: float) -> None:
     """Splitting where many values are missed."""
     for group in missed_groups((state.residual() != 0) & ~skipped, _TILE):
-        if len(group) > _TILE_MISSES and time.monotonic() < deadline:
+        if len(group) > _TILE_MISSES and time.thread_time() < deadline:
             _split(Window.around(state, group, _TILE_MARGIN), _TILE_SLACK, _TILE_ITERATIONS, deadline)
 
 
 def _solve_groups(state: IntegerImage, slack: float, margin: int, skipped: Tensor, deadline: float) -> None:
     """A window around every group of missed values: splitting, then the interior-point method where that fails."""
     for group in missed_groups((state.residual() != 0) & ~skipped, _GROUP):
-        if time.monotonic() > deadline:
+        if time.thread_time() > deadline:
             return
         window = Window.around(state, group, margin)
         # An earlier window may have met these values as well.
@@ -189,6 +194,6 @@ def _split(window: Window, slack: float, iterations: int, deadline: float) -> bo
         squares = float(residual.square().sum())
         since = 0 if squares < _PROGRESS * smallest else since + 1
         smallest = min(smallest, squares)
-        if since > _STALLED or time.monotonic() > deadline:
+        if since > _STALLED or time.thread_time() > deadline:
             break
     return False
