@@ -15,6 +15,7 @@ from vspsr.checks import check_image, check_temperature
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import ModelError, OutputError
 from vspsr.files import one_line, replacing
+from vspsr.nn.correlated import CorrelatedVSpM
 from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.nn.pretrained import PretrainedSR, pretrained_from_state
 from vspsr.nn.vspm import VSpM, convert_authors_state
@@ -23,7 +24,7 @@ from vspsr.space.sr_space import SRSpace
 
 __all__ = ["VSpSR", "shipped_models"]
 
-NETWORKS: dict[str, type[VSpM] | type[OverlappingVSpM]] = {"vspm": VSpM, "overlapping": OverlappingVSpM}
+NETWORKS: dict[str, type[nn.Module]] = {"vspm": VSpM, "overlapping": OverlappingVSpM, "correlated": CorrelatedVSpM}
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _PRETRAINED = "network.deterministic.module."
 
@@ -100,7 +101,7 @@ class VSpSR(nn.Module):
         if self.training or len(y) == 1:
             parameters = self.network(y)
         else:
-            parameters = _stacked([self.network(image[None]) for image in y])
+            parameters = SpaceParameters.stack([self.network(image[None]) for image in y])
         return SRSpace(y, parameters, self.degradation, self.temperature)
 
     def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
@@ -184,12 +185,6 @@ class VSpSR(nn.Module):
             raise ModelError(f"{path}: {error}") from error
         _load(model, tensors, path)
         return model
-
-
-def _stacked(parts: list[SpaceParameters]) -> SpaceParameters:
-    """The parameters of several images as those of a batch."""
-    iterators = [iter(part.tensors()) for part in parts]
-    return parts[0].map_tensors(lambda _: torch.cat([next(i) for i in iterators]))
 
 
 def _locate(name: str) -> Path:

@@ -1,11 +1,10 @@
 """The model of a recipe."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vspsr.checks import check_temperature
 from vspsr.errors import ModelError
@@ -21,7 +20,7 @@ def build_model(recipe: Recipe) -> VSpSR:
     """The model as at the start of the run, its weights drawn from torch's generator or from `initial`.
 
     Raises:
-        RecipeError: options or parts (`frozen`) that the network does not have, or no part left to learn.
+        RecipeError: options that the network does not have.
         ModelError: `initial` cannot be read or does not fit.
     """
     options = dict(recipe.model.options)
@@ -33,22 +32,8 @@ def build_model(recipe: Recipe) -> VSpSR:
         raise RecipeError(f"`model`: {error}") from error
     if recipe.initial is not None:
         load_initial(model, recipe.initial)
-    for name in recipe.frozen:
-        _freeze(model.network, name)
-    if recipe.frozen and not any(p.requires_grad for p in model.network.parameters()):
-        raise RecipeError(f"`frozen`: {', '.join(recipe.frozen)} are the whole network: leave out what is to learn")
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
-
-
-def _freeze(network: nn.Module, name: str) -> None:
-    """A part of a network, by the name of a module or a parameter, keeps its weights."""
-    parts = dict(network.named_parameters(remove_duplicate=False)) | dict(network.named_modules())
-    if not name or name not in parts:
-        near = difflib.get_close_matches(name, parts, 1)
-        hint = f"did you mean {near[0]!r}?" if near else ", ".join(n for n, _ in network.named_children())
-        raise RecipeError(f"`frozen`: the network has no part {name!r}: {hint}")
-    parts[name].requires_grad_(False)
 
 
 def load_initial(model: VSpSR, path: Path) -> None:

@@ -1,6 +1,6 @@
 """Checkpoints: files of tensors and plain containers, written completely or not at all, read without unpickling.
 
-A checkpoint holds `SpaceTraining.state`, the recipe, the configuration of the model and the best figure so far.
+A checkpoint holds `Engine.state`, the recipe and the configuration of the model.
 """
 
 import hashlib
@@ -20,7 +20,6 @@ from vspsr.training.recipe_file import parse_recipe
 __all__ = [
     "check_same_images",
     "check_same_recipe",
-    "clear_leftovers",
     "digest",
     "latest",
     "prune",
@@ -28,13 +27,13 @@ __all__ = [
     "write_checkpoint",
 ]
 
-FORMAT = 1
+FORMAT = 2
 _NAME = re.compile(r"step-(\d+)\.pt")
-_KEYS = {"format", "recipe", "model", "step", "network", "average", "optimisers", "best"}
+_KEYS = {"format", "recipe", "model", "step", "network", "average", "optimisers"}
 
-FREE = ("name", "description", "initial", "validation", "checkpoints", "log_every")
+FREE = ("name", "description", "initial", "validation", "checkpoints", "log_every", "micro_batch", "compile")
 """Entries of a recipe that may change when a run is resumed: the weights do not depend on them."""
-FREE_OF_DATA = ("folder", "lr_folder", "val_folder", "holdout", "memory_gb", "workers")
+FREE_OF_DATA = ("folder", "lr_folder", "val_folder", "holdout", "memory_gb")
 """The same of its `data`; which images lie in the folders is checked by itself (`check_same_images`)."""
 
 
@@ -66,12 +65,6 @@ def latest(run: Path) -> Path | None:
     if not folder.is_dir():
         return None
     return max(_numbered(folder), default=None, key=lambda p: p.name)
-
-
-def clear_leftovers(run: Path) -> None:
-    """Remove what an interrupted write has left. Only for the process that trains: another may be writing."""
-    for leftover in [*run.glob(".vspsr-*.tmp"), *run.glob("checkpoints/.vspsr-*.tmp")]:
-        leftover.unlink(missing_ok=True)
 
 
 def prune(folder: Path, keep: int) -> None:

@@ -1,36 +1,40 @@
-"""A recipe laid out in steps: which phase a step belongs to, its batch and crop, its learning rate."""
+"""A recipe laid out in steps: which phase a step belongs to, its batch and crop, its learning rate.
+
+A run that is given a time is laid out the same, but moves along at the pace of the clock where that is faster: at
+``max_time`` it is at the end of the schedule, annealed, however many steps it has made.
+"""
 
 import math
 from dataclasses import dataclass
 
-from vspsr.training.recipe import Optimiser, Phase, Recipe, RecipeError, Schedule
+from vspsr.training.recipe import Optimiser, Phase, Rate, Recipe, RecipeError
 
-__all__ = ["Plan", "Stage"]
+__all__ = ["Schedule", "Stage"]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A phase and the steps it takes: ``start`` … ``stop`` − 1."""
+    """A phase and the positions it takes: ``start`` … ``stop`` − 1."""
 
     phase: Phase
     start: int
     stop: int
 
 
-class Plan:
+class Schedule:
     """The steps of a run. An epoch is as many steps as show every training image once.
 
     Args:
         recipe: the recipe.
         n_images: number of training images.
-        world: number of processes, each with a batch of its own.
+        max_time: seconds of training in which to come to the end, or None.
 
     Raises:
         RecipeError: phases of more than the recipe's `steps`.
     """
 
-    def __init__(self, recipe: Recipe, n_images: int, world: int = 1) -> None:
-        self.recipe, self.n_images, self.world = recipe, n_images, world
+    def __init__(self, recipe: Recipe, n_images: int, max_time: float | None = None) -> None:
+        self.recipe, self.n_images, self.max_time = recipe, n_images, max_time
         self.stages: list[Stage] = []
         start, share, before = 0, 0.0, 0
         for phase in recipe.phases:
@@ -50,52 +54,45 @@ class Plan:
             raise RecipeError(f"`phases`: their shares sum to {share:g}, more than 1")
         self.steps = start
 
+    def position(self, step: int, seconds: float) -> float:
+        """Where in the schedule a step lies that begins after so many seconds of training; `steps` is the end."""
+        by_clock = self.steps * seconds / self.max_time if self.max_time else 0.0
+        return max(float(step), by_clock)
+
     def epoch(self, phase: Phase) -> float:
         """Steps in which every image is seen once."""
-        return self.n_images / (self.batch(phase) * self.world)
+        return self.n_images / self.batch(phase)
 
     def batch(self, phase: Phase) -> int:
-        """Crops of one process in a step."""
+        """Crops of a step, of all processes."""
         return phase.batch or self.recipe.batch
 
-    def stage(self, step: int) -> Stage:
-        """The stage of a step; beyond the end the last."""
-        return next((s for s in self.stages if step < s.stop), self.stages[-1])
+    def crop(self, phase: Phase) -> int:
+        """LR pixels of a crop."""
+        return phase.crop or self.recipe.crop
 
-    def crops(self) -> list[tuple[int, int]]:
-        """(batch of one process, LR pixels of a crop) for every step."""
-        sizes = []
-        for stage in self.stages:
-            size = self.batch(stage.phase), stage.phase.crop or self.recipe.crop
-            sizes += [size] * (stage.stop - stage.start)
-        return sizes
+    def stage(self, position: float) -> Stage:
+        """The stage of a position; beyond the end the last."""
+        return next((s for s in self.stages if position < s.stop), self.stages[-1])
 
     def optimiser(self, stage: Stage) -> Optimiser:
         """Settings of the optimiser in a stage."""
         return stage.phase.optimiser or self.recipe.optimiser
 
-    def temperature(self, step: int) -> float:
-        """Temperature of the samples in the losses, linear over the phase."""
-        stage = self.stage(step)
-        first, last = stage.phase.temperature
-        return first + (last - first) * (step - stage.start) / max(1, stage.stop - stage.start - 1)
-
-    def rate(self, step: int) -> float:
-        """Learning rate of a step. A phase with a schedule of its own follows that, else the run's goes on."""
-        stage = self.stage(step)
+    def rate(self, position: float) -> float:
+        """Learning rate. A phase with a schedule of its own follows that, else the run's goes on."""
+        stage = self.stage(position)
         rate = self.optimiser(stage).rate
         if stage.phase.schedule is not None:
-            factor = self._factor(stage.phase.schedule, step - stage.start, stage.stop - stage.start, stage.phase)
-        else:
-            factor = self._factor(self.recipe.schedule, step, self.steps, stage.phase)
-        return rate * factor
+            return rate * self._factor(stage.phase.schedule, position - stage.start, stage.stop - stage.start, stage)
+        return rate * self._factor(self.recipe.schedule, position, self.steps, stage)
 
-    def _factor(self, schedule: Schedule, step: int, steps: int, phase: Phase) -> float:
-        warm = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
+    def _factor(self, schedule: Rate, position: float, steps: int, stage: Stage) -> float:
+        warm = min(1.0, (position + 1) / schedule.warmup) if schedule.warmup else 1.0
         if schedule.kind == "cosine":
-            cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
+            cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, position / steps)))
             return warm * (schedule.floor + (1 - schedule.floor) * cosine)
         if schedule.kind == "step":
-            every = schedule.every or (schedule.every_epochs or 100.0) * self.epoch(phase)
-            return warm * float(schedule.factor ** int(step / every + 1e-9))
+            every = schedule.every_epochs * self.epoch(stage.phase)
+            return warm * float(schedule.factor ** int(position / every + 1e-9))
         return warm

@@ -1,35 +1,54 @@
-"""Adversarial losses: what the discriminator minimises, and what the generator does.
+"""Adversarial loss of the authors' code: least squares (Mao et al. 2017), on outputs in [0, 1]."""
 
-With real and fake outputs r and f (any shape, means over all entries):
+from itertools import pairwise
 
-- "logistic" (Goodfellow et al. 2014, non-saturating): discriminator softplus(−r) + softplus(f), generator softplus(−f);
-- "least-squares" (Mao et al. 2017): ½(r − 1)² + ½f², and (f − 1)²: the authors' code, on outputs in [0, 1];
-- "hinge" (Lim & Ye 2017): max(0, 1 − r) + max(0, 1 + f), and −f.
-"""
+from torch import Tensor, nn
 
-import torch.nn.functional as F
-from torch import Tensor
+from vspsr.training.losses.base import Loss, Positive, StepImages
 
-__all__ = ["discriminator_loss", "generator_loss"]
+__all__ = ["Adversarial", "PatchDiscriminator", "discriminator_loss"]
 
 
-def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "logistic") -> Tensor:
-    """Discriminator's loss, a scalar. ValueError for an unknown kind."""
-    if kind == "logistic":
-        return F.softplus(-real).mean() + F.softplus(fake).mean()
-    if kind == "least-squares":
-        return 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()
-    if kind == "hinge":
-        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-    raise ValueError(f'`kind` must be "logistic", "least-squares" or "hinge", got {kind!r}')
+class PatchDiscriminator(nn.Module):
+    """The discriminator of the authors' code: two 4×4 convolutions of stride 2, then 1×1 convolutions.
+
+    Widths 64, 128, 256, 512, 1, with batch normalisation and leaky ReLU (0.01); a sigmoid gives each patch of 10×10
+    pixels a probability, and their mean is returned.
+
+    Shapes: (B, 3, H, W), H and W ≥ 10 → (B,) in [0, 1].
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for index, (i, o) in enumerate(pairwise((3, 64, 128, 256, 512))):
+            convolution = nn.Conv2d(i, o, 4, stride=2) if index < 2 else nn.Conv2d(i, o, 1)
+            layers += [convolution, nn.BatchNorm2d(o), nn.LeakyReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(512, 1, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return self.layers(x).mean((1, 2, 3))  # type: ignore[no-any-return]
 
 
-def generator_loss(fake: Tensor, kind: str = "logistic") -> Tensor:
-    """Generator's loss, a scalar. ValueError for an unknown kind."""
-    if kind == "logistic":
-        return F.softplus(-fake).mean()
-    if kind == "least-squares":
-        return (fake - 1).square().mean()
-    if kind == "hinge":
-        return -fake.mean()
-    raise ValueError(f'`kind` must be "logistic", "least-squares" or "hinge", got {kind!r}')
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """½(r − 1)² + ½f², means over all entries: what the discriminator minimises, a scalar."""
+    return 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()
+
+
+class Adversarial(Loss):
+    """(f − 1)² for the discriminator's opinion f of a sample; ``rate`` is the discriminator's learning rate."""
+
+    rate: Positive | None = None
+
+    @property
+    def samples(self) -> int:
+        """See `Loss`."""
+        return 1
+
+    def value(self, images: StepImages) -> Tensor:
+        """See `Loss`."""
+        assert images.discriminator is not None
+        with images.autocast():
+            fake = images.discriminator(images.samples[0])
+        return (fake.float() - 1).square().mean()

@@ -12,20 +12,21 @@ form has exactly twice the gradient of KL above, though it is not the divergence
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from vspsr.space.parameters import SpaceParameters
+from vspsr.training.losses.base import Loss, Positive, StepImages
 
 __all__ = [
+    "KL",
     "basis_kl_authors",
     "coefficient_kl",
     "coefficient_kl_authors",
     "expected_precision",
     "prior_loss",
-    "sparsity",
 ]
 
 
@@ -70,24 +71,16 @@ def prior_loss(p: SpaceParameters, form: str, alpha: float, beta: float) -> Tens
     return total
 
 
-def sparsity(p: SpaceParameters, floor: float) -> Tensor:
-    """½ log(1 + e/floor²), averaged over coefficients: small ones go to nothing, large ones hardly lose → scalar.
+class KL(Loss):
+    """Divergence of the coefficients from the Gamma hyper-prior, ρ ~ Gamma(α, β); ``form`` is as in `prior_loss`."""
 
-    e is a coefficient's variance as the image's, if all C of its group had it: C σ² ‖atom‖² / (pixels of an LR pixel).
-    In σ this is what the prior with ρ integrated out (Student's t) is for α → 0, at one standard deviation; what
-    spread is worth in the divergence is left out, for the samples' scores say that. Zero without random coefficients.
+    form: Literal["joint", "authors"] = "joint"
+    alpha: Positive = 3.0
+    beta: Positive = 1.0
 
-    Args:
-        p: what the network said; the gradient reaches variances alone.
-        floor: standard deviation in the image, in [0, 1], under which a coefficient is as good as nothing.
-    """
-    if p.coefficient_log_var is None:
-        return p.deterministic.new_zeros(())
-    scale = p.deterministic.shape[-1] // p.coefficient_log_var.shape[-1]
-    count, colours = p.atoms.shape[2:4]
-    norms = p.atoms.detach().square().sum((3, 4, 5))[..., None, None]
-    energies = p.coefficient_log_var.exp() * (norms * (count / (colours * scale**2 * floor**2)))
-    return 0.5 * energies.log1p().mean()
+    def value(self, images: StepImages) -> Tensor:
+        """See `Loss`."""
+        return prior_loss(images.parameters, self.form, self.alpha, self.beta)
 
 
 def _second_moment(mean: Tensor | None, log_var: Tensor) -> Tensor:
