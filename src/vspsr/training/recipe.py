@@ -10,7 +10,7 @@ from vspsr.errors import VSpSRError
 from vspsr.training.losses import LOSSES, Loss
 from vspsr.training.losses.base import Count, NotNegative, Part, Positive, weighted
 
-__all__ = ["Optimiser", "Phase", "Rate", "Recipe", "RecipeError"]
+__all__ = ["Jpeg", "Optimiser", "Phase", "Rate", "Recipe", "RecipeError"]
 
 
 class RecipeError(VSpSRError):

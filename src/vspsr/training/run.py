@@ -35,12 +35,12 @@ from vspsr.training.checkpoint import (
 )
 from vspsr.training.engine import Engine
 from vspsr.training.metrics_table import MetricsTable
-from vspsr.training.recipe import Recipe, RecipeError
+from vspsr.training.recipe import Jpeg, Recipe, RecipeError
 from vspsr.training.recipe_file import plain, write_recipe
 from vspsr.training.signals import Signals
 from vspsr.training.validation import ValidationImage, validate_image
 
-__all__ = ["Outcome", "RunOptions", "train"]
+__all__ = ["Outcome", "RunOptions", "jpegs", "load_crops", "train"]
 
 Progress = Callable[[float, str], None]
 """(share of the schedule done, what to say beside it)."""
@@ -239,11 +239,6 @@ def load_crops(
     if not kept:
         raise VSpSRError(f"{recipe.data.folder}: not one of the training images can be decoded")
     data = recipe.data
-    jpegs = None
-    if data.jpeg is not None:
-        low, high = sorted(data.jpeg.quality)
-        kinds = data.jpeg.subsampling
-        jpegs = Jpegs(data.jpeg.share, (low, high), kinds.count(420) / len(kinds))
     crops = Crops(
         Photographs(hr, device),
         model.degradation,
@@ -253,9 +248,17 @@ def load_crops(
         shrink=data.shrink,
         sharpen=data.sharpen,
         colour=data.colour,
-        jpegs=jpegs,
+        jpegs=jpegs(data.jpeg),
     )
     return kept, crops
+
+
+def jpegs(part: Jpeg | None) -> Jpegs | None:
+    """The JPEGs among the crops, as a recipe has them."""
+    if part is None:
+        return None
+    low, high = sorted(part.quality)
+    return Jpegs(part.share, (low, high), part.subsampling.count(420) / len(part.subsampling))
 
 
 def _fabric(options: RunOptions) -> Fabric:
