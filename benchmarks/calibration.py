@@ -1,9 +1,9 @@
-"""Is the space as wide as it should be? Coverage of its closed form, and what one temperature per model mends.
+"""Coverage of the closed form of a space, and the effect of one fitted factor on its standard deviation.
 
     python benchmarks/calibration.py --model vspsr-x4 --fit PHOTOS --hr BSD100 --plot calibration.png
 
-The temperature is the one with the smallest mean CRPS on the images of --fit (with a manifest.csv those whose `split`
-is val), then applied to those of --hr. Needs the extra `eval`.
+The factor, a model's `calibration`, is the one with the smallest mean CRPS on the images of --fit (with a manifest.csv
+those whose `split` is val), then applied to those of --hr. Needs the extra `eval`.
 """
 
 import argparse
@@ -34,19 +34,19 @@ def validation_images(folder: Path) -> list[Path]:
 
 @torch.no_grad()
 def forecast(model: VSpSR, path: Path) -> tuple[Tensor, Tensor, Tensor]:
-    """Truth, mean, and standard deviation at temperature 1, each (3, H, W) float64."""
+    """Truth, mean, and standard deviation at calibration 1, each (3, H, W) float64."""
     pixels = read_image(path).pixels.expand(3, -1, -1)
     height, width = (n // model.scale * model.scale for n in pixels.shape[1:])
     truth = pixels[:, :height, :width].to(torch.uint8)
-    space = model(model.degradation.down_uint8(truth)[None].float() / 255).at(1.0)
+    space = model(model.degradation.down_uint8(truth)[None].float() / 255).with_calibration(1.0)
     return truth.double() / 255, space.mean[0].double(), space.stddev[0].double()
 
 
-def tallies(model: VSpSR, files: list[Path], temperatures: list[float]) -> dict[float, Marginals]:
-    total = {t: Marginals.empty(PIT_BINS) for t in temperatures}
+def tallies(model: VSpSR, files: list[Path], factors: list[float]) -> dict[float, Marginals]:
+    total = {t: Marginals.empty(PIT_BINS) for t in factors}
     for path in track(files, console=Console(stderr=True), transient=True):
         truth, mean, stddev = forecast(model, path)
-        for t in temperatures:
+        for t in factors:
             total[t] += gaussian_marginals(truth, mean, t * stddev, 1 / 255)
     return total
 
@@ -59,7 +59,7 @@ def plot(path: Path, found: dict[float, Marginals]) -> None:
     levels = [k / 50 for k in range(51)]
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
     for t, m in found.items():
-        axes.plot(levels, [m.coverage(level) for level in levels], label=f"temperature {t:.2f}")
+        axes.plot(levels, [m.coverage(level) for level in levels], label=f"factor {t:.2f}")
     axes.legend()
     figure.savefig(path)
 
@@ -76,10 +76,10 @@ def main() -> None:
     grid = [round(0.8 + 0.1 * k, 2) for k in range(18)]
     on_validation = tallies(model, validation_images(args.fit)[:: args.every], grid)
     fitted = min(grid, key=lambda t: on_validation[t].crps)
-    chosen = sorted({model.temperature, 1.0, fitted})
+    chosen = sorted({model.temperature, 1.0, model.calibration, fitted})
     found = tallies(model, list(image_files([args.hr]))[:: args.every], chosen)
-    title = f"{args.model} on {args.hr.name}; temperature fitted on {args.fit.name}: {fitted:g}"
-    table = Table("temperature", *(f"{level:.0%}" for level in LEVELS), "spread/skill", "CRPS", title=title)
+    title = f"{args.model} on {args.hr.name}; calibration fitted on {args.fit.name}: {fitted:g}"
+    table = Table("factor on σ", *(f"{level:.0%}" for level in LEVELS), "spread/skill", "CRPS", title=title)
     for t in chosen:
         m = found[t]
         cover = [f"{m.coverage(level):.1%}" for level in LEVELS]

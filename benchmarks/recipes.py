@@ -55,7 +55,9 @@ def main() -> None:
     parser.add_argument("--hr", type=Path, required=True, help="HR images to evaluate on")
     parser.add_argument("--minutes", type=int, default=60)
     parser.add_argument("--samples", type=int, default=10)
-    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="of all recipes")
+    parser.add_argument(
+        "--set", dest="changes", action="append", default=[], metavar="KEY=VALUE", help="of all recipes"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
     table = Table(title=f"{args.minutes} minutes each")

@@ -1,15 +1,27 @@
-"""Arguments of public functions, checked once: images, seeds, temperatures, bits."""
+"""Arguments of public functions, checked once: images, numbers, seeds, temperatures, bits."""
 
-import math
+import sys
+from numbers import Integral, Real
 
 from torch import Tensor
 
-__all__ = ["check_bits_and_rounding", "check_image", "check_seed", "check_temperature"]
+__all__ = [
+    "check_bits_and_rounding",
+    "check_flag",
+    "check_image",
+    "check_integer",
+    "check_number",
+    "check_rgb",
+    "check_seed",
+    "check_temperature",
+]
 
 
 def check_image(x: Tensor, name: str, low: float | None = None, high: float | None = None) -> None:
-    """ValueError naming the argument where an image is not floating point, not finite or out of [low, high]."""
-    if not x.is_floating_point() or x.ndim < 3:
+    """ValueError that names the argument if an image is not floating point, not finite or out of [low, high]."""
+    if not isinstance(x, Tensor):
+        raise ValueError(f"`{name}` must be a floating-point image (..., C, H, W), got {_text(x)}")
+    if not x.is_floating_point() or x.element_size() < 2 or x.ndim < 3:
         raise ValueError(f"`{name}` must be a floating-point image (..., C, H, W), got {x.dtype} {tuple(x.shape)}")
     if x.numel() == 0:
         raise ValueError(f"`{name}` must have at least one pixel, got shape {tuple(x.shape)}")
@@ -20,24 +32,60 @@ def check_image(x: Tensor, name: str, low: float | None = None, high: float | No
         raise ValueError(f"`{name}` must lie in [{low:g}, {high:g}], got values from {least:g} to {most:g}")
 
 
-def check_seed(seed: int, name: str = "seed") -> int:
+def check_rgb(y: Tensor, name: str = "y") -> None:
+    """ValueError that names the argument unless it is a batch of RGB images (B, 3, h, w) in [0, 1]."""
+    if not isinstance(y, Tensor) or y.ndim != 4 or y.shape[1] != 3:
+        got = tuple(y.shape) if isinstance(y, Tensor) else _text(y)
+        raise ValueError(f"`{name}` must be RGB images of shape (B, 3, h, w), got {got}")
+    check_image(y, name, 0.0, 1.0)
+
+
+def check_integer(value: object, name: str, low: int, high: int) -> int:
+    """The value as an int; ValueError unless it is an integer of low … high (2.0 is one, True is not)."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < low:
+        raise ValueError(f"`{name}` must be an integer of at least {low}, got {_text(value)}")
+    if int(value) > high:
+        raise ValueError(f"`{name}` must be an integer of at most {high}, got {_text(value)}")
+    return int(value)
+
+
+def check_number(value: object, name: str, low: float = 0.0) -> float:
+    """The value as a float; ValueError unless it is a finite number ≥ low."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not low <= value <= sys.float_info.max:  # type: ignore[operator]
+        raise ValueError(f"`{name}` must be a finite number of at least {low:g}, got {_text(value)}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def check_flag(value: object, name: str) -> bool:
+    """The value; ValueError unless it is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be true or false, got {_text(value)}")
+    return value
+
+
+def check_seed(seed: object, name: str = "seed") -> int:
     """The seed as an int; ValueError unless it is an integer of 0 … 2^64 − 1."""
-    if isinstance(seed, bool) or int(seed) != seed or not 0 <= seed < 2**64:
-        raise ValueError(f"`{name}` must be an integer of at least 0 (and below 2^64), got {seed}")
-    return int(seed)
+    return check_integer(seed, name, 0, 2**64 - 1)
 
 
-def check_temperature(temperature: float) -> float:
+def check_temperature(temperature: object) -> float:
     """The temperature as a float; ValueError unless it is finite and ≥ 0."""
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"`temperature` must be a finite number of at least 0, got {temperature}")
-    return float(temperature)
+    return check_number(temperature, "temperature")
 
 
 def check_bits_and_rounding(bits: int, rounding: str) -> int:
-    """The peak value 2^bits − 1; ValueError where an argument is not one of those offered."""
+    """The peak value 2^bits − 1; ValueError if an argument is not one of those offered."""
     if bits not in (8, 16):
-        raise ValueError(f"`bits` must be 8 or 16, got {bits}")
+        raise ValueError(f"`bits` must be 8 or 16, got {_text(bits)}")
     if rounding not in ("per-pass", "single"):
-        raise ValueError(f'`rounding` must be "per-pass" or "single", got {rounding!r}')
+        raise ValueError(f'`rounding` must be "per-pass" or "single", got {_text(rounding)}')
     return int(2**bits) - 1
+
+
+def _text(value: object) -> str:
+    """A value in an error: one line, not too long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,6 +1,24 @@
-"""The errors a user can cause: each message is one line that names the argument, its value and what to do."""
+"""The errors a user can cause, each one line that names the argument, its value and what to do; and how to tell them
+from our own mistakes."""
 
-__all__ = ["ConsistencyWarning", "ImageFileError", "ModelError", "OutputError", "VSpSRError"]
+import difflib
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = [
+    "ConsistencyWarning",
+    "ImageFileError",
+    "ImageFileWarning",
+    "ModelError",
+    "OutputError",
+    "VSpSRError",
+    "did_you_mean",
+    "explain",
+    "is_expected",
+]
+
+_LISTED = 12  # known names in an error
 
 
 class VSpSRError(Exception):
@@ -21,3 +39,56 @@ class ModelError(VSpSRError):
 
 class ConsistencyWarning(UserWarning):
     """No integer image in range was found that downscales to the LR image exactly."""
+
+
+class ImageFileWarning(UserWarning):
+    """An image file was left out of a folder's, or was read although its decoder found fault with it."""
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether the user or the machine caused an error: any other exception is a bug of vspsr.
+
+    Expected are vspsr's own errors, those of the operating system, exhausted memory, an optional package that is not
+    installed, and a ValueError raised by a ``raise`` statement of this package, as argument checks do. A ValueError
+    raised by Python or by a library (a failed unpacking, ``int("x")``, a tensor's shape) is not.
+    """
+    if isinstance(error, VSpSRError | OSError) or _is_out_of_memory(error) or _missing_package(error):
+        return True
+    frames = traceback.extract_tb(error.__traceback__)
+    return (
+        isinstance(error, ValueError)
+        and bool(frames)
+        and Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
+        and (frames[-1].line or "").startswith("raise ")
+    )
+
+
+def explain(error: BaseException) -> str:
+    """An error in one line for the user; a bug is called an internal error."""
+    text = " ".join(str(error).split())
+    if _is_out_of_memory(error):
+        return f"out of memory ({text[:120]}): use a smaller image or a machine with more memory"
+    if package := _missing_package(error):
+        return f"the package {package} is not installed: pip install 'vspsr[eval,train]'"
+    return text if is_expected(error) else f"internal error, {type(error).__name__}: {text}"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; torch says so in a RuntimeError."""
+    text = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+    )
+
+
+def _missing_package(error: BaseException) -> str | None:
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    return None if name is None or name.startswith("vspsr") else name
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown name: the known name nearest to it, or else the known names."""
+    names = list(known)
+    if near := difflib.get_close_matches(name, names, 1):
+        return f"did you mean `{near[0]}`?"
+    return f"known are {', '.join(names[:_LISTED])}{' …' if len(names) > _LISTED else ''}"

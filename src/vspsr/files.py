@@ -1,60 +1,230 @@
-"""Files that come into being completely or not at all."""
+"""Files written completely or not at all, safe reading of text and JSON, file names as printable text."""
 
+import hashlib
+import json
 import os
 import secrets
+import stat
+import sys
+import time
+import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Literal
 
-from vspsr.errors import OutputError
+from vspsr.errors import OutputError, VSpSRError
 
-__all__ = ["make_folder", "one_line", "replacing"]
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = [
+    "clear_stale",
+    "kind_of",
+    "make_folder",
+    "one_line",
+    "printable",
+    "read_bytes",
+    "read_json",
+    "read_text",
+    "replacing",
+    "sha256_of",
+]
+
+_STALE = 24 * 3600  # seconds after which a temporary file is stale if the file system does not support locks
+_LARGEST = 1 << 28  # bytes, far above any of our text files
+_DIRECTIONS = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f", "\u061c"}
+
+
+def printable(name: object) -> str:
+    """A name as text that can be encoded in UTF-8 and holds no control characters.
+
+    Bytes that are not UTF-8 (surrogates in Python's names), control characters, line separators and marks that change
+    the direction of text become backslash escapes; everything else stays as it is.
+    """
+    return "".join(_escaped(c) for c in str(name))
+
+
+def _escaped(character: str) -> str:
+    if 0xDC80 <= (code := ord(character)) <= 0xDCFF:  # a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _DIRECTIONS:
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return character
 
 
 def one_line(text: object) -> str:
-    """Put what may have line breaks on one line."""
-    return " ".join(str(text).split())
+    """Text with line breaks on one line, printable."""
+    return printable(" ".join(str(text).split()))
+
+
+def kind_of(path: str | Path) -> Literal["file", "folder", "other"] | None:
+    """What a path leads to, links followed; None for nothing, or a name that the system does not even look up."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # ValueError: a null character in the name
+        return None
+    return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits. OSError if it cannot be read."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_bytes(path: str | Path, limit: int = _LARGEST, error: type[VSpSRError] = OutputError) -> bytes:
+    """The content of a regular file of at most ``limit`` bytes.
+
+    Raises:
+        VSpSRError: of the class ``error``: the file is missing, a folder, a pipe or another special file, too large or
+            not readable. One line that begins with ``path``.
+    """
+    path, name = Path(path), one_line(path)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
+            raise error(f"{name}: is not a regular file")
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except (OSError, ValueError) as problem:  # ValueError: a null character in the name
+        raise error(f"{name}: cannot be read ({_reason(problem)})") from problem
+    if len(content) > limit:
+        raise error(f"{name}: has more than {limit} bytes")
+    return content
+
+
+def read_text(path: str | Path, limit: int = _LARGEST, error: type[VSpSRError] = OutputError) -> str:
+    """The text of a regular file in UTF-8, without its byte order mark; line ends become "\\n".
+
+    Raises:
+        VSpSRError: of the class ``error``: as `read_bytes`, or not UTF-8.
+    """
+    try:
+        text = read_bytes(path, limit, error).decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise error(f"{one_line(path)}: is not text in UTF-8 (byte {problem.start})") from problem
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json(path: str | Path, limit: int = _LARGEST, error: type[VSpSRError] = OutputError) -> Any:
+    """The value that a JSON file holds, of whatever type: the caller checks it.
+
+    Raises:
+        VSpSRError: of the class ``error``: as `read_text`, no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(read_text(path, limit, error))
+    except RecursionError as problem:
+        raise error(f"{one_line(path)}: its JSON is nested too deeply") from problem
+    except ValueError as problem:
+        raise error(f"{one_line(path)}: is not JSON ({one_line(problem)})") from problem
 
 
 @contextmanager
 def replacing(path: str | Path, overwrite: bool = False) -> Iterator[BinaryIO]:
     """Open a file for writing under a temporary name in the same folder; move it into place at the end.
 
-    Where ``path`` is a symbolic link, the file that it points to is replaced and the link stays.
+    Where ``path`` is a symbolic link, the file that it points to is replaced and the link stays. The first write to a
+    folder removes what killed processes have left in it (`clear_stale`).
 
     Args:
         path: where to.
         overwrite: whether a file that exists may be replaced.
 
     Raises:
-        OutputError: the file exists, or the folder or disk does not take it. One line that begins with ``path``;
-            what was there before is untouched and no temporary file is left.
+        OutputError: the file exists, or it cannot be written. One line that begins with ``path``.
+            An existing file is untouched and no temporary file is left.
     """
     name, path = one_line(path), Path(path)
     try:
         _check_free(name, path, overwrite)
         final = path.resolve()
-        temporary = final.with_name(f".vspsr-{secrets.token_hex(8)}.tmp")
+        _clear_stale_once(final.parent)
+        temporary, file = _temporary(final.parent)
         try:
-            with temporary.open("x+b") as file:
+            with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())  # some disks say no earlier that they are full
-            _check_free(name, path, overwrite)  # it may have appeared in the meantime
-            temporary.replace(final)
+                _check_free(name, path, overwrite)  # it may have appeared in the meantime
+                if sys.platform == "win32":  # no open file can be renamed there
+                    file.close()
+                temporary.replace(final)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
     except FileNotFoundError as error:
         raise OutputError(f"{name}: the folder {one_line(path.parent)} does not exist") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
-        raise OutputError(f"{name}: cannot be written ({reason})") from error
+        raise OutputError(f"{name}: cannot be written ({_reason(error)})") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make an output folder where it is missing, and remove what killed processes have left in it.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{one_line(folder)}: the output folder cannot be made ({_reason(error)})") from error
+    clear_stale(folder)
+
+
+def clear_stale(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed while they wrote to a folder.
+
+    Files that a running process writes are kept: it holds a lock on them. If the file system does not support locks,
+    files are kept for a day.
+    """
+    with suppress(OSError):
+        for path in folder.glob(".vspsr-*.tmp"):
+            with suppress(OSError):
+                if path.is_file():
+                    _unlink_if_stale(path)
+
+
+@lru_cache(maxsize=4096)
+def _clear_stale_once(folder: Path) -> None:
+    """Once per folder, because listing a large folder for each file written to it takes long."""
+    clear_stale(folder)
+
+
+def _unlink_if_stale(path: Path) -> None:
+    with path.open("r+b") as file:
+        try:
+            _lock(file, wait=False)
+        except BlockingIOError:
+            return
+        except OSError:
+            if time.time() - os.fstat(file.fileno()).st_mtime < _STALE:
+                return
+        path.unlink()  # under the lock: its writer, if there is one, then makes another
+
+
+def _temporary(folder: Path) -> tuple[Path, BinaryIO]:
+    """A new temporary file, locked as long as it is open."""
+    while True:
+        path = folder / f".vspsr-{secrets.token_hex(8)}.tmp"
+        file = path.open("x+b")
+        with suppress(OSError):
+            _lock(file, wait=True)
+        if path.exists():
+            return path, file
+        file.close()  # another process removed it as stale before it was locked
+
+
+def _lock(file: BinaryIO, wait: bool) -> None:
+    """Lock an open file. BlockingIOError: another process has the lock; another OSError: locks are not supported."""
+    if sys.platform == "win32":
+        raise OSError("no locks")
+    fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _check_free(name: str, path: Path, overwrite: bool) -> None:
-    """Refuse a place that is taken by what must not be replaced."""
+    """OutputError where something exists that must not be replaced."""
     if path.is_dir():
         raise OutputError(f"{name}: is a folder")
     if path.exists() and not path.is_file():
@@ -63,10 +233,5 @@ def _check_free(name: str, path: Path, overwrite: bool) -> None:
         raise OutputError(f"{name}: exists already, and is kept unless overwriting is asked for")
 
 
-def make_folder(folder: Path) -> None:
-    """Make the output folder where it is missing. OutputError where that fails."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or one_line(error)
-        raise OutputError(f"{folder}: the output folder cannot be made ({reason})") from error
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)

@@ -1,32 +1,39 @@
 """VSpSR: one call of a network turns an LR image into its super-resolution space."""
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from vspsr.checks import check_image, check_temperature
+from vspsr.checks import check_number, check_rgb, check_temperature
 from vspsr.degradation.operator import Degradation
-from vspsr.errors import ModelError, OutputError
-from vspsr.files import one_line, replacing
+from vspsr.errors import ModelError, did_you_mean
+from vspsr.files import kind_of, make_folder, one_line, read_json, replacing
 from vspsr.nn.correlated import CorrelatedVSpM
 from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.nn.pretrained import PretrainedSR, pretrained_from_state
 from vspsr.nn.vspm import VSpM, convert_authors_state
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.sr_space import SRSpace
+from vspsr.state_dicts import check_keys, load, read_state
 
 __all__ = ["VSpSR", "shipped_models"]
 
-NETWORKS: dict[str, type[nn.Module]] = {"vspm": VSpM, "overlapping": OverlappingVSpM, "correlated": CorrelatedVSpM}
+NETWORKS: dict[str, type[VSpM] | type[OverlappingVSpM] | type[CorrelatedVSpM]] = {
+    "vspm": VSpM,
+    "overlapping": OverlappingVSpM,
+    "correlated": CorrelatedVSpM,
+}
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_MAX_CONFIG = 1_000_000  # bytes
 _PRETRAINED = "network.deterministic.module."
+_PRIOR = {"alpha", "beta"}  # options of the network "vspm" in older files; they belong to the loss
 
 
 def shipped_models() -> list[str]:
@@ -43,7 +50,9 @@ class VSpSR(nn.Module):
         options: arguments of the network's constructor, `scale` among them: see `VSpM` and `OverlappingVSpM`. For
             `deterministic`, also a `vspsr.nn.pretrained.PretrainedSR`, which is then saved with the model.
         kernel: the degradation's kernel.
-        temperature: default temperature of the spaces, ≥ 0.
+        temperature: how samples look: factor on every σ when they are drawn, the default of `SRSpace.sample`, ≥ 0.
+        calibration: what σ means: factor on the standard deviation that spaces state, fitted on validation
+            photographs so that it agrees with the errors there, ≥ 0.
 
     Raises:
         ValueError: an unknown network or option, or one out of its range.
@@ -53,29 +62,18 @@ class VSpSR(nn.Module):
         self,
         network: str = "overlapping",
         options: Mapping[str, Any] | None = None,
-        kernel: str = "bicubic",
+        kernel: str | Sequence[float] = "bicubic",
         temperature: float = 1.0,
+        calibration: float = 1.0,
     ) -> None:
         super().__init__()
-        if network not in NETWORKS:
-            raise ValueError(f"`network` must be one of {', '.join(NETWORKS)}, got {network!r}")
-        options = dict(options or {})
-        try:
-            self.network: nn.Module = NETWORKS[network](**options)
-        except TypeError as error:
-            raise ValueError(f"`options` of the network {network!r}: {error}") from error
+        self.network: nn.Module = _build(network, options or {})
+        self._name, self._options = network, dict(options or {})
         scale = self.network.scale
         assert isinstance(scale, int)
         self.degradation = Degradation(scale, kernel)
         self.temperature = check_temperature(temperature)
-        if isinstance(pretrained := options.get("deterministic"), PretrainedSR):
-            options["deterministic"] = {"pretrained": pretrained.architecture}
-        self.config = {
-            "network": network,
-            "options": options,
-            "kernel": kernel,
-            "temperature": self.temperature,
-        }
+        self.calibration = check_number(calibration, "calibration")
         self.eval()
 
     @property
@@ -83,26 +81,53 @@ class VSpSR(nn.Module):
         """s"""
         return self.degradation.scale
 
-    def forward(self, y: Tensor) -> SRSpace:
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments of the constructor, as `save_pretrained` writes them."""
+        options = dict(self._options)
+        if isinstance(pretrained := options.get("deterministic"), PretrainedSR):
+            options["deterministic"] = {"pretrained": pretrained.architecture}
+        return {
+            "network": self._name,
+            "options": options,
+            "kernel": self.degradation.kernel,
+            "temperature": self.temperature,
+            "calibration": self.calibration,
+        }
+
+    def forward(self, y: Tensor, quantisation: Tensor | None = None) -> SRSpace:
         """The super-resolution space of LR images.
 
         In evaluation mode (the default after construction) each image passes through the network by itself, so that
-        its space does not depend on what else is in the batch.
+        its space does not depend on what else is in the batch. The space is float32, or float64 if y is; only the
+        network is subject to autocast.
 
         Args:
             y: (B, 3, h, w) in [0, 1], floating point, h and w at least 1.
+            quantisation: how coarsely the values of y are quantised, (B, 3, h, w) in [0, 1] (see
+                `vspsr.degradation.jpeg.quantisation_map`); None for images that are exact. Networks that are not
+                trained for it ignore it.
 
         Raises:
             ValueError: another shape, values that are not finite or out of range.
         """
-        if y.ndim != 4 or y.shape[1] != 3:
-            raise ValueError(f"`y` must be RGB images of shape (B, 3, h, w), got {tuple(y.shape)}")
-        check_image(y, "y", 0.0, 1.0)
+        check_rgb(y)
+        dtype = torch.promote_types(y.dtype, torch.float32)
+        # Strides choose among algorithms that round differently: the values alone shall count.
+        y = y.to(dtype).clone(memory_format=torch.contiguous_format)
+        images = y.to(next(self.network.parameters(), y).dtype)
+        inputs = [images]
+        if quantisation is not None and getattr(self.network, "takes_quantisation", False):
+            check_rgb(quantisation, "quantisation")
+            inputs.append(quantisation.to(images))
         if self.training or len(y) == 1:
-            parameters = self.network(y)
+            parameters = self.network(*inputs)
         else:
-            parameters = SpaceParameters.stack([self.network(image[None]) for image in y])
-        return SRSpace(y, parameters, self.degradation, self.temperature)
+            parameters = SpaceParameters.stack(
+                [self.network(*(i[None] for i in one)) for one in zip(*inputs, strict=True)]
+            )
+        parameters = parameters.map_tensors(lambda t: t.to(dtype))
+        return SRSpace(y, parameters, self.degradation, self.temperature, self.calibration)
 
     def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
         """Write config.json and model.safetensors into a folder (made if missing), each under a temporary name first.
@@ -116,10 +141,7 @@ class VSpSR(nn.Module):
             ModelError: a weight that float16 cannot hold.
         """
         folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder}: the folder cannot be made ({error.strerror})") from error
+        make_folder(folder)
         state = {k: v.contiguous() for k, v in self.state_dict().items()}
         if half:
             state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
@@ -134,28 +156,31 @@ class VSpSR(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name_or_path_or_hub_id: str | Path) -> "VSpSR":
-        """A model by name, folder or Hugging Face Hub id, in evaluation mode. Nothing is unpickled.
+        """A model by name, folder or Hugging Face Hub id: float32, in evaluation mode. Nothing is unpickled.
 
         Args:
-            name_or_path_or_hub_id: a shipped model ("vspsr-x4", "vspsr-x8"; no network needed), a folder written
-                by `save_pretrained`, or "user/repository" on the Hub (downloaded once, then cached).
+            name_or_path_or_hub_id: a folder written by `save_pretrained`; a shipped model ("vspsr-x4", "vspsr-x8"; no
+                internet needed); or "user/repository" on the Hub (downloaded once, then cached). The first of these
+                that there is.
 
         Raises:
             ModelError: nothing of that name, or files that are damaged or do not fit together.
         """
         folder = _locate(str(name_or_path_or_hub_id))
+        config, weights = _read_config(folder / _CONFIG), folder / _WEIGHTS
+        state = read_state(weights)
         try:
-            config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-            if isinstance(config["options"].get("deterministic"), dict):
-                state = _read_weights(folder / _WEIGHTS)
+            options = config["options"]
+            if isinstance(options.get("deterministic"), dict):
                 inner = {k.removeprefix(_PRETRAINED): v for k, v in state.items() if k.startswith(_PRETRAINED)}
-                config["options"]["deterministic"] = pretrained_from_state(inner, str(folder / _WEIGHTS))
+                options["deterministic"] = pretrained_from_state(inner, str(weights))
+            with torch.device("meta"):  # compared before memory is allocated for sizes that the file asks for
+                wanted = _build(config.get("network", "overlapping"), options).state_dict(prefix="network.")
+            check_keys(state, wanted, f"{weights}: does not fit the model's configuration:")
             model = cls(**config)
-        except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
-            reason = one_line(error)  # RuntimeError: layers of impossible sizes
-            raise ModelError(f"{folder / _CONFIG}: not the configuration of a vspsr model ({reason})") from error
-        _load(model, _read_weights(folder / _WEIGHTS), folder / _WEIGHTS)
-        return model
+        except ValueError as error:
+            raise ModelError(f"{folder / _CONFIG}: not the configuration of a vspsr model ({error})") from error
+        return _filled(model, state, weights)
 
     @classmethod
     def from_authors_checkpoint(cls, path: str | Path, **options: Any) -> "VSpSR":
@@ -167,40 +192,67 @@ class VSpSR(nn.Module):
             options: arguments of `VSpM` as the checkpoint was trained with.
 
         Raises:
+            ValueError: options that `VSpM` does not have.
             ModelError: a file that is damaged, holds other objects, or does not fit the options.
         """
-        path = Path(path)
-        if path.suffix == ".safetensors":
-            state = _read_weights(path)
-        else:
-            try:
-                loaded = torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:  # torch.load raises whatever the damaged bytes lead to
-                raise ModelError(f"{path}: cannot be read as a state dict of tensors ({one_line(error)})") from error
-            state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
-        model = cls("vspm", options)
+        state = read_state(path)
         try:
-            tensors = {f"network.{k}": v for k, v in convert_authors_state(state).items()}
-        except (ValueError, AttributeError) as error:
+            converted = convert_authors_state(state)
+        except ValueError as error:
             raise ModelError(f"{path}: {error}") from error
-        _load(model, tensors, path)
-        return model
+        return _filled(cls("vspm", options), {f"network.{k}": v for k, v in converted.items()}, Path(path))
+
+
+def _build(network: str, options: Mapping[str, Any]) -> nn.Module:
+    """A network by name; ValueError for an unknown name or option, or an option out of its range."""
+    if not isinstance(network, str) or network not in NETWORKS:
+        raise ValueError(f"`network` must be one of {', '.join(NETWORKS)}, got {network!r}")
+    known = inspect.signature(NETWORKS[network]).parameters
+    if unknown := [str(name) for name in options if name not in known]:
+        raise ValueError(f"`options` of the network {network!r}: {unknown[0]!r}: {did_you_mean(unknown[0], known)}")
+    made = NETWORKS[network](**options)
+    part = options.get("deterministic")
+    if isinstance(part, PretrainedSR) and part.scale != made.scale:
+        raise ValueError(f"`deterministic` upscales by {part.scale}, the model by {made.scale}")
+    return made
+
+
+def _filled(model: VSpSR, state: Mapping[str, Tensor], path: Path) -> VSpSR:
+    """The model with a file's weights, float32 whatever the default dtype is."""
+    model.float()
+    load(model, state, str(path))
+    return model
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The constructor's arguments in a model's configuration, their names and types checked; ModelError otherwise."""
+    config = read_json(path, _MAX_CONFIG, ModelError)
+    if not isinstance(config, dict) or not isinstance(config.get("options"), dict):
+        raise ModelError(f"{path}: not the configuration of a vspsr model (it has no `options`)")
+    known = inspect.signature(VSpSR).parameters
+    if unknown := [one_line(key)[:60] for key in config if key not in known]:
+        hint = did_you_mean(unknown[0], known)
+        raise ModelError(f"{path}: not the configuration of a vspsr model (unknown {unknown[0]!r}: {hint})")
+    if config.get("network") == "vspm":
+        config["options"] = {k: v for k, v in config["options"].items() if k not in _PRIOR}
+    return config
 
 
 def _locate(name: str) -> Path:
     """The folder that holds a model's files."""
+    folder = Path(name)
+    if kind_of(folder / _CONFIG) is not None:
+        return folder
     if name in shipped_models():
         return Path(str(resources.files("vspsr") / "weights" / name))
-    folder = Path(name)
-    if folder.is_dir():
-        if not (folder / _CONFIG).is_file():
-            raise ModelError(f"{name}: the folder has no {_CONFIG}: it was not written by `save_pretrained`")
-        return folder
+    if kind_of(folder) == "folder":
+        raise ModelError(f"{name}: the folder has no {_CONFIG}: it was not written by `save_pretrained`")
     parts = name.split("/")
     if len(parts) == 2 and all(parts) and not name.startswith((".", "~")):
         return _download(name)
     raise ModelError(
-        f"unknown model {name!r}: give one of {', '.join(shipped_models())}, a folder, or a Hub id (user/repository)"
+        f"unknown model {one_line(name)[:100]!r}: give one of {', '.join(shipped_models())}, a folder, or a Hub id "
+        "(user/repository)"
     )
 
 
@@ -211,29 +263,5 @@ def _download(hub_id: str) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=[_CONFIG, _WEIGHTS]))
     except Exception as error:  # network, authorisation and repository errors have no common base
         raise ModelError(
-            f"unknown model {hub_id!r}: no such folder, and the Hub cannot give it ({one_line(error)})"
+            f"unknown model {hub_id[:100]!r}: no such folder, and the Hub cannot give it ({one_line(error)[:200]})"
         ) from error
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: cannot be read as safetensors ({one_line(error)})") from error
-
-
-def _load(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load a state dict of exactly the right keys and shapes, all finite; ModelError names what is wrong."""
-    wanted = model.state_dict()
-    problems = [f"{k} is missing" for k in wanted if k not in state]
-    problems += [f"{k} is not known" for k in state if k not in wanted]
-    problems += [
-        f"{k} has shape {tuple(state[k].shape)}, not {tuple(v.shape)}"
-        for k, v in wanted.items()
-        if k in state and state[k].shape != v.shape
-    ]
-    problems += [f"{k} has values that are not finite" for k, v in state.items() if not v.isfinite().all()]
-    if problems:
-        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise ModelError(f"{path}: does not fit the model's configuration: {problems[0]}{more}")
-    model.load_state_dict(state)

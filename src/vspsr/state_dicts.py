@@ -1,20 +1,25 @@
-"""The tensors of a checkpoint file, found in whatever a training script wrapped around them. Nothing is unpickled."""
+"""Tensors of a file onto a module: one reader, one comparison of keys, shapes and kinds. Nothing is unpickled.
+
+A file from a stranger may ask for anything. So what it holds is bounded by the file's own size before it is read,
+numbers of unusual kinds are refused, and `check_keys` takes modules on the device "meta": a network whose size comes
+from the file is compared with the weights before memory is allocated for it.
+"""
 
 import hashlib
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vspsr.errors import ModelError
-from vspsr.files import one_line
+from vspsr.files import kind_of, one_line
 
-__all__ = ["read_state", "require", "sha256_of"]
+__all__ = ["check_finite", "check_keys", "digest_of", "load", "read_state", "read_tensors"]
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "netG", "model", "net")
 """Entries that hold the network in files that hold more, the preferred first."""
@@ -24,61 +29,131 @@ _GENERATOR = "generator."
 _BESIDES = ("generator_ema.", "discriminator.", "perceptual_loss.", "pixel_loss.", "gan_loss.", "data_preprocessor.")
 """What OpenMMLab's files of a GAN hold beside the generator, whose keys begin with ``generator.``."""
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+_SHARED = 4  # tensors of a state dict may share their memory (tied weights), but not so often
 
-def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+
+def read_tensors(path: str | Path, mmap: bool = False) -> Any:
+    """The content of a file of tensors, on the CPU.
+
+    Args:
+        path: safetensors (by its suffix; a dictionary of tensors), or what `torch.save` wrote (tensors and plain
+            containers): read with ``weights_only``, so that no other object is ever made.
+        mmap: map the file instead of reading it where its format allows for it.
+
+    Raises:
+        ModelError: one line: no such file, not a regular one, damaged, or holding other objects.
+    """
+    path = Path(path)
+    name, kind = one_line(path), kind_of(path)
+    if kind != "file":
+        found = {"folder": "is a folder, not a checkpoint", "other": "is not a regular file", None: "no such file"}
+        raise ModelError(f"{name}: {found[kind]}")
+    try:
+        if path.suffix.lower() == ".safetensors":  # its header is checked against the file's size by the library
+            return load_file(path)
+    except Exception as error:  # whatever the bytes lead to
+        raise ModelError(f"{name}: cannot be read as safetensors ({one_line(error)[:200]})") from error
+    try:
+        zipped = zipfile.is_zipfile(path)
+        if zipped:
+            with zipfile.ZipFile(path) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+            if unpacked > path.stat().st_size:  # `torch.save` compresses nothing
+                raise ValueError("its archive is compressed")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd files, which are then refused
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipped)
+    except Exception as error:  # torch.load raises whatever the bytes lead to
+        raise ModelError(
+            f"{name}: cannot be read as a checkpoint of tensors, and other objects are not unpickled ({_reason(error)})"
+        ) from error
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """The state dict of the network in a checkpoint.
 
     Args:
-        path: safetensors (by its suffix), or what `torch.save` wrote: read with ``weights_only``, so that no object
-            but tensors and plain containers is ever made. A state dict may lie within a dictionary ("params_ema",
-            "params", "state_dict", …), its keys may begin with ``module.``, ``netG.`` or ``generator.``.
+        path: as in `read_tensors`. The state dict may lie within a dictionary ("params_ema", "params", "state_dict",
+            …), its keys may begin with ``module.``, ``netG.`` or ``generator.``.
 
     Raises:
-        ModelError: one line: no such file, damaged, holding other objects, or no tensors.
+        ModelError: one line: as `read_tensors`; no state dict; tensors that are not dense, larger than the file, or
+            neither integers nor floating point of 16 to 64 bits.
     """
-    path = Path(path)
-    name = one_line(path)
-    if not path.is_file():
-        raise ModelError(f"{name}: {'is a folder, not a checkpoint' if path.is_dir() else 'no such file'}")
-    if path.suffix.lower() == ".safetensors":
-        try:
-            content: Any = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"{name}: cannot be read as safetensors ({one_line(error)[:200]})") from error
-    else:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of odd files, which are then refused
-                content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load raises whatever the bytes lead to
-            raise ModelError(
-                f"{name}: cannot be read as a checkpoint of tensors, and other objects are not unpickled "
-                f"({_reason(error)})"
-            ) from error
-    state = _unwrapped(content)
+    state, name = _unwrapped(read_tensors(path)), one_line(path)
     if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise ModelError(f"{name}: holds no state dict of a network")
+    for key, tensor in state.items():
+        kinds = _FLOATS if key.endswith(("weight", "bias")) else _FLOATS + _INTEGERS
+        if tensor.dtype not in kinds or tensor.layout != torch.strided or tensor.device.type != "cpu":
+            kind = f"{tensor.dtype}, {tensor.layout}, {tensor.device.type}".replace("torch.", "")
+            raise ModelError(f"{name}: {one_line(key)} is of kind {kind}: weights are dense numbers of 16 to 64 bits")
+    if sum(v.numel() * v.element_size() for v in state.values()) > _SHARED * Path(path).stat().st_size:
+        raise ModelError(f"{name}: holds tensors that are larger than the file")
     return _without_prefixes(state)
 
 
-def require(state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size | None], name: str, release: str) -> None:
-    """ModelError where keys are missing, unknown or of another shape (None: any). The first is named."""
+def check_keys(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor | None], context: str) -> None:
+    """ModelError that names the first key that is missing, unknown, of another shape or another kind of number.
+
+    Args:
+        state: what there is.
+        wanted: what there should be, possibly on the device "meta"; None for any shape.
+        context: how the message begins.
+    """
     problems = [f"{k} is missing" for k in wanted if k not in state]
-    problems += [f"{k} is not known" for k in state if k not in wanted]
-    problems += [
-        f"{k} has shape {tuple(state[k].shape)}, not {tuple(shape)}"
-        for k, shape in wanted.items()
-        if shape is not None and k in state and state[k].shape != shape
-    ]
+    problems += [f"{one_line(k)} is not known" for k in state if k not in wanted]
+    for key, model in wanted.items():
+        if model is None or key not in state:
+            continue
+        if state[key].shape != model.shape:
+            problems.append(f"{key} has shape {tuple(state[key].shape)}, not {tuple(model.shape)}")
+        elif state[key].is_floating_point() != model.is_floating_point() or state[key].is_complex():
+            problems.append(f"{key} has {state[key].dtype} numbers, not {model.dtype}")
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ModelError(f"{name}: looks like {release}, but {problems[0]}{more}")
+        raise ModelError(f"{context} {problems[0]}{more}")
+
+
+def check_finite(state: Mapping[str, Tensor], name: str) -> None:
+    """ModelError that names the first tensor with values that are not finite."""
+    for key, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ModelError(f"{name}: {key} has values that are not finite")
+
+
+def load(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    name: str,
+    misfit: str = "does not fit the model's configuration:",
+    assign: bool = False,
+) -> None:
+    """Load a state dict of exactly a module's keys, shapes and kinds of numbers, all of them finite.
+
+    Args:
+        module: gets the values; with ``assign`` the tensors themselves.
+        state: the tensors.
+        name: of the file, for messages.
+        misfit: what a message about keys and shapes says after the name.
+        assign: as in `torch.nn.Module.load_state_dict`.
+
+    Raises:
+        ModelError: one line that names the first problem; the module is then as it was.
+    """
+    check_keys(state, module.state_dict(), f"{name}: {misfit}")
+    check_finite(state, name)
+    module.load_state_dict(state, assign=assign)
+
+
+def digest_of(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the names and values of a state dict, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for key, value in sorted(state.items()):
+        digest.update(key.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _reason(error: Exception) -> str:
@@ -91,7 +166,9 @@ def _reason(error: Exception) -> str:
 
 def _unwrapped(content: Any) -> dict[str, Any]:
     """The innermost dictionary that the known wrappings lead to."""
-    while isinstance(content, Mapping):
+    for _ in range(10):  # a dictionary may hold itself
+        if not isinstance(content, Mapping):
+            break
         wrapper = next((k for k in _WRAPPERS if isinstance(content.get(k), Mapping)), None)
         if wrapper is None:
             return dict(content)

@@ -273,9 +273,29 @@ def test_wrong_files(tmp_path: Path) -> None:
     shape = {"tail.0.0.weight": torch.zeros(30, 8, 3, 3)}
     save(edsr_pytorch(4, 8, 1), tmp_path / "odd.pth", **shape)
     assert said("odd.pth") == "tail.0.0.weight has shape (30, 8, 3, 3): no sub-pixel convolution"
-    broken = {"tail.1.bias": torch.full((3,), torch.nan)}
-    baseline = load_baseline("edsr", 4, save(edsr_pytorch(4, 8, 1), tmp_path / "nan.pth", **broken))
+    save(edsr_pytorch(4, 8, 1), tmp_path / "nan.pth", **{"tail.1.bias": torch.full((3,), torch.nan)})
+    assert said("nan.pth") == "tail.1.bias has values that are not finite"
+    save(edsr_pytorch(4, 8, 1), tmp_path / "flat.pth", **{"tail.0.0.weight": torch.zeros(4)})
+    assert "tail.0.0.weight has shape (4,)" in said("flat.pth")
+    broken = {"head.0.weight": torch.full((8, 3, 3, 3), 1e38)}
+    baseline = load_baseline("edsr", 4, save(edsr_pytorch(4, 8, 1), tmp_path / "large.pth", **broken))
     assert complaint(lambda: baseline(picture(4, 4))).startswith("edsr: the network made values that are not finite")
+
+
+def test_a_width_is_compared_before_it_costs_memory(tmp_path: Path) -> None:
+    """A million channels would be 36 TB."""
+    path = save(edsr_pytorch(4, 8, 1), tmp_path / "wide.pth", **{"head.0.weight": torch.zeros(10**6, 3, 3, 3)})
+    assert "has shape" in complaint(lambda: load_baseline("edsr", 4, path))
+
+
+def test_a_file_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(edsr_pytorch(4, 8, 1), Path("edsr"))
+    assert load_baseline("edsr", 4).source == "edsr"
+    Path("bicubic").mkdir()
+    assert load_baseline("bicubic", 4).name == "bicubic"
+    for name in ("a" * 300, "a\0b"):
+        assert "unknown baseline" in complaint(lambda name=name: load_baseline(name, 4))
 
 
 def test_bad_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

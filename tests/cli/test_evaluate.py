@@ -1,11 +1,14 @@
-"""`vspsr evaluate` as a user has it: folders in, a report out; interrupted, resumed, distributed; bad input."""
+"""`vspsr evaluate` as a user has it: folders in, a report out; interrupted, resumed, with workers; bad input."""
 
 import json
 import math
 import os
-import socket
+import shutil
+import signal
 import subprocess
 import sys
+import time
+import unicodedata
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest
 import torch
 from evaluation_tools import AbsoluteDifference, fails, image_set, noisy, photo, run, save, stand_in
 
+from vspsr import VSpSR
 from vspsr.evaluation.scoring import Scorer
 
 __all__ = ["run", "stand_in"]
@@ -90,8 +94,9 @@ def test_going_on_after_an_interruption(
 
     monkeypatch.setattr(Scorer, "score", stopped)
     result = run(*command(images, output))
-    fails(result, "1 images are done and kept", "run the same command again")
     assert result.code == 130
+    assert result.err.strip().startswith("stopped: 1 images are done and kept")
+    assert "run the same command again" in result.err
     assert not (output / "summary.json").exists()
     first = records(output)
     assert list(first) == ["a.json"]
@@ -239,59 +244,170 @@ def test_matplotlib_is_missed_at_once(
     fails(run(*command(images, tmp_path / "report")), "matplotlib", "vspsr[eval]")
 
 
-FILES = ("summary.json", "metrics.csv", "references.csv", "settings.json")
-
-
-def test_the_same_numbers_however_the_images_are_dealt_out(run: Run, images: Path, tmp_path: Path) -> None:
-    """One process; two worker processes; two ranks of a distributed run: the same files, byte for byte."""
+def test_the_same_numbers_with_any_number_of_processes(run: Run, images: Path, tmp_path: Path) -> None:
+    """The same files, byte for byte, from one process and from two workers."""
     assert run(*command(images, tmp_path / "one", "--challenge-only")).code == 0
     workers = run(*command(images, tmp_path / "workers", "--challenge-only", "--processes", 2))
     assert workers.code == 0, workers.err
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # What torchrun tells its processes.
-    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "vspsr.cli", *map(str, command(images, tmp_path / "ranks", "--challenge-only"))]
-    ranks = [
-        subprocess.Popen(line, env={**os.environ, **told, "RANK": str(i)}, stdout=subprocess.PIPE, text=True)
-        for i in range(2)
-    ]
-    said = [rank.communicate(timeout=300)[0] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0]
-    assert ["report:" in text for text in said] == [True, False]  # rank 0 alone speaks
-    for name in FILES:
-        expected = (tmp_path / "one" / name).read_bytes()
-        assert (tmp_path / "workers" / name).read_bytes() == expected, name
-        assert (tmp_path / "ranks" / name).read_bytes() == expected, name
+    for name in ("summary.json", "metrics.csv", "references.csv", "settings.json"):
+        assert (tmp_path / "workers" / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
     summary = json.loads((tmp_path / "one" / "summary.json").read_text())
     assert math.isfinite(summary["ntire21"]["lpips"])
     assert 0 < summary["ntire21"]["diversity"] < 100
 
 
-def torchrun(images: Path, output: Path) -> subprocess.CompletedProcess[str]:
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "vspsr.cli"]
-    line = [sys.executable, *launcher, *map(str, command(images, output))]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
+def descendants(pid: int) -> list[int]:
+    """Processes that a process started, and those that these started."""
+    psutil = pytest.importorskip("psutil")
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
-@pytest.mark.slow
-def test_under_torchrun(run: Run, images: Path, tmp_path: Path) -> None:
-    """The real launcher and every figure."""
-    assert run(*command(images, tmp_path / "one")).code == 0
-    result = torchrun(images, tmp_path / "ranks")
-    assert result.returncode == 0, result.stderr
-    for name in FILES:
-        assert (tmp_path / "ranks" / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
+def gone(pids: list[int], seconds: float) -> bool:
+    psutil = pytest.importorskip("psutil")
+    end = time.monotonic() + seconds
+
+    def living(pid: int) -> bool:
+        try:
+            return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+
+    while any(map(living, pids)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not any(map(living, pids))
 
 
-@pytest.mark.slow
-def test_a_mistake_is_told_once_by_all_ranks_together(images: Path, tmp_path: Path) -> None:
-    (images / "sr" / "b_s01.png").unlink()
-    result = torchrun(images, tmp_path / "ranks")
-    assert result.returncode != 0
-    assert result.stderr.count("sample 1 of the HR image b is missing") == 1
-    assert "Traceback (most recent call last)" not in result.stderr.split("torch/distributed")[0]
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda n: n.name)
+def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -> None:
+    """However it ends. SIGTERM is answered with one line; finished images are kept."""
+    many = image_set(tmp_path / "set", 2, {"i00": (96, 96)})
+    for path in [p for folder in ("hr", "sr") for p in (many / folder).iterdir()]:
+        for k in range(1, 40):
+            shutil.copy(path, path.with_name(path.name.replace("i00", f"i{k:02d}")))
+    output = tmp_path / "report"
+    line = [sys.executable, "-m", "vspsr.cli", *map(str, command(many, output, "--processes", 2, "--pictures", 0))]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        end = time.monotonic() + 120
+        while not records(output) and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.05)
+        workers = descendants(process.pid)
+        assert len(workers) >= 2
+        process.send_signal(number)
+        assert gone(workers, 20)
+        said = process.communicate(timeout=30)[1]
+    finally:
+        process.kill()
+    if number != signal.SIGKILL:
+        assert process.returncode == 128 + number
+        assert len(said.strip().splitlines()) == 1
+        assert f"{len(records(output))} images are done and kept" in said
+    assert 1 <= len(records(output)) < 40
+    for path in (output / "images").glob("*.json"):
+        json.loads(path.read_text())
+
+
+def renamed(images: Path, hr: bytes, sr: bytes) -> None:
+    """Give image b another stem, in bytes, in each of the two folders."""
+    for folder, stem in (("hr", hr), ("sr", sr)):
+        for path in (images / folder).glob("b*"):
+            path.rename(path.with_name(os.fsdecode(stem) + path.name[1:]))
+
+
+def test_an_umlaut_is_one_letter(run: Run, images: Path, tmp_path: Path, stand_in: None) -> None:
+    """Composed in one folder, decomposed in the other, and in a second run the other way round."""
+    composed, decomposed = (unicodedata.normalize(form, "b\u00fc") for form in ("NFC", "NFD"))
+    renamed(images, composed.encode(), decomposed.encode())
+    output = tmp_path / "report"
+    result = run(*command(images, output))
+    assert result.code == 0, result.err
+    before = records(output)
+    assert f"{composed}.json" in before
+    for folder, form in (("hr", "NFD"), ("sr", "NFC")):
+        for path in (images / folder).iterdir():
+            path.rename(path.with_name(unicodedata.normalize(form, path.name)))
+    assert run(*command(images, output, "--json")).code == 0
+    assert records(output)[f"{composed}.json"] == before[f"{composed}.json"]  # the same image still
+
+
+def test_names_that_are_not_utf8(run: Run, images: Path, tmp_path: Path, stand_in: None) -> None:
+    """Scored, kept, and escaped wherever they are written."""
+    renamed(images, b"caf\xe9", b"caf\xe9")
+    output = tmp_path / "report"
+    result = run(*command(images, output, "--pictures", 3))
+    assert result.code == 0, result.err
+    assert (output / "images" / os.fsdecode(b"caf\xe9.json")).exists()
+    for name in ("settings.json", "summary.json", "metrics.csv", "references.csv", "index.html"):
+        (output / name).read_bytes().decode("utf-8")
+    assert r"caf\xe9,0," in (output / "metrics.csv").read_text()
+    before = records(output)
+    assert run(*command(images, output, "--pictures", 3)).code == 0
+    assert records(output) == before
+    save(images / "sr" / os.fsdecode(b"caf\xe9_s01.png"), photo(40, 71))
+    fails(run(*command(images, output)), r"caf\xe9_s01.png: 71×40 pixels")
+
+
+def test_other_weights_are_another_model(run: Run, images: Path, tmp_path: Path, stand_in: None) -> None:
+    """In a folder of the same name: weights, or only the options in its config."""
+    output, folder = tmp_path / "report", tmp_path / "model"
+    line = ["evaluate", "--model", folder, "--hr", images / "hr", "-o", output, "--samples", 2, "--processes", 1]
+    options = {"scale": 4, "n_atoms": 4, "channels": 8, "blocks": 1, "n_modes": 1}
+    VSpSR("overlapping", options).save_pretrained(folder)
+    assert run(*line).code == 0
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "kernel": "bilinear"}))
+    fails(run(*line), "settings.json: a report with version = ")
+    VSpSR("overlapping", options).save_pretrained(folder)
+    fails(run(*line), "settings.json: a report with version = ")
+    assert run(*line, "--overwrite").code == 0
+
+
+def test_every_file_of_an_image_counts(run: Run, images: Path, tmp_path: Path, stand_in: None) -> None:
+    """HR and SR folders of one name: files of one name in them are still two files."""
+    (tmp_path / "x").mkdir()
+    hr, sr = (images / "hr").rename(tmp_path / "same"), (images / "sr").rename(tmp_path / "x" / "same")
+    for path in sr.iterdir():
+        path.rename(sr / path.name.replace("_s00", "")) if "_s00" in path.name else path.unlink()
+    line = ["evaluate", "--results", sr, "--hr", hr, "-o", tmp_path / "report", "--processes", 1]
+    assert run(*line).code == 0
+    before = records(tmp_path / "report")
+    save(hr / "b.png", noisy(photo(40, 72, 4, 5), 3))
+    assert run(*line).code == 0
+    after = records(tmp_path / "report")
+    assert [k for k in after if after[k] != before[k]] == ["b.json"]
+
+
+def test_spoiled_settings(run: Run, images: Path, tmp_path: Path, stand_in: None) -> None:
+    """Named; with --overwrite, no record that stands beside them is believed."""
+    output = tmp_path / "report"
+    assert run(*command(images, output, "--border", 2)).code == 0
+    for content in ("{", "[]", "[" * 200_000, '{"images": 5}', '{"images": ["../../x", 5, null]}'):
+        (output / "settings.json").write_text(content)
+        fails(run(*command(images, output)), "settings.json: ")
+    assert run(*command(images, output, "--overwrite")).code == 0
+    assert run(*command(images, tmp_path / "fresh")).code == 0
+    assert (output / "summary.json").read_bytes() == (tmp_path / "fresh" / "summary.json").read_bytes()
+
+
+def test_a_run_that_was_killed_at_once_can_go_on(
+    run: Run, images: Path, tmp_path: Path, stand_in: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each of the first steps that write something."""
+    from vspsr.evaluation import runner
+
+    for name in ("make_folder", "write_json", "_is_done"):
+        output = tmp_path / name
+        original = getattr(runner, name)
+
+        def killed(*arguments: object, original: Callable[..., object] = original) -> None:
+            original(*arguments)
+            raise SystemExit(9)
+
+        monkeypatch.setattr(runner, name, killed)
+        assert run(*command(images, output)).code == 9
+        monkeypatch.setattr(runner, name, original)
+        result = run(*command(images, output))
+        assert result.code == 0, result.err
 
 
 @pytest.mark.slow

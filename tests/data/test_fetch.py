@@ -1,7 +1,9 @@
 """Downloads against a local server that breaks the connection midway, forgets ranges, or lies."""
 
+import errno
 import hashlib
 import io
+import os
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -12,11 +14,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-pytest.importorskip("requests", reason="the extra `train` is not installed")
-
 from vspsr.cli.data import app
 from vspsr.data import fetch as module
 from vspsr.data.fetch import DIV2K, Archive, DownloadError, download, fetch
+from vspsr.errors import OutputError
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -30,6 +31,8 @@ class Server(ThreadingHTTPServer):
     piece = 700_000
     ranges = True
     status = 200
+    odd: dict[str, str] | None = None
+    """Fields of an answer instead of the usual ones."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -48,6 +51,14 @@ class Handler(BaseHTTPRequestHandler):
         server.requests.append(wanted)
         if server.status != 200:
             self.send_error(server.status)
+            return
+        if server.odd is not None:
+            fields = dict(server.odd)
+            self.send_response(int(fields.pop("status", 200)))
+            for name, value in fields.items():
+                self.send_header(name, value.replace("HERE", server.url))
+            self.end_headers()
+            self.wfile.write(b"x" * 10)
             return
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and server.ranges else 0
         body = server.content[start:]
@@ -162,6 +173,103 @@ def test_a_damaged_archive_is_removed(server: Server, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.zip"))
 
 
+@pytest.mark.parametrize(
+    ("odd", "begun", "said"),
+    [
+        ({"status": "302", "Location": "HERE"}, False, "infinite loop"),
+        ({"status": "302", "Location": "http://[::1"}, False, "makes no sense"),
+        ({"status": "302", "Location": "file:///etc/passwd"}, False, "refuses"),
+        ({"Content-Length": "abc"}, False, "odd length"),
+        ({"Content-Length": "-1"}, False, "odd length"),
+        ({"Content-Length": "9" * 500}, False, "odd length"),
+        ({"Content-Encoding": "gzip", "Content-Length": "10"}, False, "comes as gzip"),
+        ({"status": "416"}, False, "refuses"),
+        ({"status": "416", "Content-Range": "bytes */3"}, True, "is another file"),
+        ({"status": "206", "Content-Range": "bytes 0-9/10"}, True, "another part"),
+        ({"Transfer-Encoding": "chunked"}, False, "cannot be reached"),
+    ],
+)
+def test_odd_answers(server: Server, tmp_path: Path, odd: dict[str, str], begun: bool, said: str) -> None:
+    server.odd = odd
+    if begun:
+        (tmp_path / "a.part").write_bytes(b"begun")
+    with pytest.raises(DownloadError, match=said) as caught:
+        download(server.url, tmp_path / "a", pause=0)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://127.0.0.1/a", "a", "http://[::1/a", f"http://{'a' * 99}/"]
+)
+def test_odd_addresses(tmp_path: Path, url: str) -> None:
+    with pytest.raises(DownloadError, match=r"makes no sense|begins with http|cannot be reached"):
+        download(url, tmp_path / "a", pause=0)
+
+
+def test_a_disk_that_is_full_is_not_the_network(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(module.os, "fsync", full)
+    with pytest.raises(OutputError, match=r"a: cannot be written \(No space left on device\)"):
+        download(server.url, tmp_path / "a", pause=0)
+    assert len(server.requests) == 1
+
+
+def spoiled(kind: str) -> bytes:
+    content = bytearray(zipped({"a/x.png": b"hello" * 9}))
+    directory = content.find(b"PK\x01\x02")
+    if kind == "encrypted":
+        content[6] |= 1
+        content[directory + 8] |= 1
+    elif kind == "unknown compression":
+        content[8:10] = content[directory + 10 : directory + 12] = b"\x63\0"
+    elif kind == "damaged bzip2":
+        content[8:10] = content[directory + 10 : directory + 12] = b"\x0c\0"
+    elif kind == "damaged LZMA":
+        content[8:10] = content[directory + 10 : directory + 12] = b"\x0e\0"
+    elif kind == "cut":
+        del content[-9:]
+    elif kind == "text":
+        content = bytearray(b"<html>")
+    return bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["encrypted", "unknown compression", "damaged bzip2", "damaged LZMA", "cut", "text"])
+def test_archives_that_cannot_be_unpacked(server: Server, tmp_path: Path, kind: str) -> None:
+    server.content = spoiled(kind)
+    with pytest.raises(DownloadError, match=r"a\.zip: damaged, or not a plain zip file"):
+        fetch(Archive("a.zip"), tmp_path, server.url)
+    assert not list(tmp_path.glob("*.zip*"))
+
+
+@pytest.mark.parametrize("name", ["../x.png", "/x.png", "./x.png", "../../a/x.png", "a\\b/x.png"])
+def test_archives_stay_in_their_folder(server: Server, tmp_path: Path, name: str) -> None:
+    server.content = zipped({name: b"hello"})
+    root = tmp_path / "deep" / "root"
+    folder = fetch(Archive("a.zip"), root, server.url)
+    assert folder == root / "a"
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert all(folder in p.parents or p == root / ".a.done" for p in files)
+    assert len(files) == 2
+
+
+@pytest.mark.parametrize("note", [b"", b"../..", b"..", b".", b"/", b"\xff\xfe", b"gone", b"a" * 5000, None])
+def test_a_spoiled_note_of_what_is_there_is_made_anew(server: Server, tmp_path: Path, note: bytes | None) -> None:
+    server.content = zipped({"x.png": b"hello"})
+    if note is None:
+        os.mkfifo(tmp_path / ".a.done")
+        with pytest.raises(OutputError, match="is not a regular file"):
+            fetch(Archive("a.zip"), tmp_path, server.url)
+        return
+    (tmp_path / ".a.done").write_bytes(note)
+    assert fetch(Archive("a.zip"), tmp_path, server.url) == tmp_path / "a"
+    assert (tmp_path / ".a.done").read_bytes() == b"a"
+
+
 def test_command(server: Server, tmp_path: Path) -> None:
     server.content = zipped({"0001.png": b"x"})
     arguments = ["fetch", "div2k", "--root", str(tmp_path), "--mirror", server.url, "--parts", "tr_4X,va_4X"]
@@ -170,7 +278,7 @@ def test_command(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "DIV2K-va_4X" / "0001.png").exists()
     result = CliRunner().invoke(app, [*arguments[:-1], "tr_4x"])
     assert isinstance(result.exception, ValueError)
-    assert "did you mean tr_4X?" in str(result.exception)
+    assert "did you mean `tr_4X`?" in str(result.exception)
 
 
 def test_published_archives_have_sizes_and_checksums() -> None:

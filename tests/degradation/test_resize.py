@@ -59,7 +59,9 @@ def test_all_golden_vectors(shared: Any) -> None:
         ({}, "give one of `scale` and `size`"),
         ({"scale": 2, "size": (4, 4)}, "give one of `scale` and `size`"),
         ({"scale": -1.0}, "`scale` must be positive and finite, got -1"),
-        ({"size": (0, 4)}, "`size` must be at least 1×1, got 0×4"),
+        ({"size": (0, 4)}, "`size` must be an integer of at least 1, got 0"),
+        ({"scale": "4"}, "`scale` must be positive and finite, got '4'"),
+        ({"scale": 1e12}, "`size` must be an integer of at most"),
         ({"scale": 2, "kernel": "foo"}, "`kernel` must be one of bicubic.*'foo'"),
     ],
 )

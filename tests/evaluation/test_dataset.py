@@ -130,17 +130,17 @@ def test_too_few_samples_and_pixels(tmp_path: Path) -> None:
     image_set(tmp_path)
     with pytest.raises(EvaluationError, match=r"`--samples` 3, but the HR image a has 2"):
         find_pairs(tmp_path / "hr", 4, None, tmp_path / "sr", 3)
-    with pytest.raises(EvaluationError, match=r"b\.png: 72×40 pixels are too few: at least 48"):
-        find_pairs(tmp_path / "hr", 4, smallest=48)
+    with pytest.raises(EvaluationError, match=r"b\.png: 72×40 pixels are too few: 48"):
+        find_pairs(tmp_path / "hr", 48)
 
 
 def test_digests_tell_files_apart(tmp_path: Path) -> None:
     a, b = save(tmp_path / "a.png", photo(8, 8)), save(tmp_path / "b.png", noisy(photo(8, 8), 1))
-    first = digests([a, b])
-    assert list(first) == [f"{tmp_path.name}/a.png", f"{tmp_path.name}/b.png"]
+    first = digests({"hr/a.png": a, "sr/a.png": b})
+    assert list(first) == ["hr/a.png", "sr/a.png"]
     assert len(set(first.values())) == 2
     b.write_bytes(a.read_bytes())
-    assert len(set(digests([a, b]).values())) == 1
+    assert len(set(digests({"hr/a.png": a, "sr/a.png": b}).values())) == 1
 
 
 def test_a_file_replaced_after_its_check(tmp_path: Path) -> None:
@@ -183,24 +183,22 @@ def test_processes_are_as_many_as_cores_images_and_memory_allow(
     pairs = find_pairs(tmp_path / "hr", 4)
     request = Request(hr=tmp_path / "hr", scale=4, model="vspsr-x4")
 
-    def count(free: int | None, cores: int = 8, on: tuple[str, ...] = ("cpu",), world: int = 1) -> int:
+    def count(free: int | None, cores: int = 8, on: tuple[str, ...] = ("cpu",)) -> int:
         monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
         monkeypatch.setattr(processes, "available_memory", lambda: free)
-        return processes.default_processes(pairs * 10, request, 10, on, processes.Ranks(0, world))
+        return processes.default_processes(pairs * 10, request, 10, on)
 
     assert count(None) == 8
     assert count(None, cores=64) == 30
     assert count(2 << 30) == 2
     assert count(1 << 20) == 1
     assert count(None, on=("cuda:0", "cuda:1"), cores=64) == 8
-    assert count(None, world=4) == 1
 
 
-def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vspsr.evaluation.processes import Ranks, devices
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vspsr.evaluation.processes import devices
 
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
-    assert devices("cuda", Ranks()) == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
-    assert [devices("cuda", Ranks(rank, 8, rank % 4)) for rank in (0, 5)] == [["cuda:0"], ["cuda:1"]]
-    assert devices("cuda:2", Ranks()) == ["cuda:2"]
-    assert devices("cpu", Ranks(3, 8, 3)) == ["cpu"]
+    assert devices("cuda") == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
+    assert devices("cuda:2") == ["cuda:2"]
+    assert devices("cpu") == ["cpu"]

@@ -1,5 +1,6 @@
 """Which file belongs to which HR image."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,33 @@ def test_every_file_finds_its_image_or_is_refused(stems: set[str], tag: str, n: 
     except EvaluationError:
         return
     assert {name: stem for stem, of_stem in found.items() for name in of_stem} == files
+
+
+FORMS = st.sampled_from(["NFC", "NFD"])
+
+
+@given(
+    stems=st.sets(st.text("aü한éx", min_size=1, max_size=4), min_size=1, max_size=4),
+    pattern=st.sampled_from(["{}.png", "{}_x4.png", "{}_s00.png"]),
+    data=st.data(),
+)
+def test_the_spelling_of_a_letter_does_not_matter(stems: set[str], pattern: str, data: st.DataObject) -> None:
+    """Composed or decomposed, in any file of both folders."""
+
+    def spelled(names: list[str]) -> list[Path]:
+        return [FOLDER / unicodedata.normalize(data.draw(FORMS), name) for name in names]
+
+    hr = unique_stems(spelled([f"{stem}.png" for stem in sorted(stems)]), "the HR image")
+    assert set(hr) == {unicodedata.normalize("NFC", stem) for stem in stems}
+    files = spelled([pattern.format(stem) for stem in sorted(stems)])
+    found = match_files(list(hr), files, "SR")
+    assert {unicodedata.normalize("NFC", p.name) for m in found.values() for p in m.samples} == {
+        pattern.format(stem) for stem in hr
+    }
+    assert all(unicodedata.normalize("NFC", m.samples[0].name) == pattern.format(stem) for stem, m in found.items())
+
+
+def test_two_spellings_of_one_name() -> None:
+    composed, decomposed = (Path(unicodedata.normalize(form, "ü.png")) for form in ("NFC", "NFD"))
+    with pytest.raises(EvaluationError, match="has the same stem: keep one"):
+        unique_stems([composed, decomposed], "the HR image")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 import torch
 from evaluation_tools import AbsoluteDifference, image_set, noisy, photo, run, save, stand_in
 from torch import Tensor
@@ -18,9 +19,11 @@ from vspsr.evaluation.dataset import find_pairs
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.scoring import Scorer
 from vspsr.evaluation.sources import bicubic
+from vspsr.images.colours import to_srgb
+from vspsr.images.io import write_image
 from vspsr.images.picture import Picture
-from vspsr.metrics import Calibration, Perceptual
-from vspsr.report.records import ImageRecord
+from vspsr.metrics import Perceptual
+from vspsr.report.records import ImageRecord, from_json, to_json
 from vspsr.upscaling.pictures import compare
 
 __all__ = ["run", "stand_in"]
@@ -58,7 +61,7 @@ def test_the_challenges_figures(
     assert record.global_best == pytest.approx(float(data["global_best"]), abs=1e-6)
     assert record.local_best == pytest.approx(float(data["local_best"]), abs=1e-6)
     assert record.score == pytest.approx(float(data[f"x{scale}/score"]), abs=1e-4)
-    from vspsr.report.records import summarize
+    from vspsr.report.summary import summarize
 
     figures = summarize({"versions": {}}, [record])["ntire21"]
     assert figures["lpips"] == pytest.approx(float(data[f"x{scale}/LPIPS_mean"]), abs=1e-6)
@@ -93,7 +96,7 @@ def test_every_figure_of_results(tmp_path: Path, stand_in: None) -> None:
         assert row.index == i
         assert row.psnr_rgb == pytest.approx(float(10 * torch.log10(255**2 / mse)))
         assert row.lpips == pytest.approx(float((image - hr).abs().double().mean()) / 255, rel=1e-5)
-        assert row.lr_pixels_differ == int(down.any(0).sum())
+        assert row.lr_pixels_wrong == int(down.any(0).sum())
         assert row.lr_psnr == pytest.approx(float(10 * torch.log10(255**2 / down.double().square().mean())))
         assert row.lr_psnr_file is None
     assert record.mean is not None
@@ -106,7 +109,7 @@ def test_every_figure_of_results(tmp_path: Path, stand_in: None) -> None:
     assert record.curve[-1] == record.score
     assert record.pairwise is not None
     assert record.calibration is not None
-    tally = Calibration.from_json(record.calibration)
+    tally = record.calibration
     assert (tally.n_samples, tally.samples.n_values, tally.gaussian) == (3, hr.numel(), None)
 
 
@@ -117,10 +120,10 @@ def test_what_is_perfect_is_infinite_and_has_no_diversity_score(tmp_path: Path, 
     save(tmp_path / "sr/a_1.png", noisy(hr, 1))
     record = scored(Request(hr=tmp_path / "hr", results=tmp_path / "sr", scale=4))
     assert record.samples[0].psnr_rgb == record.samples[0].lr_psnr == math.inf
-    assert record.samples[0].lr_pixels_differ == 0
+    assert record.samples[0].lr_pixels_wrong == 0
     assert record.score is not None
     assert math.isnan(record.score)
-    assert ImageRecord.from_json(record.to_json()).score is None
+    assert from_json(ImageRecord, to_json(record)).score is None
 
 
 def test_an_lr_file_is_what_counts(tmp_path: Path, stand_in: None) -> None:
@@ -135,7 +138,7 @@ def test_an_lr_file_is_what_counts(tmp_path: Path, stand_in: None) -> None:
     difference = Degradation(4).down_integers(hr) - lr
     assert row.lr_psnr == math.inf
     assert row.lr_psnr_file == pytest.approx(float(10 * torch.log10(255**2 / difference.double().square().mean())))
-    assert row.lr_pixels_differ == int(difference.any(0).sum()) > 0
+    assert row.lr_pixels_wrong == int(difference.any(0).sum()) > 0
     # And it is what is super-resolved.
     bicubic_row = record.bicubic
     image = bicubic(Picture(lr), 4)
@@ -151,13 +154,13 @@ def test_a_models_samples_downscale_exactly(tmp_path: Path, stand_in: None, kind
     hr = hr.clamp(0, 2**bits - 1)
     save(tmp_path / "hr/a.png", hr, bits)
     record = scored(Request(hr=tmp_path / "hr", model="vspsr-x4", samples=3, scale=4))
-    assert [r.lr_pixels_differ for r in record.samples] == [0, 0, 0]
+    assert [r.lr_pixels_wrong for r in record.samples] == [0, 0, 0]
     assert record.mean is not None
-    assert record.mean.lr_pixels_differ == 0
+    assert record.mean.lr_pixels_wrong == 0
     assert record.mean.psnr_rgb > record.samples[0].psnr_rgb  # the mean is the best guess
     assert record.bits == bits
     assert record.calibration is not None
-    tally = Calibration.from_json(record.calibration)
+    tally = record.calibration
     assert tally.gaussian is not None
     assert tally.gaussian.n_values == tally.samples.n_values == 3 * 48 * 64
     assert 0.3 < tally.gaussian.coverage(0.9) <= 1
@@ -182,7 +185,7 @@ def test_a_model_and_its_files_have_the_same_figures(
     assert direct.samples[0].lr_psnr_file == math.inf
     assert direct.calibration is not None
     assert files.calibration is not None
-    assert direct.calibration["samples"] == files.calibration["samples"]
+    assert direct.calibration.samples == files.calibration.samples
 
 
 def test_baselines_and_the_projection_behind_them(tmp_path: Path, stand_in: None) -> None:
@@ -191,11 +194,11 @@ def test_baselines_and_the_projection_behind_them(tmp_path: Path, stand_in: None
     assert plain.n_samples == 1
     assert replace(plain.samples[0], index=None) == plain.bicubic
     exact = scored(Request(hr=tmp_path / "hr", baseline="bicubic", consistent=True, scale=4))
-    assert plain.samples[0].lr_pixels_differ > 0
-    assert exact.samples[0].lr_pixels_differ == 0
+    assert plain.samples[0].lr_pixels_wrong > 0
+    assert exact.samples[0].lr_pixels_wrong == 0
     assert exact.samples[0].psnr_rgb > plain.samples[0].psnr_rgb
     request = Request(hr=tmp_path / "hr", results=tmp_path / "sr", consistent=True, scale=4)
-    assert scored(request).samples[0].lr_pixels_differ == 0
+    assert scored(request).samples[0].lr_pixels_wrong == 0
     assert Scorer(request, 1).settings()["name"] == "sr+consistent"
 
 
@@ -208,7 +211,7 @@ def test_spaces_that_are_not_gaussian(tmp_path: Path, stand_in: None) -> None:
     record = scored(Request(hr=tmp_path / "hr", model=str(tmp_path / "model"), samples=3, scale=4))
     assert record.mean is not None
     assert record.calibration is not None
-    assert record.calibration["gaussian"] is None
+    assert record.calibration.gaussian is None
 
 
 def test_pictures(tmp_path: Path, stand_in: None) -> None:
@@ -230,6 +233,21 @@ def test_pictures(tmp_path: Path, stand_in: None) -> None:
             np.testing.assert_array_equal(pixels, read_image(tmp_path / "hr/a.png").pixels.permute(1, 2, 0).numpy())
     one = scored(Request(hr=tmp_path / "hr", results=tmp_path / "sr", scale=4), "a", tmp_path / "one")
     assert list(one.pictures) == ["gt", "lr", "bicubic", "s00", "error", "local_best"]
+
+
+def test_pictures_of_photographs_with_a_profile_are_in_srgb(tmp_path: Path, stand_in: None) -> None:
+    from PIL import Image
+
+    profile = bytes(pyvips.Image.profile_load("p3"))
+    image_set(tmp_path, n_samples=1)
+    plain = read_image(tmp_path / "hr/a.png")
+    given = replace(plain, metadata={"icc-profile-data": profile})
+    write_image(tmp_path / "hr/a.png", given, overwrite=True)
+    scored(Request(hr=tmp_path / "hr", results=tmp_path / "sr", scale=4), "a", tmp_path / "pictures")
+    with Image.open(tmp_path / "pictures" / "gt.webp") as image:
+        pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    np.testing.assert_array_equal(pixels, to_srgb(given).pixels.numpy())
+    assert not np.array_equal(pixels, plain.pixels.numpy())
 
 
 def test_the_protocol_without_its_crop(tmp_path: Path, stand_in: None) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vspsr.metrics import calibrate
-from vspsr.report.records import ImageRecord, SampleRow, summarize, write_json
+from vspsr.metrics import Calibration, calibrate
+from vspsr.report.records import ImageRecord, SampleRow, write_json
+from vspsr.report.summary import summarize
 
 SCALE = 4
 STEMS = ["a&b <i>", "zebra", "plain"]
@@ -72,12 +73,12 @@ def record(stem: str, n: int = 3, height: int = 48, width: int = 64, lr_psnr: fl
     return replace(made, **changes)
 
 
-def tallies(n: int) -> dict[str, Any]:
+def tallies(n: int) -> Calibration:
     """The calibration of an over-confident space, by samples and in closed form."""
     torch.manual_seed(0)
     truth, mean = torch.rand(3, 16, 16), torch.full((3, 16, 16), 0.5)
     samples = (mean + 0.1 * torch.randn(n, 3, 16, 16)).clamp(0, 1)
-    return calibrate(samples, truth, mean, torch.full_like(mean, 0.1)).to_json()
+    return calibrate(samples, truth, mean, torch.full_like(mean, 0.1))
 
 
 def pictures(folder: Path, height: int, width: int, n: int, seed: int = 0) -> dict[str, float | None]:
@@ -105,7 +106,7 @@ def write_folder(
         if i < pictured:
             there = pictures(folder / "images" / r.stem, r.height, r.width, r.n_samples, i)
             records[i] = r = replace(r, pictures=there)
-        write_json(folder / "images" / f"{r.stem}.json", r.to_json())
+        write_json(folder / "images" / f"{r.stem}.json", r)
     write_json(folder / "summary.json", summarize(settings, records))
     return folder
 

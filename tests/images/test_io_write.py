@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from image_files import can_save, noise, smooth, to_vips
 from PIL import Image, ImageCms, IptcImagePlugin, PngImagePlugin, TiffImagePlugin
 
+import vspsr.images.encoding
 import vspsr.images.io
 from vspsr.errors import OutputError
 from vspsr.images.io import read_image, write_image
@@ -77,7 +78,7 @@ def test_extremes_and_views(value: int, tmp_path: Path) -> None:
 
 
 def test_tiff_beyond_32_bit_offsets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vspsr.images.io, "_BIGTIFF", 0)
+    monkeypatch.setattr(vspsr.images.encoding, "_BIGTIFF", 0)
     write_image(tmp_path / "a.tif", picture())
     assert (tmp_path / "a.tif").read_bytes()[2] == 43
     assert_same(read_image(tmp_path / "a.tif"), picture())
@@ -152,6 +153,24 @@ def test_thumbnail_of_the_input_is_dropped(tmp_path: Path) -> None:
     assert b"a thumbnail" not in (tmp_path / "out.png").read_bytes()
     with Image.open(tmp_path / "out.png") as written:
         assert not written.getexif().get_ifd(1)
+
+
+def test_exif_says_nothing_of_the_pixels_of_the_input(tmp_path: Path) -> None:
+    exif = exif_block()
+    exif[0x0100], exif[0x0101] = 16, 12
+    exif.get_ifd(0x8769).update({0x9214: (3, 4, 5, 6), 0xA214: (3, 4)})
+    exif.get_ifd(0x8769)[0xA005] = {1: "R98", 0x1001: 16, 0x1002: 12}
+    exif[0x0112] = 1
+    Image.fromarray(noise(3)).save(tmp_path / "in.jpg", exif=exif)
+    given = read_image(tmp_path / "in.jpg")
+    for factor in (1, 2):
+        pixels = given.pixels.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+        write_image(tmp_path / f"{factor}.png", replace(given, pixels=pixels))
+        with Image.open(tmp_path / f"{factor}.png") as image:
+            found, details = image.getexif(), image.getexif().get_ifd(0x8769)
+        assert not {0x0100, 0x0101} & set(found)
+        assert ({0x9214, 0xA214} <= set(details)) == (factor == 1)
+        assert (details[0xA002], details[0xA003]) == (16 * factor, 12 * factor)
 
 
 def test_iptc_goes_from_jpeg_to_tiff(tmp_path: Path) -> None:
@@ -267,7 +286,7 @@ def test_interruption_leaves_nothing(
         assert list(tmp_path.iterdir())  # the temporary file
         raise stop
 
-    monkeypatch.setattr(vspsr.images.io, "_encode", interrupt)
+    monkeypatch.setattr(vspsr.images.io, "encode", interrupt)
     with pytest.raises(stop):
         write_image(tmp_path / "a.png", picture())
     assert not list(tmp_path.iterdir())

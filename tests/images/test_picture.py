@@ -14,11 +14,13 @@ from vspsr.images.metadata import (
     carried_over,
     iptc_records,
     photoshop_block,
+    resized_xmp,
+    sizeless_iptc,
     tiff_colours,
     upright_exif,
     upright_xmp,
 )
-from vspsr.images.picture import Picture, bleed
+from vspsr.images.picture import Picture, bleed, to_bits
 
 
 def ints(*shape: int, high: int = 256) -> torch.Tensor:
@@ -107,7 +109,7 @@ def tiff(order: str, big: bool, kind: int = 3) -> bytes:
 @pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
 def test_tiff_directories(order: str, big: bool, kind: int, prefix: bytes) -> None:
     block = tiff(order, big, kind)
-    assert tiff_colours(io.BytesIO(block)) == (2, 7)
+    assert tiff_colours(io.BytesIO(block)) == (2, 7, None, None)
     upright = upright_exif(prefix + block)
     changed = [(old, new) for old, new in zip(prefix + block, upright, strict=True) if old != new]
     assert changed == [(6, 1)]
@@ -147,3 +149,62 @@ def test_iptc_in_photoshop_blocks(records: bytes) -> None:
 def test_only_known_blocks_are_carried_over() -> None:
     blocks = {"icc-profile-data": b"profile", "gainmap-data": b"", "photoshop-data": photoshop_block(b"iptc")}
     assert carried_over(blocks) == {"icc-profile-data": b"profile", "iptc-data": b"iptc"}
+
+
+SIZES = {
+    "exif:PixelXDimension": 96,
+    "exif:PixelYDimension": 64,
+    "tiff:ImageWidth": 96,
+    "tiff:ImageLength": 64,
+    "GPano:CroppedAreaImageWidthPixels": 96,
+    "GPano:CroppedAreaImageHeightPixels": 64,
+    "GPano:FullPanoWidthPixels": 200,
+    "GPano:CroppedAreaTopPixels": 20,
+}
+
+
+@pytest.mark.parametrize("form", ['<a {}="{}"/>', "<a {} = '{}' />", "<a><{0}>{1}</{0}></a>"])
+def test_sizes_in_xmp_follow_the_picture(form: str) -> None:
+    given = {**SIZES, **{k: v // 4 for k, v in SIZES.items()}}
+    xmp = "".join(form.format(k, v) for k, v in given.items()).encode()
+    wanted = "".join(form.format(k, v) for k, v in SIZES.items()).encode()
+    assert resized_xmp(xmp, 64, 96) == wanted
+    assert resized_xmp(wanted, 64, 96) == wanted
+    assert resized_xmp(wanted, 16, 24) == xmp
+
+
+def test_what_xmp_says_of_other_pixels_is_dropped() -> None:
+    thumbnail = b"<xmp:Thumbnails><rdf:Alt><rdf:li xmpGImg:width='24'>AAAA</rdf:li></rdf:Alt>\n</xmp:Thumbnails>"
+    places = b"<exif:SubjectArea><rdf:li>3</rdf:li></exif:SubjectArea><exif:SubjectLocation/>"
+    panorama = b'<a GPano:FullPanoWidthPixels="24" GPano:ProjectionType="x"/>'  # of which no part is known
+    size = b'<a exif:PixelXDimension="24" tiff:XResolution="24"/>'
+    found = resized_xmp(thumbnail + places + panorama + size, 64, 96)
+    assert found == b'<a GPano:ProjectionType="x"/><a exif:PixelXDimension="96" tiff:XResolution="24"/>'
+    assert resized_xmp(places + size, 16, 24) == places + size
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=200), st.integers(1, 9999), st.integers(1, 9999))
+def test_damaged_xmp_and_iptc_are_no_error(block: bytes, height: int, width: int) -> None:
+    for start in (b"", b'<a GPano:CroppedAreaImageWidthPixels="', b"<xmp:Thumbnails", b"\x1c\x03"):
+        resized_xmp(start + block, height, width)
+        sizeless_iptc(start + block)
+
+
+def test_iptc_says_nothing_of_pixels() -> None:
+    def dataset(record: int, number: int, value: bytes) -> bytes:
+        return bytes([0x1C, record, number]) + len(value).to_bytes(2, "big") + value
+
+    kept = dataset(1, 90, b"\x1b%G") + dataset(2, 120, b"caption")
+    sizes = dataset(3, 20, b"\0\x18") + dataset(2, 202, b"preview") + dataset(3, 30, b"\0\x10")
+    assert sizeless_iptc(kept + sizes + b"rest") == kept + b"rest"
+    assert sizeless_iptc(sizes + kept) == kept
+
+
+@given(arrays.arrays(np.int32, st.tuples(st.integers(1, 3), st.integers(1, 4)), elements=st.integers(0, 65535)))
+def test_bits_are_converted_to_the_nearest_value(values: np.ndarray) -> None:
+    eight = to_bits(torch.from_numpy(values), 16, 8)
+    np.testing.assert_array_equal(eight.numpy(), np.floor(values / 257 + 0.5).astype(int))
+    assert torch.equal(to_bits(to_bits(eight, 8, 16), 16, 8), eight)
+    assert torch.equal(to_bits(eight.to(torch.uint8), 8, 16), eight * 257)
+    assert to_bits(eight, 8, 8) is eight

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from vspsr import Degradation, project, quantize, read_image
-from vspsr.metrics import crop_to_multiple, crop_to_size, lr_mismatches, lr_psnr, psnr, ssim
+from vspsr.metrics import crop_to_multiple, crop_to_size, lr_pixels_wrong, lr_psnr, psnr, ssim
 from vspsr.metrics.images import luma
 
 
@@ -100,15 +100,15 @@ def test_mismatches_count_pixels(bits: int) -> None:
     degradation, peak = Degradation(4), 2**bits - 1
     a, _ = pair(peak=peak)
     lr = degradation.down_integers(a, bits)
-    assert int(lr_mismatches(a, lr, degradation, bits)) == 0
+    assert int(lr_pixels_wrong(a, lr, degradation, bits)) == 0
     wrong = lr.clone()
     wrong[:, 2, 3] = (wrong[:, 2, 3] + 5) % peak  # three values of one pixel
     wrong[1, 0, 0] = (wrong[1, 0, 0] + 5) % peak
-    assert int(lr_mismatches(a, wrong, degradation, bits)) == 2
+    assert int(lr_pixels_wrong(a, wrong, degradation, bits)) == 2
     mse = float((wrong - lr).double().square().mean())
     wanted = 10 * np.log10(peak**2 / mse)
     assert float(lr_psnr(a, wrong, degradation, bits, against="lr")) == pytest.approx(wanted)
-    assert int(lr_mismatches(torch.stack([a, a]), torch.stack([lr, wrong]), degradation, bits)[1]) == 2
+    assert int(lr_pixels_wrong(torch.stack([a, a]), torch.stack([lr, wrong]), degradation, bits)[1]) == 2
 
 
 def test_what_quantize_promises_is_what_the_metric_sees() -> None:
@@ -119,7 +119,7 @@ def test_what_quantize_promises_is_what_the_metric_sees() -> None:
     images = quantize(x, y8)
     assert images.exact
     assert lr_psnr(images.image, y8, Degradation(4), against="lr").tolist() == [float("inf")]
-    assert lr_mismatches(images.image, y8, Degradation(4)).tolist() == [0]
+    assert lr_pixels_wrong(images.image, y8, Degradation(4)).tolist() == [0]
 
 
 def test_golden_file_and_its_summary_agree(shared: Path, golden: Callable[[str], Any]) -> None:
@@ -146,7 +146,10 @@ A, B = pair()
         (lambda: lr_psnr(A / 255, B, Degradation(4)), "`sr` must hold integers 0 … 255, got fractions"),
         (lambda: lr_psnr(A, B, Degradation(4), against="gt"), '`against` must be "hr" or "lr"'),
         (lambda: lr_psnr(A, B, Degradation(4), bits=10), "`bits` must be 8 or 16, got 10"),
-        (lambda: lr_mismatches(A, B, Degradation(4)), r"`reference` \(3, 40, 53\) must be \(3, 10, 14\), the LR image"),
+        (
+            lambda: lr_pixels_wrong(A, B, Degradation(4)),
+            r"`reference` \(3, 40, 53\) must be \(3, 10, 14\), the LR image",
+        ),
         (lambda: crop_to_multiple(A[..., :7]), "`x` 40×7 has no part with sides that are multiples of 8"),
         (lambda: crop_to_size(A, 41, 8, "sr"), "`sr` 40×53 must be at least 41×8"),
     ],

@@ -19,7 +19,6 @@ from vspsr.errors import ModelError
 from vspsr.metrics import (
     BACKENDS,
     Backend,
-    pairwise_distance,
     perceptual_backend,
 )
 from vspsr.metrics.stlpips_nets import BlurPool, BlurredConv, SlidingMaximum
@@ -68,7 +67,6 @@ def check_parity(module: Any, backend: Backend, size: tuple[int, int] = SIZE) ->
     pairs = [by_package(module, a[None], b, False).item() for a, b in itertools.combinations(samples, 2)]
     assert score.pairwise == pytest.approx(np.mean(pairs), rel=1e-5)
     assert backend.pairwise(samples) == pytest.approx(np.mean(pairs), rel=1e-5)
-    assert pairwise_distance(samples, backend) == backend.pairwise(samples)
     assert torch.equal(backend.maps(samples, truth), score.maps)
     assert torch.equal(backend.distances(samples, truth), score.distances)
 

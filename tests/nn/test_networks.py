@@ -21,7 +21,7 @@ CASES = {
     "vspm_x4_b2": {"scale": 4, "deterministic": "bilinear"},
     "vspm_x4_big": {"scale": 4, "deterministic": "bilinear"},
     "vspm_x4_noup": {"scale": 4, "deterministic": None},
-    "vspm_x8": {"scale": 8, "deterministic": "bicubic", "beta": 0.1},
+    "vspm_x8": {"scale": 8, "deterministic": "bicubic"},
 }
 
 
@@ -67,7 +67,7 @@ def test_gradients_of_the_authors_reconstruction_loss(golden: Golden) -> None:
     weight = m + (0.5 * log_var).exp() * torch.from_numpy(data["eps"]).view_as(m)
     output = p.refine(synthesize(weight, p.atoms, 4)) + p.deterministic
     second = m.square() + log_var.exp()
-    rho = ((network.alpha + 0.5) / (network.beta + 0.5 * second)).detach()
+    rho = ((3.0 + 0.5) / (1.0 + 0.5 * second)).detach()  # their α and β
     loss = F.mse_loss(output, torch.from_numpy(data["target"])) + 0.1 * (rho * second - log_var).mean()
     loss.backward()
     gradients = {k.removeprefix("grad/"): torch.from_numpy(data[k]) for k in data.files if k.startswith("grad/")}
@@ -121,8 +121,14 @@ def test_any_module_may_be_the_deterministic_part() -> None:
     ("arguments", "message"),
     [
         ({"scale": 3}, "`scale` must be 4 or 8, got 3"),
+        ({"scale": True}, "`scale` must be 4 or 8, got True"),
         ({"n_atoms": 6}, "`n_atoms` must be a positive multiple of 4, got 6"),
-        ({"alpha": 0.0}, "`alpha` and `beta` must be positive"),
+        ({"n_atoms": "64"}, "`n_atoms` must be an integer of at least 4, got '64'"),
+        ({"n_atoms": 10**9}, "`n_atoms` must be an integer of at most 65536"),
+        ({"convolutions": 1}, "`convolutions` must be true or false, got 1"),
+        ({"stochastic_basis": "no"}, "`stochastic_basis` must be true or false, got 'no'"),
+        ({"stochastic_coefficients": None}, "`stochastic_coefficients` must be true or false, got None"),
+        ({"deterministic": ["bilinear"]}, "`mode` must be"),
         ({"deterministic": "nearest"}, "`mode` must be"),
     ],
 )
@@ -139,8 +145,28 @@ def test_overlapping_network() -> None:
     assert p.coefficient_log_var is not None
     assert p.coefficient_log_var.shape == (2, 1, 6, 1, 9)
     assert not torch.equal(p.atoms[0], p.atoms[1])  # the basis is the image's own
-    with pytest.raises(ValueError, match="`scale` must be even"):
-        OverlappingVSpM(3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scale": 3}, "`scale` must be even for overlapping atoms, got 3"),
+        ({"scale": 1e300}, "`scale` must be an integer of at most 64"),
+        ({"n_atoms": 0}, "`n_atoms` must be an integer of at least 1, got 0"),
+        ({"channels": 0}, "`channels` must be an integer of at least 1, got 0"),
+        ({"blocks": 10**30}, "`blocks` must be an integer of at most 1000, got 10{30}"),
+        ({"n_modes": -1}, "`n_modes` must be an integer of at least 0, got -1"),
+        ({"deterministic": "bicubic"}, "`deterministic` must be a module or None, got 'bicubic'"),
+    ],
+)
+def test_bad_options_of_the_overlapping_network_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        OverlappingVSpM(**arguments)
+
+
+def test_every_image_has_the_same_basis_without_modes() -> None:
+    p = OverlappingVSpM(4, n_atoms=6, channels=8, blocks=0, n_modes=0)(torch.rand(2, 3, 4, 4))
+    assert torch.equal(p.atoms[0], p.atoms[1])
 
 
 def test_window_shifts_sum_to_one() -> None:

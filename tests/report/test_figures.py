@@ -4,10 +4,12 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import pyvips
 import torch
 import typer
 from PIL import Image
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 from vspsr.cli.figures import EPILOG, figures
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import OutputError, VSpSRError
+from vspsr.images.colours import to_srgb
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
 from vspsr.report.coefficients import Basis, basis, sparsity
@@ -184,6 +187,13 @@ def test_crops_of_all_panels_show_the_same_region() -> None:
     assert np.array_equal(cells[0].get_images()[0].get_array(), panels[0].picture.to_float()[0].permute(1, 2, 0))
 
 
+def test_pictures_with_a_profile_are_drawn_in_srgb() -> None:
+    given = replace(picture(32, 32), metadata={"icc-profile-data": bytes(pyvips.Image.profile_load("p3"))})
+    drawn = plot_comparison([Panel("a", given)], [(8, 4, 16)]).axes[0].get_images()[0].get_array()
+    assert np.array_equal(drawn, to_srgb(given).to_float()[0].permute(1, 2, 0))
+    assert not np.array_equal(drawn, given.to_float()[0].permute(1, 2, 0))
+
+
 def grey(height: int, width: int) -> Picture:
     return Picture(picture(height, width).pixels[:1].contiguous())
 
@@ -289,7 +299,7 @@ def test_what_cannot_be_drawn_is_one_line(run, tmp_path: Path) -> None:  # type:
     a, b = small_report(tmp_path / "a", 0), small_report(tmp_path / "b", 0, scale=8)
     write_png(tmp_path / "photo.png", 16, 16)
     for arguments, told in (
-        ((a,), "no image of which all the reports hold pictures"),
+        ((a,), "no image has pictures in all reports"),
         ((a, b), "evaluated at x8"),
         ((a, tmp_path / "photo.png"), "cannot be mixed"),
         ((a, "--figure", "atoms"), "hold pictures only"),

@@ -3,21 +3,24 @@
 import base64
 import hashlib
 import json
+import os
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report_folders import STEMS, pictures, record, small_report, write_folder
 
 from vspsr.errors import VSpSRError
-from vspsr.metrics import Calibration
 from vspsr.report import write_report
 from vspsr.report.calibration import coverage_curve, spread_and_skill
-from vspsr.report.folder import ReportError, read_report
+from vspsr.report.folder import read_report
 from vspsr.report.numbers import number
+from vspsr.report.records import ReportError, write_json
 
 
 class Elements(HTMLParser):
@@ -60,12 +63,17 @@ def test_it_holds_every_figure_of_the_summary(page: Elements) -> None:
     for text in ("stlpips-pytorch 0.0.2", "weights BLAKE2b 00ff", "2.15.0", "a&b <i>", "zebra", "×4", "3 samples each"):
         assert text in page.text
     assert "5 of 6 samples" in page.text
-    assert "3 of 996 LR pixels differ" in page.text
+    assert "3 of 996 LR pixels are wrong" in page.text
 
 
-def test_names_are_escaped(html: str) -> None:
+def test_names_are_escaped(html: str, tmp_path: Path) -> None:
     assert "a&amp;b &lt;i&gt;" in html
     assert "<i>" not in html
+    bad = os.fsdecode(b"caf\xe9\x1b[31m")
+    folder = write_folder(tmp_path / "report", [record(bad)], settings={"name": bad, "hr": bad, "backend_version": bad})
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert text.count(r"caf\xe9\x1b[31m") > 10
+    assert "\x1b" not in text
 
 
 def test_everything_is_inside(html: str, page: Elements) -> None:
@@ -139,11 +147,11 @@ def test_one_sample_of_an_unknown_scale_without_calibration(tmp_path: Path) -> N
     text = Elements(write_report(folder).read_text(encoding="utf-8")).text
     assert "1 image · 1 sample each" in text
     assert "Diversity and calibration" not in text
-    assert "challenge winner" not in text
+    assert "Deepest" not in text
 
 
 def test_samples_without_a_closed_form(tmp_path: Path) -> None:
-    only = {**record("a").calibration, "gaussian": None}
+    only = replace(record("a").calibration, gaussian=None)
     html = write_report(write_folder(tmp_path / "report", [record("a", calibration=only)], 0)).read_text("utf-8")
     assert "closed form" not in html
     assert html.count("<svg ") == 4
@@ -152,20 +160,37 @@ def test_samples_without_a_closed_form(tmp_path: Path) -> None:
 def test_published_figures_stand_in_a_column_of_their_own_metric(tmp_path: Path) -> None:
     other = Elements(write_report(small_report(tmp_path / "a")).read_text(encoding="utf-8")).text
     same = Elements(write_report(small_report(tmp_path / "b", backend="lpips-alex")).read_text(encoding="utf-8")).text
-    assert "challenge winner published — 0.117 0.29 50.50 — 26.00" in other
-    assert "challenge winner published 0.117 0.29 50.50 — 26.00" in same
+    assert "Deepest published — 0.117 — 50.54 — 26.04" in other
+    assert "Deepest published 0.117 — 50.54 — 26.04" in same
+    assert "VSpSR published 0.277 0.68 47.15 — 16.12 DIV2K validation" in same  # of the paper, beside the challenge's
     x8 = write_report(small_report(tmp_path / "c", backend="lpips-alex", scale=8)).read_text(encoding="utf-8")
-    assert "challenge winner published 0.259" in Elements(x8).text
+    assert "Deepest published 0.259" in Elements(x8).text
+
+
+def settings(folder: Path, **changes: Any) -> None:
+    """Change the settings of a report."""
+    path = folder / "settings.json"
+    write_json(path, {**json.loads(path.read_text()), **changes})
 
 
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda f: (f / "summary.json").unlink(), "summary.json: missing"),
-        (lambda f: (f / "settings.json").write_text("{"), "settings.json: damaged"),
-        (lambda f: (f / "settings.json").write_text('{"scale": 4}'), "'backend' is missing"),
-        (lambda f: (f / "images" / "zebra.json").write_text('{"stem": "zebra"}'), "zebra.json: not the record"),
-        (lambda f: [p.unlink() for p in (f / "images").glob("*.json")], "holds no evaluated image"),
+        (lambda f: (f / "settings.json").unlink(), "settings.json"),
+        (lambda f: (f / "settings.json").write_text("{"), "settings.json: is not JSON"),
+        (
+            lambda f: (f / "settings.json").write_text('{"scale": 4}'),
+            "settings.json: not of this version of vspsr (`backend`",
+        ),
+        (lambda f: settings(f, images=["../x"]), "settings.json: not of this version of vspsr (`images`"),
+        (lambda f: settings(f, images=[]), "settings.json: not of this version of vspsr (`images`"),
+        (
+            lambda f: settings(f, scale="4"),
+            "settings.json: not of this version of vspsr (`scale` must be int, got '4')",
+        ),
+        (lambda f: (f / "images" / "zebra.json").write_text('{"stem": "zebra"}'), "zebra.json: not of this version"),
+        (lambda f: (f / "images" / "zebra.json").unlink(), "zebra.json: missing: run `vspsr evaluate` to the end"),
+        (lambda f: write_json(f / "images" / "zebra.json", record("zebra", n=2)), "report: its records do not fit"),
     ],
 )
 def test_damaged_folders_are_refused_in_one_line(tmp_path: Path, spoil, told: str) -> None:  # type: ignore[no-untyped-def]
@@ -207,7 +232,7 @@ def test_curves_of_a_space_whose_calibration_is_known() -> None:
     truth = (mean + 0.1 * torch.randn(3, 96, 96)).clamp(0, 1)
     samples = (mean + 0.05 * torch.randn(2, 3, 96, 96)).clamp(0, 1)
     tallies = calibrate(samples, truth, mean, torch.full_like(mean, 0.05), step=0)
-    gaussian = Calibration.from_json(tallies.to_json()).gaussian
+    gaussian = tallies.gaussian
     assert gaussian is not None
     for level, observed in zip(*coverage_curve(gaussian), strict=True):
         expected = 2 * scipy_stats.norm.cdf(scipy_stats.norm.ppf((1 + level) / 2) / 2) - 1

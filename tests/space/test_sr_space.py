@@ -1,39 +1,24 @@
 """The space: closed forms against dense algebra and Monte Carlo, determinism, exactness, errors."""
 
+import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spaces import make_space as make
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vspsr import VSpSR
 from vspsr.degradation.operator import Degradation
-from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.nn.vspm import VSpM
-from vspsr.space.noise import BLOCK, noise_rows
-from vspsr.space.parameters import SpaceParameters
+from vspsr.space.drawing import PatchFactor, Sampler
 from vspsr.space.sr_space import NotGaussianError, SRSpace
 from vspsr.space.synthesis import synthesize
-from vspsr.space.variance import PatchFactor
-
-
-def make(h: int = 5, w: int = 7, batch: int = 1, scale: int = 4, kind: str = "overlapping") -> SRSpace:
-    """A space of a random network, double precision, with variances that differ from place to place."""
-    torch.manual_seed(h * 100 + w)
-    network: torch.nn.Module
-    if kind == "overlapping":
-        network = OverlappingVSpM(scale, 5, 8, 1, 2)
-    else:
-        network = VSpM(scale, 36 if kind == "many atoms" else 8, convolutions=False)
-    y = torch.rand(batch, 3, h, w, dtype=torch.float64)
-    with torch.no_grad():
-        p: SpaceParameters = network.double()(y)
-    assert p.coefficient_log_var is not None
-    log_var = p.coefficient_log_var + torch.randn_like(p.coefficient_log_var)
-    return SRSpace(y, replace(p, coefficient_log_var=log_var), Degradation(scale))
 
 
 def residual(space: SRSpace, z: Tensor) -> Tensor:
@@ -87,6 +72,11 @@ def test_moments_agree_with_20000_samples() -> None:
     assert (ratio - 1).abs().max() < 5 / math.sqrt(2 * n)
 
 
+def dense(factor: PatchFactor) -> Tensor:
+    """(B, G, h, w, D, D)"""
+    return torch.stack([pad(c.movedim(2, -1), (e, 0)) for e, c in enumerate(factor.columns)], -1)
+
+
 def test_the_factor_has_the_covariance_of_the_coefficients() -> None:
     """Where C > 2 k², both ways of drawing have the same mean and covariance."""
     space = make(2, 3, kind="many atoms")
@@ -94,7 +84,7 @@ def test_the_factor_has_the_covariance_of_the_coefficients() -> None:
     assert p.coefficient_log_var is not None
     factor = PatchFactor.build(p.coefficient_log_var, p.atoms)
     assert factor is not None
-    lower = factor.factor.movedim((2, 3), (4, 5))  # (B, G, h, w, D, D)
+    lower = dense(factor)
     basis = p.atoms.flatten(3)
     covariance = torch.einsum("bgcd,bgchw,bgce->bghwde", basis, p.coefficient_log_var.exp(), basis)
     torch.testing.assert_close(lower @ lower.mT, covariance, rtol=1e-4, atol=1e-5 * float(covariance.max()))
@@ -109,8 +99,8 @@ def test_the_factor_of_a_deficient_basis_is_finite() -> None:
     atoms, log_var = torch.stack(blobs)[None, None, :, None], 4 * torch.randn(1, 1, 200, 5, 6)
     factor = PatchFactor.build(log_var, atoms)
     assert factor is not None
-    assert factor.factor.isfinite().all()
-    lower = factor.factor.movedim((2, 3), (4, 5)).double()
+    lower = dense(factor).double()
+    assert lower.isfinite().all()
     basis = atoms.flatten(3).double()
     covariance = torch.einsum("bgcd,bgchw,bgce->bghwde", basis, log_var.double().exp(), basis)
     error = (lower @ lower.mT - covariance).abs().amax((-1, -2))
@@ -120,7 +110,9 @@ def test_the_factor_of_a_deficient_basis_is_finite() -> None:
 def test_both_ways_of_drawing_agree_in_samples() -> None:
     space = make(2, 2, kind="many atoms")
     direct = SRSpace(space.y, space.parameters, space.degradation)
-    direct.__dict__["_factor"] = None  # as if there were few atoms
+    sampler = Sampler.build(space.parameters, space.degradation.scale)
+    assert sampler.factor is not None
+    direct._cache["sampler", False] = replace(sampler, factor=None)  # as if there were few atoms
     n = 1500
     a, b = (torch.stack(list(s.iter_samples(n, seed=3))).flatten(1) for s in (space, direct))
     assert not torch.allclose(a[0], b[0])
@@ -139,39 +131,37 @@ def test_every_sample_downscales_to_the_lr_image(h: int, w: int, kind: str) -> N
         torch.testing.assert_close(space.degradation.down(x), space.y, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["overlapping", "many atoms"])
-def test_a_sample_is_the_same_image_in_any_company(kind: str) -> None:
-    space = make(BLOCK + 3, 5, batch=3, kind=kind)
-    ten = space.sample(10, seed=7)
-    assert torch.equal(space.sample(3, seed=7), ten[:3])
-    assert torch.equal(next(space.iter_samples(1, seed=7, start=6)), ten[6])
-    alone = SRSpace(space.y[1:2], space.parameters.map_tensors(lambda t: t[1:2]), space.degradation)
-    assert torch.equal(alone.sample(2, seed=7)[:, 0], ten[:2, 1])
-    assert not torch.equal(ten[0], ten[1])
-    assert not torch.equal(space.sample(1, seed=8)[0], ten[0])
-
-
-def test_noise_is_standard_normal_and_addressed_by_place() -> None:
-    noise = noise_rows(0, 0, 4, 0, 80)
-    assert noise.shape == (4, BLOCK, 80)
-    assert torch.equal(noise_rows(0, 0, 4, 0, 33), noise[..., :33])
-    for other in (noise_rows(1, 0, 4, 0, 80), noise_rows(0, 1, 4, 0, 80), noise_rows(0, 0, 4, 1, 80)):
-        assert not torch.equal(other, noise)
-    many = torch.cat([noise_rows(0, i, 64, 0, 64).flatten() for i in range(4)])
-    n = math.sqrt(len(many))
-    assert abs(float(many.mean())) < 5 / n
-    assert abs(float(many.var()) - 1) < 5 * math.sqrt(2) / n
-    assert abs(float((many**4).mean()) - 3) < 5 * math.sqrt(96) / n
-    assert abs(float((many.abs() > 1.959964).double().mean()) - 0.05) < 5 * 0.22 / n
-
-
-def test_temperature() -> None:
+def test_temperature_is_of_samples_and_calibration_of_the_standard_deviation() -> None:
     space = make()
     torch.testing.assert_close(space.sample(1, temperature=0.0)[0], space.mean)
-    cooler = space.at(0.5)
-    torch.testing.assert_close(cooler.stddev, 0.5 * space.stddev)
+    cooler = space.with_temperature(0.5)
+    assert (cooler.temperature, cooler.calibration) == (0.5, 1.0)
+    assert torch.equal(cooler.stddev, space.stddev)
     assert torch.equal(cooler.sample(2), space.sample(2, temperature=0.5))
     torch.testing.assert_close(cooler.sample(1)[0] - space.mean, 0.5 * (space.sample(1)[0] - space.mean))
+    wider = cooler.with_calibration(1.1)
+    assert (wider.temperature, wider.calibration) == (0.5, 1.1)
+    assert torch.equal(wider.stddev, 1.1 * space.stddev)
+    assert torch.equal(wider.sample(2), cooler.sample(2))
+    assert "temperature=0.5, calibration=1.1" in repr(wider)
+
+
+@pytest.mark.parametrize("first", [lambda s: s, lambda s: s.with_calibration(2.0)])
+def test_moments_are_computed_once_for_a_space_and_its_copies(
+    first: Callable[[SRSpace], SRSpace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vspsr.space import sr_space
+
+    calls = []
+    variance = sr_space.projected_variance
+    monkeypatch.setattr(sr_space, "projected_variance", lambda *a: calls.append(1) or variance(*a))
+    space = make(3, 3)
+    expected = first(space).stddev / first(space).calibration
+    for other in (space, space.with_temperature(2.0), space.with_calibration(0.5), copy.copy(space)):
+        torch.testing.assert_close(other.stddev, other.calibration * expected)
+    assert calls == [1]
+    assert copy.copy(space).mean is space.mean
+    assert copy.deepcopy(space).mean is not space.mean
 
 
 def test_interpolation_passes_from_one_sample_to_the_other() -> None:
@@ -183,8 +173,9 @@ def test_interpolation_passes_from_one_sample_to_the_other() -> None:
     torch.testing.assert_close(middle, math.sqrt(0.5) * (ends[0] + ends[1] - 2 * space.mean))
 
 
-def test_rsample_is_differentiable_in_the_parameters() -> None:
-    space = make(2, 2)
+@pytest.mark.parametrize("kind", ["overlapping", "paper", "many atoms"])
+def test_rsample_is_differentiable_in_the_parameters(kind: str) -> None:
+    space = make(2, 2, kind=kind)
     log_var = space.parameters.coefficient_log_var
     assert log_var is not None
     log_var = log_var.clone().requires_grad_()
@@ -250,11 +241,15 @@ def test_distribution_vocabulary() -> None:
     assert torch.equal(space.to("cpu").sample(1), space.sample(1))
 
 
+METHODS = ("sample", "rsample", "iter_samples")
+WRONG_COUNTS = (torch.Size([2]), (1,), None, "1", 1.5, True, 2**70, float("nan"))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda s: s.sample(-1), "`n` must be an integer of at least 0, got -1"),
-        (lambda s: s.sample(1, seed=-3), "`seed` must be an integer of at least 0 .* got -3"),
+        (lambda s: s.sample(1, seed=-3), "`seed` must be an integer of at least 0, got -3"),
         (
             lambda s: s.sample(1, temperature=-1),
             "`temperature` must be a finite number of at least 0, got -1",
@@ -262,7 +257,19 @@ def test_distribution_vocabulary() -> None:
         (lambda s: s.sample(1, temperature=float("nan")), "`temperature`"),
         (lambda s: s.interpolate(0, 1, 1.5), r"`t` must lie in \[0, 1\], got 1.5"),
         (lambda s: s.interpolate(0, -1, 0.5), "`seed_b`"),
-        (lambda s: s.at(float("inf")), "`temperature`"),
+        (lambda s: s.interpolate(0, 1, "x"), r"`t` must lie in \[0, 1\], got 'x'"),
+        (lambda s: s.with_temperature(float("inf")), "`temperature`"),
+        (lambda s: s.with_temperature(None), "`temperature` must be a finite number"),
+        (lambda s: s.with_calibration(-1), "`calibration` must be a finite number of at least 0, got -1"),
+        (lambda s: s.with_keys([1, 2]), "`keys` must be one for each of 1 images, got 2"),
+        (lambda s: s.with_keys([-1]), "`keys` must be an integer of at least 0, got -1"),
+        *((lambda s, f=f, n=n: getattr(s, f)(n), "`n` must be an integer") for f in METHODS for n in WRONG_COUNTS),
+        *(
+            (lambda s, f=f, n=n: getattr(s, f)(1, n), "`seed` must be an integer")
+            for f in METHODS
+            for n in WRONG_COUNTS
+        ),
+        (lambda s: s.iter_samples(1, start=-1), "`start` must be an integer of at least 0, got -1"),
     ],
 )
 def test_bad_arguments_are_named(call: object, message: str) -> None:

@@ -60,7 +60,7 @@ def test_frozen_atoms_may_be_tied_copies(photos: Path, first: Path, tmp_path: Pa
 def test_what_cannot_be_frozen_is_refused(photos: Path, first: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="`frozen` needs `initial`"):
         small.recipe_of(photos, frozen=["trunk"])
-    for wrong, hint in (("trunks", "did you mean 'trunk'"), ("zzz", "trunk, mean_head")):
+    for wrong, hint in (("trunks", "did you mean `trunk`"), ("zzz", "known are trunk, mean_head")):
         with pytest.raises(RecipeError, match=f"`frozen`: the network has no part '{wrong}': {hint}"):
             small.run(small.recipe_of(photos, initial=str(first), frozen=[wrong]), tmp_path / "wrong")
 

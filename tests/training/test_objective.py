@@ -38,18 +38,18 @@ def gradients(losses: dict[str, Any]) -> dict[str, Tensor | None]:
     objective = Objective(made, Degradation(4))
     x, y = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 8, 8)
     parameters, terms = network(y), made.phases[0].losses
-    mean, samples = objective.images(parameters, y, terms, 1.0, 0, 0)
+    mean, samples = objective.images(parameters, y, terms, 0, 0)
     total, _ = objective(x, parameters, mean, samples, terms, 0, torch.enable_grad)
     total.backward()
     return {name: p.grad for name, p in network.named_parameters()}
 
 
 def test_frequencies_train_the_network() -> None:
-    found = gradients({"energy_frequencies": {"weight": 1.0, "block": 8}})
+    found = gradients({"dct_crps": {"weight": 1.0, "block": 8}})
     assert all(g is not None and g.isfinite().all() for name, g in found.items() if "basis" not in name)
 
 
-@pytest.mark.parametrize("name", ["energy_frequencies", "energy_strength"])
+@pytest.mark.parametrize("name", ["dct_crps", "log_power_crps"])
 def test_blocks_that_do_not_fit_a_crop(name: str) -> None:
     with pytest.raises(ValueError, match=f"`{name}`: blocks of 32 need 63 pixels, but a crop of phase 'only' has"):
         recipe({name: {"weight": 1.0, "block": 32}})
@@ -57,7 +57,7 @@ def test_blocks_that_do_not_fit_a_crop(name: str) -> None:
 
 def test_strength_trains_what_is_random_and_the_mean_as_far_as_it_may() -> None:
     head, atoms = "mean_head.residual.weight", "atoms"
-    whole, none = (gradients({"energy_strength": {"weight": 1.0, "block": 8, "through_mean": m}}) for m in (1, 0))
+    whole, none = (gradients({"log_power_crps": {"weight": 1.0, "block": 8, "mean_gradient_scale": m}}) for m in (1, 0))
     for found in (whole, none):
         assert all(g is not None and g.isfinite().all() for name, g in found.items() if "basis" not in name)
         assert float(found[atoms].abs().max()) > 0
@@ -67,13 +67,13 @@ def test_strength_trains_what_is_random_and_the_mean_as_far_as_it_may() -> None:
 
 
 def test_more_octaves_than_a_block_has() -> None:
-    with pytest.raises(ValueError, match="`octaves` 4: blocks of 8 pixels do not have so many: take a `block` of"):
-        recipe({"energy_strength": {"weight": 1.0, "block": 8, "octaves": 4}})
+    with pytest.raises(ValueError, match="`octaves` 4: blocks of 8 pixels do not have so many"):
+        recipe({"log_power_crps": {"weight": 1.0, "block": 8, "octaves": 4}})
 
 
-def test_through_mean_is_the_share_of_the_gradient_that_the_mean_gets() -> None:
+def test_mean_gradient_scale_is_the_share_of_the_gradient_that_the_mean_gets() -> None:
     def of(share: float) -> dict[str, Tensor | None]:
-        return gradients({"energy_features": {"weight": 1.0, "through_mean": share}})
+        return gradients({"energy_features": {"weight": 1.0, "mean_gradient_scale": share}})
 
     all_of_it, half, none = of(1.0), of(0.5), of(0.0)
     head, atoms = "mean_head.residual.weight", "atoms"
@@ -83,15 +83,6 @@ def test_through_mean_is_the_share_of_the_gradient_that_the_mean_gets() -> None:
     torch.testing.assert_close(none[head], torch.zeros_like(all_of_it[head]), rtol=0, atol=1e-6)
     for held in (half, none):
         torch.testing.assert_close(held[atoms], all_of_it[atoms])
-
-
-def test_sparsity_trains_variances_alone() -> None:
-    found = gradients({"sparsity": 1.0})
-    variance = found["variance_head.2.bias"]
-    assert variance is not None
-    assert float(variance.min()) > 0
-    assert found["atoms"] is None
-    assert found["mean_head.residual.weight"] is None
 
 
 class _EveryFourth(nn.Module):

@@ -1,7 +1,8 @@
-"""Recipes: all that are shipped are valid and say what the paper says; mistakes are told in one line."""
+"""Recipe files: names, extension, changes; mistakes are reported in one line."""
 
-import inspect
-from importlib import resources
+import math
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,110 +12,24 @@ import training_runs as small
 import yaml
 
 from vspsr.degradation.operator import Degradation
-from vspsr.model import NETWORKS
-from vspsr.nn.vspm import VSpM
 from vspsr.training.build import build_model
-from vspsr.training.network_options import OPTIONS
+from vspsr.training.losses.options import DctCrps, Kl, LogPowerCrps
 from vspsr.training.objective import Objective
-from vspsr.training.recipe import RecipeError
-from vspsr.training.recipe_file import load_recipe, parse_recipe, shipped_recipes
-from vspsr.training.schedule import Plan
-
-CONFIGS = Path(str(resources.files("vspsr") / "configs"))
-ALL = list(shipped_recipes().values())
+from vspsr.training.recipe import Recipe, RecipeError
+from vspsr.training.recipe_file import load_recipe, parse_recipe, write_recipe
+from vspsr.training.schedule import Schedule
 
 
 @pytest.mark.parametrize("name", ["paper/x4", "configs/paper/x4.yaml", "paper/x4.yaml"])
 def test_recipes_of_the_package_by_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From anywhere; a file of that name comes first."""
+    """From anywhere; a file of that name comes first, a folder (of a run, say) does not count."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir(parents=True)
     assert load_recipe(Path(name)).name == "paper-x4"
-    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper").mkdir(exist_ok=True)
+    shutil.rmtree(tmp_path / "paper" / "x4.yaml", ignore_errors=True)
     (tmp_path / "paper" / "x4.yaml").write_text(yaml.safe_dump(small.RECIPE))
     assert load_recipe(Path("paper/x4.yaml")).name == "tiny"
-
-
-def ids(path: Path) -> str:
-    return str(path.relative_to(CONFIGS))
-
-
-def test_all_recipes_are_here() -> None:
-    expected = ["x4", "x8", "paper/x4", "paper/x8", *(f"ablation/{i}" for i in range(1, 10))]
-    assert sorted(ids(p) for p in ALL) == sorted(f"{name}.yaml" for name in expected)
-
-
-@pytest.mark.parametrize("path", ALL, ids=ids)
-def test_every_recipe_builds_and_runs_a_step(path: Path, tmp_path: Path) -> None:
-    """On a small folder, with small crops and one step a phase; feature networks untrained for want of a network."""
-    photos = small.photographs(tmp_path / "photos", 3, 128, 144)
-    recipe = load_recipe(path)
-    phases = [
-        f"phases.{i}.{key}" for i in range(len(recipe.phases)) for key in ("steps=1", "share=null", "epochs=null")
-    ]
-    features = [f"features.{name}.weights=random" for name in recipe.features]
-    size = ["crop=16", "batch=2", "data.holdout=0", "initial=null"]
-    big = ["model.options.n_atoms=8"]
-    tiny = load_recipe(path, [*phases, *features, *size, *big, f"data.folder={photos}"])
-    module = small.run(tiny, tmp_path / "run")
-    assert module.step == len(recipe.phases)
-    assert all(v.isfinite().all() for v in small.weights(module).values())
-    assert (tmp_path / "run" / "recipe.yaml").exists()
-    assert load_recipe(tmp_path / "run" / "recipe.yaml") == tiny
-
-
-@pytest.mark.parametrize(("scale", "mode", "beta", "crop"), [(4, "bilinear", 1.0, 48), (8, "bicubic", 0.1, 32)])
-def test_the_papers_recipe(scale: int, mode: str, beta: float, crop: int) -> None:
-    recipe = load_recipe(CONFIGS / "paper" / f"x{scale}.yaml")
-    network = build_model(recipe).network
-    assert isinstance(network, VSpM)
-    assert (network.alpha, network.beta, recipe.crop, recipe.batch) == (3.0, beta, crop, 4)
-    assert network.deterministic is not None
-    assert network.deterministic.mode == mode  # type: ignore[comparison-overlap]
-    plan = Plan(recipe, n_images=800)
-    assert [s.stop for s in plan.stages] == [60_000, 80_000]
-    assert [plan.rate(s) for s in (0, 19_999, 20_000, 59_999)] == pytest.approx([1e-4, 1e-4, 1e-5, 1e-6])
-    assert [plan.rate(s) for s in (60_000, 79_999)] == pytest.approx([1e-5, 1e-5])
-    assert all(plan.optimiser(s).clip == 0.1 and plan.optimiser(s).weight_decay == 1e-4 for s in plan.stages)
-    losses = recipe.phases[1].losses
-    assert losses.kl is not None
-    assert losses.adversarial is not None
-    assert losses.perceptual is not None
-    assert (losses.kl.weight, losses.adversarial.weight, losses.perceptual.weight) == (0.1, 0.1, 0.01)
-
-
-TABLE = {  # basis, upsampled part, λ_adv, stochastic basis, stochastic coefficients, β
-    1: (256, "bilinear", 0.01, False, False, 0.5),
-    2: (256, "bilinear", 0.01, False, True, 0.5),
-    3: (256, "bilinear", 0.01, True, True, 0.5),
-    4: (256, None, 0.01, False, True, 0.5),
-    5: (64, "bilinear", 0.01, False, True, 0.5),
-    6: (256, "bilinear", 0.01, False, True, 1.0),
-    7: (256, "bilinear", 0.1, False, True, 1.0),
-    8: (256, "bilinear", 1.0, False, True, 1.0),
-    9: (256, "bilinear", 0.1, False, True, 0.1),
-}
-
-
-@pytest.mark.parametrize("row", TABLE)
-def test_ablation_rows(row: int) -> None:
-    recipe = load_recipe(CONFIGS / "ablation" / f"{row}.yaml")
-    options, last = recipe.model.options, recipe.phases[-1]
-    assert last.losses.adversarial is not None
-    names = ("n_atoms", "deterministic", "stochastic_basis", "stochastic_coefficients", "beta")
-    found = [options[name] for name in names]
-    assert (*found[:2], last.losses.adversarial.weight, *found[2:]) == TABLE[row]
-    assert (recipe.initial is not None) == (row >= 6)
-    assert [p.epochs for p in recipe.phases] == ([100] if row >= 6 else [300, 100])
-
-
-@pytest.mark.parametrize("scale", [4, 8])
-def test_shipped_recipes_make_the_shipped_models(scale: int) -> None:
-    from vspsr import VSpSR
-
-    model, shipped = build_model(load_recipe(CONFIGS / f"x{scale}.yaml")), VSpSR.from_pretrained(f"vspsr-x{scale}")
-    assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in shipped.state_dict().items()}
-    weights = resources.files("vspsr") / "weights" / f"vspsr-x{scale}" / "model.safetensors"
-    assert len(weights.read_bytes()) < 5e6
 
 
 @pytest.mark.parametrize(
@@ -146,20 +61,17 @@ def test_shipped_recipes_make_the_shipped_models(scale: int) -> None:
                     {"name": "a", "steps": 1, "losses": {"energy_features": {"weight": 1, "features": "squeeze"}}}
                 ],
             },
-            "no entry 'squeeze': did you mean 'squeezenet'",
+            "no entry 'squeeze': did you mean `squeezenet`",
         ),
         ({"phases": [{"name": "a", "share": 0.5, "losses": {"mse": 1}}]}, "must have `steps`"),
         ({"optimiser": {"betas": [1.5, 2]}}, r"`optimiser.betas.0`: .*less than 1, got 1.5"),
         ({"validation": {"monitor": "psnr_meen"}}, r"`validation.monitor`: .*'psnr_mean'"),
+        ({"data": {"detail": 3}}, r"`data.detail` is a key of earlier versions: .*; leave it out"),
         (
-            {
-                "phases": [
-                    {"name": d, "steps": 1, "losses": {"adversarial": {"weight": 1, "discriminator": d}}}
-                    for d in ("authors", "unet")
-                ]
-            },
-            "one discriminator, got authors and unet",
+            {"phases": [{"name": "a", "steps": 1, "losses": {"adversarial": {"weight": 1, "discriminator": "unet"}}}]},
+            r"`phases.0.losses.adversarial.discriminator` is a key of earlier versions: the authors' is the only one",
         ),
+        ({"phases": [{"name": "a", "steps": 1, "losses": {"sparsity": 1}}]}, "`phases.0.losses.sparsity` is a key of"),
     ],
 )
 def test_mistakes_are_named_in_one_line(changes: dict[str, Any], message: str) -> None:
@@ -172,28 +84,239 @@ def test_mistakes_are_named_in_one_line(changes: dict[str, Any], message: str) -
     ("network", "options", "message"),
     [
         ("vspm", {"n_atom": 4}, r"unknown key `options.n_atom` of the network 'vspm': did you mean `n_atoms`\?"),
-        ("vspm", {"n_atoms": 6}, r"`options.n_atoms`: .*multiple of 4, got 6"),
-        ("vspm", {"deterministic": "cubic"}, r"`options.deterministic`: .*'bilinear' or 'bicubic'"),
-        (
-            "overlapping",
-            {"wide": 4},
-            "unknown key `options.wide` .*: known are scale, n_atoms, channels",
-        ),
-        ("overlapping", {"n_atoms": "eight"}, r"`options.n_atoms`: .*integer, got 'eight'"),
-        ("overlapping", {"n_atoms": -3}, r"`options.n_atoms`: .*greater than 0, got -3"),
-        ("overlapping", {"scale": "four"}, r"`options.scale`: .*integer, got 'four'"),
+        ("vspm", {"n_atoms": 6}, "`n_atoms` must be a.* multiple of 4, got 6"),
+        ("vspm", {"deterministic": "cubic"}, '.*must be "bilinear"( or|,) "bicubic".*, got \'cubic\''),
+        ("overlapping", {"wide": 4}, "unknown key `options.wide` .*: known are scale, n_atoms, channels"),
+        ("overlapping", {"n_atoms": "eight"}, "`options` of the network 'overlapping': "),
+        ("overlapping", {"n_atoms": -3}, "`options` of the network 'overlapping': .*-3"),
+        ("overlapping", {"n_modes": -1}, "`options` of the network 'overlapping': .*-1"),
+        ("overlapping", {"scale": "four"}, "`options` of the network 'overlapping': "),
+        ("overlapping", {"scale": 3}, "`options` of the network 'overlapping': `scale` must be even"),
+        ("overlapping", {"channels": [8]}, "`options` of the network 'overlapping': "),
     ],
 )
 def test_options_of_the_network_are_checked(network: str, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(RecipeError, match=rf"`model`: {message}"):
+    """By its constructor, so that there is nothing to keep in step with it."""
+    with pytest.raises(RecipeError, match=rf"`model`: .*{message}") as caught:
         parse_recipe({**small.RECIPE, "model": {"network": network, "options": options}})
+    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("network", OPTIONS)
-def test_options_are_those_of_the_network(network: str) -> None:
-    arguments = set(inspect.signature(NETWORKS[network]).parameters)
-    given_apart = {"deterministic"} if network == "overlapping" else set()  # a module: the recipe's own `deterministic`
-    assert set(OPTIONS[network].__annotations__) == arguments - given_apart
+@pytest.mark.parametrize("options", [{"n_modes": 0}, {"blocks": 0}, {"n_atoms": 1}])
+def test_what_the_network_documents_is_accepted(options: dict[str, Any]) -> None:
+    model = {"network": "overlapping", "options": {**small.RECIPE["model"]["options"], **options}}
+    network = build_model(parse_recipe({**small.RECIPE, "model": model})).network
+    assert network(torch.rand(1, 3, 8, 8)).atoms.shape[1] == 1
+
+
+NUMBERS = {
+    "seed": [2**63, -1, 1e300, True],
+    "batch": [1e300, 10**30, True, math.nan],
+    "crop": [10**30, 0, False],
+    "steps": [1e300, 10**30, math.inf],
+    "ema": [True, 1.0, math.nan],
+    "data.memory_gb": [1e300, math.inf, -1, True],
+    "data.workers": [True, 10**6, -1],
+    "optimiser.rate": [math.nan, 1e300, True, 0],
+    "optimiser.betas": [[0.9, math.nan], [True, 0.9]],
+    "schedule.warmup": [10**30, True],
+    "phases.0.steps": [10**30, True, 1e300],
+    "phases.0.losses.mean_l1": [True, math.nan, 1e300, -1, [1]],
+    "phases.0.losses.energy_pixels": [{"weight": 1, "patch": 10**30}, {"weight": 1, "bands": 1000}],
+    "validation.images": [True, 10**30],
+    "checkpoints.minutes": [math.inf, True],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in NUMBERS.items() for v in values], ids=str)
+def test_numbers_that_make_no_sense_are_named(key: str, value: Any, tmp_path: Path) -> None:
+    """Booleans, nan, infinities and numbers that would overflow further on."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(small.RECIPE))
+    with pytest.raises(RecipeError, match=rf"`{key}[.\w]*`: (Input should be|Unable to parse) ") as caught:
+        load_recipe(path, [f"{key}={yaml.safe_dump(value, default_flow_style=True).removesuffix('...').strip()}"])
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+
+
+def test_more_steps_than_fit_into_memory() -> None:
+    phases = [{"name": n, "epochs": 1e8, "losses": {"mean_l1": 1.0}} for n in "ab"]
+    with pytest.raises(RecipeError, match=r"`phases`: 5e\+09 steps up to phase 'a'"):
+        Schedule(parse_recipe({**small.RECIPE, "phases": phases}), n_images=100)
+
+
+def nested(depth: int) -> Any:
+    content: Any = 1
+    for _ in range(depth):
+        content = [content]
+    return content
+
+
+class TestDepth:
+    """Parsers recurse: whatever is nested without end is one line, wherever it stands."""
+
+    @pytest.mark.parametrize("text", ["a: " + "[" * 5000, "a: " + "{b: " * 5000, "- " * 5000, "? " * 5000])
+    def test_files(self, text: str, tmp_path: Path) -> None:
+        (tmp_path / "deep.yaml").write_text(text)
+        with pytest.raises(RecipeError, match=r"deep\.yaml: is nested too deeply") as caught:
+            load_recipe(tmp_path / "deep.yaml")
+        assert "\n" not in str(caught.value)
+        (tmp_path / "over.yaml").write_text("extends: deep.yaml")
+        with pytest.raises(RecipeError, match="is nested too deeply"):
+            load_recipe(tmp_path / "over.yaml")
+
+    @pytest.mark.parametrize("key", ["batch", "model.options.n_atoms", "phases.0.losses"])
+    def test_changes(self, key: str) -> None:
+        with pytest.raises(RecipeError, match=rf"`--set` '{key}=.*: is nested too deeply") as caught:
+            load_recipe(Path("x4"), [f"{key}={'[' * 5000}"])
+        assert len(str(caught.value)) < 200
+
+    @pytest.mark.parametrize("depth", [100, 900, 100_000])
+    @pytest.mark.parametrize("key", ["batch", "data", "phases"])
+    def test_containers(self, key: str, depth: int) -> None:
+        """Of a checkpoint, for instance."""
+        with pytest.raises(RecipeError) as caught:
+            parse_recipe({**small.RECIPE, key: nested(depth)}, "checkpoint")
+        assert len(str(caught.value)) < 400
+
+
+class TestExtends:
+    def recipe(self, folder: Path, name: str, text: str) -> Path:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def test_differences_are_laid_over_a_file_or_a_recipe_of_the_package(self, tmp_path: Path) -> None:
+        middle = self.recipe(tmp_path, "sub/middle.yaml", "extends: paper/x4-authors\nname: middle\nbatch: 6\n")
+        text = (
+            "extends: sub/middle.yaml\nseed: 7\ncrop: null\nvalidation: null\nmodel: {options: {deterministic: null}}\n"
+            "phases: {0: null, 1: {losses: {kl: {beta: 0.3}, mse: null, mean_l1: 1e-3}}}\n"
+        )
+        found = load_recipe(self.recipe(tmp_path, "top.yaml", text), ["crop=20"])
+        base = load_recipe(Path("paper/x4-authors"))
+        assert load_recipe(middle).batch == 6
+        assert (found.name, found.batch, found.seed, found.crop) == ("middle", 6, 7, 20)
+        assert found.validation != base.validation  # null leaves the key out
+        assert found.model.options == {**base.model.options, "deterministic": None}  # of a network null is a value
+        assert [phase.name for phase in found.phases] == ["fine-tune"]
+        losses = found.phases[0].losses
+        assert losses.mse is None
+        assert losses.mean_l1 is not None
+        assert losses.mean_l1.weight == 1e-3
+        assert losses.kl is not None
+        assert (losses.kl.weight, losses.kl.form, losses.kl.beta) == (0.1, "authors", 0.3)
+        assert found.phases[0].optimiser == base.phases[1].optimiser
+        written = tmp_path / "run" / "recipe.yaml"
+        write_recipe(written, found)
+        assert "extends" not in written.read_text()
+        assert load_recipe(written) == found
+
+    def test_the_guides_example(self, tmp_path: Path) -> None:
+        """docs/training.md."""
+        guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+        (example,) = (b for b in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "extends" in b)
+        found = load_recipe(self.recipe(tmp_path, "a.yaml", example))
+        assert found.name == "mine"
+        assert found.phases[1].losses.perceptual is None
+
+    def test_a_list_replaces_a_list(self, tmp_path: Path) -> None:
+        text = "extends: x4\nphases: [{name: only, steps: 3, losses: {mean_l1: 1}}]\n"
+        assert [p.name for p in load_recipe(self.recipe(tmp_path, "a.yaml", text)).phases] == ["only"]
+
+    def test_circles_and_endless_chains(self, tmp_path: Path) -> None:
+        self.recipe(tmp_path, "own.yaml", "extends: own.yaml")
+        self.recipe(tmp_path, "a.yaml", "extends: b.yaml")
+        self.recipe(tmp_path, "b.yaml", "extends: a.yaml")
+        for name in ("own", "a", "b"):
+            with pytest.raises(RecipeError, match=rf"{name}.yaml: `extends` leads back to .*{name}.yaml$"):
+                load_recipe(tmp_path / f"{name}.yaml")
+        for i in range(20):
+            self.recipe(tmp_path, f"{i}.yaml", f"extends: {i + 1}.yaml")
+        with pytest.raises(RecipeError, match=r"0.yaml: `extends` more than 7 recipes"):
+            load_recipe(tmp_path / "0.yaml")
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("extends: none.yaml", r"none.yaml: no such file, nor one of the package's recipes"),
+            ("extends: [x4, x8]", r"`extends` must be the name or the path of a recipe, got \['x4', 'x8'\]"),
+            ("extends: 4", "`extends` must be the name or the path of a recipe, got 4"),
+            (f"extends: {'x' * 5000}", "x: no such file, nor"),
+            ('extends: "a\\0b"', "no such file, nor"),
+            ("extends: x4\nbacth: 3", r"unknown key `bacth`: did you mean `batch`\?"),
+            ("extends: x4\nbacth: null", r"unknown key `bacth`: did you mean `batch`\?"),
+            ("extends: x4\nphases: {7: {steps: 1}}", "phases: is a list of 3 .*: give entries by number from 0, got 7"),
+            ("extends: x4\nphases: {name: a}", "phases: is a list of 3 .*, got 'name'"),
+            ("extends: x4\nphases: null", "`phases`: Field required"),
+        ],
+    )
+    def test_mistakes(self, text: str, message: str, tmp_path: Path) -> None:
+        with pytest.raises(RecipeError, match=message) as caught:
+            load_recipe(self.recipe(tmp_path, "a.yaml", text))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_recipes_as_editors_save_them(encoding: str, end: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    text = yaml.safe_dump({**small.RECIPE, "description": "größer"}, allow_unicode=True)
+    path.write_bytes(text.replace("\n", end).encode(encoding))
+    assert load_recipe(path) == parse_recipe({**small.RECIPE, "description": "größer"})
+
+
+def test_a_recipe_that_an_earlier_version_saved() -> None:
+    """Renamed losses, the prior's α and β among the network's options, the choice of a discriminator."""
+    options = {"scale": 4, "n_atoms": 8, "alpha": 2.0, "beta": 0.5}
+    losses = {
+        "kl": {"weight": 0.1, "form": "authors"},
+        "energy_frequencies": {"weight": 2.0, "block": 8},
+        "energy_strength": {"weight": 1.0, "block": 8, "through_mean": 0.0},
+        "energy_features": [{"weight": 1.0, "features": "net", "through_mean": 0.5}],
+        "adversarial": {"weight": 0.1, "discriminator": "authors", "loss": "least-squares"},
+    }
+    old = {
+        **small.RECIPE,
+        "model": {"network": "vspm", "options": options},
+        "features": {"net": {}},
+        "phases": [{"name": "a", "steps": 1, "losses": losses}, {"name": "b", "steps": 1, "losses": {"kl": 0.2}}],
+    }
+    recipe = parse_recipe(old)
+    assert recipe.model.options == {"scale": 4, "n_atoms": 8}
+    found = recipe.phases[0].losses
+    assert found.kl == Kl(weight=0.1, form="authors", alpha=2.0, beta=0.5)
+    assert recipe.phases[1].losses.kl == Kl(weight=0.2, alpha=2.0, beta=0.5)
+    assert found.dct_crps == DctCrps(weight=2.0, block=8)
+    assert found.log_power_crps == LogPowerCrps(weight=1.0, block=8, mean_gradient_scale=0.0)
+    assert found.mean_gradient_scales() == [0.0, 0.5]
+    assert found.adversarial is not None
+    assert found.adversarial.weight == 0.1
+    assert old["model"]["options"]["beta"] == 0.5  # what was given is not changed
+
+
+@pytest.mark.parametrize("loss", ["log_power_crps", "energy_features"])
+@pytest.mark.parametrize(
+    ("options", "affine"),
+    [({}, False), ({"convolutions": False}, True), ({"convolutions": False, "stochastic_basis": True}, False)],
+)
+def test_the_means_gradient_is_scaled_only_where_samples_are_affine(
+    loss: str, options: dict[str, Any], affine: bool
+) -> None:
+    features = {"squeezenet": {"network": "squeezenet1_1", "weights": "random"}}
+    model = {"network": "vspm", "options": {"scale": 4, "n_atoms": 8, **options}}
+
+    def recipe(scale: float) -> Recipe:
+        losses = {loss: {"weight": 1.0, "mean_gradient_scale": scale}}
+        changes = {"features": features, "model": model, "crop": 16}
+        return parse_recipe({**small.RECIPE, **changes, "phases": [{"name": "a", "steps": 1, "losses": losses}]})
+
+    build_model(recipe(1.0))
+    if affine:
+        build_model(recipe(0.5))
+        return
+    with pytest.raises(RecipeError, match="`mean_gradient_scale`: must be 1 where samples are not affine"):
+        build_model(recipe(0.5))
 
 
 def test_as_many_layer_weights_as_layers() -> None:

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import training_runs as small
 import yaml
@@ -93,6 +95,39 @@ def test_a_run_stopped_by_a_signal_goes_on_exactly(
     resumed = small.run(recipe, tmp_path / "parts", resume=True)
     assert resumed.received is None
     assert small.different(small.weights(whole), small.weights(resumed)) == []
+
+
+LOADER = """
+import sys
+from pathlib import Path
+from vspsr import Degradation
+from vspsr.data.crops import CropDataset, StepSampler, crop_loader
+from vspsr.data.files import find_images
+
+if __name__ == "__main__":
+    data = CropDataset(find_images(Path(sys.argv[1]), 4, 6, holdout=0).train, Degradation(4), 0, 10**8)
+    batches = iter(crop_loader(data, StepSampler([(2, 6)] * 10**6), 1, pin_memory=False))
+    next(batches)
+    print(batches._workers[0].pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_processes_that_make_batches_end_when_their_parent_is_killed(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "loader.py").write_text(LOADER)
+    command = [sys.executable, str(tmp_path / "loader.py"), str(photos)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = psutil.Process(int(parent.stdout.readline()))
+        assert worker.is_running()
+        parent.kill()
+    with suppress(psutil.NoSuchProcess):  # it is gone, or nobody has asked for its exit code yet
+        deadline = time.monotonic() + 20
+        while worker.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                worker.kill()
+                pytest.fail("the process that makes batches outlives its parent")
+            time.sleep(0.05)
 
 
 def test_a_second_ctrl_c_stops_at_once(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

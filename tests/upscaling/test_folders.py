@@ -14,7 +14,6 @@ import vspsr.images.io
 from vspsr import VSpSR, read_image, write_image
 from vspsr.cli.main import main
 from vspsr.errors import ImageFileError, ModelError, OutputError
-from vspsr.images.folders import image_files
 from vspsr.images.picture import Picture
 from vspsr.upscaling.folders import Options, upscale_file
 from vspsr.upscaling.pictures import compare
@@ -147,16 +146,6 @@ def test_what_does_not_fit_in_memory_is_refused_before_it_is_decoded(
     arguments = {"upscale": ["-o", tmp_path / "o"], "degrade": ["-o", tmp_path / "o"], "check": [path]}[command]
     assert cli(command, path, *arguments, monkeypatch=monkeypatch) != 0
     assert "12×10 pixels need" in capsys.readouterr().err
-
-
-def test_folders_give_their_images_by_name(tmp_path: Path) -> None:
-    for name in ("b.PNG", "a.jpg", "c.txt", "sub/d.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert [p.name for p in image_files([tmp_path])] == ["a.jpg", "b.PNG"]
-    assert list(image_files([tmp_path / "c.txt"])) == [tmp_path / "c.txt"]
-    with pytest.raises(ImageFileError, match="no image files in this folder"):
-        list(image_files([tmp_path / "sub", tmp_path]))
 
 
 def test_models_that_cannot_work_are_refused(model: VSpSR, tmp_path: Path) -> None:

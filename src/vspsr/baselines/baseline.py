@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from vspsr.baselines.layouts import build, layout_of
 from vspsr.baselines.weights import PublishedWeights, published_weights, weights_folder
-from vspsr.checks import check_image
+from vspsr.checks import check_rgb
 from vspsr.consistency.projection import Consistent
 from vspsr.degradation.operator import Degradation
 from vspsr.degradation.resize import imresize
 from vspsr.errors import ModelError
-from vspsr.files import one_line
-from vspsr.nn.spandrel_networks import from_state
-from vspsr.state_dicts import read_state, sha256_of
+from vspsr.files import kind_of, one_line, sha256_of
+from vspsr.nn.pretrained import pretrained_from_state
+from vspsr.state_dicts import read_state
 
 __all__ = ["BASELINES", "Baseline", "BaselineInfo", "load_baseline"]
 
@@ -38,8 +38,8 @@ class BaselineInfo:
 
     def weights(self) -> dict[int, str]:
         """Scale → the name of the published weights taken by default."""
-        of_mine = [w for w in published_weights().values() if w.architecture == self.name]
-        return {w.scale: w.name for w in reversed(of_mine)}
+        own = [w for w in published_weights().values() if w.architecture == self.name]
+        return {w.scale: w.name for w in reversed(own)}
 
 
 BASELINES = {
@@ -95,7 +95,7 @@ class Baseline(nn.Module):
         name: such as "edsr", "edsr+consistent", or the stem of a checkpoint's file.
         scale: s.
         source: where the weights come from.
-        licence: theirs; "unknown" for a checkpoint that is none of `published_weights`.
+        licence: of the weights; "unknown" for a checkpoint that is none of `published_weights`.
         version: architecture, file and digest of the weights, for the record.
     """
 
@@ -133,9 +133,7 @@ class Baseline(nn.Module):
             ValueError: another shape, values that are not finite or out of range.
             ModelError: the network fails on it.
         """
-        if y.ndim != 4 or y.shape[1] != 3:
-            raise ValueError(f"`y` must be RGB images of shape (B, 3, h, w), got {tuple(y.shape)}")
-        check_image(y, "y", 0.0, 1.0)
+        check_rgb(y)
         try:
             return torch.cat([self.network(image[None]) for image in y])
         except ModelError as error:
@@ -149,26 +147,28 @@ def load_baseline(
 
     Args:
         name_or_checkpoint: a name in `BASELINES` or `published_weights`, or a checkpoint's path: any that spandrel
-            reads, or in a layout of EDSR or SRGAN that docs/baselines.md lists.
+            reads, or in a layout of EDSR or SRGAN that docs/baselines.md lists. A file comes before a name.
         scale: integer of at least 2.
         checkpoint: the weights of the baseline named; by default those that `fetch_weights` put into
             `weights_folder()`.
         consistent: whether its output is projected onto the images that downscale to its input (`vspsr.Consistent`).
 
     Raises:
-        ValueError: a bad scale, or a checkpoint given where none belongs.
+        ValueError: a bad scale, or a checkpoint for a baseline without weights.
         ModelError: nothing of that name; no weights there; a file that is damaged, of another architecture or scale,
             or whose keys are missing or unknown.
     """
     Degradation(scale)  # checks the scale
-    published = published_weights().get(name_or_checkpoint)
-    info = BASELINES.get(published.architecture if published else name_or_checkpoint)
+    kind = kind_of(name_or_checkpoint)
+    is_file = kind == "file" and checkpoint is None
+    published = None if is_file else published_weights().get(name_or_checkpoint)
+    info = None if is_file else BASELINES.get(published.architecture if published else name_or_checkpoint)
     if info is None:
         if checkpoint is not None:
             raise ValueError(
                 f"`checkpoint` goes with one of {', '.join(BASELINES)}, got {one_line(name_or_checkpoint)!r} as well"
             )
-        if not Path(name_or_checkpoint).exists():
+        if kind is None:
             raise ModelError(
                 f"unknown baseline {one_line(name_or_checkpoint)!r}: give one of {', '.join(BASELINES)}, or a "
                 "checkpoint's file"
@@ -210,7 +210,7 @@ def _from_checkpoint(path: Path, scale: int, name: str, info: BaselineInfo | Non
         network = build(state, layout, file)
         architecture, title = layout.baseline, layout.release
     else:
-        network = from_state(state, file)
+        network = pretrained_from_state(state, file)
         architecture, title = network.architecture.lower(), f"{network.architecture}, read by spandrel"
     if info is not None and architecture != info.name:
         raise ModelError(f"{file}: is {title}, not {info.title}: give the file itself as the baseline")

@@ -10,11 +10,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from vspsr.baselines.networks import EDSR, MSRResNet, SRResNet
 from vspsr.errors import ModelError
-from vspsr.state_dicts import require
+from vspsr.state_dicts import check_finite, check_keys
 
 __all__ = ["LAYOUTS", "Layout", "build", "layout_of"]
 
@@ -29,7 +30,7 @@ class Layout:
     Attributes:
         release: whose.
         baseline: "edsr" or "srgan".
-        signature: layers, separated by blanks, that tell it from every other layout.
+        signature: layers, separated by blanks, that no other layout has.
         block, stage: patterns of one layer of each residual block, and of each sub-pixel convolution.
         names: (depth, stages) → pairs (layer of our network, layer in the checkpoint), all of them.
         make: (state, width, depth, factors) → the network.
@@ -60,29 +61,33 @@ def build(state: State, layout: Layout, name: str) -> nn.Module:
 
     Args:
         state: keys as published.
-        layout: theirs.
+        layout: of the keys.
         name: of the checkpoint, for messages.
 
     Raises:
-        ModelError: keys are missing or unknown, shapes do not fit together.
+        ModelError: keys are missing or unknown, shapes do not fit together, values are not finite.
     """
     depth, stages = (_count(pattern, state) for pattern in (layout.block, layout.stage))
     pairs = dict(layout.names(depth, stages))
     width = _layer(state, pairs["head"]).shape[0]
     factors = [_factor(_layer(state, pairs[f"upsample.{k}"]), pairs[f"upsample.{k}"], name) for k in range(stages)]
-    network = layout.make(state, width, depth, factors)
-    wanted = {k: v for k, v in network.state_dict().items() if not k.startswith(layout.implied)}
+    with torch.device("meta"):  # before memory is allocated for sizes that the file asks for
+        whole = layout.make(state, width, depth, factors).state_dict()
+    wanted = {k: v for k, v in whole.items() if not k.startswith(layout.implied)}
     published = {k: f"{pairs[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}" for k in wanted}
     # Counters of training steps came to batch normalisation with PyTorch 0.4.1: older files lack them.
     wanted = {k: v for k, v in wanted.items() if published[k] in state or not k.endswith(".num_batches_tracked")}
-    require(state, {published[k]: v.shape for k, v in wanted.items()}, name, layout.release)
+    check_keys(state, {published[k]: v for k, v in wanted.items()}, f"{name}: looks like {layout.release}, but")
+    check_finite(state, name)
+    network = layout.make(state, width, depth, factors).float()
     network.load_state_dict({**network.state_dict(), **{k: state[published[k]] for k in wanted}})
     return network.eval()
 
 
 def _layer(state: State, layer: str) -> Tensor:
-    """The weight of a layer; an empty one where it is missing, which `build` then reports by name."""
-    return state.get(f"{layer}.weight", next(iter(state.values())).new_zeros(1, 1))
+    """The weight of a layer; a small one if it is missing or no matrix, which `build` then reports by name."""
+    weight = state.get(f"{layer}.weight")
+    return torch.zeros(1, 1) if weight is None or weight.ndim < 2 else weight
 
 
 def _count(pattern: str, state: State) -> int:
@@ -159,7 +164,7 @@ def _edsr(value_range: float) -> Callable[[State, int, int, list[int]], nn.Modul
 
 
 def _edsr_from_shift(state: State, width: int, depth: int, factors: list[int]) -> nn.Module:
-    """The range is 255 or 1, as the mean that is subtracted tells."""
+    """The range is 255 or 1, as the mean that is subtracted shows."""
     bias = state.get("sub_mean.bias")
     return EDSR(width, depth, factors, 255.0 if bias is None or float(bias.abs().max()) > 1 else 1.0)
 
@@ -254,4 +259,4 @@ LAYOUTS = (
         _sr(bias=True, tanh=True),
     ),
 )
-"""The accepted layouts of EDSR and SRGAN; those of ESRGAN and RCAN are in `vspsr.nn.spandrel_networks`."""
+"""The accepted layouts of EDSR and SRGAN; those of ESRGAN and RCAN are in `vspsr.nn.pretrained`."""

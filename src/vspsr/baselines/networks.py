@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vspsr.nn.spandrel_networks import DIV2K_MEAN
+from vspsr.nn.pretrained import DIV2K_MEAN
 
 __all__ = ["EDSR", "MSRResNet", "SRResNet"]
 

@@ -1,14 +1,11 @@
-"""Where the published weights of the baselines are, and how they get here.
+"""The published weights of the baselines: where they are, and how to download them.
 
 `weights.toml` lists them. A download is checked against the SHA-256 that its publisher states; many releases put the
 first eight digits into the file's name, a few state none.
 """
 
-import http.client
 import tomllib
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -17,15 +14,13 @@ from urllib.parse import urlsplit
 
 import torch
 
-from vspsr.errors import ModelError, OutputError
-from vspsr.files import one_line, replacing
-from vspsr.state_dicts import sha256_of
-from vspsr.version import __version__
+from vspsr.data.fetch import DownloadError, download
+from vspsr.errors import ModelError
+from vspsr.files import make_folder, one_line, sha256_of
 
 __all__ = ["PublishedWeights", "fetch_weights", "published_weights", "weights_folder"]
 
-_CHUNK = 1 << 20  # bytes
-_TIMEOUT = 30.0  # seconds without a byte
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -37,10 +32,10 @@ class PublishedWeights:
         architecture: a name in `BASELINES`.
         scale: s.
         url: of the file itself.
-        page: where its publisher presents it.
+        page: the web page of its publisher.
         licence: SPDX identifier as its publisher states it, or a remark.
         trained: on what, with which loss.
-        sha256: all 64 hexadecimal digits, or the first 8 or more, as published; None where none is.
+        sha256: all 64 hexadecimal digits, or the first 8 or more, as published; None if none is.
         sha256_from: who states it.
     """
 
@@ -84,11 +79,11 @@ def fetch_weights(
         name: in `published_weights`.
         folder: where to; `weights_folder()` by default. Made if missing.
         unverified: whether to accept a file of which no checksum is published. Loading it runs no code in any case.
-        progress: called with the bytes received so far and the size of the file (0 where it is not known).
+        progress: called with the bytes received so far and the size of the file (0 if it is not known).
 
     Returns:
-        The file: what was there before, if it has the right checksum (or none is known), else downloaded under a
-        temporary name first.
+        The file: what was there before, if it has the right checksum (or none is known), else downloaded; a download
+        that was interrupted is continued.
 
     Raises:
         ModelError: an unknown name; no checksum known and ``unverified`` not given; a wrong checksum; no download.
@@ -105,41 +100,12 @@ def fetch_weights(
     folder = weights_folder() if folder is None else Path(folder)
     path = folder / weights.file
     if path.is_file():
-        if not _is_right(sha256_of(path), weights):
+        if not sha256_of(path).startswith(weights.sha256 or ""):
             raise ModelError(f"{name}: {one_line(path)} is another file, by its SHA-256: move it away")
         return path
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{one_line(folder)}: the folder cannot be made ({error.strerror})") from error
-    with replacing(path) as file:
-        for chunk in _download(weights.url, name, progress):
-            file.write(chunk)
-        file.flush()
-        digest = sha256_of(file.name)
-        if not _is_right(digest, weights):
-            raise ModelError(f"{name}: {weights.url} has the SHA-256 {digest}, not {weights.sha256}: it was not kept")
+        download(weights.url, path, None, weights.sha256, progress, attempts=_ATTEMPTS)
+    except DownloadError as error:
+        raise ModelError(f"{name}: {error}") from error
     return path
-
-
-def _is_right(digest: str, weights: PublishedWeights) -> bool:
-    return weights.sha256 is None or digest.startswith(weights.sha256)
-
-
-def _download(url: str, name: str, progress: Callable[[int, int], None]) -> Iterator[bytes]:
-    """The bytes of a file; ModelError of one line where they do not come."""
-    request = urllib.request.Request(url, headers={"User-Agent": f"vspsr/{__version__}"})
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
-            size = int(response.headers.get("Content-Length") or 0)
-            received = 0
-            while chunk := response.read(_CHUNK):
-                received += len(chunk)
-                progress(received, size)
-                yield chunk
-    except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        code = f"HTTP {error.code} " if isinstance(error, urllib.error.HTTPError) else ""
-        raise ModelError(f"{name}: cannot download {url} ({code}{one_line(reason) or type(error).__name__})") from error
-    if received < size:
-        raise ModelError(f"{name}: cannot download {url} (it broke off after {received} of {size} bytes)")

@@ -1,8 +1,20 @@
-"""What the command line shows beside its results: progress, errors in one line, devices."""
+"""What the command line prints beside tables: lines, errors, progress; how a stop is reported; devices and folders."""
 
+import _thread
+import codecs
+import io
+import signal
+import sys
+import threading
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -12,13 +24,138 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
+    TransferSpeedColumn,
 )
 
-from vspsr.files import one_line
+from vspsr.errors import ConsistencyWarning, ImageFileWarning, explain, is_expected
+from vspsr.files import one_line, printable
 
-__all__ = ["complain", "device", "download_progress", "is_out_of_memory", "message", "out", "progress", "tell"]
+__all__ = [
+    "device",
+    "download_progress",
+    "encode_anything",
+    "out",
+    "output_folder",
+    "print_error",
+    "print_line",
+    "print_warnings",
+    "progress",
+    "set_debug",
+    "stop_code",
+    "stopping_signals",
+    "when_stopped",
+]
 
-out, _err = Console(), Console(stderr=True)
+# Names of files are shown as they are: brackets are no markup, and :a: is no emoji.
+out, _err = (Console(stderr=stderr, markup=False, emoji=False, highlight=False) for stderr in (False, True))
+_debug = False
+
+_ASCII = str.maketrans({"×": "x", "…": "...", "–": "-", "∞": "inf", "≥": ">=", "→": "->", "≈": "~", "·": "*"})
+# Suffixes of files that somebody may expect instead of a folder, beside those of images.
+_FILE_SUFFIXES = {".csv", ".ckpt", ".html", ".json", ".npy", ".pdf", ".pt", ".pth", ".safetensors", ".svg", ".yaml"}
+
+
+def set_debug(debug: bool) -> None:
+    """Whether `print_error` shows tracebacks."""
+    global _debug
+    _debug = debug
+
+
+def print_line(text: str) -> None:
+    """One line on standard output."""
+    out.print(printable(text), soft_wrap=True)
+
+
+def print_error(error: BaseException | str) -> None:
+    """One line on standard error; with ``--debug``, the traceback of an exception above it."""
+    if isinstance(error, BaseException):
+        if _debug:
+            traceback.print_exception(error)
+        hint = "" if _debug or is_expected(error) else " (please report it; `vspsr --debug …` shows the traceback)"
+        error = explain(error) + hint
+    _err.print("error: ", end="", style="bold red")
+    _err.print(one_line(error), soft_wrap=True)
+
+
+def print_warnings() -> None:
+    """From now on, print vspsr's own warnings in one line on standard error; those of others as Python does."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, ConsistencyWarning | ImageFileWarning):
+            usual(message, category, *place, **more)
+            return
+        _err.print("warning: ", end="", style="yellow")
+        _err.print(one_line(message), soft_wrap=True)
+
+    warnings.showwarning = show
+
+
+def encode_anything() -> None:
+    """Let the standard streams take any text, whatever their encoding: what it lacks is spelled out or escaped."""
+
+    def spelled(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        text = error.object[error.start : error.end].translate(_ASCII)
+        return text.encode("ascii", "backslashreplace").decode(), error.end
+
+    codecs.register_error("vspsr.spelled", spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="vspsr.spelled")
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: handled as Ctrl-C is."""
+
+
+@contextmanager
+def stopping_signals() -> Iterator[None]:
+    """Within it, Ctrl-C and SIGTERM raise a KeyboardInterrupt, unless somebody else handles or ignores them."""
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    here = threading.current_thread() is threading.main_thread()  # signals reach no other
+    ours = {number: before for number, before in defaults.items() if here and signal.getsignal(number) is before}
+    for number in ours:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, before in ours.items():
+            signal.signal(number, before)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("pyvips"):
+            # An exception is lost in Python code that libvips calls: try again a little later.
+            threading.Timer(0.02, _thread.interrupt_main, [number]).start()
+            return
+        frame = frame.f_back
+    raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+@contextmanager
+def when_stopped(status: Callable[[], str]) -> Iterator[None]:
+    """Where Ctrl-C or SIGTERM ends the block, have one line printed: ``status()``, what is done and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise type(stop)(status()) from None
+
+
+def stop_code(stop: KeyboardInterrupt) -> int:
+    """Say on standard error that the command was stopped; its exit code: 130 for Ctrl-C, 143 for SIGTERM."""
+    _err.print(one_line(f"stopped: {stop}" if str(stop) else "stopped"), soft_wrap=True)
+    return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
+
+
+def output_folder(path: Path | None) -> Path | None:
+    """Callback of options that take a folder: refuse what looks like a file, `-o result.png` for instance."""
+    from vspsr.images.folders import SUFFIXES
+
+    if path is not None and path.suffix.lower() in SUFFIXES | _FILE_SUFFIXES and not path.exists():
+        raise typer.BadParameter(f"{str(path)!r} looks like a file: give a folder")
+    return path
 
 
 def device(name: str) -> str:
@@ -35,20 +172,14 @@ def device(name: str) -> str:
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[str, int], None]]:
+def progress(total: int) -> Iterator[Callable[[str, float], None]]:
     """A progress bar on standard error; yields step(what, advance)."""
-    columns = (
-        SpinnerColumn(),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
+    columns = (SpinnerColumn("line"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _description())
     with Progress(*columns, console=_err, transient=True) as bar:
         task = bar.add_task("", total=total)
 
-        def step(what: str, advance: int) -> None:
-            bar.update(task, description=what, advance=advance)
+        def step(what: str, advance: float) -> None:
+            bar.update(task, description=one_line(what), advance=advance)
 
         yield step
 
@@ -56,7 +187,7 @@ def progress(total: int) -> Iterator[Callable[[str, int], None]]:
 @contextmanager
 def download_progress(name: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar for a download on standard error; yields step(bytes so far, size or 0)."""
-    columns = (BarColumn(), DownloadColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn(), _description())
     with Progress(*columns, console=_err, transient=True) as bar:
         task = bar.add_task(name, total=None)
 
@@ -66,25 +197,5 @@ def download_progress(name: str) -> Iterator[Callable[[int, int], None]]:
         yield step
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; torch says so in a RuntimeError."""
-    text = str(error)
-    return isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text
-
-
-def message(error: BaseException) -> str:
-    """One line for the user."""
-    if is_out_of_memory(error):
-        return f"out of memory ({one_line(error)[:120]}): use a smaller image or a machine with more memory"
-    return one_line(error)
-
-
-def tell(text: str) -> None:
-    """One line on standard output, as it is: brackets in names are no markup."""
-    out.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def complain(text: str) -> None:
-    """One line on standard error."""
-    _err.print("[bold red]error:[/bold red] ", end="")
-    _err.print(text, highlight=False, markup=False, soft_wrap=True)
+def _description() -> TextColumn:
+    return TextColumn("{task.description}", markup=False)

@@ -1,12 +1,12 @@
 """`vspsr data`: parse, call, print."""
 
-import difflib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vspsr.cli.console import out
+from vspsr.cli.console import download_progress, print_line, when_stopped
+from vspsr.errors import did_you_mean
 
 __all__ = ["app"]
 
@@ -27,7 +27,7 @@ def fetch(
     ] = "tr_1X,tr_4X,va_1X,va_4X",
     mirror: Annotated[str | None, typer.Option(help="Another host with the same paths.", show_default=False)] = None,
 ) -> None:
-    """Download a published data set; interrupted, the same command goes on where it was.
+    """Download a published data set. After an interruption, run the same command again to go on.
 
     DIV2K is for academic research only: read its terms at https://data.vision.ee.ethz.ch/cvl/DIV2K/.
     """
@@ -39,19 +39,12 @@ def fetch(
     wanted = [part.strip() for part in parts.split(",") if part.strip()]
     for part in wanted:
         if part not in DIV2K:
-            near = difflib.get_close_matches(part, DIV2K, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(DIV2K)}"
-            raise ValueError(f"`--parts` {part!r}: {hint}")
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
+            raise ValueError(f"`--parts` {part!r}: {did_you_mean(part, DIV2K)}")
     host = HOST if mirror is None else mirror.rstrip("/") + "/"
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    for part in wanted:
-        with Progress(*columns, TimeRemainingColumn(), transient=True) as bar:
-            task = bar.add_task(part, total=DIV2K[part].size)
-
-            def show(done: int, total: int, bar: Progress = bar, task: object = task) -> None:
-                bar.update(task, completed=done, total=total or None)  # type: ignore[arg-type]
-
-            folder = fetch_archive(DIV2K[part], root, host, show)
-        out.print(f"{part}: in {folder}", highlight=False, markup=False, soft_wrap=True)
+    done: list[str] = []
+    with when_stopped(lambda: f"{len(done)} of {len(wanted)} archives fetched; run the same command again to go on"):
+        for part in wanted:
+            with download_progress(part) as step:
+                folder = fetch_archive(DIV2K[part], root, host, step)
+            done.append(part)
+            print_line(f"{part}: in {folder}")

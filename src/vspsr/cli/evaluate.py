@@ -1,7 +1,6 @@
 """The command `vspsr evaluate`."""
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,8 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from vspsr.cli.console import complain, download_progress, out, progress, tell
 from vspsr.cli.console import device as pick_device
+from vspsr.cli.console import download_progress, out, output_folder, print_line, progress, when_stopped
+from vspsr.files import printable
 
 __all__ = ["BASELINES_EPILOG", "EVALUATE_EPILOG", "baselines", "evaluate"]
 
@@ -27,7 +27,13 @@ def evaluate(
     hr: Annotated[Path | None, typer.Option(help="Folder of HR images.", show_default=False)] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for the report; made if missing.", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for the report; made if missing.",
+            show_default=False,
+            callback=output_folder,
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.", show_default=False)
@@ -46,7 +52,7 @@ def evaluate(
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="The baseline's weights.", show_default=False)] = None,
     consistent: Annotated[
-        bool, typer.Option("--consistent", help="Put the exact projection behind the baseline or the results.")
+        bool, typer.Option("--consistent", help="Apply the exact projection to the baseline or the results.")
     ] = False,
     lr: Annotated[
         Path | None, typer.Option(help="Folder of LR images. (default: made from HR by imresize)", show_default=False)
@@ -56,7 +62,7 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="How many of each image. (default: 10, or all in --results)", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the model's samples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the model's samples.")] = 0,
     temperature: Annotated[
         float | None, typer.Option(help="Spread of the model's samples. (default: the model's)", show_default=False)
     ] = None,
@@ -65,9 +71,12 @@ def evaluate(
     ] = "stlpips-alex",
     protocol: Annotated[str, typer.Option(help="ntire21, or whole: without its crop to multiples of 8.")] = "ntire21",
     border: Annotated[int, typer.Option(min=0, help="Pixels left out on each side for PSNR and SSIM.")] = 0,
-    channel: Annotated[str, typer.Option(help="Of SSIM: y or rgb. PSNR is given of both.")] = "y",
+    channel: Annotated[str, typer.Option(help="SSIM on y or rgb. PSNR is given on both.")] = "y",
     details: Annotated[
-        bool, typer.Option("--details/--challenge-only", help="SSIM, calibration, distance between samples; or not.")
+        bool,
+        typer.Option(
+            "--details/--challenge-only", help="With or without SSIM, calibration and the distance between samples."
+        ),
     ] = True,
     pictures: Annotated[int, typer.Option(min=0, help="How many images get pictures in the report.")] = 20,
     device: Annotated[str, typer.Option(help="auto (all GPUs, else CPU), cpu, cuda, cuda:1 …")] = "auto",
@@ -87,12 +96,11 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report made with other settings.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary for programs on standard output.")] = False,
 ) -> None:
-    """Evaluate super-resolution: a model, a baseline, or anybody's results, by the NTIRE 2021 protocol and beyond.
+    """Evaluate super-resolution: a model, a baseline or any results, by the NTIRE 2021 protocol and more metrics.
 
     Everything is checked before anything is computed.
-    What is done is kept: after an interruption, the same command goes on.
-    The report is a page to look at, beside metrics.csv and summary.json.
-    Under torchrun, the ranks share the images.
+    Re-running the command resumes it: finished images are kept.
+    The report is a web page, with metrics.csv and summary.json for programs.
     """
     if table is not None:
         _print_table(table, reports or [], as_json)
@@ -101,10 +109,9 @@ def evaluate(
         raise ValueError(f"{reports[0]}: report folders go with --table N")
     if hr is None or output is None:
         raise ValueError(f"`--{'output' if hr else 'hr'}` is missing: give --hr DIR and -o REPORT")
-    from vspsr.evaluation.processes import Ranks
     from vspsr.evaluation.request import Request
-    from vspsr.evaluation.runner import ElsewhereError, interrupted
     from vspsr.evaluation.runner import evaluate as run
+    from vspsr.evaluation.runner import interrupted
     from vspsr.report.records import to_json
 
     request = Request(
@@ -126,17 +133,8 @@ def evaluate(
         details=details,
         pictures=pictures,
     )
-    try:
-        with Ranks.joined() as ranks, progress(_count(hr)) as step:
-            on = pick_device(device)
-            summary = run(request, output, on, processes, overwrite, step, ranks)
-    except ElsewhereError:
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        complain(interrupted(output))
-        raise typer.Exit(130) from None
-    if summary is None:
-        return
+    with when_stopped(lambda: interrupted(output)), progress(_count(hr)) as step:
+        summary = run(request, output, pick_device(device), processes, overwrite, step)
     if as_json:
         print(json.dumps(to_json(summary), indent=2))
     else:
@@ -161,18 +159,19 @@ def baselines(
         Path | None, typer.Option(help="Where to. (default: torch's cache, where --baseline looks)", show_default=False)
     ] = None,
     unverified: Annotated[
-        bool, typer.Option("--unverified", help="Accept a file of which no checksum is published.")
+        bool, typer.Option("--unverified", help="Accept a file without a published checksum.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the list for programs on standard output.")] = False,
 ) -> None:
-    """List the published weights of baselines, or download some: their source and licence stand beside each."""
+    """List the published weights of baselines, or download some. Each is listed with its licence."""
     from vspsr.baselines import fetch_weights, published_weights
-    from vspsr.state_dicts import sha256_of
+    from vspsr.files import sha256_of
 
     if fetch is not None:
-        with download_progress(fetch) as step:
+        again = "run the same command again"
+        with when_stopped(lambda: f"nothing of {fetch} was kept; {again}"), download_progress(fetch) as step:
             path = fetch_weights(fetch, folder, unverified, step)
-        tell(f"{path}: sha256 {sha256_of(path)}")
+        print_line(f"{path}: sha256 {sha256_of(path)}")
         return
     weights = published_weights().values()
     if as_json:
@@ -186,13 +185,15 @@ def baselines(
 
 def _count(folder: Path) -> int:
     """About how many images there are, for the progress bar."""
-    from vspsr.images.folders import SUFFIXES
+    from vspsr.images.folders import image_files
 
-    return sum(p.suffix.lower() in SUFFIXES for p in folder.iterdir()) if folder.is_dir() else 1
+    return len(image_files([folder]))
 
 
 def _show(summary: dict[str, Any], output: Path) -> None:
-    """The main figures as a table, and where the rest is."""
+    """The main figures as a table, and where the report is."""
+    from vspsr.report.numbers import mean_number, number
+
     settings, n, samples = summary["settings"], summary["n_images"], summary["n_samples"]
     table = Table(
         "",
@@ -201,35 +202,22 @@ def _show(summary: dict[str, Any], output: Path) -> None:
         "PSNR Y ↑",
         "SSIM ↑",
         "LR-PSNR ↑",
-        title=f"{settings['name']}: {n} images of {settings['hr']}, x{settings['scale']}, samples: {samples}",
+        title=printable(
+            f"{settings['name']}: {n} images of {settings['hr']}, x{settings['scale']}, samples: {samples}"
+        ),
     )
     for title, key in (("samples", "means"), ("mean", "means_of_mean"), ("bicubic", "means_of_bicubic")):
         if means := summary[key]:
             columns = (("lpips", 4), ("psnr_rgb", 2), ("psnr_y", 2), ("ssim", 4), ("lr_psnr", 2))
-            table.add_row(title, *(_cell(means.get(metric), digits) for metric, digits in columns))
+            texts = [mean_number(means[k], digits) if k in means else ("—", "") for k, digits in columns]
+            table.add_row(title, *(f"{mean} ({note})" if note else mean for mean, note in texts))
     out.print(table)
     if summary["diversity"]:
-        score, stddev = (_number(summary["diversity"][k], 2) for k in ("score", "pixel_stddev"))
-        out.print(f"diversity score {score}, mean pixel standard deviation {stddev} levels", highlight=False)
+        score, stddev = (number(summary["diversity"][k], 2) for k in ("score", "pixel_stddev"))
+        print_line(f"diversity score {score}, mean pixel standard deviation {stddev} levels")
     lr = summary["lr"]
-    out.print(
-        f"{lr['pixels_differ']} of {lr['pixels']} LR pixels are not reproduced; "
-        f"{lr['samples_exact']} of {lr['samples']} SR images downscale to the LR image bit for bit",
-        highlight=False,
+    print_line(
+        f"{lr['lr_pixels_wrong']} of {lr['lr_pixels']} LR pixels are wrong; "
+        f"{lr['samples_exact']} of {lr['samples']} SR images downscale to the LR image bit for bit"
     )
-    out.print(f"report: {output / 'index.html'}", highlight=False, soft_wrap=True)
-
-
-def _cell(values: dict[str, Any] | None, digits: int) -> str:
-    """A mean, and how many of its values are infinite."""
-    if values is None:
-        return "–"
-    if values["infinite"] and values["finite"]:
-        return f"∞ ({values['infinite']}); else {_number(values['finite_mean'], digits)} ({values['finite']})"
-    return _number(values["mean"], digits)
-
-
-def _number(value: float | None, digits: int) -> str:
-    if value is None:
-        return "–"
-    return "∞" if math.isinf(value) else f"{value:.{digits}f}"
+    print_line(f"report: {output / 'index.html'}")

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from vspsr.cli.console import complain, message, out, progress
 from vspsr.cli.console import device as pick_device
-from vspsr.errors import VSpSRError
+from vspsr.cli.console import output_folder, print_error, print_line, progress, when_stopped
+from vspsr.errors import is_expected
 
 __all__ = ["EPILOG", "figures"]
 
@@ -42,15 +42,15 @@ def figures(
             help="LR images, or folders of them; or reports of `vspsr evaluate` to compare.", show_default=False
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the figures; made if missing.")] = Path(
-        "vspsr-figures"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the figures; made if missing.", callback=output_folder)
+    ] = Path("vspsr-figures"),
     figure: Annotated[
         list[Kind] | None, typer.Option(help="Which figures; may be given more than once.", show_default="all")
     ] = None,
     model: Annotated[str, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.")] = "vspsr-x4",
     hr: Annotated[
-        bool, typer.Option("--hr", help="The images are HR: they are downscaled first and stand in the comparison.")
+        bool, typer.Option("--hr", help="The images are HR: they are downscaled first and shown in the comparison.")
     ] = False,
     samples: Annotated[int, typer.Option(min=0, max=20, help="Samples in the comparison.")] = 3,
     seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
@@ -83,9 +83,12 @@ def figures(
             raise ValueError("`--figure`: report folders hold pictures only: the comparison can be drawn from them")
         make_folder(output)
         options = FigureOptions(output, boxes=tuple(boxes), suffix=file_format.value, overwrite=overwrite)
-        with progress(len(list((reports[0] / "images").glob("*.json")))) as step:
+        with (
+            when_stopped(lambda: f"finished figures are in {output}; add --overwrite to draw them all again"),
+            progress(len(list((reports[0] / "images").glob("*.json")))) as step,
+        ):
             drawn = figures_of_reports(reports, options, lambda stem: step(stem, 1))
-        out.print(f"{len(drawn)} files written to {output}", highlight=False)
+        print_line(f"{len(drawn)} files written to {output}")
         return
     options = FigureOptions(output, tuple(kinds), tuple(boxes), hr, samples, seed, file_format.value, overwrite)
     loaded = VSpSR.from_pretrained(model)
@@ -94,16 +97,21 @@ def figures(
     make_folder(output)
     written: list[Path] = []
     failed = 0
-    with progress(len(files)) as step:
+    with (
+        when_stopped(lambda: f"{len(written)} files written to {output}; add --overwrite to draw them all again"),
+        progress(len(files)) as step,
+    ):
         for path in files:
             step(path.name, 0)
             try:
                 written += figures_of_image(path, loaded, model, options)
-            except (VSpSRError, ValueError, MemoryError) as error:
+            except Exception as error:
+                if not is_expected(error):
+                    raise
                 failed += 1
-                complain(message(error))
+                print_error(error)
             step(path.name, 1)
-    out.print(f"{len(written)} files written to {output}", highlight=False)
+    print_line(f"{len(written)} files written to {output}")
     if failed:
         raise typer.Exit(1)
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from vspsr.cli.console import complain, message, out, progress, tell
 from vspsr.cli.console import device as pick_device
-from vspsr.errors import VSpSRError
+from vspsr.cli.console import print_error, print_line, progress
+from vspsr.errors import explain, is_expected
 
 __all__ = ["check", "degrade", "upscale"]
 
@@ -44,7 +43,6 @@ RoundingOption = Annotated[
     typer.Option(help="LR integers: rounded after each axis (MATLAB, the challenge) or once at the end."),
 ]
 
-_FAILURES = (VSpSRError, ValueError, OSError, MemoryError, RuntimeError)  # of one file: the rest is done
 _DEGRADING = 48  # bytes for each pixel: three channels in float64, and half as much again
 
 
@@ -98,9 +96,11 @@ def upscale(
                     raise ValueError(f"{path}: its outputs would be named as those of {first}: rename one of them")
                 say = partial(_say, step, path.name)
                 reports.append(upscale_file(path, output, loaded, model, options, say))
-            except _FAILURES as error:
-                reports.append({"input": str(path), "error": message(error)})
-                complain(reports[-1]["error"])
+            except Exception as error:
+                if not is_expected(error):
+                    raise
+                reports.append({"input": str(path), "error": explain(error)})
+                print_error(error)
             step(path.name, 1)
     failed = [r for r in reports if "error" in r]
     if as_json:
@@ -108,9 +108,9 @@ def upscale(
     else:
         for report in reports:
             if "error" not in report:
-                out.print(_summary(report), highlight=False, soft_wrap=True)
+                print_line(_summary(report))
         done = len(reports) - len(failed)
-        tell(f"{done} of {len(reports)} images done, outputs in {output}")
+        print_line(f"{done} of {len(reports)} images done, outputs in {output}")
     if failed:
         raise typer.Exit(1)
 
@@ -120,13 +120,11 @@ def _say(step: Callable[[str, int], None], name: str, what: str) -> None:
 
 
 def _summary(report: dict[str, Any]) -> str:
-    name = escape(report["input"])
+    name = report["input"]
     if report["kept"]:
         return f"{name}: kept, all outputs exist (--overwrite to make them anew)"
     missed = report["lr_values_not_met"]
-    exact = (
-        "every one downscales to the input exactly" if not missed else f"[yellow]{missed} LR values not met[/yellow]"
-    )
+    exact = "every one downscales to the input exactly" if not missed else f"{missed} LR values not met"
     height, width = report["hr_size"]
     return f"{name}: {report['samples']} samples of {width}×{height}, {exact}, {report['seconds']:.1f} s"
 
@@ -162,15 +160,17 @@ def degrade(
                 lr = degrade_picture(hr, degradation, rounding.value)
                 write_image(target, lr, overwrite=overwrite)
                 reports.append({"input": str(path), "output": str(target), "lr_size": list(lr.size)})
-            except _FAILURES as error:
-                reports.append({"input": str(path), "error": message(error)})
-                complain(reports[-1]["error"])
+            except Exception as error:
+                if not is_expected(error):
+                    raise
+                reports.append({"input": str(path), "error": explain(error)})
+                print_error(error)
             step(path.name, 1)
     failed = sum("error" in r for r in reports)
     if as_json:
         print(json.dumps(reports, indent=2))
     else:
-        tell(f"{len(reports) - failed} of {len(reports)} images written to {output}")
+        print_line(f"{len(reports) - failed} of {len(reports)} images written to {output}")
     if failed:
         raise typer.Exit(1)
 
@@ -196,9 +196,9 @@ def check(
         fields = {"exact": result.exact, "lr_pixels_different": result.pixels, "lr_pixels": result.total}
         print(json.dumps({**fields, "largest_deviation": result.deviation, "lr_psnr": psnr, "scale": result.scale}))
     elif result.exact:
-        tell(f"exact: all {result.total} LR pixels are reproduced bit for bit (LR-PSNR ∞)")
+        print_line(f"exact: all {result.total} LR pixels are reproduced bit for bit (LR-PSNR ∞)")
     else:
-        tell(
+        print_line(
             f"not exact: {result.pixels} of {result.total} LR pixels differ, by at most {result.deviation} levels "
             f"(LR-PSNR {result.lr_psnr:.2f} dB)"
         )

@@ -1,23 +1,48 @@
-"""The command line: which commands there are, and one line for every error of the user's."""
+"""The command line: which commands there are, and one line for every error."""
 
 import os
 import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from vspsr.cli import data, evaluate, figures, images, models, train
-from vspsr.cli.console import complain, is_out_of_memory, message, tell
-from vspsr.errors import VSpSRError
+from vspsr.cli.console import (
+    encode_anything,
+    print_error,
+    print_line,
+    print_warnings,
+    set_debug,
+    stop_code,
+    stopping_signals,
+)
+from vspsr.errors import is_expected
 from vspsr.files import one_line
 from vspsr.version import __version__
 
 # What typer raises of options: click's exception, or that of its own copy of click.
 _UsageProblem: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
+
+class _Group(TyperGroup):
+    """The commands, of which Ctrl-C and SIGTERM end any with one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:  # typer would drop its text
+            raise typer.Exit(stop_code(stop)) from None
+
+
 app = typer.Typer(
     name="vspsr",
+    cls=_Group,
     help="The super-resolution space of an image: sample it, measure it; every member downscales to the input.",
+    epilog=(
+        "Exit codes: 0 done; 1 some images failed; 2 nothing could be done; 3 LR values are missed; "
+        "70 internal error; 130 and 143 stopped by Ctrl-C and SIGTERM."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -27,7 +52,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        tell(f"vspsr {__version__}")
+        print_line(f"vspsr {__version__}")
         raise typer.Exit
 
 
@@ -36,8 +61,9 @@ def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = (
         False
     ),
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of every error.")] = False,
 ) -> None:
-    pass
+    set_debug(debug)
 
 
 app.command(epilog="Example:  vspsr upscale photo.png -o out --samples 10 --mean --stddev --contact-sheet")(
@@ -56,36 +82,37 @@ app.add_typer(data.app, name="data")
 
 
 def main() -> None:
-    """Entry point: every error of the user's is one line on standard error and a non-zero exit code."""
+    """Entry point: every error is one line on standard error and a non-zero exit code."""
+    encode_anything()
+    print_warnings()
+    set_debug(False)
     try:
-        code = app(prog_name="vspsr", standalone_mode=False)
+        with stopping_signals():
+            code = app(prog_name="vspsr", standalone_mode=False)
     except _UsageProblem as problem:
-        _complain_of_usage(problem)
+        _print_usage_error(problem)
         sys.exit(2)
     except typer.Abort:
         sys.exit(1)
+    except KeyboardInterrupt as stop:  # before the command began
+        sys.exit(stop_code(stop))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (VSpSRError, ValueError, OSError, MemoryError) as error:
-        complain(message(error))
-        sys.exit(2)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        complain(message(error))
-        sys.exit(2)
+    except Exception as error:
+        print_error(error)
+        sys.exit(2 if is_expected(error) else 70)  # EX_SOFTWARE of sysexits.h
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain_of_usage(problem: Any) -> None:
+def _print_usage_error(problem: Any) -> None:
     """One line where an option or its value is not known; the help where no command was given."""
     if type(problem).__name__ == "NoArgsIsHelpError":
         problem.show()
         return
     context = problem.ctx
     hint = f": see {context.command_path} --help" if context else ""
-    complain(f"{one_line(problem.format_message()).rstrip('.')}{hint}")
+    print_error(f"{one_line(problem.format_message()).rstrip('.')}{hint}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from vspsr.cli.console import out, tell
+from vspsr.cli.console import out, print_line
 from vspsr.cli.images import AsJson
 
 __all__ = ["info", "models"]
@@ -44,9 +44,10 @@ def info(
     if as_json:
         print(json.dumps({"name": model, **loaded.config, "parameters": count}, indent=2))
         return
-    tell(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters")
+    print_line(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters")
     out.print_json(json.dumps(loaded.config))
     for card in (Path(model) / "README.md", resources.files("vspsr") / "weights" / model / "README.md"):
         if card.is_file():
-            tell(card.read_text(encoding="utf-8"))
+            for line in card.read_text(encoding="utf-8").splitlines():
+                print_line(line.expandtabs())
             break

@@ -5,14 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from vspsr.cli.console import out
+from vspsr.cli.console import output_folder, print_line, progress
 from vspsr.errors import VSpSRError
 
 __all__ = ["export", "train"]
 
-
-def _say(text: str) -> None:
-    out.print(text, highlight=False, markup=False, soft_wrap=True)
+_SHARES = 1000  # that the progress bar is divided into
 
 
 def _missing(error: ImportError) -> VSpSRError:
@@ -25,12 +23,19 @@ def train(
     ],
     data: Annotated[Path | None, typer.Option(help="Folder of HR images, or of DIV2K's or NTIRE's folders.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the run. [default: runs/NAME]", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder of the run. [default: runs/NAME]",
+            show_default=False,
+            callback=output_folder,
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change of the recipe, key=value; as often as wanted.")
     ] = None,
-    max_time: Annotated[str | None, typer.Option(help="Stop, resumably, after HH:MM:SS.")] = None,
+    max_time: Annotated[str | None, typer.Option(help="Come to the end of the schedule in HH:MM:SS.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder, exactly.")] = False,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, …")] = "auto",
     devices: Annotated[str, typer.Option(help="Number of devices on this node, or auto.")] = "auto",
@@ -48,29 +53,37 @@ def train(
     recipe = load_recipe(config, [*(changes or []), *extra])
     folder = output or Path("runs") / recipe.name
     device_count: int | str = int(devices) if devices.isdigit() else devices
-    clock = None if max_time is None else _clock(max_time)
-    module = run(recipe, RunOptions(folder, resume, clock, accelerator, device_count, nodes, _say))
-    if module.step < module.plan.steps:
-        _say(f"stopped at step {module.step} of {module.plan.steps}: --resume goes on; all is in {folder}")
-        if module.received is not None:
-            raise typer.Exit(128 + module.received)  # as shells do it: what began the run is to see that it is not done
-    else:
-        _say(f"done: {module.plan.steps} steps; all is in {folder}")
-        _say(f"make it a model:  vspsr export {folder} -o {recipe.name}")
+    seconds = None if max_time is None else _seconds(max_time)
+    with progress(_SHARES) as step:
+        done = 0
+
+        def show(share: float, text: str) -> None:
+            nonlocal done
+            step(text, int(share * _SHARES) - done)
+            done = int(share * _SHARES)
+
+        options = RunOptions(
+            folder, resume, seconds, accelerator, device_count, nodes, report=print_line, progress=show
+        )
+        outcome = run(recipe, options)
+    if outcome.done:
+        print_line(f"done: {outcome.steps} steps; all is in {folder}")
+        print_line(f"make it a model:  vspsr export {folder} -o {recipe.name}")
+        return
+    print_line(f"stopped after {outcome.steps} steps: --resume goes on; all is in {folder}")
+    if outcome.signal is not None:
+        raise typer.Exit(128 + outcome.signal)  # as in shells: scripts must see that the run is not done
 
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a run, or one of its checkpoints.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the model; made if missing.")],
-    best: Annotated[bool, typer.Option("--best", help="Of a run, the best by validation, not the newest.")] = False,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the model; made if missing.", callback=output_folder)
+    ],
     temperature: Annotated[
         float | None, typer.Option(help="Default temperature of the model. [default: the recipe's]", show_default=False)
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size, no visible difference.")] = False,
-    average_with: Annotated[
-        list[Path] | None,
-        typer.Option(help="Take the mean with this run's or model's weights; may be repeated.", show_default=False),
-    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
 ) -> None:
     """Make a model of a run: a folder for --model, `VSpSR.from_pretrained` or the Hub, with its model card."""
@@ -79,15 +92,16 @@ def export(
     except ImportError as error:
         raise _missing(error) from error
 
-    model = write(checkpoint, output, best, temperature, overwrite, half, average_with or ())
+    model = write(checkpoint, output, temperature, overwrite, half)
     count = sum(p.numel() for p in model.parameters())
-    _say(f"{output}: x{model.scale}, {count / 1e6:.2f} M parameters; its card is {output / 'README.md'}")
-    _say(f"try it:  vspsr upscale photo.png --model {output} --contact-sheet")
+    print_line(f"{output}: x{model.scale}, {count / 1e6:.2f} M parameters; its card is {output / 'README.md'}")
+    print_line(f"try it:  vspsr upscale photo.png --model {output} --contact-sheet")
 
 
-def _clock(text: str) -> str:
-    """HH:MM:SS, or with days in front, as Lightning takes it: DD:HH:MM:SS."""
+def _seconds(text: str) -> float:
+    """HH:MM:SS, or DD:HH:MM:SS, in seconds."""
     parts = text.split(":")
     if len(parts) not in (3, 4) or not all(part.isdigit() for part in parts):
         raise ValueError(f"`--max-time` must be HH:MM:SS, got {text!r}")
-    return ":".join(parts if len(parts) == 4 else ["00", *parts])
+    days, hours, minutes, seconds = (int(p) for p in ["0", *parts][-4:])
+    return float(((24 * days + hours) * 60 + minutes) * 60 + seconds)

@@ -5,6 +5,7 @@ Bahat & Michaeli, *Explorable Super Resolution* (CVPR 2020), eq. 4, here with an
 truncated filter. `quantize` goes on to 8 or 16 bits: the integers downscale to the integers of y.
 """
 
+import torch
 from torch import Tensor, nn
 
 from vspsr.checks import check_image
@@ -19,11 +20,11 @@ def project(x: Tensor, y: Tensor, degradation: Degradation | None = None) -> Ten
     Args:
         x: (..., C, H, W) floating point, any range.
         y: (..., C, h, w), h = ceil(H/s), w = ceil(W/s); leading axes broadcast.
-        degradation: D; by default bicubic with the scale that the sizes tell.
+        degradation: D; by default bicubic at the scale between the two sizes.
 
     Returns:
-        Image shaped as x (broadcast), D of which is y up to rounding errors, borders included. Differentiable in
-        both arguments; not clipped to a range.
+        Image shaped as x (broadcast), D of which is y up to rounding errors, borders included; of the wider dtype of
+        the two. Differentiable in both arguments; not clipped to a range.
 
     Raises:
         ValueError: sizes that do not fit, values that are not finite, a kernel too ill conditioned to invert.
@@ -37,6 +38,7 @@ def project(x: Tensor, y: Tensor, degradation: Degradation | None = None) -> Ten
 
 def project_unchecked(x: Tensor, y: Tensor, degradation: Degradation) -> Tensor:
     """`project` without the checks: for inner loops."""
+    x = x.to(torch.promote_types(x.dtype, y.dtype))  # D x must not be rounded to fewer bits than y has
     return x + degradation.pseudo_inverse(y - degradation.down(x), (x.shape[-2], x.shape[-1]))
 
 

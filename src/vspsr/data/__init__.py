@@ -1,1 +1,1 @@
-"""Training data: where images lie, what is paired with what, and crops that are a pure function of a seed."""
+"""Training data: files and their layouts, downloads, and crops that are a pure function of a seed."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vspsr.images.io import read_image
+from vspsr.images.picture import to_bits
 
 __all__ = ["ImageCache", "read_rgb"]
 
@@ -18,12 +19,12 @@ def read_rgb(path: Path) -> Tensor:
         ImageFileError: as in `read_image`.
     """
     picture = read_image(path)
-    pixels = picture.pixels if picture.bits == 8 else (picture.pixels + 128) // 257
+    pixels = to_bits(picture.pixels, picture.bits, 8)
     return pixels.to(torch.uint8).expand(3, -1, -1).contiguous()
 
 
 class ImageCache:
-    """path → (3, H, W) uint8, decoded at most once as long as all fit; else the longest unused are decoded again.
+    """path → (3, H, W) uint8. If the images do not all fit, the least recently used are dropped and decoded again.
 
     Args:
         limit: bytes of pixels to keep, ≥ 0.

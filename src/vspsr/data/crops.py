@@ -5,7 +5,6 @@ so on, each once per pass. What else is random about a crop comes from a generat
 (seed, step, index), so that a resumed run, or one cut up over processes or into smaller batches, sees the same.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -95,7 +94,9 @@ class Crops:
         """Crops ``first`` … ``first + size − 1`` of a step of ``whole`` crops, of crop×crop LR pixels each."""
         device = self.photographs.device
         part = _PARTS if device.type == "cpu" else size
-        parts = [self._part(step, i, min(part, first + size - i), whole, crop) for i in range(first, first + size, part)]
+        parts = [
+            self._part(step, i, min(part, first + size - i), whole, crop) for i in range(first, first + size, part)
+        ]
         hr, lr, quantisation = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         return Batch(hr, lr, quantisation, step, first)
 
@@ -106,7 +107,9 @@ class Crops:
         side = crop * self.degradation.scale
         if self.lr is None:
             room = sizes.amin(1) / side
-            factor = torch.where(numbers[:, 0] < 0.5, 1.0, torch.minimum(room, _full(room, self.shrink)) ** numbers[:, 1])
+            factor = torch.where(
+                numbers[:, 0] < 0.5, 1.0, torch.minimum(room, _full(room, self.shrink)) ** numbers[:, 1]
+            )
             taken, grid = side * factor, 1
         else:
             factor, grid = torch.ones(size, dtype=torch.float64), self.degradation.scale

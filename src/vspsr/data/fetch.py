@@ -1,25 +1,31 @@
-"""Downloading DIV2K: with resumption, checksums and progress.
+"""Downloads with resumption, checksums and progress; the archives of DIV2K.
 
 Agustsson & Timofte, NTIRE 2017 (the archives of data.vision.ee.ethz.ch), and the NTIRE 2021 learning-SR-space edition
 of it. Sizes and SHA-256 of the former are those that TensorFlow Datasets has on record; of the latter none are
 published, so that the archive's own checksums (CRC-32 of every file) have to do.
 """
 
-import hashlib
+import http.client
+import os
+import re
 import time
+import urllib.error
+import urllib.request
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vspsr.errors import OutputError, VSpSRError
-from vspsr.files import one_line
+from vspsr.files import make_folder, one_line, read_text, replacing, sha256_of
+from vspsr.version import __version__
 
 __all__ = ["DIV2K", "Archive", "DownloadError", "download", "fetch"]
 
 HOST = "https://data.vision.ee.ethz.ch/"
-_CHUNK = 1 << 14  # what has come of an unfinished chunk is lost with the connection
+_CHUNK = 1 << 14  # bytes; an unfinished chunk is lost when the connection breaks
+_TIMEOUT = 30.0  # seconds without a byte
 _ATTEMPTS = 6
 
 Report = Callable[[int, int], None]
@@ -27,7 +33,11 @@ Report = Callable[[int, int], None]
 
 
 class DownloadError(VSpSRError):
-    """A download that cannot be made or finished, or that is not what it should be."""
+    """A download cannot be made or finished, or is not what it should be."""
+
+
+class _LostError(Exception):
+    """A connection failed or broke off: another attempt may succeed."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ DIV2K |= {name: _known(f"DIV2K_{name}", *about) for name, about in _OFFICIAL.ite
 
 
 def fetch(archive: Archive, root: Path, host: str = HOST, report: Report = lambda *_: None) -> Path:
-    """Download an archive, check it, unpack it; what is there already is kept.
+    """Download an archive, check it, unpack it; an archive that has been unpacked before is not fetched again.
 
     Args:
         archive: which.
@@ -75,18 +85,16 @@ def fetch(archive: Archive, root: Path, host: str = HOST, report: Report = lambd
     """
     name = Path(archive.path).stem
     done = root / f".{name}.done"
-    if done.exists() and (folder := root / done.read_text(encoding="utf-8")).is_dir():
+    if folder := _unpacked(done):
         return folder
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        target = root / f"{name}.zip"
-        if not target.exists():
-            download(host + archive.path, target, archive.size, archive.sha256, report)
-        folder = _unpack(target, root)
-        done.write_text(str(folder.relative_to(root)), encoding="utf-8")
-        target.unlink()
-    except OSError as error:
-        raise OutputError(f"{root}: cannot be written ({error.strerror or one_line(error)})") from error
+    make_folder(root)
+    target = root / f"{name}.zip"
+    if not target.exists():
+        download(host + archive.path, target, archive.size, archive.sha256, report)
+    folder = _unpack(target, root)
+    with replacing(done, overwrite=True) as file:
+        file.write(folder.name.encode())
+    target.unlink()
     return folder
 
 
@@ -96,92 +104,148 @@ def download(
     size: int | None = None,
     sha256: str | None = None,
     report: Report = lambda *_: None,
+    attempts: int = _ATTEMPTS,
     pause: float = 1.0,
 ) -> None:
-    """Download a file to ``target``; after an interruption, this time or the last, it goes on where it was.
+    """Download a file to ``target``; an interrupted download, also of an earlier call, is continued.
 
     Args:
         url: where from.
-        target: where to. ``target``.part is what has come so far.
-        size, sha256: what it must have; else the size that the server tells.
+        target: where to. ``target``.part holds the bytes received so far.
+        size: the size that it must have; else what the server states.
+        sha256: the hexadecimal SHA-256 that it must have, or how that begins.
         report: progress.
+        attempts: how many attempts in a row may receive nothing.
         pause: seconds before the second attempt, twice as many before each following one.
 
     Raises:
-        DownloadError: no connection after several attempts in which nothing came, the server refuses, or the file
-            is not what it should be (it is then removed).
+        DownloadError: no connection after several attempts in which nothing came, the server refuses or gives
+            answers that make no sense, or the file is not what it should be (it is then removed).
+        OutputError: the file cannot be written.
     """
-    try:
-        import requests
-    except ImportError as error:
-        raise VSpSRError(f"downloads need the extra `train` (pip install 'vspsr[train]'): {error}") from error
+    if target.is_dir():
+        raise OutputError(f"{target}: is a folder")
     part = target.with_name(target.name + ".part")
     failures = 0
-    while True:
-        have = part.stat().st_size if part.exists() else 0
-        if size is not None and have >= size:
-            break
-        try:
-            size = _continue(url, part, have, size, report)
-            if size is None or part.stat().st_size >= size:
+    try:
+        while True:
+            have = _size(part)
+            if size is not None and have >= size:
                 break
-        except requests.HTTPError as error:
-            status = error.response.status_code
-            if status < 500 and status not in (408, 429):
-                raise DownloadError(f"{url}: the server refuses ({status} {error.response.reason})") from error
-            reason: Exception = error
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            reason = error
-        else:
-            reason = ConnectionError("the connection was closed early")
-        came = (part.stat().st_size if part.exists() else 0) > have
-        failures = 1 if came else failures + 1
-        if failures >= _ATTEMPTS:
-            kept = f"; {part} is kept, the same command goes on with it" if part.exists() else ""
-            raise DownloadError(
-                f"{url}: cannot be reached ({one_line(reason)[:120]}). Is there a network? An archive downloaded "
-                f"elsewhere can be put at {target}{kept}"
-            ) from reason
-        time.sleep(pause * 2 ** (failures - 1))
-    _check(part, url, size, sha256)
-    part.replace(target)
+            try:
+                size = _continue(url, part, have, size, report)
+                if size is None or _size(part) >= size:
+                    break
+                reason: Exception = ConnectionError("the connection was closed early")
+            except _LostError as error:
+                reason = error
+            failures = 1 if _size(part) > have else failures + 1
+            if failures >= attempts:
+                kept = f"; {part} is kept, the same command goes on with it" if part.exists() else ""
+                raise DownloadError(
+                    f"{url}: cannot be reached ({one_line(reason)[:120]}). Is there a network? A file downloaded "
+                    f"elsewhere can be put at {target}{kept}"
+                ) from reason
+            time.sleep(pause * 2 ** (failures - 1))
+        _check(part, url, size, sha256)
+        part.replace(target)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({error.strerror or one_line(error)})") from error
 
 
 def _continue(url: str, part: Path, have: int, size: int | None, report: Report) -> int | None:
-    """One connection: append what comes. The whole size, as the server tells it."""
-    import requests
-
-    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
-    with requests.get(url, headers=headers, stream=True, timeout=30) as response:
-        if response.status_code == requests.codes.requested_range_not_satisfiable:
-            return have
-        response.raise_for_status()
-        partial = response.status_code == requests.codes.partial_content
-        start = have if partial else 0  # a server that does not know ranges sends all again
-        told = response.headers.get("Content-Length")
-        whole = size if size is not None else None if told is None else start + int(told)
+    """One connection: append what is received. The size of the whole file, if known or stated by the server."""
+    headers = {"User-Agent": f"vspsr/{__version__}", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with _answer(url, headers) as response:
+        odd = {k: v for k in ("Content-Encoding", "Content-Range", "Content-Length") if (v := response.headers.get(k))}
+        if response.status == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            if odd.get("Content-Range", f"*/{have}").endswith(f"*/{have}"):
+                return have
+            part.unlink()
+            raise DownloadError(
+                f"{url}: is another file than that of which {part} is the beginning; removed, try again"
+            )
+        partial = response.status == http.HTTPStatus.PARTIAL_CONTENT
+        start = have if partial else 0  # a server without ranges sends everything again
+        if odd.get("Content-Encoding", "identity") != "identity":
+            raise DownloadError(f"{url}: comes as {one_line(odd['Content-Encoding'])}, not as the file that it is")
+        if partial and not re.match(rf"bytes {have}-", odd.get("Content-Range", f"bytes {have}-")):
+            raise DownloadError(f"{url}: another part comes than that from byte {have} on")
+        stated = odd.get("Content-Length")
+        if stated is not None and not re.fullmatch(r"\d{1,15}", stated):
+            raise DownloadError(f"{url}: the server states an odd length ({one_line(stated)[:40]!r})")
+        whole = size if stated is None else start + int(stated)
+        if whole != size is not None:
+            part.unlink(missing_ok=True)
+            raise DownloadError(f"{url}: has {whole} bytes instead of {size}; removed, try again")
         with part.open("ab" if partial else "wb") as file:
-            for chunk in response.iter_content(_CHUNK):
+            while (whole is None or start <= whole) and (chunk := _received(response)):
                 file.write(chunk)
                 file.flush()
                 start += len(chunk)
                 report(start, whole or 0)
+            os.fsync(file.fileno())
     return whole
 
 
+def _answer(url: str, headers: dict[str, str]) -> Any:
+    """The server's answer to a request, redirects followed; "no such range" is an answer, too."""
+    if not url.lower().startswith(("http://", "https://")):
+        raise DownloadError(f"{url}: is no address that begins with http:// or https://")
+    try:
+        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and "Range" in headers:
+            return error
+        error.close()
+        reason = f"{error.code} {one_line(error.reason)}"
+        if error.code < 500 and error.code not in (408, 429):
+            raise DownloadError(f"{url}: the server refuses ({reason})") from error
+        raise _LostError(reason) from error
+    except (OSError, http.client.HTTPException) as error:  # URLErrors and timeouts are OSErrors
+        raise _LostError(one_line(getattr(error, "reason", error)) or type(error).__name__) from error
+    except ValueError as error:  # an address, perhaps one that the server redirects to
+        raise DownloadError(f"{url}: leads to an address that makes no sense ({one_line(error)})") from error
+
+
+def _received(response: Any) -> bytes:
+    """The next bytes; empty at the end."""
+    try:
+        return bytes(response.read(_CHUNK))
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: sizes of chunks that are none
+        raise _LostError(one_line(error) or type(error).__name__) from error
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
 def _check(part: Path, url: str, size: int | None, sha256: str | None) -> None:
-    if size is not None and part.stat().st_size != size:
-        found = part.stat().st_size
+    if size is not None and (found := _size(part)) != size:
         part.unlink()
         raise DownloadError(f"{url}: has {found} bytes instead of {size}; removed, try again")
     if sha256 is not None:
-        with part.open("rb") as file:
-            found_hash = hashlib.file_digest(file, "sha256").hexdigest()
-        if found_hash != sha256:
+        digest = sha256_of(part)
+        if not digest.startswith(sha256):
             part.unlink()
-            raise DownloadError(
-                f"{url}: its SHA-256 is {found_hash[:12]}… instead of {sha256[:12]}…; removed, try again"
-            )
+            raise DownloadError(f"{url}: its SHA-256 is {digest}, not {sha256}; removed, try again")
+
+
+def _unpacked(done: Path) -> Path | None:
+    """The folder that was unpacked by an earlier call, if its note exists and is valid."""
+    try:
+        name = read_text(done, limit=1000)
+    except OutputError:
+        return None
+    folder = done.with_name(name) if _is_plain(name) else done
+    return folder if folder.is_dir() else None
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is that of an entry of its folder."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\:\0\n")
 
 
 def _unpack(target: Path, root: Path) -> Path:
@@ -190,10 +254,15 @@ def _unpack(target: Path, root: Path) -> Path:
         with zipfile.ZipFile(target) as archive:
             names = [n for n in archive.namelist() if not n.endswith("/")]
             tops = {n.split("/")[0] for n in names}
-            own = len(tops) == 1 and all("/" in n for n in names)
-            folder = root / (tops.pop() if own else target.stem)
+            own = len(tops) == 1 and all("/" in n for n in names) and _is_plain(min(tops))
+            folder = root / (min(tops) if own else target.stem)
             archive.extractall(root if own else folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            folder.mkdir(exist_ok=True)  # of an empty archive
+    except Exception as error:  # zipfile raises whatever the bytes lead to
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OutputError(f"{root}: cannot be written ({error.strerror})") from error
         target.unlink()
-        raise DownloadError(f"{target}: damaged ({one_line(error)}); removed, try again") from error
+        raise DownloadError(
+            f"{target}: damaged, or not a plain zip file ({one_line(error)}); removed, try again"
+        ) from error
     return folder

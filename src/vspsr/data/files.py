@@ -11,24 +11,24 @@ Pairs are matched by stem: `0801.png` belongs to `0801.png` or `0801x4.png`, nev
 """
 
 import csv
+import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from vspsr.errors import ImageFileError
-from vspsr.images.io import read_image
+from vspsr.files import one_line, read_text
+from vspsr.images.folders import composed_stem, image_files
+from vspsr.images.io import read_header
 
-__all__ = ["ImagePair", "ImageSet", "find_images", "image_size", "pair_up"]
+__all__ = ["ImagePair", "ImageSet", "find_images", "pair_up"]
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".heif", ".heic", ".bmp"}
 HOLDOUT = 20
-"""Of a folder without a split, every twentieth image is kept for validation."""
+"""Without a split, every twentieth image of a folder is kept for validation."""
 
-_ROTATED = {5, 6, 7, 8}  # EXIF orientations that exchange height and width
-_EXIF_ORIENTATION = 0x0112
+_LARGEST_VALIDATION = 1 << 25  # pixels: validation uses whole images and some 500 bytes per pixel
 _NTIRE = {"train": "tr", "val": "va"}
 _DIV2K = {"train": "train", "val": "valid"}
 
@@ -44,26 +44,11 @@ class ImagePair:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The images to train on, those to validate on, and one line for each file that had to be left out."""
+    """The images to train on, those to validate on, and one line for each file that was left out."""
 
     train: list[ImagePair]
     val: list[ImagePair]
     problems: list[str]
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Upright (height, width), from the header where that can be had.
-
-    Raises:
-        ImageFileError: not an image.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = Image.Image.getexif(image).get(_EXIF_ORIENTATION) in _ROTATED  # that of PNG would decode it all
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):  # a format Pillow does not know, or damage
-        return read_image(path).size
-    return (width, height) if turned else (height, width)
 
 
 def find_images(
@@ -79,7 +64,8 @@ def find_images(
     Args:
         folder: the data folder, or the HR folder where ``lr_folder`` is given.
         scale: s: HR sizes must be s times LR sizes (rounded up, as MATLAB's `imresize` has it).
-        crop: LR pixels of a training crop: images that are smaller are left out.
+        crop: LR pixels of a training crop: images that are smaller are left out. Of validation images, those of more
+            than 33 million pixels are.
         lr_folder: LR files of a paired data set.
         val_folder: HR images to validate on, instead of a part of the data folder.
         holdout: without a split of its own, every ``holdout``-th image is kept for validation; 0 keeps none.
@@ -93,7 +79,13 @@ def find_images(
     problems: list[str] = []
     train, val = _layout(folder, scale, lr_folder, holdout if val_folder is None else 0, problems)
     if val_folder is not None:
-        val = _sized([ImagePair(p, (0, 0)) for p in _walk(val_folder)], scale, problems)
+        val = _paired(val_folder, None, scale, problems)
+    problems += [
+        f"{p.hr}: {p.size[0]}×{p.size[1]} pixels are more than {_LARGEST_VALIDATION}, too many to validate on: left out"
+        for p in val
+        if not _fits_validation(p)
+    ]
+    val = [pair for pair in val if _fits_validation(pair)]
     large = [pair for pair in train if min(pair.size) >= crop * scale]
     problems += [
         f"{p.hr}: {p.size[0]}×{p.size[1]} pixels are fewer than a crop of {crop * scale}×{crop * scale}: left out"
@@ -107,19 +99,19 @@ def find_images(
 
 
 def pair_up(hr: Sequence[Path], lr: Sequence[Path], scale: int) -> list[tuple[Path, Path]]:
-    """HR and LR files matched by stem, an ending "x4" (the scale) of LR stems aside.
+    """HR and LR files matched by stem, ignoring an ending "x4" (the scale) of LR stems.
 
     Raises:
         ImageFileError: a file without its partner, or two files of one stem.
     """
     by_stem: dict[str, Path] = {}
     for path in lr:
-        stem = re.sub(rf"[xX]{scale}$", "", path.stem)
+        stem = re.sub(rf"[xX]{scale}$", "", composed_stem(path))
         if by_stem.setdefault(stem, path) != path:
             raise ImageFileError(f"{path}: goes with the same HR image as {by_stem[stem]}")
     pairs = []
     for path in hr:
-        partner = by_stem.pop(path.stem, None)
+        partner = by_stem.pop(composed_stem(path), None)
         if partner is None:
             near = lr[0].parent if lr else "the LR folder"
             raise ImageFileError(f"{path}: no LR image {path.stem}* or {path.stem}x{scale}* in {near}")
@@ -149,33 +141,36 @@ def _layout(
                 hr, lr = folder / hr_name.format(word), folder / lr_name.format(word)
                 sets.append(_paired(hr, lr if lr.is_dir() else None, scale, problems) if hr.is_dir() else [])
             return sets[0], sets[1]
-    return _split(_sized([ImagePair(p, (0, 0)) for p in _walk(folder)], scale, problems), holdout)
+    return _split(_paired(folder, None, scale, problems), holdout)
 
 
 def _split(pairs: list[ImagePair], holdout: int) -> tuple[list[ImagePair], list[ImagePair]]:
+    candidates = [pair for pair in pairs if _fits_validation(pair)]
     if holdout <= 0 or len(pairs) < 2:
         return pairs, []
-    kept = {i for i in range(len(pairs)) if i % holdout == min(holdout, len(pairs)) - 1}
-    return [p for i, p in enumerate(pairs) if i not in kept], [p for i, p in enumerate(pairs) if i in kept]
+    val = candidates[min(holdout, len(candidates)) - 1 :: holdout] if candidates else []
+    return [pair for pair in pairs if pair not in val], val
 
 
-def _walk(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+def _fits_validation(pair: ImagePair) -> bool:
+    return math.prod(pair.size) <= _LARGEST_VALIDATION
 
 
 def _paired(hr: Path, lr: Path | None, scale: int, problems: list[str]) -> list[ImagePair]:
+    files = image_files([hr], recursive=True)
     if lr is None:
-        return _sized([ImagePair(p, (0, 0)) for p in _walk(hr)], scale, problems)
-    return _sized([ImagePair(a, (0, 0), b) for a, b in pair_up(_walk(hr), _walk(lr), scale)], scale, problems)
+        return _sized([ImagePair(p, (0, 0)) for p in files], scale, problems)
+    pairs = pair_up(files, image_files([lr], recursive=True), scale)
+    return _sized([ImagePair(a, (0, 0), b) for a, b in pairs], scale, problems)
 
 
 def _sized(pairs: list[ImagePair], scale: int, problems: list[str]) -> list[ImagePair]:
-    """The pairs with their sizes; files that are no images are left out and reported, misfits refused."""
+    """The pairs with their sizes. Files that are no images are left out and reported; misfits are refused."""
     sized = []
     for pair in pairs:
         try:
-            size = image_size(pair.hr)
-            lr_size = None if pair.lr is None else image_size(pair.lr)
+            size = read_header(pair.hr, verify=False).size
+            lr_size = None if pair.lr is None else read_header(pair.lr, verify=False).size
         except ImageFileError as error:
             problems.append(f"{error}: left out")
             continue
@@ -189,9 +184,14 @@ def _sized(pairs: list[ImagePair], scale: int, problems: list[str]) -> list[Imag
 
 
 def _manifest(path: Path) -> list[tuple[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = {"file", "split"} - set(reader.fieldnames or ())
-        if missing:
+    """The columns `file` and `split` of a table."""
+    rows = csv.DictReader(io.StringIO(read_text(path, error=ImageFileError)))
+    try:
+        if missing := {"file", "split"} - set(rows.fieldnames or ()):
             raise ImageFileError(f"{path}: the column `{min(missing)}` is missing")
-        return [(row["file"], row["split"]) for row in reader]
+        out = [(row["file"], row["split"]) for row in rows]
+    except csv.Error as error:
+        raise ImageFileError(f"{path}: line {rows.line_num}: {one_line(error)}") from error
+    if any(None in row for row in out):
+        raise ImageFileError(f"{path}: a row has no value in the column `file` or `split`")
+    return out

@@ -5,12 +5,47 @@ begins at ``start[i]``. Rows are grouped into blocks; a block is a small dense m
 its rows touch, so that the product is a handful of dense matrix products whatever the device.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
-__all__ = ["Banded"]
+__all__ = ["Banded", "apply_passes", "lasting_tensors"]
 
 _ROWS_PER_BLOCK = 64
+
+
+@contextmanager
+def lasting_tensors() -> Iterator[None]:
+    """Context for tensors that are cached: ordinary CPU tensors, whatever modes the caller has switched on.
+
+    A tensor made under `torch.inference_mode` could never take part in autograd again, one made under another default
+    device would stay there.
+    """
+    with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
+        yield
+
+
+def apply_passes(x: Tensor, passes: Iterable[tuple["Banded", int]]) -> Tensor:
+    """Apply banded matrices one after the other, each along its axis (−1 or −2); same dtype as x, differentiable.
+
+    Neither autocast nor the memory layout of x changes the result; half precision is computed in float32.
+
+    Args:
+        x: (..., H, W), floating point.
+        passes: pairs (matrix, axis).
+
+    Raises:
+        ValueError: x is not floating point or has fewer than two axes.
+    """
+    if not x.is_floating_point() or x.ndim < 2:
+        raise ValueError(f"`x` must be floating point (..., H, W), got {x.dtype} {tuple(x.shape)}")
+    out = (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x).contiguous()
+    with torch.autocast(x.device.type, enabled=False):
+        for matrix, dim in passes:
+            out = matrix.apply(out, dim)
+    return out.to(x.dtype)
 
 
 class Banded:
@@ -30,6 +65,7 @@ class Banded:
         self._blocks: dict[tuple[torch.dtype, torch.device], list[tuple[int, int, Tensor]]] = {}
 
     @classmethod
+    @lasting_tensors()
     def from_entries(cls, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> "Banded":
         """Sum of single entries: ``rows``, ``columns``, ``values`` are flat and of equal length."""
         n_out, n_in = shape
@@ -41,6 +77,7 @@ class Banded:
         weights.index_put_((rows, columns - start[rows]), values, accumulate=True)
         return cls(start, weights, n_in)
 
+    @lasting_tensors()
     def entries(self) -> tuple[Tensor, Tensor, Tensor]:
         """The non-zero entries as flat (rows, columns, values)."""
         rows, offset = self.weights.nonzero(as_tuple=True)
@@ -51,6 +88,7 @@ class Banded:
         rows, columns, values = self.entries()
         return Banded.from_entries(columns, rows, values, (self.shape[1], self.shape[0]))
 
+    @lasting_tensors()
     def compose(self, other: "Banded", tolerance: float = 0.0) -> "Banded":
         """The matrix product ``self @ other``, entries below ``tolerance`` left out."""
         rows, middle, values = self.entries()
@@ -73,12 +111,14 @@ class Banded:
         """Some rows as a matrix of their own, over the columns they touch: (first column, matrix)."""
         first, last, _ = rows.indices(self.shape[0])
         if (first, last) not in self._parts:
-            start, weights = self.start[first:last], self.weights[first:last]
-            left = int(start.min())
-            right = min(int(start.max()) + weights.shape[1], self.shape[1])
-            self._parts[first, last] = left, Banded(start - left, weights, right - left)
+            with lasting_tensors():
+                start, weights = self.start[first:last], self.weights[first:last]
+                left = int(start.min())
+                right = min(int(start.max()) + weights.shape[1], self.shape[1])
+                self._parts[first, last] = left, Banded(start - left, weights, right - left)
         return self._parts[first, last]
 
+    @lasting_tensors()
     def dense(self, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
         """The part (rows, columns) as a dense float64 matrix on the CPU."""
         first, last, _ = rows.indices(self.shape[0])
@@ -103,15 +143,19 @@ class Banded:
     def _blocks_for(self, dtype: torch.dtype, device: torch.device) -> list[tuple[int, int, Tensor]]:
         key = (dtype, device)
         if key not in self._blocks:
-            blocks = []
-            for row in range(0, self.shape[0], _ROWS_PER_BLOCK):
-                start = self.start[row : row + _ROWS_PER_BLOCK]
-                weights = self.weights[row : row + _ROWS_PER_BLOCK]
-                first = int(start.min())
-                last = min(int(start.max()) + weights.shape[1], self.shape[1])
-                block = torch.zeros(len(start), last - first + weights.shape[1], dtype=torch.float64)
-                index = (start - first)[:, None] + torch.arange(weights.shape[1])
-                block.scatter_add_(1, index, weights)
-                blocks.append((first, last, block[:, : last - first].to(device, dtype).contiguous()))
-            self._blocks[key] = blocks
+            self._blocks[key] = self._make_blocks(dtype, device)
         return self._blocks[key]
+
+    @lasting_tensors()
+    def _make_blocks(self, dtype: torch.dtype, device: torch.device) -> list[tuple[int, int, Tensor]]:
+        blocks = []
+        for row in range(0, self.shape[0], _ROWS_PER_BLOCK):
+            start = self.start[row : row + _ROWS_PER_BLOCK]
+            weights = self.weights[row : row + _ROWS_PER_BLOCK]
+            first = int(start.min())
+            last = min(int(start.max()) + weights.shape[1], self.shape[1])
+            block = torch.zeros(len(start), last - first + weights.shape[1], dtype=torch.float64)
+            index = (start - first)[:, None] + torch.arange(weights.shape[1])
+            block.scatter_add_(1, index, weights)
+            blocks.append((first, last, block[:, : last - first].to(device, dtype).contiguous()))
+        return blocks

@@ -7,18 +7,20 @@ memory linear in the number of pixels, borders and all.
 """
 
 import math
+import sys
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_bits_and_rounding
-from vspsr.degradation.banded import Banded
+from vspsr.checks import check_bits_and_rounding, check_integer, check_number
+from vspsr.degradation.banded import Banded, apply_passes, lasting_tensors
 from vspsr.degradation.resize import KERNELS, axis_operator, mirrored, round_to_range
 
 __all__ = ["Degradation"]
 
+MAX_SCALE = 1024
 MAX_CONDITION = 100.0
 """Largest condition number of D (one axis) for which the pseudo-inverse is offered: beyond it, float32 images
 could not be projected to better than about 1e-4."""
@@ -31,29 +33,31 @@ class Degradation:
     """Downscaling by an integer with a separable kernel, its adjoint and its exact pseudo-inverse.
 
     Args:
-        scale: integer ≥ 2.
+        scale: integer of 2 … 1024.
         kernel: "bicubic" (MATLAB's `imresize`, the default), "bilinear", "lanczos3", "box", all antialiased; or
             the taps of a 1-D kernel in HR pixels, used along both axes and normalised to sum 1. Tap 0 of LR pixel
             j lies at HR pixel s·j + ⌊(s − taps)/2⌋, so an odd kernel at an even scale sits half a pixel to the left.
 
     Raises:
-        ValueError: a scale that is no integer ≥ 2, an unknown kernel name, taps that are not finite or sum to 0.
+        ValueError: a scale out of range, an unknown kernel name, taps that are not finite or sum to 0.
     """
 
     def __init__(self, scale: int, kernel: str | Sequence[float] | Tensor = "bicubic") -> None:
-        if isinstance(scale, bool) or int(scale) != scale or scale < 2:
-            raise ValueError(f"`scale` must be an integer of at least 2, got {scale}")
-        self.scale = int(scale)
+        self.scale = check_integer(scale, "scale", 2, MAX_SCALE)
         self.kernel: str | tuple[float, ...]
         if isinstance(kernel, str):
             if kernel not in KERNELS:
                 raise ValueError(f"`kernel` must be one of {', '.join(KERNELS)} or 1-D taps, got {kernel!r}")
             self.kernel = kernel
         else:
-            taps = torch.as_tensor(kernel, dtype=torch.float64)
-            if taps.ndim != 1 or taps.numel() == 0 or not taps.isfinite().all() or taps.sum().abs() < 1e-9:
-                raise ValueError(f"`kernel` must be finite 1-D taps with a sum other than 0, got {kernel}")
-            self.kernel = tuple((taps / taps.sum()).tolist())
+            values = kernel.tolist() if hasattr(kernel, "tolist") else kernel
+            if not isinstance(values, Sequence) or not values:
+                raise ValueError(f"`kernel` must be one of {', '.join(KERNELS)} or 1-D taps, got {kernel!r}")
+            taps = [check_number(tap, "kernel", -sys.float_info.max) for tap in values]
+            total = math.fsum(taps)
+            if abs(total) < 1e-9:
+                raise ValueError(f"`kernel` must have a sum other than 0, got {kernel!r}")
+            self.kernel = tuple(tap / total for tap in taps)
 
     def __repr__(self) -> str:
         kernel = repr(self.kernel) if isinstance(self.kernel, str) else f"<{len(self.kernel)} taps>"
@@ -71,7 +75,7 @@ class Degradation:
 
     def axis(self, n: int) -> Banded:
         """D of one axis of n HR pixels: (ceil(n/scale), n)."""
-        return _down(n, self.scale, self.kernel)
+        return self._axis(n).down
 
     def axis_pseudo_inverse(self, n: int, dtype: torch.dtype = torch.float64) -> Banded:
         """D⁺ of one axis of n HR pixels: (n, ceil(n/scale)), as accurate as ``dtype`` can hold.
@@ -85,20 +89,22 @@ class Degradation:
                 f"`kernel` {self} is too ill conditioned to be inverted on an axis of {n} pixels "
                 f"(condition number {condition:.3g}, at most {MAX_CONDITION:g}): use a less blurring kernel"
             )
-        return _up(n, self.scale, self.kernel, 1e-18 if dtype == torch.float64 else 1e-10)
+        axis = self._axis(n)
+        return axis.pseudo_inverse if dtype == torch.float64 else axis.pseudo_inverse_float32
 
     def condition_number(self, n: int) -> float:
         """Condition number of D along an axis of n HR pixels (that of the whole image is a product of two)."""
-        return _condition(_short_axis(n, self.scale), self.scale, self.kernel)
+        return self._axis(_short_length(n, self.scale)).condition
 
     def down(self, x: Tensor) -> Tensor:
         """y = D x. x: (..., H, W) floating point, any range → (..., ceil(H/s), ceil(W/s)). Differentiable."""
-        return _separable(x, self.axis(x.shape[-2]), self.axis(x.shape[-1]))
+        height, width = _size(x)
+        return apply_passes(x, [(self.axis(height), -2), (self.axis(width), -1)])
 
     def adjoint(self, u: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Dᵀ u. u: (..., h, w) → (..., H, W); ``size`` = (H, W) defaults to (s·h, s·w). Differentiable."""
         height, width = self._hr_size(u, size)
-        return _separable(u, _transposed(height, self.scale, self.kernel), _transposed(width, self.scale, self.kernel))
+        return apply_passes(u, [(self._axis(height).adjoint, -2), (self._axis(width).adjoint, -1)])
 
     def pseudo_inverse(self, u: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """D⁺ u = Dᵀ(D Dᵀ)⁻¹ u, so that D D⁺ u = u. Shapes as in `adjoint`; differentiable.
@@ -107,7 +113,8 @@ class Degradation:
             ValueError: an ill-conditioned kernel (see `axis_pseudo_inverse`).
         """
         height, width = self._hr_size(u, size)
-        return _separable(u, self.axis_pseudo_inverse(height, u.dtype), self.axis_pseudo_inverse(width, u.dtype))
+        rows, columns = (self.axis_pseudo_inverse(n, u.dtype) for n in (height, width))
+        return apply_passes(u, [(rows, -2), (columns, -1)])
 
     def down_uint8(self, x: Tensor) -> Tensor:
         """MATLAB's `imresize` of a uint8 image (..., H, W), rounded after each axis, rows first."""
@@ -127,87 +134,114 @@ class Degradation:
             (..., ceil(H/s), ceil(W/s)) int32.
         """
         peak = check_bits_and_rounding(bits, rounding)
-        rows = self.axis(x.shape[-2]).apply(x.double(), -2)
+        height, width = _size(x)
+        rows = self.axis(height).apply(x.double().contiguous(), -2)
         if rounding == "per-pass":
             rows = round_to_range(rows, peak)
-        return round_to_range(self.axis(x.shape[-1]).apply(rows, -1), peak).int()
+        return round_to_range(self.axis(width).apply(rows, -1), peak).int()
+
+    def _axis(self, n: int) -> "_Axis":
+        return _axis(n, self.scale, self.kernel)
 
     def _hr_size(self, u: Tensor, size: tuple[int, int] | None) -> tuple[int, int]:
-        h, w = u.shape[-2:]
+        h, w = _size(u)
         height, width = size or (self.scale * h, self.scale * w)
         if self.lr_size(height, width) != (h, w):
             raise ValueError(f"`size` {height}×{width} does not downscale to {h}×{w} at scale {self.scale}")
         return height, width
 
 
-def _separable(x: Tensor, rows: Banded, columns: Banded) -> Tensor:
-    if not x.is_floating_point():
-        raise ValueError(f"`x` must be floating point, got {x.dtype}: use `down_integers` for integers")
-    # Half precision would spoil the exactness that the operators are for.
-    work = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    with torch.autocast(x.device.type, enabled=False):
-        return columns.apply(rows.apply(work, -2), -1).to(x.dtype)
+def _size(x: Tensor) -> tuple[int, int]:
+    """(height, width); ValueError unless there are at least two axes."""
+    if x.ndim < 2:
+        raise ValueError(f"`x` must be an image (..., H, W), got shape {tuple(x.shape)}")
+    return x.shape[-2], x.shape[-1]
 
 
-def _short_axis(n: int, scale: int, reference: int = _REFERENCE) -> int:
-    """A short axis with the same right border (n modulo scale): it conditions and inverts like the long one."""
+def _short_length(n: int, scale: int, reference: int = _REFERENCE) -> int:
+    """Length of a short axis with the same right border (n modulo scale): it conditions and inverts like the long."""
     limit = reference * scale
     return n if n <= limit + scale else limit + n % scale
 
 
 @lru_cache(maxsize=256)
-def _down(n: int, scale: int, kernel: str | tuple[float, ...]) -> Banded:
-    if n < 1:
-        raise ValueError(f"an image axis must have at least 1 pixel, got {n}")
-    n_out = -(-n // scale)
-    if isinstance(kernel, str):
-        return axis_operator(n, n_out, 1 / scale, kernel)
-    taps = torch.tensor(kernel, dtype=torch.float64)
-    index = scale * torch.arange(n_out)[:, None] + math.floor((scale - len(kernel)) / 2) + torch.arange(len(kernel))
-    rows = torch.arange(n_out)[:, None].expand_as(index)
-    values = taps.expand(index.shape)
-    return Banded.from_entries(rows.flatten(), mirrored(index, n).flatten(), values.flatten(), (n_out, n))
+def _axis(n: int, scale: int, kernel: str | tuple[float, ...]) -> "_Axis":
+    return _Axis(n, scale, kernel)
 
 
-@lru_cache(maxsize=256)
-def _transposed(n: int, scale: int, kernel: str | tuple[float, ...]) -> Banded:
-    return _down(n, scale, kernel).transpose()
+class _Axis:
+    """D along one axis of n HR pixels, its adjoint and its pseudo-inverse, each computed when it is first needed."""
 
+    def __init__(self, n: int, scale: int, kernel: str | tuple[float, ...]) -> None:
+        if n < 1:
+            raise ValueError(f"an image axis must have at least 1 pixel, got {n}")
+        self.n, self.scale, self.kernel = n, scale, kernel
 
-@lru_cache(maxsize=256)
-def _condition(n: int, scale: int, kernel: str | tuple[float, ...]) -> float:
-    singular = torch.linalg.svdvals(_down(n, scale, kernel).dense())
-    return float(singular[0] / singular[-1])
+    @cached_property
+    @lasting_tensors()
+    def down(self) -> Banded:
+        """D, (ceil(n/scale), n)."""
+        n_out, taps = -(-self.n // self.scale), self.kernel
+        if isinstance(taps, str):
+            return axis_operator(self.n, n_out, 1 / self.scale, taps)
+        left = self.scale * torch.arange(n_out)[:, None] + math.floor((self.scale - len(taps)) / 2)
+        index = left + torch.arange(len(taps))
+        rows = torch.arange(n_out)[:, None].expand_as(index)
+        values = torch.tensor(taps, dtype=torch.float64).expand(index.shape)
+        shape = (n_out, self.n)
+        return Banded.from_entries(rows.flatten(), mirrored(index, self.n).flatten(), values.flatten(), shape)
 
+    @cached_property
+    def adjoint(self) -> Banded:
+        """Dᵀ, (n, ceil(n/scale))."""
+        return self.down.transpose()
 
-@lru_cache(maxsize=256)
-def _up(n: int, scale: int, kernel: str | tuple[float, ...], tolerance: float) -> Banded:
-    inverse, reach = _gram_inverse(n, scale, kernel)
-    n_lr, m = -(-n // scale), inverse.shape[0]
-    # Rows near a border come from the short axis' borders, the others all equal its middle row.
-    index = torch.arange(n_lr)
-    source = torch.where(index < m // 2, index, torch.where(index >= n_lr - m // 2, index - (n_lr - m), m // 2))
-    offset = torch.arange(-reach, reach + 1)
-    columns, sources = index[:, None] + offset, source[:, None] + offset
-    keep = (columns >= 0) & (columns < n_lr) & (sources >= 0) & (sources < m)
-    rows = index[:, None].expand_as(columns)
-    values = inverse[source[:, None].expand_as(sources)[keep], sources[keep]]
-    banded = Banded.from_entries(rows[keep], columns[keep], values, (n_lr, n_lr))
-    return _transposed(n, scale, kernel).compose(banded, tolerance)
+    @cached_property
+    @lasting_tensors()
+    def condition(self) -> float:
+        """Condition number of D."""
+        singular = torch.linalg.svdvals(self.down.dense())
+        return float(singular[0] / singular[-1])
 
+    @cached_property
+    def pseudo_inverse(self) -> Banded:
+        """D⁺, (n, ceil(n/scale)), as accurate as float64."""
+        return self._pseudo_inverse(1e-18)
 
-def _gram_inverse(n: int, scale: int, kernel: str | tuple[float, ...]) -> tuple[Tensor, int]:
-    """(D Dᵀ)⁻¹ of an axis, or of a short one that stands for it, and how far its entries reach off the diagonal."""
-    for reference in (_REFERENCE, 2 * _REFERENCE, 4 * _REFERENCE):
-        short = _short_axis(n, scale, reference)
-        dense = _down(short, scale, kernel).dense()
-        inverse = torch.linalg.inv(dense @ dense.T)
-        m = inverse.shape[0]
-        if short == n:
-            return inverse, m - 1
-        # Borders may reach farther than the middle.
-        rows, columns = torch.nonzero(inverse.abs() > _NEGLIGIBLE * inverse.abs().max(), as_tuple=True)
-        reach = int((rows - columns).abs().max())
-        if reach < m // 4:
-            return inverse, reach
-    raise ValueError(f"`kernel` {kernel}: the inverse of D Dᵀ decays too slowly for an axis of {n} pixels")
+    @cached_property
+    def pseudo_inverse_float32(self) -> Banded:
+        """D⁺ without the entries that float32 cannot show."""
+        return self._pseudo_inverse(1e-10)
+
+    @lasting_tensors()
+    def _pseudo_inverse(self, tolerance: float) -> Banded:
+        inverse, reach = self._gram_inverse()
+        n_lr, m = -(-self.n // self.scale), inverse.shape[0]
+        # Rows near a border come from the short axis' borders, the others all equal its middle row.
+        index = torch.arange(n_lr)
+        source = torch.where(index < m // 2, index, torch.where(index >= n_lr - m // 2, index - (n_lr - m), m // 2))
+        offset = torch.arange(-reach, reach + 1)
+        columns, sources = index[:, None] + offset, source[:, None] + offset
+        keep = (columns >= 0) & (columns < n_lr) & (sources >= 0) & (sources < m)
+        rows = index[:, None].expand_as(columns)
+        values = inverse[source[:, None].expand_as(sources)[keep], sources[keep]]
+        banded = Banded.from_entries(rows[keep], columns[keep], values, (n_lr, n_lr))
+        return self.adjoint.compose(banded, tolerance)
+
+    def _gram_inverse(self) -> tuple[Tensor, int]:
+        """(D Dᵀ)⁻¹, or that of a short axis in its place, and how far its entries reach off the diagonal."""
+        for reference in (_REFERENCE, 2 * _REFERENCE, 4 * _REFERENCE):
+            short = _short_length(self.n, self.scale, reference)
+            dense = _axis(short, self.scale, self.kernel).down.dense()
+            inverse = torch.linalg.inv(dense @ dense.T)
+            m = inverse.shape[0]
+            if short == self.n:
+                return inverse, m - 1
+            # Borders may reach farther than the middle.
+            rows, columns = torch.nonzero(inverse.abs() > _NEGLIGIBLE * inverse.abs().max(), as_tuple=True)
+            reach = int((rows - columns).abs().max())
+            if reach < m // 4:
+                return inverse, reach
+        raise ValueError(
+            f"`kernel` {self.kernel}: the inverse of D Dᵀ decays too slowly for an axis of {self.n} pixels"
+        )

@@ -8,15 +8,18 @@ normalised to sum 1, and an index outside the image is mirrored about its border
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from numbers import Real
 
 import torch
 from torch import Tensor
 
-from vspsr.degradation.banded import Banded
+from vspsr.checks import check_integer
+from vspsr.degradation.banded import Banded, apply_passes, lasting_tensors
 
 __all__ = ["KERNELS", "axis_operator", "imresize", "round_to_range"]
 
 Kernel = Callable[[Tensor], Tensor]
+_LARGEST = 2**31 - 1  # pixels of an axis
 
 
 def _bicubic(x: Tensor) -> Tensor:
@@ -55,6 +58,7 @@ def mirrored(index: Tensor, n: int) -> Tensor:
 
 
 @lru_cache(maxsize=256)
+@lasting_tensors()
 def axis_operator(n_in: int, n_out: int, scale: float, kernel: str) -> Banded:
     """The resampling of one axis as a banded matrix (n_out, n_in)."""
     function, width = KERNELS[kernel]
@@ -93,30 +97,30 @@ def imresize(
         (..., H_out, W_out), same dtype as x.
 
     Raises:
-        ValueError: neither or both of ``scale`` and ``size`` given, a size below 1, or an unknown kernel.
+        ValueError: neither or both of ``scale`` and ``size`` given, a size below 1, an unknown kernel, or an image of
+            another dtype.
     """
+    if x.ndim < 2 or 0 in x.shape[-2:]:
+        raise ValueError(f"`x` must be an image (..., H, W) of at least one pixel, got shape {tuple(x.shape)}")
     if kernel not in KERNELS:
         raise ValueError(f"`kernel` must be one of {', '.join(KERNELS)}, got {kernel!r}")
     if (scale is None) == (size is None):
         raise ValueError(f"give one of `scale` and `size`, got scale={scale}, size={size}")
     height, width = x.shape[-2:]
     if size is not None:
-        out_h, out_w = size
+        out_h, out_w = (check_integer(n, "size", 1, _LARGEST) for n in size)
         scale_h, scale_w = out_h / height, out_w / width
     else:
-        assert scale is not None
-        if not (scale > 0 and math.isfinite(scale)):
-            raise ValueError(f"`scale` must be positive and finite, got {scale}")
-        out_h, out_w = math.ceil(scale * height), math.ceil(scale * width)
-        scale_h = scale_w = scale
-    if out_h < 1 or out_w < 1:
-        raise ValueError(f"`size` must be at least 1×1, got {out_h}×{out_w}")
-    integer = x.dtype == torch.uint8
-    out = x.double() if integer else x
+        if not isinstance(scale, Real) or not (scale > 0 and math.isfinite(scale)):
+            raise ValueError(f"`scale` must be positive and finite, got {scale!r}")
+        scale_h = scale_w = float(scale)
+        out_h, out_w = (check_integer(math.ceil(scale_h * n), "size", 1, _LARGEST) for n in (height, width))
     passes = [(-2, axis_operator(height, out_h, scale_h, kernel), scale_h)]
     passes.append((-1, axis_operator(width, out_w, scale_w, kernel), scale_w))
-    for dim, operator, _ in sorted(passes, key=lambda p: p[2]):  # MATLAB: the smaller ratio first, rows on a tie
-        out = operator.apply(out, dim)
-        if integer:
-            out = round_to_range(out, 255)
+    passes.sort(key=lambda p: p[2])  # MATLAB: the smaller ratio first, rows on a tie
+    if x.dtype != torch.uint8:
+        return apply_passes(x, [(operator, dim) for dim, operator, _ in passes])
+    out = x.double().contiguous()
+    for dim, operator, _ in passes:
+        out = round_to_range(operator.apply(out, dim), 255)
     return out.to(x.dtype)

@@ -1,11 +1,10 @@
-"""The images of an evaluation: HR, LR and SR files that belong together, all checked before anything is computed.
+"""The images of an evaluation: matching HR, LR and SR files, all checked before anything is computed.
 
 HR images whose sides are no multiple of the scale are cropped to one at the bottom and the right, as the field does
 ("modcrop"). Grey HR images are compared as RGB with three equal channels.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor
 
 from vspsr.errors import ImageFileError
-from vspsr.evaluation.names import EvaluationError, Matched, match_files, unique_stems
+from vspsr.evaluation.names import EvaluationError, Matched, match_files, stem_of, unique_stems
+from vspsr.files import sha256_of
 from vspsr.images.folders import image_files
 from vspsr.images.io import read_header, read_image
 from vspsr.images.picture import Header
@@ -28,14 +28,14 @@ class Pair:
     """One image of an evaluation and its files.
 
     Attributes:
-        stem: name of the HR file without suffix.
+        stem: name of the HR file without suffix, in normal form NFC.
         hr: the HR file.
         size: (H, W) that is evaluated: the HR size cropped to a multiple of the scale.
         scale: s.
         bits: 8 or 16, of all its files.
         grey: whether the HR file has one channel.
-        lr: the LR file, None where LR is to be made from HR.
-        samples: SR files, in order; empty where they are to be made.
+        lr: the LR file; None: LR is made from HR.
+        samples: SR files, in order; empty: they are made.
         mean: an SR file with the mean of the samples, where there is one.
     """
 
@@ -55,9 +55,10 @@ class Pair:
         return self.size[0] // self.scale, self.size[1] // self.scale
 
     @property
-    def files(self) -> list[Path]:
-        """All files there are."""
-        return [p for p in (self.hr, self.lr, *self.samples, self.mean) if p is not None]
+    def files(self) -> dict[str, Path]:
+        """Role and name → file, of all files there are."""
+        roles = [("hr", self.hr), ("lr", self.lr), *(("sr", p) for p in (*self.samples, self.mean))]
+        return {f"{role}/{stem_of(path)}{path.suffix}": path for role, path in roles if path is not None}
 
 
 def find_pairs(
@@ -66,7 +67,6 @@ def find_pairs(
     lr: Path | None = None,
     results: Path | None = None,
     n_samples: int | None = None,
-    smallest: int = 1,
     step: Callable[[str, int], None] = lambda _name, _advance: None,
 ) -> list[Pair]:
     """The images of an evaluation by stem, from the names and the headers of their files; no image is decoded.
@@ -76,12 +76,11 @@ def find_pairs(
         scale: s.
         lr: folder of LR images.
         results: folder of SR images.
-        n_samples: the first so many samples of each image; None for all there are.
-        smallest: side in pixels that an HR image must have at least.
+        n_samples: number of samples of each image that are used, from the first; None for all.
         step: called with (stem, images done) for a progress bar.
 
     Raises:
-        EvaluationError: files that do not go together, by name, size, depth or colour.
+        EvaluationError: files that do not match in name, size, depth or colour.
         ImageFileError: a file cannot be read.
     """
     hr_files = unique_stems(_images(hr), "the HR image")
@@ -100,60 +99,53 @@ def find_pairs(
                 raise EvaluationError(
                     f"{results}: `--samples` {n_samples}, but the HR image {stem} has {len(samples.samples)}"
                 )
-            samples = Matched(samples.samples[:n_samples], None)  # a mean of others would not be theirs
-        pairs.append(_checked(path, scale, lr_files.get(stem), samples, smallest))
+            samples = Matched(samples.samples[:n_samples], None)  # the mean is of all samples
+        pairs.append(_checked(stem, path, scale, lr_files.get(stem), samples))
         step(stem, 1)
     return pairs
 
 
-def read_integers(path: Path, pair: Pair, size: Size | None = None) -> Tensor:
-    """The upper left part of an image file, of the size that is evaluated: (3, H, W) int32; grey thrice.
+def read_integers(path: Path, pair: Pair) -> Tensor:
+    """The evaluated upper left part of an image file: (3, H, W) int32; grey as three equal channels.
 
     Raises:
         ImageFileError: the file cannot be decoded.
-        EvaluationError: it is not what its header promised (it was replaced in the meantime).
+        EvaluationError: the file has changed since its header was checked.
     """
-    height, width = size or pair.size
+    height, width = pair.size
     picture = read_image(path)
     if picture.bits != pair.bits or picture.size[0] < height or picture.size[1] < width:
         raise EvaluationError(f"{path}: has changed since it was checked: start again")
     return picture.pixels.expand(3, -1, -1)[:, :height, :width].contiguous()
 
 
-def digests(files: Sequence[Path]) -> dict[str, str]:
-    """Name → BLAKE2b of the content, 128 bits in hexadecimal: whether files are those of an earlier run."""
+def digests(files: Mapping[str, Path]) -> dict[str, str]:
+    """Name → SHA-256 of the content. ImageFileError if a file cannot be read."""
     out = {}
-    for path in files:
+    for name, path in files.items():
         try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+            out[name] = sha256_of(path)
         except OSError as error:
             raise ImageFileError(f"{path}: cannot be read ({error.strerror})") from error
-        out[f"{path.parent.name}/{path.name}"] = digest.hexdigest()
     return out
 
 
 def _images(folder: Path) -> list[Path]:
-    """The image files of a folder; hidden ones are some system's notes, not images."""
+    """The image files of a folder."""
     if not folder.exists():
         raise EvaluationError(f"{folder}: no such folder")
-    files = [p for p in image_files([folder]) if not p.name.startswith(".")]
-    if not files:
-        raise EvaluationError(f"{folder}: no image files in this folder")
-    return files
+    return image_files([folder])
 
 
-def _checked(path: Path, scale: int, lr: Matched | None, sr: Matched, smallest: int) -> Pair:
-    """A pair of which all headers fit."""
+def _checked(stem: str, path: Path, scale: int, lr: Matched | None, sr: Matched) -> Pair:
+    """A pair, with all headers checked."""
     header = _header(path)
     height, width = (n // scale * scale for n in header.size)
-    if min(height, width) < max(smallest, scale):
-        raise EvaluationError(
-            f"{path}: {_words(header.size)} pixels are too few: at least {max(smallest, scale)} on each side are needed"
-        )
+    if min(height, width) < scale:
+        raise EvaluationError(f"{path}: {_words(header.size)} pixels are too few: {scale} on each side are needed")
     size = (height, width)
     pair = Pair(
-        stem=path.stem,
+        stem=stem,
         hr=path,
         size=size,
         scale=scale,
@@ -165,8 +157,8 @@ def _checked(path: Path, scale: int, lr: Matched | None, sr: Matched, smallest: 
     )
     if pair.lr is not None:
         _check_file(pair.lr, path, header, {pair.lr_size}, f"at scale {scale}")
-    for file in pair.files[1:]:
-        if file != pair.lr:
+    for file in (*pair.samples, pair.mean):
+        if file is not None:
             _check_file(file, path, header, {size, header.size}, "as HR")
     return pair
 
@@ -193,7 +185,7 @@ def _header(path: Path) -> Header:
     if header.alpha:
         picture = read_image(path)
         if picture.alpha is not None and not torch.all(picture.alpha == picture.white):
-            raise EvaluationError(f"{path}: has transparent pixels, of which no metric knows: flatten the image")
+            raise EvaluationError(f"{path}: has transparent pixels, which no metric takes: flatten the image")
     return header
 
 

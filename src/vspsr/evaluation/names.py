@@ -1,12 +1,15 @@
 """Which file belongs to which HR image: by name, never by order of listing, and never by guessing.
 
-A file belongs to the HR image whose stem its own stem begins with (the longest such), where what follows is nothing, a
-scale (`x4`) or begins with a separator. What follows ends in the number of the sample (`_s00`, `_sample00000`, `_3`) or
-has none. What stands between (`_x4`, `_RCAN_x4`, `_SR`, …) must be the same for all files. The challenge's bare numbers
-(`000000_sample00000.png`) stand for HR images of the same number or else, as in its own script, for their position.
+A file belongs to the HR image whose stem its own stem begins with (the longest such), if the rest of its stem is empty,
+a scale (`x4`) or begins with a separator. The rest may end in the number of the sample (`_s00`, `_sample00000`, `_3`).
+The part before this number (`_x4`, `_RCAN_x4`, `_SR`, …) must be the same for all files. The challenge's bare numbers
+(`000000_sample00000.png`) are HR images of the same number or else, as in its own script, their positions.
+
+Stems are compared in Unicode's normal form NFC: an umlaut is one letter, however the file system spells it.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +17,10 @@ from pathlib import Path
 
 from vspsr.errors import VSpSRError
 
-__all__ = ["EvaluationError", "Matched", "match_files", "unique_stems"]
+__all__ = ["EvaluationError", "Matched", "match_files", "stem_of", "unique_stems"]
 
 Place = tuple[str, str, int | None]
-"""What a file name tells: stem of the HR image, what stands between, number of the sample."""
+"""The parts of a file name: stem of the HR image, the part between, number of the sample."""
 
 _HR_ENDING = re.compile(r"(?<=.)[_-](?:HR|GT)$", re.IGNORECASE)
 _REST = re.compile(r"(?P<tag>.*?)(?:[_-](?:s|sample)?[_-]?(?P<index>\d+))?", re.IGNORECASE)
@@ -27,24 +30,29 @@ _SHOWN = 3  # names listed in an error
 
 
 class EvaluationError(VSpSRError):
-    """The images to be compared do not go together: names, numbers, sizes, depths, colours."""
+    """The images to be compared do not match: names, numbers, sizes, depths, colours."""
 
 
 @dataclass
 class Matched:
-    """The files of one HR image: samples in order, and the mean image where there is one beside the samples."""
+    """The files of one HR image: samples in order, and the mean image if there is one with the samples."""
 
     samples: list[Path] = field(default_factory=list)
     mean: Path | None = None
+
+
+def stem_of(path: Path) -> str:
+    """The name of a file without its suffix, in normal form NFC."""
+    return unicodedata.normalize("NFC", path.stem)
 
 
 def unique_stems(files: Sequence[Path], what: str) -> dict[str, Path]:
     """Stem → file, sorted by stem; EvaluationError where two files share a stem."""
     by_stem: dict[str, Path] = {}
     for path in sorted(files):
-        if other := by_stem.get(path.stem):
+        if other := by_stem.get(stem_of(path)):
             raise EvaluationError(f"{path}: {what} {other.name} has the same stem: keep one of them in the folder")
-        by_stem[path.stem] = path
+        by_stem[stem_of(path)] = path
     return dict(sorted(by_stem.items()))
 
 
@@ -57,17 +65,17 @@ def match_files(stems: Sequence[str], files: Sequence[Path], what: str) -> dict[
         what: "SR" or "LR": what the files are called in errors.
 
     Returns:
-        For each stem its files, as many samples for each; files of `vspsr upscale` that show the space (standard
-        deviation, contact sheet) are left out.
+        Stem → its files, with the same number of samples for each. Standard deviations and contact sheets of `vspsr
+        upscale` are left out.
 
     Raises:
-        EvaluationError: a file belongs to no HR image, an HR image has no file or several that could be meant, the
+        EvaluationError: a file belongs to no HR image, an HR image has no file or more than one candidate, the
             numbers of samples differ.
     """
     folder = files[0].parent
     unique_stems(files, f"the {what} file")
     keys = _keys(stems)
-    places = {path: place for path in sorted(files) if (place := _place(path.stem, keys))}
+    places = {path: place for path in sorted(files) if (place := _place(stem_of(path), keys))}
     if not places:
         places = _challenge_places(stems, files)
     if strangers := [p for p in sorted(files) if p not in places]:
@@ -90,14 +98,14 @@ def match_files(stems: Sequence[str], files: Sequence[Path], what: str) -> dict[
 
 
 def _keys(stems: Sequence[str]) -> dict[str, str]:
-    """How file names begin → stem; an ending that says HR is left out where that is unambiguous."""
+    """Beginning of file names → stem. An ending that says HR may be missing if that is unambiguous."""
     short = {stem: _HR_ENDING.sub("", stem) for stem in stems}
     times = Counter([*short.values(), *(s for s in stems if short[s] != s)])
     return {stem: stem for stem in stems} | {k: stem for stem, k in short.items() if times[k] == 1}
 
 
 def _place(name: str, keys: Mapping[str, str]) -> Place | None:
-    """Where a file belongs by its stem; None where to no HR image."""
+    """The HR image that a file belongs to by its stem; None if to none."""
     fitting = [k for k in keys if name.startswith(k) and re.fullmatch(r"|x\d+.*|[_. -].*", name[len(k) :])]
     if not fitting:
         return None
@@ -108,7 +116,7 @@ def _place(name: str, keys: Mapping[str, str]) -> Place | None:
 
 
 def _challenge_places(stems: Sequence[str], files: Sequence[Path]) -> dict[Path, Place]:
-    """Bare numbers, as the challenge has them: HR images of the same number, else their position from 0."""
+    """The challenge's bare numbers: HR images of the same number, else their position from 0."""
     parsed = {path: m for path in sorted(files) if (m := _CHALLENGE.fullmatch(path.stem))}
     numbers = {int(m["number"]) for m in parsed.values()}
     by_number = {int(stem): stem for stem in stems if stem.isdecimal()}
@@ -129,7 +137,7 @@ def _challenge_places(stems: Sequence[str], files: Sequence[Path]) -> dict[Path,
 
 
 def _take_companions(group: dict[Path, Place]) -> Path | None:
-    """Take what `vspsr upscale` writes beside samples out of a group; the mean image, where there are samples."""
+    """Remove from a group what `vspsr upscale` writes beside samples. Returns the mean image, if there are samples."""
     kinds: dict[str, Path] = {}
     tags = {tag for _, tag, index in group.values() if index is not None}
     for path, (_, tag, index) in group.items():
@@ -137,7 +145,7 @@ def _take_companions(group: dict[Path, Place]) -> Path | None:
         if found and index is None and found.end() == len(tag) and (tag[: found.start()] in tags or not tags):
             kinds[found["kind"]] = path
     if not tags and "mean" in kinds:
-        del kinds["mean"]  # no samples: it is what is to be scored
+        del kinds["mean"]  # without samples, the mean is scored
     if len(kinds) == len(group):
         return None
     for path in kinds.values():
@@ -146,7 +154,7 @@ def _take_companions(group: dict[Path, Place]) -> Path | None:
 
 
 def _check_tags(groups: Mapping[str, Mapping[Path, Place]], what: str) -> None:
-    """EvaluationError unless all file names are built alike."""
+    """EvaluationError unless all file names have the same form."""
     for stem, group in groups.items():
         tags: dict[tuple[str, bool], Path] = {}
         for path, (_, tag, index) in group.items():

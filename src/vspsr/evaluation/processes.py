@@ -1,17 +1,18 @@
-"""Images dealt out to worker processes on one machine, and to the ranks of a distributed run.
+"""Images distributed over worker processes on one machine.
 
-Each image is scored by one process with one thread, so that its figures are the same however many there are.
+Each image is scored by one process with one thread, so that its figures do not depend on the number of processes.
 """
 
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
@@ -27,87 +28,29 @@ from vspsr.files import one_line
 from vspsr.images.io import available_memory
 from vspsr.report.records import write_json
 
-__all__ = ["Ranks", "Task", "default_processes", "devices", "score_all"]
+__all__ = ["Task", "default_processes", "devices", "score_all"]
 
-_PER_GPU = 4  # processes that share a GPU: much of the work is done on CPUs
-_BASE = 700 << 20  # bytes that a process needs whatever the image
+_PER_GPU = 4  # processes that share a GPU: much of the work runs on CPUs
+_BASE = 700 << 20  # bytes that a process needs in addition to its image
 
 
 @dataclass(frozen=True)
 class Task:
-    """One image to be scored: its files, where the record and the pictures (None for none) go."""
+    """One image to be scored: its files, the file of its record, the folder of its pictures (None for no pictures)."""
 
     pair: Pair
     record: Path
     pictures: Path | None
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """The place of this process in a distributed run, as torchrun tells it: RANK, WORLD_SIZE, LOCAL_RANK."""
-
-    rank: int = 0
-    world: int = 1
-    local: int = 0
-
-    @staticmethod
-    @contextmanager
-    def joined() -> Iterator["Ranks"]:
-        """Meet the other ranks, if there are any, over gloo.
-
-        Raises:
-            EvaluationError: the other ranks cannot be met.
-        """
-        world = int(os.environ.get("WORLD_SIZE", "1"))
-        if world == 1:
-            yield Ranks()
-            return
-        import torch.distributed as dist
-
-        rank = int(os.environ.get("RANK", "0"))
-        try:  # images may take hours, and ranks wait for each other
-            dist.init_process_group("gloo", rank=rank, world_size=world, timeout=timedelta(days=7))
-        except (ValueError, RuntimeError) as error:
-            raise EvaluationError(f"WORLD_SIZE {world}: the ranks cannot meet ({one_line(error)[:150]})") from error
-        try:
-            yield Ranks(rank, world, int(os.environ.get("LOCAL_RANK", "0")))
-        finally:
-            dist.destroy_process_group()
-
-    def told(self, value: Any) -> Any:
-        """What rank 0 has, for all."""
-        if self.world == 1:
-            return value
-        import torch.distributed as dist
-
-        box = [value]
-        dist.broadcast_object_list(box, src=0)
-        return box[0]
-
-    def gathered(self, value: Any) -> list[Any]:
-        """What each rank has, for all."""
-        if self.world == 1:
-            return [value]
-        import torch.distributed as dist
-
-        out: list[Any] = [None] * self.world
-        dist.all_gather_object(out, value)
-        return out
+def devices(name: str) -> list[str]:
+    """All GPUs if ``name`` is "cuda", else the one named."""
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] if name == "cuda" else [name]
 
 
-def devices(name: str, ranks: Ranks) -> list[str]:
-    """The devices of this rank: all GPUs where ``name`` is "cuda"; one of them where there are several ranks."""
-    if name != "cuda":
-        return [name]
-    count = torch.cuda.device_count()
-    return [f"cuda:{ranks.local % count}"] if ranks.world > 1 else [f"cuda:{i}" for i in range(count)]
-
-
-def default_processes(pairs: Sequence[Pair], request: Request, n_samples: int, on: Sequence[str], ranks: Ranks) -> int:
-    """As many processes as there are cores, images and, roughly, memory for."""
+def default_processes(pairs: Sequence[Pair], request: Request, n_samples: int, on: Sequence[str]) -> int:
+    """Number of processes: limited by cores, images and, roughly, memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if ranks.world > 1:
-        cores = 1
     most = cores if on[0] == "cpu" else min(cores, _PER_GPU * len(on))
     pixels = max((pair.size[0] * pair.size[1] for pair in pairs), default=0)
     free = available_memory()
@@ -117,35 +60,36 @@ def default_processes(pairs: Sequence[Pair], request: Request, n_samples: int, o
 
 
 def bytes_per_pixel(request: Request, n_samples: int) -> int:
-    """Memory that scoring takes for each HR pixel, as measured and rounded up: images, maps, features, networks."""
+    """Memory for scoring, in bytes per HR pixel, measured and rounded up: images, maps, features, networks."""
     networks = 1000 + 2000 * request.backend.endswith("vgg") + 1500 * (request.baseline is not None)
     return networks + 48 * n_samples
 
 
 def score_all(scorer: Scorer, tasks: Sequence[Task], on: Sequence[str], processes: int) -> Iterator[tuple[Task, str]]:
-    """Score images and write their records; yields each with what went wrong with its files, or "".
+    """Score images and write their records; yields each with the error of its files, or "".
 
     Args:
-        scorer: of the request; used itself where there is one process.
-        tasks: what to do.
-        on: devices, dealt out to the processes.
-        processes: how many.
+        scorer: of the request; used itself if there is one process.
+        tasks: the images.
+        on: devices, distributed over the processes.
+        processes: number of processes.
 
     Raises:
         EvaluationError: a worker process has died.
-        Anything else that is no fault of one image's files.
+        Other errors than those of one image's files.
     """
     if processes == 1:
         with one_thread():
             for task in tasks:
                 yield task, _score(scorer, task)
         return
-    context = multiprocessing.get_context("spawn")  # forks of a process with threads and GPUs are not safe
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads or GPUs may hang
+    alive, ours = context.Pipe(duplex=False)  # workers end when `ours` is closed, if only by the end of this process
     pool = ProcessPoolExecutor(
         max_workers=processes,
         mp_context=context,
         initializer=_start,
-        initargs=(scorer.request, scorer.source.n_samples, list(on), context.Value("i", 0)),
+        initargs=(scorer.request, scorer.source.n_samples, list(on), context.Value("i", 0), alive),
     )
     waiting = list(tasks[::-1])
     running: dict[Future[str], Task] = {}
@@ -161,12 +105,16 @@ def score_all(scorer: Scorer, tasks: Sequence[Task], on: Sequence[str], processe
             "a worker process has died, most likely for want of memory: run again with fewer --processes"
         ) from error
     finally:
+        if running:  # an error or an interruption: images under way are given up
+            ours.close()
         pool.shutdown(wait=True, cancel_futures=True)
+        ours.close()
+        alive.close()
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Sums in one order, whatever the machine."""
+    """One thread, so that sums have the same order on every machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -179,12 +127,20 @@ _worker: dict[str, Any] = {}
 """In a worker process: how to make its `Scorer`, then the scorer itself."""
 
 
-def _start(request: Request, n_found: int, on: list[str], counter: "Synchronized[int]") -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; the image under way is finished
+def _start(request: Request, n_found: int, on: list[str], counter: "Synchronized[int]", alive: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes: the parent decides
+    threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
     torch.set_num_threads(1)
     with counter.get_lock():
         number, counter.value = counter.value, counter.value + 1
     _worker.update(request=request, n_found=n_found, device=on[number % len(on)])
+
+
+def _end_with_parent(alive: Connection) -> None:
+    """Wait for the end of the parent process, however it ends, then end this one."""
+    with suppress(EOFError, OSError):
+        alive.recv()
+    os._exit(1)
 
 
 def _work(task: Task) -> str:
@@ -198,5 +154,5 @@ def _score(scorer: Scorer, task: Task) -> str:
         record = scorer.score(task.pair, task.pictures)
     except ImageFileError as error:
         return one_line(error)
-    write_json(task.record, record.to_json())
+    write_json(task.record, record)
     return ""

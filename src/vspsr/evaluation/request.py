@@ -1,4 +1,4 @@
-"""What `vspsr evaluate` is asked for: checked, and small enough to be handed to other processes."""
+"""The options of `vspsr evaluate`: checked, and small enough to be sent to other processes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +14,24 @@ __all__ = ["Request"]
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be evaluated, and how. Exactly one of ``model``, ``results`` and ``baseline`` is given.
+    """What to evaluate, and how. Exactly one of ``model``, ``results`` and ``baseline`` is given.
 
     Attributes:
         model: as `VSpSR.from_pretrained` takes it.
         results: a folder of SR images.
         baseline: as `load_baseline` takes it.
         checkpoint: the baseline's weights.
-        consistent: whether the exact projection is put behind the baseline or the results.
-        hr, lr: folders; LR is made from HR where it is None.
+        consistent: whether the exact projection is applied to the baseline or the results.
+        hr, lr: folders; None for lr: LR is made from HR.
         scale: s.
-        samples: how many of each image; None: as the protocol says, or all that there are in ``results``. A baseline
-            gives one image whatever is asked for.
+        samples: number of samples of each image; None: the protocol's, or all in ``results``. A baseline always
+            gives one image.
         seed, temperature: of the model's samples.
         backend: of `vspsr.metrics.BACKENDS`.
         protocol: of `PROTOCOLS`.
         border: pixels left out on each side for PSNR and SSIM.
         channel: "rgb" or "y", of SSIM.
-        details: whether SSIM, calibration and the distance between samples are computed, too.
+        details: whether SSIM, calibration and the distance between samples are computed.
         pictures: how many images get pictures in the report.
     """
 
@@ -80,7 +80,7 @@ class Request:
         Degradation(self.scale)
 
     def source(self, n_found: int, device: str) -> Source:
-        """Where SR images come from; ``n_found``: samples found of each image in ``results``."""
+        """The source of SR images; ``n_found``: number of samples of each image found in ``results``."""
         protocol = PROTOCOLS[self.protocol]
         if self.model is not None:
             count = protocol.samples if self.samples is None else self.samples

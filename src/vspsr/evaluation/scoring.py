@@ -1,4 +1,4 @@
-"""From the SR images of one LR image to all its figures: what `vspsr evaluate` does with one image."""
+"""All figures of one image, from its SR images: what `vspsr evaluate` does with each image."""
 
 import time
 from dataclasses import replace
@@ -14,14 +14,15 @@ from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.protocol import PROTOCOLS
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.sources import Drawn, bicubic, draw_all
-from vspsr.images.io import read_image
+from vspsr.images.io import read_header, read_image
 from vspsr.images.picture import Picture
 from vspsr.metrics.backends import perceptual_backend
 from vspsr.metrics.calibration import calibrate
-from vspsr.metrics.consistency import lr_psnr_and_mismatches
+from vspsr.metrics.consistency import lr_psnr_and_pixels_wrong
 from vspsr.metrics.diversity import diversity_score, pixel_stddev
 from vspsr.metrics.fidelity import psnr, ssim
 from vspsr.metrics.perceptual import Perceptual
+from vspsr.metrics.tallies import Calibration
 from vspsr.report.pictures import Shown, write_pictures
 from vspsr.report.records import ImageRecord, SampleRow
 
@@ -29,7 +30,7 @@ __all__ = ["Scorer"]
 
 
 class Scorer:
-    """Scores images one after the other: holds the source and the perceptual network."""
+    """Scores images one by one; holds the source and the perceptual network."""
 
     def __init__(self, request: Request, n_found: int = 0, device: str = "cpu") -> None:
         self.request, self.device = request, device
@@ -40,13 +41,13 @@ class Scorer:
 
     @property
     def smallest(self) -> int:
-        """Side in pixels that an image must have at least."""
+        """Smallest side of an image in pixels."""
         multiple = self.protocol.multiple
         window = 11 if self.request.details else 1  # of SSIM
         return max(-(-self.backend.min_size // multiple) * multiple, window + 2 * self.request.border)
 
     def settings(self) -> dict[str, Any]:
-        """Everything that the numbers depend on besides the images."""
+        """Everything that the figures depend on besides the images."""
         request = self.request
         return {
             **self.source.settings(),
@@ -71,7 +72,7 @@ class Scorer:
 
         Args:
             pair: the image.
-            folder: where its pictures go; None for none.
+            folder: for its pictures; None for no pictures.
 
         Raises:
             ImageFileError: a file cannot be decoded.
@@ -114,7 +115,8 @@ class Scorer:
         )
         if folder is not None:
             spread = None if drawn.gaussian is None else drawn.gaussian[1]
-            shown = Shown(hr, lr.pixels, samples, mean, others[-1], white, perceptual.maps, spread)
+            profile = read_header(pair.hr, verify=False).profile
+            shown = Shown(hr, lr.pixels, samples, mean, others[-1], white, perceptual.maps, spread, profile)
             record = replace(record, pictures=write_pictures(folder, shown))
         return replace(record, seconds=round(time.monotonic() - started, 3))
 
@@ -132,7 +134,7 @@ class Scorer:
     def _rows(self, pair: Pair, hr: Tensor, lr: Picture, images: Tensor, score: Perceptual) -> list[SampleRow]:
         """The figures of each image (n, 3, H, W)."""
         white, border, channel = lr.white, self.request.border, self.request.channel
-        lr_psnr, from_lr, differ = self._consistency(pair, hr, lr, images)
+        lr_psnr, from_lr, wrong = self._consistency(pair, hr, lr, images)
         similarity = ssim(images, hr, white, channel, border).tolist() if self.request.details else [None] * len(images)
         columns = zip(
             (float(m.mean(dtype=torch.float64)) for m in score.maps),
@@ -142,30 +144,30 @@ class Scorer:
             similarity,
             lr_psnr.tolist(),
             [None] * len(images) if pair.lr is None else from_lr.tolist(),
-            differ.tolist(),
+            wrong.tolist(),
             strict=True,
         )
         return [SampleRow(i, *row) for i, row in enumerate(columns)]
 
     def _consistency(self, pair: Pair, hr: Tensor, lr: Picture, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The challenge's LR-PSNR, LR-PSNR against the LR image and LR pixels that differ, of each image."""
+        """The challenge's LR-PSNR, LR-PSNR against the LR image and the number of wrong LR pixels, of each image."""
         crop, rounding = self.protocol.crop, self.protocol.rounding
 
         def against(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-            return lr_psnr_and_mismatches(x, target, self.degradation, lr.bits, rounding, against="lr")
+            return lr_psnr_and_pixels_wrong(x, target, self.degradation, lr.bits, rounding, against="lr")
 
-        from_lr, differ = against(images, lr.pixels.expand(3, -1, -1))
+        from_lr, wrong = against(images, lr.pixels.expand(3, -1, -1))
         truth = crop(hr)
         if pair.lr is None and truth.shape == hr.shape:
-            return from_lr, from_lr, differ  # LR is the downscaled truth, and nothing is cropped
+            return from_lr, from_lr, wrong  # LR is the downscaled truth, and nothing is cropped
         cropped, _ = against(crop(images), self.degradation.down_integers(truth, lr.bits, rounding))
-        return cropped, from_lr, differ
+        return cropped, from_lr, wrong
 
-    def _calibration(self, samples: Tensor, hr: Tensor, white: int, drawn: Drawn) -> dict[str, Any] | None:
+    def _calibration(self, samples: Tensor, hr: Tensor, white: int, drawn: Drawn) -> Calibration | None:
         if not self.request.details or len(samples) < 2:
             return None
         mean, stddev = drawn.gaussian or (None, None)
-        return dict(calibrate(samples, hr, mean, stddev, peak=white).to_json())
+        return calibrate(samples, hr, mean, stddev, peak=white)
 
 
 def _mean(samples: Tensor) -> Tensor:

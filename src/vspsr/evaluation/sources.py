@@ -1,10 +1,9 @@
-"""Where SR images come from: a model, a baseline, or files of anybody's.
+"""Sources of SR images: a model, a baseline, or a folder of files.
 
-A source gives, for one image of an evaluation, integer images as files would hold them: samples one by one, and the
-mean where it is known otherwise than by averaging samples.
+For each image of an evaluation, a source gives integer images, as files hold them: samples one by one, and the mean if
+it is known without averaging samples.
 """
 
-import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from vspsr.evaluation.names import EvaluationError
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
 from vspsr.space.sr_space import NotGaussianError
+from vspsr.state_dicts import digest_of
 from vspsr.upscaling.pictures import PictureSpace
 
 __all__ = ["BaselineSource", "Drawn", "ModelSource", "ResultsSource", "Source", "bicubic"]
@@ -34,10 +34,10 @@ class Drawn:
     """The SR images of one LR image, each (3, H, W) int32.
 
     Attributes:
-        samples: to be gone through once.
-        mean: the mean image; None where it is to be taken from the samples.
+        samples: to be iterated once.
+        mean: the mean image; None: the mean of the samples is taken.
         gaussian: mean and standard deviation of the space in closed form, (3, H, W) float in units of the full range,
-            before rounding; None where there is none.
+            before rounding; None without a closed form.
     """
 
     samples: Iterator[Tensor]
@@ -46,22 +46,22 @@ class Drawn:
 
 
 class Source(Protocol):
-    """What SR images come from."""
+    """Where SR images come from."""
 
     n_samples: int
-    """How many samples of each image."""
+    """Number of samples of each image."""
 
     def settings(self) -> dict[str, Any]:
-        """What tells this source from others: for the report, and for going on with an evaluation."""
+        """What identifies this source: shown in the report, and compared when an evaluation is resumed."""
         ...
 
     def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
-        """The SR images of one LR image; ``moments``: whether `Drawn.gaussian` is wanted, which takes time."""
+        """The SR images of one LR image; ``moments``: whether to compute `Drawn.gaussian`, which takes time."""
         ...
 
 
 class ModelSource:
-    """A VSpSR model: samples of its space, each brought to integers that downscale to the LR image exactly."""
+    """A VSpSR model: samples of its space, quantised to integers that downscale to the LR image exactly."""
 
     def __init__(
         self,
@@ -81,20 +81,17 @@ class ModelSource:
 
     def settings(self) -> dict[str, Any]:
         """See `Source`."""
-        digest = hashlib.blake2b(digest_size=16)
-        for key, value in sorted(self.model.state_dict().items()):
-            digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
         return {
             "name": Path(self.name).name,
             "kind": "model",
             "model": "/".join(Path(self.name).parts[-2:]),
-            "version": f"weights BLAKE2b {digest.hexdigest()}",
+            "version": f"weights sha256 {digest_of(self.model.state_dict())}",
             "seed": self.seed,
             "temperature": self.temperature,
         }
 
     def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
-        """See `Source`; grey LR images get the grey space where the model has one."""
+        """See `Source`; grey LR images get the grey space if the model has one."""
         try:
             space = PictureSpace(self.model, lr, self.temperature, rounding=self.rounding)
         except NotGaussianError:
@@ -108,12 +105,12 @@ class ModelSource:
 
 
 class ResultsSource:
-    """SR images that are there already, as files.
+    """SR images in files.
 
     Args:
-        folder: what they are called by.
+        folder: its name is the name of the results.
         n_samples: of each image.
-        consistent: the exact projection of whose rounding convention is put behind them; None for none.
+        consistent: rounding convention of the exact projection that is applied to them; None for no projection.
     """
 
     def __init__(self, folder: Path, n_samples: int, consistent: str | None = None) -> None:
@@ -143,7 +140,7 @@ class BaselineSource:
         name: of the baseline, or a checkpoint's path.
         scale: s.
         checkpoint: the baseline's weights.
-        consistent: whether the exact projection is put behind it.
+        consistent: whether the exact projection is applied.
         rounding: as in `quantize`.
         device: where the network runs.
     """
@@ -191,16 +188,16 @@ def _rgb(x: Tensor) -> Tensor:
 
 
 def _quantized(x: Tensor, lr: Picture, degradation: Degradation, rounding: str) -> Tensor:
-    """x (3, H, W) projected, then brought to integers that downscale to the LR image."""
+    """x (3, H, W) projected, then quantised to integers that downscale to the LR image."""
     target = _rgb(lr.pixels)
     projected = project(x, target.to(x.dtype) / lr.white, degradation)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConsistencyWarning)  # LR pixels that differ are counted and reported
+        warnings.simplefilter("ignore", ConsistencyWarning)  # wrong LR pixels are counted and reported
         return quantize(projected, target, degradation, lr.bits, rounding).image.int()
 
 
 def draw_all(drawn: Drawn, n: int, bits: int) -> Tensor:
-    """All samples in the memory that their bits need: (n, 3, H, W), uint8 or int32.
+    """All samples in one tensor: (n, 3, H, W), uint8 for 8 bits, else int32.
 
     Raises:
         EvaluationError: there are not n of them.

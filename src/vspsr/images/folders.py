@@ -1,40 +1,89 @@
-"""Which files of a folder are images."""
+"""Which files of a folder are images. Every command that takes a folder uses this module."""
 
+import unicodedata
+import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vspsr.errors import ImageFileError
+from vspsr.errors import ImageFileError, ImageFileWarning
+from vspsr.files import one_line
 
-__all__ = ["SUFFIXES", "image_files"]
+__all__ = ["SUFFIXES", "composed_stem", "image_files"]
 
+# fmt: off
 SUFFIXES = {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".avif",
-    ".heif",
-    ".heic",
-    ".gif",
-    ".bmp",
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".tif", ".tiff", ".avif", ".heif", ".heic",
+    ".hif", ".gif", ".bmp",
 }
-"""Files of a folder that are taken for images; a file that is named itself may have any suffix."""
+"""Suffixes of the images in a folder, in lower case. A file given by name may have any suffix."""
+
+_UNSUPPORTED = {
+    ".arw", ".cr2", ".cr3", ".dds", ".dib", ".dng", ".exr", ".hdr", ".ico", ".j2k", ".jp2", ".jpx", ".jxl", ".mpo",
+    ".nef", ".orf", ".pbm", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm", ".psb", ".psd", ".qoi", ".raf", ".rw2", ".svg",
+    ".tga", ".xcf",
+}
+"""Suffixes of images in unsupported formats: left out, with a warning that names them."""
+# fmt: on
+_SHOWN = 5  # names of files left out
 
 
-def image_files(inputs: Sequence[Path]) -> Iterator[Path]:
-    """The files named, and the image files in the folders named (not in their subfolders), by name.
+def image_files(inputs: Sequence[Path], recursive: bool = False) -> list[Path]:
+    """The given files, and the image files of the given folders, sorted by path within each folder.
+
+    Hidden files are ignored, among them the `._*` files that macOS writes to other file systems. An ImageFileWarning
+    names the files that look like images and are left out.
+
+    Args:
+        inputs: files, which are not checked, and folders.
+        recursive: whether to search subfolders too, also those behind symbolic links; each folder is searched once.
+            Hidden folders are ignored.
 
     Raises:
-        ImageFileError: a folder with no image in it.
+        ImageFileError: a folder cannot be read, or has no image in it.
     """
+    files: list[Path] = []
     for path in inputs:
-        if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-            if not found:
-                raise ImageFileError(f"{path}: no image files in this folder")
-            yield from found
-        else:
-            yield path
+        files += _images_in(path, recursive) if path.is_dir() else [path]
+    return files
+
+
+def _images_in(top: Path, recursive: bool) -> list[Path]:
+    try:
+        entries = [p for folder in (_folders(top) if recursive else [top]) for p in folder.iterdir()]
+        like_images = {p for p in entries if not p.name.startswith(".") and _is_like_an_image(p)}
+        images = {p for p in like_images if p.suffix.lower() in SUFFIXES and p.is_file()}
+    except OSError as error:
+        raise ImageFileError(f"{one_line(error.filename or top)}: cannot be read ({error.strerror})") from error
+    if left_out := [str(p.relative_to(top)) for p in sorted(like_images - images)]:
+        shown = ", ".join(left_out[:_SHOWN]) + (f" and {len(left_out) - _SHOWN} more" if left_out[_SHOWN:] else "")
+        text = f"{top}: left out, not a file of a supported image format: {shown}"
+        warnings.warn(one_line(text), ImageFileWarning, stacklevel=3)
+    if not images:
+        raise ImageFileError(f"{one_line(top)}: no image files in this folder")
+    return sorted(images)
+
+
+def _is_like_an_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES | _UNSUPPORTED and not path.is_dir()
+
+
+def composed_stem(path: Path) -> str:
+    """A file's stem in composed Unicode (NFC), for comparisons: macOS decomposes the names of its files."""
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def _folders(top: Path) -> Iterator[Path]:
+    """A folder and all below it. Links are followed last, so that they do not change the paths of other files."""
+    seen: set[tuple[int, int]] = set()
+    waiting = deque([top])
+    while waiting:
+        folder = waiting.popleft()
+        status = folder.stat()
+        if (key := (status.st_dev, status.st_ino)) in seen:  # a link may lead to a folder above it
+            continue
+        seen.add(key)
+        yield folder
+        inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        waiting.extendleft(p for p in inside if not p.is_symlink())
+        waiting.extend(p for p in inside if p.is_symlink())

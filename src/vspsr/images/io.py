@@ -1,11 +1,13 @@
-"""Files to pictures and back: the only place that knows formats, bit depth, colour profiles and alpha.
+"""Reading and writing of image files.
 
-What happens to every kind of file stands in docs/image-modes.md, row by row.
+docs/image-modes.md describes what happens to every kind of file.
 """
 
+import math
 import os
 import re
 import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,16 +17,16 @@ import numpy as np
 import pyvips
 import torch
 from numpy.typing import NDArray
-from pyvips.enums import ForeignKeep, ForeignPngFilter
 
-from vspsr.errors import ImageFileError, OutputError
+from vspsr.errors import ImageFileError, ImageFileWarning, OutputError
 from vspsr.files import one_line, replacing
+from vspsr.images.colours import cmyk_to_srgb, planes
+from vspsr.images.damage import decoder_warnings, harmless_fault, png_damage, tiff_faults
+from vspsr.images.encoding import SUFFIXES, encode
 from vspsr.images.metadata import (
     BLOCKS,
     TIFF_PALETTE,
     carried_over,
-    photoshop_block,
-    png_damage,
     tiff_colours,
     unsupported_tiff,
 )
@@ -34,20 +36,11 @@ __all__ = ["available_memory", "read_header", "read_image", "write_image"]
 
 _READERS = {"pngload", "jpegload", "uhdrload", "webpload", "tiffload", "heifload", "gifload", "bmpload"}
 _BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4, 5)}
+_AT_ONCE = {"webpload", "heifload", "gifload", "uhdrload"}  # decoders that do not work line by line
 _BITS = {"uchar": 8, "ushort": 16}
 _TYPES: dict[int, type[np.unsignedinteger[Any]]] = {8: np.uint8, 16: np.uint16}
 _OTHER_SAMPLES = {"float": "floating-point", "double": "floating-point", "int": "32-bit", "uint": "32-bit"}
 
-_KEEP = {
-    "icc-profile-data": ForeignKeep.ICC,
-    "exif-data": ForeignKeep.EXIF,
-    "xmp-data": ForeignKeep.XMP,
-    "photoshop-data": ForeignKeep.OTHER,
-}
-_TIFF = {"compression": "deflate", "predictor": "horizontal"}
-_WRITERS: dict[str, dict[str, Any]] = {".png": {"filter": ForeignPngFilter.PAETH}, ".tif": _TIFF, ".tiff": _TIFF}
-_BIGTIFF = 1 << 31  # bytes of pixels from which on 32-bit offsets may not do
-_DEFAULT_RESOLUTION = 72 / 25.4
 _DAMAGED = "damaged or cut short"
 
 
@@ -55,102 +48,139 @@ def read_image(path: str | Path, *, needed_per_pixel: int = 0) -> Picture:
     """Read the first page or frame of an image file: whole, upright, in 8 or 16 bits.
 
     Args:
-        path: a PNG, JPEG, WebP, TIFF, AVIF, HEIF or GIF file, or BMP where libvips can read it; told by its
-            content, not its suffix. It is read anew each time, even if replaced under the same name.
-        needed_per_pixel: bytes for each pixel that the caller will need as well: what would not fit in memory is
-            then refused before it is decoded.
+        path: a PNG, JPEG, WebP, TIFF, AVIF, HEIF or GIF file, or BMP if libvips can read it. The content decides, not
+            the suffix.
+        needed_per_pixel: further bytes per pixel that the caller will need. A file that would not fit in memory is
+            refused before it is decoded.
 
     Returns:
         The picture: grey or RGB, as the file holds it; palettes are expanded and CMYK becomes sRGB.
 
     Raises:
-        ImageFileError: the file is missing, empty, damaged, cut short, too large for the memory at hand, or
-            holds what docs/image-modes.md does not list. One line that begins with `path`.
+        ImageFileError: the file is missing, empty, damaged, cut short, too large for the free memory, or of a kind
+            that docs/image-modes.md does not list. One line that begins with `path`.
+
+    Warns:
+        ImageFileWarning: the file is badly written, but its pixels are not affected.
     """
-    with _opened(path) as (image, palette):
+    try:
+        return _read(path, needed_per_pixel, strict=True)
+    except _HarmlessError as error:
+        fault = error
+    picture = _read(path, needed_per_pixel, strict=False)
+    warnings.warn(f"{one_line(path)}: read, although not written as it should be ({fault})", ImageFileWarning, 2)
+    return picture
+
+
+def _read(path: str | Path, needed_per_pixel: int, strict: bool) -> Picture:
+    with _opened(path, strict) as (image, palette):
         _check_memory(one_line(path), image, needed_per_pixel)
         return _decode(image, palette)
 
 
-def read_header(path: str | Path) -> Header:
-    """What a file says of its image without decoding it; a PNG file's checksums are verified as well.
+def read_header(path: str | Path, verify: bool = True) -> Header:
+    """What a file states about its image, without decoding it.
+
+    Args:
+        path: as in `read_image`.
+        verify: whether to verify a PNG file's checksums, which reads the whole file.
 
     Raises:
-        ImageFileError: as `read_image`, of what can be known without decoding.
+        ImageFileError: as `read_image`, as far as that can be known without decoding.
     """
-    with _opened(path) as (image, _):
-        with Path(path).open("rb") as file:
-            if problem := png_damage(file):
-                raise ImageFileError(f"{one_line(path)}: {_DAMAGED} ({problem})")
+    with _opened(path, strict=False, verify=verify) as (image, _):
         turned = image.get_typeof("orientation") and image.get("orientation") > 4
         size = (image.width, image.height) if turned else (image.height, image.width)
-        return Header(size, 1 if image.bands < 3 else 3, _BITS[image.format], bool(image.hasalpha()))
+        profile = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else None
+        return Header(size, 1 if image.bands < 3 else 3, _BITS[image.format], bool(image.hasalpha()), profile)
+
+
+class _HarmlessError(Exception):
+    """A warning of a JPEG decoder that concerns no pixels."""
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[pyvips.Image, bool]]:
-    """Open an image that can be used, not decoded yet, and whether TIFF tags say palette; errors in our words."""
+def _opened(path: str | Path, strict: bool, verify: bool = True) -> Iterator[tuple[pyvips.Image, bool]]:
+    """Open a supported image without decoding it. Yields it, and whether TIFF tags state a palette.
+
+    With ``strict``, a decoder's warning is an error, or a `_HarmlessError`. Errors of libvips become ours.
+    """
     name = one_line(path)
-    pyvips.vips_lib.vips_error_clear()  # of other files, perhaps in bytes that pyvips cannot decode
+    pyvips.vips_lib.vips_error_clear()  # messages about other files, which pyvips may fail to decode
     try:
-        with _open(path) as file:
-            colours, compression = tiff_colours(file)
-            if problem := unsupported_tiff(colours, compression):
+        with _open(path) as file, decoder_warnings() as messages:
+            if verify and (problem := png_damage(file)):
+                raise ImageFileError(f"{name}: {_DAMAGED} ({problem})")
+            tiff = tiff_colours(file)
+            if tiff and (problem := unsupported_tiff(tiff)):
                 raise ImageFileError(f"{name}: {problem}")
             source = pyvips.Source.new_from_descriptor(file.fileno())
-            image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
+            fail_on = "warning" if strict and not tiff else "error"  # libtiff warns of tags as well
+            image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on=fail_on)
             if problem := _unsupported(image):
                 raise ImageFileError(f"{name}: {problem}")
-            yield image, colours == TIFF_PALETTE
+            yield image, tiff is not None and tiff.photometric == TIFF_PALETTE
+            if tiff and (faults := tiff_faults([*messages, *_error_lines()])):
+                raise ImageFileError(f"{name}: {_DAMAGED} ({one_line(faults[0])})")
     except FileNotFoundError as error:
         raise ImageFileError(f"{name}: no such file") from error
     except OSError as error:
         raise ImageFileError(f"{name}: cannot be read ({_reason(error)})") from error
     except (pyvips.Error, UnicodeDecodeError) as error:  # libvips may quote a damaged file
+        if strict and isinstance(error, pyvips.Error) and (fault := harmless_fault(error.detail)):
+            raise _HarmlessError(fault) from error
         raise ImageFileError(f"{name}: not an image file that can be read ({_reason(error)})") from error
 
 
 def write_image(path: str | Path, picture: Picture, *, overwrite: bool = False) -> None:
     """Write a picture without loss, with its profile and metadata, completely or not at all.
 
-    The file comes into being under a temporary name in the same folder and is moved into place when complete.
+    The file is written under a temporary name in the same folder and renamed when complete.
     Where `path` is a symbolic link, the file that it points to is replaced and the link stays.
 
     Args:
         path: where to, ending in .png, .tif or .tiff.
-        picture: what to write: one band per channel, and one for alpha.
+        picture: written as one band per channel, and one for alpha.
         overwrite: whether a file that exists may be replaced.
 
     Raises:
-        OutputError: the suffix is unknown, the file exists, or the folder or disk does not take it. One line
-            that begins with `path`; what was there before is untouched and no temporary file is left.
+        OutputError: the suffix is unknown, the file exists, or it cannot be written. One line that begins with
+            `path`. An existing file is untouched and no temporary file is left.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in _WRITERS:
+    if suffix not in SUFFIXES:
         raise OutputError(f"{one_line(path)}: unknown suffix {Path(path).suffix!r}; write .png, .tif or .tiff")
     pyvips.vips_lib.vips_error_clear()
     with replacing(path, overwrite) as file:
         try:
-            _encode(picture, suffix, pyvips.Target.new_to_descriptor(file.fileno()))
+            encode(picture, suffix, pyvips.Target.new_to_descriptor(file.fileno()))
         except pyvips.Error as error:
             raise OutputError(f"{one_line(path)}: cannot be written ({_reason(error)})") from error
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that can be taken now, or all there are where the system tells no more, or None."""
+    """Bytes of free memory, or of all memory if the system does not state what is free, or None."""
     with suppress(OSError, ValueError, IndexError), Path("/proc/meminfo").open(encoding="ascii") as lines:
         for line in lines:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # no such call here, or it does not know
+    except (AttributeError, ValueError, OSError):  # the system does not state it
         return None
 
 
+def _error_lines() -> list[str]:
+    """The messages in libvips' error buffer, also those after which it continued."""
+    return pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode("utf-8", "replace").splitlines()
+
+
 def _open(path: str | Path) -> BinaryIO:
-    """Open a file that can hold an image; unbuffered, because libvips goes on with its descriptor."""
-    status = Path(path).stat()
+    """Open a regular file that is not empty; unbuffered, because libvips continues with its descriptor."""
+    try:
+        status = Path(path).stat()
+    except ValueError as error:
+        raise ImageFileError(f"{one_line(path)}: no such file ({one_line(error)})") from error
     if stat.S_ISDIR(status.st_mode):
         raise ImageFileError(f"{one_line(path)}: is a folder, not an image file")
     if not stat.S_ISREG(status.st_mode):
@@ -161,7 +191,7 @@ def _open(path: str | Path) -> BinaryIO:
 
 
 def _unsupported(image: pyvips.Image) -> str:
-    """Say in words why an image cannot be used (its header is enough to know); empty where it can."""
+    """Why an image cannot be used, by its header; empty if it can."""
     reader = str(image.get("vips-loader")).removesuffix("_source")
     bmp = image.get_typeof("magick-format") and str(image.get("magick-format")).startswith("BMP")
     if reader not in _READERS and not bmp:
@@ -177,15 +207,25 @@ def _unsupported(image: pyvips.Image) -> str:
 
 def _check_memory(name: str, image: pyvips.Image, needed_per_pixel: int) -> None:
     """Refuse an image whose decoding takes more memory than is free."""
-    # All samples twice (as libvips decodes them and, at times, rotated) and once as int32.
-    decoding = image.bands * (2 * _BITS[image.format] // 8 + 4)
-    needed = image.width * image.height * (decoding + needed_per_pixel)
+    needed = image.width * image.height * (_decoding_bytes(image) + needed_per_pixel)
     free = available_memory()
     if free is not None and needed > free:
         raise ImageFileError(
             f"{name}: {image.width}×{image.height} pixels need {_gigabytes(needed)}, "
             f"{_gigabytes(free)} are free; cut the image up or use a machine with more memory"
         )
+
+
+def _decoding_bytes(image: pyvips.Image) -> int:
+    """Bytes per pixel that decoding takes, as measured, plus a tenth."""
+
+    def field(name: str) -> int:
+        return int(image.get(name)) if image.get_typeof(name) else 0
+
+    sample = _BITS[image.format] // 8
+    reader = str(image.get("vips-loader")).removesuffix("_source")
+    at_once = reader in _AT_ONCE or field("interlaced") or field("orientation") > 1 or image.interpretation == "cmyk"
+    return math.ceil(1.1 * image.bands * (sample + 4 + 2 * sample * bool(at_once)))  # 4: as int32
 
 
 def _decode(image: pyvips.Image, palette: bool) -> Picture:
@@ -198,56 +238,35 @@ def _decode(image: pyvips.Image, palette: bool) -> Picture:
         mode = "palette"
     elif image.interpretation == "cmyk":
         mode = "CMYK"
-        image = _cmyk_to_srgb(image.copy_memory(), alpha)
+        image = cmyk_to_srgb(image.copy_memory(), alpha, _BITS[image.format])
     elif depth == 1 and image.bands == 1:
         mode = "bilevel"
     if image.get_typeof("orientation") and image.get("orientation") > 1:
         image = image.copy_memory().autorot()
     metadata = _kept(image)
-    planes = _planes(image)
+    values = planes(image, _TYPES[_BITS[image.format]])
     if image.get("vips-loader").startswith("heifload") and 8 < depth < 16:
-        planes |= planes >> depth  # libvips shifts 10 and 12 bits up; this makes white 65535
-    if palette and len(planes) > 2 and "icc-profile-data" not in metadata and _are_grey(planes):
-        planes = np.concatenate([planes[:1], planes[3:]])
-    split = len(planes) - alpha
+        values |= values >> depth  # libvips shifts 10 and 12 bits up; this makes white 65535
+    if palette and len(values) > 2 and "icc-profile-data" not in metadata and _are_grey(values):
+        values = np.concatenate([values[:1], values[3:]])
+    split = len(values) - alpha
     return Picture(
-        pixels=torch.from_numpy(planes[:split]),
+        pixels=torch.from_numpy(values[:split]),
         bits=_BITS[image.format],
-        alpha=torch.from_numpy(planes[split:]) if alpha else None,
+        alpha=torch.from_numpy(values[split:]) if alpha else None,
         metadata=metadata,
         mode=("RGBA" if mode == "RGB" else f"{mode}+alpha") if alpha else mode,
     )
 
 
-def _planes(image: pyvips.Image) -> NDArray[np.int32]:
-    """Decode to (bands, H, W) int32."""
-    samples = np.frombuffer(image.write_to_memory(), _TYPES[_BITS[image.format]])
-    samples = samples.reshape(image.height, image.width, image.bands)
-    return np.array(samples.transpose(2, 0, 1), np.int32, order="C")
-
-
-def _are_grey(planes: NDArray[np.int32]) -> bool:
+def _are_grey(values: NDArray[np.int32]) -> bool:
     """Whether red, green and blue are equal everywhere."""
-    return np.array_equal(planes[0], planes[1]) and np.array_equal(planes[0], planes[2])
-
-
-def _cmyk_to_srgb(image: pyvips.Image, alpha: bool) -> pyvips.Image:
-    """Convert through the embedded profile, or libvips' own where none fits; attaches the profile of sRGB."""
-    colours = image.extract_band(0, n=4).icc_transform(
-        "srgb",
-        embedded=True,
-        input_profile="cmyk",
-        intent="relative",
-        black_point_compensation=True,
-        depth=_BITS[image.format],
-    )
-    # Alpha goes round the transform, which clips it in 16 bits.
-    return colours.bandjoin(image.extract_band(4)) if alpha else colours
+    return np.array_equal(values[0], values[1]) and np.array_equal(values[0], values[2])
 
 
 def _kept(image: pyvips.Image) -> Metadata:
-    """Gather what goes along with the pixels to files written."""
-    # By name: text in the other fields need not be text that Python can decode.
+    """The metadata that is kept."""
+    # By name: other fields may hold text that Python cannot decode.
     blocks = {field: bytes(image.get(field)) for field in BLOCKS if image.get_typeof(field)}
     kept: dict[str, bytes | str | float] = {**carried_over(blocks), "xres": image.xres, "yres": image.yres}
     if image.get_typeof("resolution-unit"):
@@ -255,39 +274,14 @@ def _kept(image: pyvips.Image) -> Metadata:
     return kept
 
 
-def _encode(picture: Picture, suffix: str, target: pyvips.Target) -> None:
-    """Write a picture in the format of `suffix`."""
-    planes = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha])
-    samples = np.array(planes.cpu().numpy().transpose(1, 2, 0), _TYPES[picture.bits], order="C")
-    height, width, bands = samples.shape
-    sample, colours = {8: ("uchar", ("srgb", "b-w")), 16: ("ushort", ("rgb16", "grey16"))}[picture.bits]
-    image = pyvips.Image.new_from_memory(samples, width, height, bands, sample)
-    image = image.copy(interpretation=colours[picture.is_grey])
-    metadata = dict(picture.metadata)
-    if isinstance(records := metadata.get("iptc-data"), bytes):
-        metadata["photoshop-data"] = photoshop_block(records)  # libvips cuts TIFF's own IPTC tag short
-    keep = ForeignKeep.NONE
-    for field in metadata.keys() & _KEEP.keys():
-        image.set_type(pyvips.GValue.blob_type, field, metadata[field])
-        keep |= _KEEP[field]
-    for field in image.get_fields():  # libvips has unpacked EXIF by now
-        if field == "jpeg-thumbnail-data" or field.startswith("exif-ifd1-"):  # the thumbnail of another image
-            image.remove(field)
-    if "resolution-unit" in metadata:
-        image.set_type(pyvips.GValue.gstr_type, "resolution-unit", metadata["resolution-unit"])
-    resolution = {field: metadata.get(field, _DEFAULT_RESOLUTION) for field in ("xres", "yres")}
-    options = {} if suffix == ".png" else {"bigtiff": samples.nbytes > _BIGTIFF}
-    image.copy(**resolution).write_to_target(target, suffix, keep=keep, **options, **_WRITERS[suffix])
-
-
 def _reason(error: Exception) -> str:
-    """Say in one line what went wrong."""
+    """What went wrong, in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, pyvips.Error):
         if system := re.search(r"^(?:system|unix) error: (?!Unknown)(.+)$", error.detail, re.MULTILINE):
             return system[1]
-        # libvips names the part that speaks, repeats itself, and seeks past the end of damaged files.
+        # libvips names the module, repeats messages, and seeks past the end of damaged files.
         lines = [re.sub(r"^\w+: ", "", line).strip() for line in error.detail.splitlines()]
         told = dict.fromkeys(line for line in lines if line and "bad seek" not in line)
         return one_line("; ".join(told) or _DAMAGED)[:200]

@@ -1,24 +1,26 @@
-"""Bytes of the blocks that image files carry beside their pixels, where libvips leaves them to its caller.
+"""Metadata blocks of image files, as far as libvips does not handle them.
 
-TIFF directories (which EXIF blocks are, too), the orientation inside EXIF and XMP, IPTC inside Photoshop's
-resource blocks; and the checksums of PNG's chunks. Pure functions of bytes; damaged blocks come back unchanged or as
-nothing, never as an error. Blocks have libvips' names: `BLOCKS`.
+TIFF directories (EXIF blocks are such, too), the orientation in EXIF and XMP, IPTC in Photoshop's resource blocks, and
+the sizes in pixels that XMP and IPTC state. Pure functions of bytes; damaged blocks are returned unchanged or dropped,
+they are never an error. Blocks have libvips' names: `BLOCKS`.
 """
 
 import io
 import re
 import struct
-import zlib
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import BinaryIO, NamedTuple
 
 __all__ = [
     "BLOCKS",
     "TIFF_PALETTE",
+    "TiffColours",
     "carried_over",
     "iptc_records",
     "photoshop_block",
-    "png_damage",
+    "resized_xmp",
+    "sizeless_iptc",
     "tiff_colours",
     "unsupported_tiff",
     "upright_exif",
@@ -26,18 +28,41 @@ __all__ = [
 ]
 
 BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "photoshop-data")
-TIFF_PALETTE = 3  # this and the next lines: kinds of colour, in TIFF's numbers
+TIFF_PALETTE = 3  # this and the next lines: TIFF's numbers of kinds of colour
 _YCBCR = 6
-_SUPPORTED = {0, 1, 2, TIFF_PALETTE, 5}  # grey (two ways), RGB, palette, CMYK
+_CHANNELS = {0: 1, 1: 1, 2: 3, TIFF_PALETTE: 1, 5: 4, _YCBCR: 3}  # grey (two ways), RGB, palette, CMYK
 _OTHERS = {4: "a mask", _YCBCR: "YCbCr", 8: "Lab", 9: "Lab", 10: "Lab", 32803: "raw camera data"}
 _JPEG = 7  # the compression whose decoder undoes YCbCr
-_PHOTOMETRIC, _COMPRESSION, _ORIENTATION = 262, 259, 274
+_PHOTOMETRIC, _COMPRESSION, _ORIENTATION, _SAMPLES, _EXTRA = 262, 259, 274, 277, 338
+_ALPHA = {1, 2}  # extra samples: alpha, premultiplied or not
 _INTEGERS = {1: "B", 3: "H", 4: "I"}  # TIFF's type codes of integers that fit in 32 bits
 _MOST_TAGS = 4096  # far above any real directory: bounds the work on a damaged file
 _EXIF_PREFIX = b"Exif\0\0"
 _PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
 _IPTC_RESOURCE = 0x0404
-_PNG = b"\x89PNG\r\n\x1a\n"
+_WIDTHS = ("exif:PixelXDimension", "tiff:ImageWidth")
+_HEIGHTS = ("exif:PixelYDimension", "tiff:ImageLength")
+_PANORAMA_WIDTHS = (  # the first is that of the picture
+    "GPano:CroppedAreaImageWidthPixels",
+    "GPano:FullPanoWidthPixels",
+    "GPano:CroppedAreaLeftPixels",
+    "GPano:LargestValidInteriorRectLeft",
+    "GPano:LargestValidInteriorRectWidth",
+)
+_PANORAMA_HEIGHTS = (
+    "GPano:CroppedAreaImageHeightPixels",
+    "GPano:FullPanoHeightPixels",
+    "GPano:CroppedAreaTopPixels",
+    "GPano:LargestValidInteriorRectTop",
+    "GPano:LargestValidInteriorRectHeight",
+)
+_PLACES = (  # in pixels of the old picture
+    "exif:SubjectArea",
+    "exif:SubjectLocation",
+    "exif:FocalPlaneXResolution",
+    "exif:FocalPlaneYResolution",
+    "mwg-rs:AppliedToDimensions",
+)
 
 
 class _Tag(NamedTuple):
@@ -48,13 +73,13 @@ class _Tag(NamedTuple):
     position: int
 
 
-def _tiff_tags(file: BinaryIO) -> dict[int, _Tag]:
-    """Read the integer tags of the first directory of a TIFF or BigTIFF file; {} for anything else."""
+def _tiff_tags(file: BinaryIO) -> dict[int, _Tag] | None:
+    """Read the integer tags of the first directory of a TIFF or BigTIFF file; None for anything else."""
     file.seek(0)
     header = file.read(16).ljust(16, b"\0")
     order = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}.get(header[:4])
     if order is None:
-        return {}
+        return None
     big = b"+" in header[:4]
     count_format, entry_size, value_at = ("Q", 20, 12) if big else ("H", 12, 8)
     (directory,) = struct.unpack_from(order + ("Q" if big else "I"), header, 8 if big else 4)
@@ -77,25 +102,41 @@ def _tiff_tags(file: BinaryIO) -> dict[int, _Tag]:
     return tags
 
 
-def tiff_colours(file: BinaryIO) -> tuple[int | None, int | None]:
-    """What the numbers of a TIFF file's first page mean (tag 262), and how they are compressed (tag 259)."""
+class TiffColours(NamedTuple):
+    """What a TIFF file states about the bands of its first page, in TIFF's numbers; None where it states nothing."""
+
+    photometric: int | None
+    compression: int | None
+    samples: int | None
+    extra: int | None
+
+
+def tiff_colours(file: BinaryIO) -> TiffColours | None:
+    """What the bands of a TIFF file's first page mean; None for any other file."""
     tags = _tiff_tags(file)
-    photometric, compression = tags.get(_PHOTOMETRIC), tags.get(_COMPRESSION)
-    return photometric and photometric.value, compression and compression.value
+    if tags is None:
+        return None
+    return TiffColours(*(tags[t].value if t in tags else None for t in (_PHOTOMETRIC, _COMPRESSION, _SAMPLES, _EXTRA)))
 
 
-def unsupported_tiff(colours: int | None, compression: int | None) -> str:
-    """Say in words why a TIFF file cannot be used; empty where nothing speaks against it or it is no TIFF."""
-    if colours is None or colours in _SUPPORTED:
-        return ""
-    if colours == _YCBCR and compression == _JPEG:  # libvips takes YCbCr without JPEG for RGB
-        return ""
-    held = _OTHERS.get(colours, f"colours of TIFF's kind {colours}")
-    return f"holds {held}; grey, RGB, palette and CMYK are supported"
+def unsupported_tiff(tiff: TiffColours) -> str:
+    """Why a TIFF file cannot be used, by its tags; empty if it can."""
+    colours, channels = tiff.photometric, 1 if (tiff.samples or 1) < 3 else 3
+    if colours is not None:
+        if colours not in _CHANNELS or (colours == _YCBCR and tiff.compression != _JPEG):  # libvips takes it for RGB
+            held = _OTHERS.get(colours, f"colours of TIFF's kind {colours}")
+            return f"holds {held}; grey, RGB, palette and CMYK are supported"
+        channels = _CHANNELS[colours]
+    if tiff.samples == channels + 1 and tiff.extra not in _ALPHA:
+        return (
+            f"holds {tiff.samples} bands, of which the last is not called alpha (near infrared, say): "
+            f"keep {channels}, or declare it as alpha"
+        )
+    return ""
 
 
 def carried_over(blocks: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Of the blocks of a file whose pixels have been turned upright, what goes along with the pixels.
+    """The blocks that are kept of a file whose pixels have been turned upright.
 
     Profile, EXIF and XMP, with the orientation that they state set to upright, and bare IPTC records.
     """
@@ -112,7 +153,7 @@ def carried_over(blocks: Mapping[str, bytes]) -> dict[str, bytes]:
 def upright_exif(exif: bytes) -> bytes:
     """Set the orientation in an EXIF block to 1 (upright); all other bytes stay."""
     start = len(_EXIF_PREFIX) if exif.startswith(_EXIF_PREFIX) else 0
-    orientation = _tiff_tags(io.BytesIO(exif[start:])).get(_ORIENTATION)
+    orientation = (_tiff_tags(io.BytesIO(exif[start:])) or {}).get(_ORIENTATION)
     if orientation is None:
         return exif
     block = bytearray(exif)
@@ -125,8 +166,59 @@ def upright_xmp(xmp: bytes) -> bytes:
     return re.sub(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[2-8]", rb"\g<1>1", xmp)
 
 
+def resized_xmp(xmp: bytes, height: int, width: int) -> bytes:
+    """Set the picture's size in an XMP block.
+
+    Sizes and positions in a panorama are scaled with the picture, or dropped if its old size is not stated. Thumbnails
+    are dropped, and so are positions in pixels if the size has changed. All else stays.
+    """
+    out = _without(xmp, "xmp:Thumbnails")
+    for size, tags, panorama in ((width, _WIDTHS, _PANORAMA_WIDTHS), (height, _HEIGHTS, _PANORAMA_HEIGHTS)):
+        part = _stated(panorama[0]).search(out)
+        stated = int(part["value"]) if part else 0
+        for tag in tags:
+            out = _stated(tag).sub(rb"\g<head>%d" % size, out)
+        for tag in panorama:
+            out = _scaled(out, tag, Fraction(size, stated)) if stated else _without(out, tag)
+    if out != xmp:
+        for tag in _PLACES:
+            out = _without(out, tag)
+    return out
+
+
+def _stated(tag: str) -> re.Pattern[bytes]:
+    """Pattern of an integer property of XMP, as an attribute or an element."""
+    return re.compile(rb"(?P<head>\b%s\s*(?:=\s*[\"']|>)\s*)(?P<value>\d{1,9})(?!\d)" % tag.encode())
+
+
+def _scaled(xmp: bytes, tag: str, factor: Fraction) -> bytes:
+    """XMP with an integer property multiplied."""
+    return _stated(tag).sub(lambda m: m["head"] + b"%d" % round(int(m["value"]) * factor), xmp)
+
+
+def _without(xmp: bytes, tag: str) -> bytes:
+    """XMP without a property, as an attribute or an element."""
+    name = tag.encode()
+    out = re.sub(rb"\s+%s\s*=\s*(?:\"[^\"]*\"|'[^']*')" % name, b"", xmp)
+    return re.sub(rb"<%s\b[^>]*(?:/>|(?<!/)>.*?</%s\s*>)" % (name, name), b"", out, flags=re.DOTALL)
+
+
+def sizeless_iptc(records: bytes) -> bytes:
+    """IPTC without the records that describe pixels (3) and the preview (2:200 to 2:202)."""
+    kept, position = b"", 0
+    while records[position : position + 1] == b"\x1c" and position + 5 <= len(records):
+        record, dataset, size = struct.unpack_from(">BBH", records, position + 1)
+        if size & 0x8000:  # the length of the length: longer than 32 KiB
+            break
+        end = position + 5 + size
+        if record != 3 and (record, dataset) not in ((2, 200), (2, 201), (2, 202)):
+            kept += records[position:end]
+        position = end
+    return kept + records[position:]
+
+
 def iptc_records(block: bytes) -> bytes | None:
-    """Find the IPTC records among Photoshop's resources (JPEG's APP13, TIFF's tag 34377), if there are."""
+    """Find the IPTC records among Photoshop's resources (JPEG's APP13, TIFF's tag 34377), if there are any."""
     position = len(_PHOTOSHOP_PREFIX) if block.startswith(_PHOTOSHOP_PREFIX) else 0
     while block[position : position + 4] == b"8BIM" and position + 12 <= len(block):
         resource = int.from_bytes(block[position + 4 : position + 6], "big")
@@ -140,26 +232,6 @@ def iptc_records(block: bytes) -> bytes | None:
 
 
 def photoshop_block(records: bytes) -> bytes:
-    """Wrap IPTC records as TIFF's tag 34377 wants them: one nameless resource, padded to an even size."""
+    """Wrap IPTC records as TIFF's tag 34377 requires: one nameless resource, padded to an even size."""
     head = b"8BIM" + _IPTC_RESOURCE.to_bytes(2, "big") + b"\0\0" + len(records).to_bytes(4, "big")
     return head + records + b"\0" * (len(records) % 2)
-
-
-def png_damage(file: BinaryIO) -> str:
-    """Say what is wrong with the chunks of a PNG file; empty where all are whole, and for other files."""
-    if file.read(8) != _PNG:
-        return ""
-    while True:
-        header = file.read(8)
-        if len(header) < 8:
-            return "its end is missing"
-        (length,) = struct.unpack(">I", header[:4])
-        checksum = zlib.crc32(header[4:])
-        while length and (part := file.read(min(length, 1 << 20))):
-            checksum, length = zlib.crc32(part, checksum), length - len(part)
-        if length or len(stored := file.read(4)) < 4:
-            return "its end is missing"
-        if struct.unpack(">I", stored)[0] != checksum:
-            return f"wrong checksum in chunk {header[4:].decode('latin-1')!r}"
-        if header[4:] == b"IEND":
-            return ""

@@ -1,4 +1,4 @@
-"""A decoded image as tensors, free of file formats: what `vspsr.images.io` reads and writes."""
+"""A decoded image as tensors, independent of file formats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,24 +8,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Header", "Metadata", "Picture", "bleed"]
+__all__ = ["Header", "Metadata", "Picture", "bleed", "to_bits"]
 
 Metadata = Mapping[str, bytes | str | int | float]
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its image before decoding: upright (H, W), channels (1 or 3), bits (8 or 16), alpha."""
+    """What a file states about its image.
+
+    Attributes:
+        size: (H, W), upright.
+        channels: 1 or 3.
+        bits: 8 or 16.
+        alpha: whether it has alpha.
+        profile: its ICC profile, None where it has none.
+    """
 
     size: tuple[int, int]
     channels: int
     bits: int
     alpha: bool
+    profile: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An upright image of 8 or 16 bits, with what its file says beside the pixels.
+    """An upright image of 8 or 16 bits, with the metadata of its file.
 
     Make a changed copy with `dataclasses.replace(picture, pixels=…, alpha=…)`: metadata and mode go along.
 
@@ -83,6 +92,21 @@ class Picture:
         return (self.pixels.to(torch.float32) / self.white).unsqueeze(0)
 
 
+def to_bits(values: Tensor, bits: int, out_bits: int) -> Tensor:
+    """Integers of one depth in another: 8 to 16 bits exactly (times 257), 16 to 8 bits to the nearest.
+
+    Args:
+        values: integers in 0 … 2^bits − 1, any shape.
+        bits, out_bits: 8 or 16.
+
+    Returns:
+        The same shape, in 0 … 2^out_bits − 1: `values` itself where the depth stays, otherwise int32.
+    """
+    if bits == out_bits:
+        return values
+    return values.int() * 257 if out_bits == 16 else (values.int() + 128) // 257  # no value lies half-way between two
+
+
 def bleed(pixels: Tensor, alpha: Tensor) -> Tensor:
     """Replace the colour under fully transparent pixels by that of the nearest visible pixel.
 
@@ -113,7 +137,7 @@ def bleed(pixels: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _shorten(key: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
-    """Let every pixel take over the shortest way that its row or column knows, plus the steps to there."""
+    """Shortest distances if every pixel may take that of another in its row or column, plus the steps to it."""
     steps = np.expand_dims(np.arange(key.shape[axis], dtype=np.int64) << 32, 1 - axis)
     ahead: NDArray[np.int64] = np.minimum.accumulate(key - steps, axis) + steps
     behind = np.flip(np.minimum.accumulate(np.flip(key + steps, axis), axis), axis) - steps

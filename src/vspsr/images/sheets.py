@@ -1,6 +1,8 @@
-"""Pictures to look at: the uncertainty map with its scale, and the contact sheet of a super-resolution space."""
+"""Pictures for display: the map of the standard deviation with its scale, the contact sheet, WebP."""
 
+import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -9,9 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from vspsr.degradation.resize import imresize
+from vspsr.images.colours import to_srgb
 from vspsr.images.picture import Picture
 
-__all__ = ["busiest", "coloured", "contact_sheet", "stddev_map"]
+__all__ = ["busiest", "coloured", "contact_sheet", "stddev_map", "webp"]
 
 # Anchors of a perceptually even map from dark to light (viridis, CC0), linear in between.
 _ANCHORS = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"]
@@ -20,6 +23,7 @@ _MARGIN, _LABEL = 10, 22
 _CELL = 384  # longer side of a cell
 _CROP = 48  # LR… HR side of the close-up, in HR pixels, at scale 4; shown magnified
 _COLUMNS = 4
+_QUALITY = 92  # of WebP with loss
 
 Array = NDArray[np.uint8]
 
@@ -48,7 +52,7 @@ def _levels(stddev: Tensor) -> NDArray[np.float64]:
 
 
 def _scale_end(levels: NDArray[np.float64]) -> float:
-    """A round upper end of the colour scale: that 99.5 % of the pixels stay below."""
+    """A round upper end of the colour scale, above 99.5 % of the pixels."""
     top = max(float(np.quantile(levels, 0.995)), 0.1)
     step = 10 ** math.floor(math.log10(top)) / 2
     return math.ceil(top / step) * step
@@ -88,6 +92,8 @@ def _draw_scale(canvas: Image.Image, at: tuple[int, int], height: int, end: floa
 
 def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Picture], title: str) -> Picture:
     """LR picture, mean, standard deviation and samples side by side, each with a close-up of where they differ most.
+
+    The sheet is in sRGB: pictures with a colour profile are converted.
 
     Args:
         lr: the LR picture.
@@ -142,12 +148,17 @@ def busiest(levels: NDArray[np.float64], side: int) -> tuple[int, int, int, int]
 
 def _bicubic(lr: Picture, size: tuple[int, int]) -> Picture:
     up = imresize(lr.to_float()[0].double(), size=size).clamp(0, 1)
-    alpha = None if lr.alpha is None else torch.zeros(1, *size, dtype=torch.int32) + lr.white
-    return Picture((up * lr.white).round().int(), lr.bits, alpha, mode=lr.mode)
+    return replace(lr, pixels=(up * lr.white).round().int(), alpha=None)
 
 
 def _pil(picture: Picture) -> Image.Image:
-    """8-bit RGB for looking at; transparency over a chequered ground is left to viewers: colours are shown."""
-    pixels = picture.pixels if picture.bits == 8 else (picture.pixels + 128) // 257
-    rgb = pixels.expand(3, -1, -1).permute(1, 2, 0).to(torch.uint8)
+    """8-bit sRGB, without alpha."""
+    rgb = to_srgb(picture).pixels.expand(3, -1, -1).permute(1, 2, 0).to(torch.uint8)
     return Image.fromarray(np.ascontiguousarray(rgb.numpy()))
+
+
+def webp(rgb: Array, lossless: bool) -> bytes:
+    """The bytes of a WebP file of (H, W, 3) pixels: without loss, or of high quality."""
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "webp", lossless=lossless, quality=_QUALITY, method=2)
+    return buffer.getvalue()

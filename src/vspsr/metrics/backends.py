@@ -1,12 +1,10 @@
 """Perceptual distances by name, with the weights of their packages; nothing is unpickled."""
 
-import hashlib
 import warnings
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from zipfile import is_zipfile
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +13,7 @@ from vspsr.errors import ModelError
 from vspsr.files import one_line
 from vspsr.metrics.perceptual import Backend
 from vspsr.metrics.stlpips_nets import BlurPool, ShiftTolerantLPIPS
+from vspsr.state_dicts import digest_of, load, read_tensors
 
 __all__ = ["BACKENDS", "perceptual_backend"]
 
@@ -37,13 +36,13 @@ def perceptual_backend(name: str, device: str | torch.device = "cpu") -> Backend
 
     Raises:
         ValueError: an unknown name.
-        ModelError: a package of the extra ``eval`` is missing, or weights cannot be had or are not what they should be.
+        ModelError: a package of the extra ``eval`` is missing, or weights are not available or not as expected.
     """
     if name not in BACKENDS:
         raise ValueError(f"`name` must be one of {', '.join(BACKENDS)}, got {name!r}")
     package, net = name.split("-")
     module, source = (_lpips if package == "lpips" else _stlpips)(net)
-    label = f"{source}, weights sha256 {_digest(module)}"
+    label = f"{source}, weights sha256 {digest_of(module.state_dict())[:12]}"
     if isinstance(module, ShiftTolerantLPIPS):
         module.fuse()
     return Backend(module, name, label, device, _MIN_SIZE[name])
@@ -56,7 +55,7 @@ def _stlpips(net: str) -> tuple[nn.Module, str]:
         raise _missing("stlpips", "stlpips-pytorch")
     path = Path(found.submodule_search_locations[0], "weights", "vST0.0", f"{net}_shift_tolerant.pth")
     module = ShiftTolerantLPIPS(net)
-    _fill(module, _load(path).__getitem__, path.name)
+    _fill(module, read_tensors(path, mmap=True).__getitem__, path.name)
     for key, layer in module.named_modules():
         if isinstance(layer, BlurPool) and not torch.allclose(layer.filt, BlurPool(1).filt, atol=1e-6):
             raise ModelError(f"{path.name}: {key} is not the binomial filter: another release of stlpips-pytorch?")
@@ -73,7 +72,7 @@ def _lpips(net: str) -> tuple[nn.Module, str]:
         warnings.simplefilter("ignore")  # of torchvision, about the package's old-fashioned arguments
         module = lpips.LPIPS(net=net, version="0.1", pretrained=False, pnet_rand=True, verbose=False)
     path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth"
-    linear, backbone = _load(path), _backbone(net)
+    linear, backbone = read_tensors(path, mmap=True), _backbone(net)
 
     def value(key: str) -> Tensor:
         part, _, rest = key.partition(".")
@@ -88,7 +87,7 @@ def _lpips(net: str) -> tuple[nn.Module, str]:
 
 
 def _backbone(net: str) -> Mapping[str, Tensor]:
-    """ImageNet weights by torchvision's own way: from its cache, or downloaded there and checked against their hash."""
+    """ImageNet weights as torchvision gets them: from its cache, or downloaded to it and checked against their hash."""
     from torchvision import models  # type: ignore[import-untyped,import-not-found]
 
     url = getattr(models, _BACKBONES[net]).IMAGENET1K_V1.url
@@ -98,42 +97,23 @@ def _backbone(net: str) -> Mapping[str, Tensor]:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), Path(name).stem.rsplit("-", 1)[-1], progress=False)
-        return _load(path)
+        return read_tensors(path, mmap=True)
     except Exception as error:  # whatever a network, a disk or a broken file brings about
         raise ModelError(
-            f"lpips-{net}: the weights {name} of torchvision cannot be had ({one_line(error)[:200]}): put the file "
+            f"lpips-{net}: the weights {name} of torchvision are not available ({one_line(error)[:200]}): put the file "
             f"into {path.parent}, or use stlpips-alex or stlpips-vgg, which need no network"
         ) from error
 
 
-def _load(path: Path) -> dict[str, Tensor]:
-    try:
-        # Mapped, not read: only the convolutions are wanted of torchvision's files. Old files cannot be mapped.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
-    except Exception as error:
-        raise ModelError(f"{path}: no readable weights ({one_line(error)[:120]})") from error
-
-
 def _fill(module: nn.Module, value: Callable[[str], Tensor], source: str) -> None:
-    """Give a module every value that it has a place for; ModelError where one is missing or of another shape."""
+    """Give a module every value that it has a place for; ModelError if one is missing or of another shape."""
     state = {}
-    for key, place in module.state_dict().items():
+    for key in module.state_dict():
         try:
             state[key] = value(key)
         except KeyError as error:
             raise ModelError(f"{source}: {error} is missing: another release than the one known?") from error
-        if state[key].shape != place.shape:
-            raise ModelError(f"{source}: {key} must be {tuple(place.shape)}, got {tuple(state[key].shape)}")
-    module.load_state_dict(state, assign=True)
-
-
-def _digest(module: nn.Module) -> str:
-    """The first 12 hexadecimal digits of SHA-256 over all names and values."""
-    digest = hashlib.sha256()
-    for key, value in sorted(module.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(value.detach().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
+    load(module, state, source, "another release than the one known:", assign=True)
 
 
 def _missing(package: str, name: str) -> ModelError:

@@ -1,15 +1,19 @@
-"""Is the uncertainty right? The tallies of one image: ranks and PIT, CRPS, energy score, spread and skill.
+"""Tallies of calibration of one image: ranks and PIT, CRPS, energy score, spread and skill.
 
 - From n samples, the PIT is the rank of the truth: n + 1 bins. Ties share their weight evenly.
 - From a Gaussian N(m, σ²) and a truth rounded to steps of h, it is spread over [F(y − h/2), F(y + h/2)] (Czado,
-  Gneiting & Held, Biometrics 2009); a truth at an end of the range stands for everything beyond it.
+  Gneiting & Held, Biometrics 2009); a truth at an end of the range includes everything beyond it.
 - CRPS = E|X − y| − ½ E|X − X′| (Gneiting & Raftery, JASA 2007, eq. 21; of a Gaussian: Gneiting et al., Monthly
   Weather Review 2005, eq. 5); from samples without the bias of small n, the second mean being over different samples
   ("fair", Ferro, QJRMS 2014).
 - Energy score: the same with Euclidean distances of whole images, or of patches, divided by √(number of values)
   (Gneiting & Raftery, eq. 22).
 - Spread–skill ratio: √(mean variance) over the RMSE of the mean; for n samples the variance takes the factor 1 + 1/n
-  (Fortin et al., J. Hydrometeorology 2014). 1 is calibrated, below 1 over-confident.
+  (Fortin et al., J. Hydrometeorology 2014). 1 is calibrated, below 1 overconfident.
+
+CRPS is a strictly proper score of one value, the energy score of a whole image strictly proper for the image (among
+distributions with a finite mean). For images, the mean CRPS and the energy score of patches are proper, but not
+strictly: they see only the distributions of single values and single patches.
 
 Computed in double precision, a strip of rows at a time.
 """
@@ -88,11 +92,11 @@ def _from_samples(x: Tensor, y: Tensor, errors: Tensor) -> Marginals:
     """Samples (n, C, h, W), truth (C, h, W), and their difference in levels."""
     n = len(x)
     below, equal = (x < y).sum(0).flatten(), (x == y).sum(0).flatten()
-    # The truth has the ranks below … below + equal with equal weights: begun at one end, stopped after the other.
+    # The truth has the ranks below … below + equal with equal weights: add at the first, subtract after the last.
     weight = 1 / (equal + 1).double()
-    begun = torch.bincount(below, weight, minlength=n + 2)
-    stopped = torch.bincount(below + equal + 1, weight, minlength=n + 2)
-    ranks = (begun - stopped).cumsum(0)[: n + 1].clamp_min(0)
+    added = torch.bincount(below, weight, minlength=n + 2)
+    removed = torch.bincount(below + equal + 1, weight, minlength=n + 2)
+    ranks = (added - removed).cumsum(0)[: n + 1].clamp_min(0)
     crps = errors.abs().sum() / n - torch.pdist(errors.flatten(1), 1).sum() / (n * (n - 1))
     mean = errors.mean(0)
     variance = (errors - mean).square_().sum(0) / (n - 1) * (1 + 1 / n)
@@ -104,7 +108,7 @@ def gaussian_marginals(y: Tensor, mean: Tensor, stddev: Tensor, step: float) -> 
 
     Truth in [0, 1], rounded to multiples of ``step`` (0: not rounded). In one piece: for large images `calibrate`.
     """
-    sigma = stddev.clamp_min(1e-9)  # a certain forecast: PIT 0 or 1, or ½ where it is right
+    sigma = stddev.clamp_min(1e-9)  # a forecast without spread: PIT 0 or 1, or ½ if it is right
     lower, upper = ((torch.special.ndtr((y + h - mean) / sigma)).flatten() for h in (-step / 2, step / 2))
     if step:
         lower = torch.where(y.flatten() <= 0, 0.0, lower)

@@ -1,8 +1,8 @@
-"""Does the SR image downscale to the LR image? In dB, and in pixels that differ.
+"""Does the SR image downscale to the LR image? In dB, and as the number of wrong LR pixels.
 
 The challenge downscales the SR and the GT image with MATLAB's `imresize` on 8-bit integers (rounded after each axis)
-and takes the PSNR of the two. An image of integers can do so exactly: then LR-PSNR is infinite, and the number of LR
-pixels that differ, which is 0, says it best.
+and takes the PSNR of the two. If the SR image downscales to the LR image exactly, LR-PSNR is infinite and no LR pixel
+is wrong.
 """
 
 import torch
@@ -13,7 +13,7 @@ from vspsr.degradation.operator import Degradation
 from vspsr.metrics.fidelity import decibels, per_image
 from vspsr.metrics.images import check_range
 
-__all__ = ["lr_mismatches", "lr_psnr", "lr_psnr_and_mismatches"]
+__all__ = ["lr_pixels_wrong", "lr_psnr", "lr_psnr_and_pixels_wrong"]
 
 
 def lr_psnr(
@@ -42,10 +42,10 @@ def lr_psnr(
     Raises:
         ValueError: shapes that do not fit, values out of range or not integer, an unknown option.
     """
-    return lr_psnr_and_mismatches(sr, reference, degradation, bits, rounding, against)[0]
+    return lr_psnr_and_pixels_wrong(sr, reference, degradation, bits, rounding, against)[0]
 
 
-def lr_mismatches(
+def lr_pixels_wrong(
     sr: Tensor,
     reference: Tensor,
     degradation: Degradation,
@@ -53,14 +53,16 @@ def lr_mismatches(
     rounding: str = "per-pass",
     against: str = "lr",
 ) -> Tensor:
-    """Number of LR pixels of which at least one channel differs: (...) int64.
+    """Number of LR pixels with at least one wrong channel: (...) int64.
+
+    `vspsr.Quantized.lr_values_wrong` counts values (pixels × channels) instead.
 
     Range 0 … number of LR pixels, lower is better. Arguments and errors as in `lr_psnr`.
     """
-    return lr_psnr_and_mismatches(sr, reference, degradation, bits, rounding, against)[1]
+    return lr_psnr_and_pixels_wrong(sr, reference, degradation, bits, rounding, against)[1]
 
 
-def lr_psnr_and_mismatches(
+def lr_psnr_and_pixels_wrong(
     sr: Tensor,
     reference: Tensor,
     degradation: Degradation,
@@ -68,7 +70,7 @@ def lr_psnr_and_mismatches(
     rounding: str = "per-pass",
     against: str = "lr",
 ) -> tuple[Tensor, Tensor]:
-    """`lr_psnr` and `lr_mismatches` for the price of one: SR and GT are downscaled once, image by image."""
+    """`lr_psnr` and `lr_pixels_wrong` together: SR and GT are downscaled only once, image by image."""
     peak = check_bits_and_rounding(bits, rounding)
     if against not in ("hr", "lr"):
         raise ValueError(f'`against` must be "hr" or "lr", got {against!r}')

@@ -1,12 +1,12 @@
-"""Three different things that papers call diversity, each under its own name.
+"""Diversity. Papers use this word for three different quantities; here each has its own name.
 
 Diversity score (NTIRE 2021 challenge on learning the SR space, Lugmayr et al. 2021). With dᵢ(p) the perceptual distance
 of sample i from the truth at pixel p,
 
     S_n = 100 · (G − L)/G,   G = min_i mean_p dᵢ(p),   L = mean_p min_i dᵢ(p):
 
-by how much the best sample of each place beats the one best sample. The mean pixel standard deviation (SRFlow and
-others) and the mean perceptual distance of two samples look at the samples alone.
+the gain of the best sample at each pixel over the one best sample. The mean pixel standard deviation (SRFlow and
+others) and the mean perceptual distance of two samples (`Backend.pairwise`) do not use the truth.
 """
 
 import math
@@ -15,9 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vspsr.metrics.perceptual import Backend
-
-__all__ = ["DiversityScore", "diversity_curve", "diversity_score", "pairwise_distance", "pixel_stddev"]
+__all__ = ["DiversityScore", "diversity_score", "pixel_stddev"]
 
 
 @dataclass(frozen=True)
@@ -62,11 +60,6 @@ def diversity_score(maps: Tensor) -> DiversityScore:
     return DiversityScore(curve[-1], global_best, local_best, each, curve)
 
 
-def diversity_curve(maps: Tensor) -> list[float]:
-    """S_1 … S_n of the first k of n samples; maps (n, H, W) as in `diversity_score`."""
-    return diversity_score(maps).curve
-
-
 def pixel_stddev(samples: Tensor, peak: float = 255, correction: int = 1) -> float:
     """Standard deviation across samples, averaged over pixels and channels, in levels 0–255 whatever the bit depth.
 
@@ -93,11 +86,3 @@ def pixel_stddev(samples: Tensor, peak: float = 255, correction: int = 1) -> flo
     n = len(samples)
     variance = squares.addcmul_(total, total, value=-1 / n).clamp_(min=0) / (n - correction)
     return float(variance.sqrt_().mean()) * 255 / peak
-
-
-def pairwise_distance(samples: Tensor, backend: Backend, peak: float = 1.0) -> float:
-    """Mean perceptual distance of two different samples; samples (n, 3, H, W) in 0 … peak, n ≥ 2.
-
-    Range [0, ∞); neither direction is better by itself. The mean of `Backend.distances` over all n(n − 1)/2 pairs.
-    """
-    return backend.pairwise(samples, peak)

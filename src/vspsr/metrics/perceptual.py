@@ -1,12 +1,12 @@
-"""Perceptual distance of many samples from one truth: LPIPS (Zhang et al., CVPR 2018) and kin.
+"""Perceptual distance of many samples from one truth: LPIPS (Zhang et al., CVPR 2018) and similar distances.
 
 With f_l(x) the features of layer l of a network, of unit length at each place, and w_l weights of their channels,
 
     map(x, y) = Σ_l upsample( Σ_c w_lc (f_lc(x) − f_lc(y))² ),   distance(x, y) = Σ_l mean_places( … ).
 
-The features of the truth are computed once. What is kept of a sample is its map and, for the mean distance of all
-pairs of samples, one running sum: with e_i = f(x_i) − f(y), Σ_{i<j} |e_i − e_j|² = n Σ_i |e_i|² − |Σ_i e_i|². So the
-memory for features does not depend on the number of samples, nor any sample's figure on the others.
+The features of the truth are computed once. Of each sample only the map is kept and, for the mean distance of all pairs
+of samples, one running sum: with e_i = f(x_i) − f(y), Σ_{i<j} |e_i − e_j|² = n Σ_i |e_i|² − |Σ_i e_i|². So the memory
+for features does not depend on the number of samples, and the figures of a sample do not depend on the others.
 """
 
 import copy
@@ -42,7 +42,7 @@ class Perceptual:
 
 
 class Backend:
-    """A perceptual distance. Lower is more alike; 0 for identical images; no upper bound (seldom above 1).
+    """A perceptual distance. Lower is more alike; 0 for identical images; no upper bound (rarely above 1).
 
     Made by name by `perceptual_backend`, or from a module laid out as ``lpips.LPIPS`` is: ``net.slice1`` … one after
     the other, ``lin0`` … with the weights of their channels, ``scaling_layer``.
@@ -50,7 +50,7 @@ class Backend:
     Args:
         module: copied, not changed.
         name: e.g. "lpips-alex".
-        version: what is to stand beside the numbers.
+        version: package, version and digest of the weights, to be stated with every figure.
         device: where to compute. TF32 is kept off: it would change the third digit.
         min_size: least height and width of the images.
 
@@ -103,12 +103,12 @@ class Backend:
     def score(
         self, samples: Tensor, truth: Tensor, pairwise: bool = False, maps: bool = True, peak: float = 1.0
     ) -> Perceptual:
-        """Everything from one pass of the network per image.
+        """All distances, from one pass of the network per image.
 
         Args:
             samples: (n, 3, H, W) RGB in 0 … peak, floating point or integers; converted one at a time.
             truth: (3, H, W), likewise.
-            pairwise: whether to compute the mean distance between samples, too (n ≥ 2).
+            pairwise: whether to compute the mean distance between samples as well (n ≥ 2).
             maps: False leaves the maps out, (n, 0, 0).
             peak: 1 for [0, 1], 255 for 8-bit integers, 65535 for 16-bit.
 
@@ -155,7 +155,7 @@ class Backend:
 
     @contextmanager
     def _exact(self) -> Iterator[None]:
-        """Single precision proper, whatever the surroundings allow."""
+        """Full single precision: no autocast, no TF32."""
         with ExitStack() as stack:
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
             if self.device.type == "cuda":

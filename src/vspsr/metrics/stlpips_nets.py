@@ -86,7 +86,7 @@ class BlurredConv(nn.Module):
 class ShiftTolerantLPIPS(nn.Module):
     """The network of ``alex_shift_tolerant.pth`` ("alex") or ``vgg_shift_tolerant.pth`` ("vgg"), weights to be loaded.
 
-    What `vspsr.metrics.perceptual.Backend` needs: ``net.slice1`` …, each fed with what the one before returns, and
+    As `vspsr.metrics.perceptual.Backend` needs it: ``net.slice1`` …, each fed with what the one before returns, and
     ``lin0`` …, the weights of their channels.
     """
 

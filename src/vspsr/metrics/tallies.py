@@ -1,14 +1,14 @@
-"""What calibration is told by: tallies that add up over images and processes, and the figures they give.
+"""Tallies of calibration, which add up over images and processes, and the figures that follow from them.
 
-A forecast F of a value whose truth is y is calibrated when its probability integral transform (PIT) F(y) is uniform: a
-histogram bulging in the middle tells of a spread too wide, one with heaps at the ends of one too narrow. The coverage
-of the central interval of probability p is the share of PIT values within ½ ± p/2, and should be p.
+A forecast F of a value with truth y is calibrated if its probability integral transform (PIT) F(y) is uniform. A
+histogram that is high in the middle shows a spread too wide; one that is high at the ends, a spread too narrow. The
+coverage of the central interval of probability p is the share of PIT values within ½ ± p/2. It should be p.
 
 Values are in levels, 0–255 whatever the bit depth.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 __all__ = ["LEVELS", "PIT_BINS", "SPREAD_EDGES", "Calibration", "Marginals"]
@@ -33,7 +33,7 @@ class Marginals:
         crps_sum, variance_sum, squared_error_sum: sums over values, in levels and their squares.
         spread: by predicted standard deviation, bins beginning at SPREAD_EDGES: three lists, number of values, sum of
             variances, sum of squared errors of the mean. With few samples, places whose spread came out large by chance
-            make the upper bins look under-confident.
+            make the upper bins look underconfident.
     """
 
     n_values: int
@@ -43,9 +43,13 @@ class Marginals:
     squared_error_sum: float
     spread: list[list[float]]
 
+    def __post_init__(self) -> None:
+        if not self.histogram or [len(row) for row in self.spread] != 3 * [len(SPREAD_EDGES)]:
+            raise ValueError(f"`spread` must be three lists of {len(SPREAD_EDGES)} numbers, `histogram` one or more")
+
     @classmethod
     def empty(cls, bins: int) -> "Marginals":
-        """Nothing tallied yet."""
+        """No values yet."""
         return cls(0, [0.0] * bins, 0.0, 0.0, 0.0, [[0.0] * len(SPREAD_EDGES) for _ in range(3)])
 
     def __add__(self, other: "Marginals") -> "Marginals":
@@ -55,20 +59,7 @@ class Marginals:
                 f"tallies of {len(self.histogram)} and of {len(other.histogram)} bins cannot be added: "
                 "use the same number of samples for every image"
             )
-        numbers = [a + b for a, b in zip(self.numbers(), other.numbers(), strict=True)]
-        return self.from_numbers(numbers, len(self.histogram))
-
-    def numbers(self) -> list[float]:
-        """All tallies in one list; `from_numbers` is the way back."""
-        sums = [self.n_values, self.crps_sum, self.variance_sum, self.squared_error_sum]
-        return [*sums, *self.histogram, *(v for row in self.spread for v in row)]
-
-    @classmethod
-    def from_numbers(cls, numbers: list[float], bins: int) -> "Marginals":
-        """From `numbers` of a tally with so many bins."""
-        rest = numbers[4 + bins :]
-        rows = [rest[i : i + len(SPREAD_EDGES)] for i in range(0, len(rest), len(SPREAD_EDGES))]
-        return cls(round(numbers[0]), numbers[4 : 4 + bins], numbers[1], numbers[2], numbers[3], rows)
+        return Marginals(*(_sum(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)))
 
     @property
     def crps(self) -> float:
@@ -82,7 +73,7 @@ class Marginals:
 
     @property
     def spread_skill(self) -> float:
-        """Spread–skill ratio in [0, ∞]; 1 is calibrated, below 1 over-confident.
+        """Spread–skill ratio in [0, ∞]; 1 is calibrated, below 1 overconfident.
 
         From n samples a spread wrong by a factor f shows as f·√((n + 1)/(n + f²)): nearer to 1 for small n.
         """
@@ -116,10 +107,10 @@ class Calibration:
     Attributes:
         n_samples: of each image.
         n_images: how many.
-        samples: the marginals as the samples tell; `Marginals.histogram` is the rank histogram, n + 1 bins.
+        samples: the marginals of the samples; `Marginals.histogram` is the rank histogram, n + 1 bins.
         energy_sum: sum over images of the energy score of the whole image, in levels.
         patch_energy_sum, n_patches: sum of the energy scores of patches of 8×8 pixels, those cut by a border left out.
-        gaussian: the marginals of the closed-form Gaussian; None where there is none.
+        gaussian: the marginals of the closed-form Gaussian; None without a closed form.
     """
 
     n_samples: int
@@ -130,9 +121,14 @@ class Calibration:
     n_patches: int
     gaussian: Marginals | None = None
 
+    def __post_init__(self) -> None:
+        for tally, bins in ((self.samples, self.n_samples + 1), (self.gaussian, PIT_BINS)):
+            if tally is not None and len(tally.histogram) != bins:
+                raise ValueError(f"`histogram` must have {bins} bins, got {len(tally.histogram)}")
+
     @classmethod
     def empty(cls, n_samples: int, gaussian: bool = False) -> "Calibration":
-        """Nothing tallied yet."""
+        """No images yet."""
         none = Marginals.empty(PIT_BINS) if gaussian else None
         return cls(n_samples, 0, Marginals.empty(n_samples + 1), 0.0, 0.0, 0, none)
 
@@ -143,21 +139,8 @@ class Calibration:
                 f"tallies of {self.n_samples} samples {'without' if self.gaussian is None else 'with'} a Gaussian "
                 f"and of {other.n_samples} {'without' if other.gaussian is None else 'with'} cannot be added"
             )
-        numbers = [a + b for a, b in zip(self.numbers(), other.numbers(), strict=True)]
-        return self.from_numbers(numbers, self.n_samples)
-
-    def numbers(self) -> list[float]:
-        """All tallies in one list; `from_numbers` is the way back."""
-        own = [self.n_images, self.energy_sum, self.patch_energy_sum, self.n_patches]
-        return [*own, *self.samples.numbers(), *(self.gaussian.numbers() if self.gaussian else [])]
-
-    @classmethod
-    def from_numbers(cls, numbers: list[float], n_samples: int) -> "Calibration":
-        """From `numbers` of a tally of so many samples."""
-        middle = 4 + len(Marginals.empty(n_samples + 1).numbers())
-        samples = Marginals.from_numbers(numbers[4:middle], n_samples + 1)
-        gaussian = Marginals.from_numbers(numbers[middle:], PIT_BINS) if len(numbers) > middle else None
-        return cls(n_samples, round(numbers[0]), samples, numbers[1], numbers[2], round(numbers[3]), gaussian)
+        sums = (_sum(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)[1:])
+        return Calibration(self.n_samples, *sums)
 
     @property
     def energy_score(self) -> float:
@@ -169,15 +152,12 @@ class Calibration:
         """Mean energy score of 8×8 patches, in levels (root mean square); lower is better. Sees local structure."""
         return _ratio(self.patch_energy_sum, self.n_patches)
 
-    def to_json(self) -> dict[str, Any]:
-        """Tallies as finite numbers for JSON; `from_json` is the way back."""
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Calibration":
-        """From what `to_json` gave."""
-        gaussian = data["gaussian"] and Marginals(**data["gaussian"])
-        return cls(**{**data, "samples": Marginals(**data["samples"]), "gaussian": gaussian})
+def _sum(a: Any, b: Any) -> Any:
+    """Numbers and tallies by ``+``, lists value by value; None with None."""
+    if isinstance(a, list):
+        return [_sum(x, y) for x, y in zip(a, b, strict=True)]
+    return None if a is None else a + b
 
 
 def _ratio(a: float, b: float) -> float:

@@ -16,13 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vspsr.nn.deterministic import ResidualTrunk, ResidualUpsampler
+from vspsr.checks import check_flag, check_integer
+from vspsr.nn.deterministic import MAX_WIDTH, ResidualTrunk, ResidualUpsampler
 from vspsr.nn.overlapping import raised_cosine
 from vspsr.space.parameters import NoiseChain, SpaceParameters
 
 __all__ = ["CorrelatedVSpM", "thumbnail"]
 
 _THUMBNAIL = 16
+_LONGEST_CHAIN = 16
 _AMPLITUDE = 0.05  # of coefficients at the start of training
 
 
@@ -55,7 +57,7 @@ class CorrelatedVSpM(nn.Module):
         receptive_field: LR pixels to each side that the parameters at an LR pixel depend on, the basis aside.
 
     Raises:
-        ValueError: an odd scale (patches of 2s pixels could not be centred).
+        ValueError: an odd scale (patches of 2s pixels could not be centred), sizes out of range.
     """
 
     takes_quantisation = True
@@ -72,10 +74,18 @@ class CorrelatedVSpM(nn.Module):
         n_modes: int = 4,
     ) -> None:
         super().__init__()
-        if scale % 2:
+        if (scale := check_integer(scale, "scale", 2, 64)) % 2:
             raise ValueError(f"`scale` must be even for overlapping atoms, got {scale}")
+        if not isinstance(dilations, list | tuple) or len(dilations) > _LONGEST_CHAIN:
+            raise ValueError(f"`dilations` must be a list of at most {_LONGEST_CHAIN} integers, got {dilations!r}")
+        self.dilations = tuple(check_integer(d, "dilations", 1, 64) for d in dilations)
+        n_atoms, n_modes, noise_channels = (
+            check_integer(n_atoms, "n_atoms", 1, MAX_WIDTH),
+            check_integer(n_modes, "n_modes", 0, MAX_WIDTH),
+            check_integer(noise_channels, "noise_channels", 1, MAX_WIDTH),
+        )
+        correlated = check_flag(correlated, "correlated")
         self.scale, self.n_atoms, self.noise_channels = scale, n_atoms, noise_channels
-        self.dilations = tuple(int(d) for d in dilations)
         self.receptive_field = 2 * blocks + 3
         patch = 2 * scale
         self.trunk = ResidualTrunk(channels, blocks, inputs=6)
@@ -118,9 +128,7 @@ class CorrelatedVSpM(nn.Module):
             assert last.bias is not None
             nn.init.constant_(last.bias, 2 * math.log(_AMPLITUDE))
 
-    def forward(
-        self, y: Tensor, quantisation: Tensor | None = None, overview: Tensor | None = None
-    ) -> SpaceParameters:
+    def forward(self, y: Tensor, quantisation: Tensor | None = None, overview: Tensor | None = None) -> SpaceParameters:
         """See the class.
 
         Args:

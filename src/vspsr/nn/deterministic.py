@@ -4,9 +4,13 @@ network on LR features."""
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vspsr.checks import check_integer
 from vspsr.degradation.resize import imresize
 
-__all__ = ["Interpolation", "ResidualTrunk", "ResidualUpsampler"]
+__all__ = ["MAX_WIDTH", "Interpolation", "ResidualTrunk", "ResidualUpsampler"]
+
+MAX_WIDTH, MAX_BLOCKS = 65_536, 1_000
+"""Channels and blocks that networks may have: bounds what a configuration from elsewhere can ask for."""
 
 
 class Interpolation(nn.Module):
@@ -54,10 +58,17 @@ class ResidualTrunk(nn.Module):
     """Features of the LR image: a convolution, residual blocks without normalisation (Lim et al., EDSR, 2017).
 
     Shapes: (B, inputs, h, w), about 0 → (B, channels, h, w). Receptive field: 2·blocks + 2 pixels to each side.
+
+    Raises:
+        ValueError: no channels or too many, too many blocks.
     """
 
     def __init__(self, channels: int = 64, blocks: int = 8, inputs: int = 3) -> None:
         super().__init__()
+        channels, blocks = (
+            check_integer(channels, "channels", 1, MAX_WIDTH),
+            check_integer(blocks, "blocks", 0, MAX_BLOCKS),
+        )
         self.head = nn.Conv2d(inputs, channels, 3, padding=1)
         self.blocks = nn.Sequential(*(_ResidualBlock(channels) for _ in range(blocks)))
         self.tail = nn.Conv2d(channels, channels, 3, padding=1)

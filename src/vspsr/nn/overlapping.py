@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vspsr.nn.deterministic import ResidualTrunk, ResidualUpsampler
+from vspsr.checks import check_integer
+from vspsr.nn.deterministic import MAX_WIDTH, ResidualTrunk, ResidualUpsampler
 from vspsr.space.parameters import SpaceParameters
 
 __all__ = ["OverlappingVSpM", "raised_cosine"]
@@ -21,7 +22,7 @@ __all__ = ["OverlappingVSpM", "raised_cosine"]
 
 def raised_cosine(size: int) -> Tensor:
     """Raised-cosine window (size, size); its shifts by size/2 along both axes sum to 1."""
-    t = (torch.arange(size) + 0.5) / size
+    t = (torch.arange(size, dtype=torch.float32) + 0.5) / size
     window = 0.5 * (1 - torch.cos(2 * math.pi * t))
     return window[:, None] * window
 
@@ -30,16 +31,17 @@ class OverlappingVSpM(nn.Module):
     """LR image → parameters of its SR space, with C atoms of (3, 2s, 2s) pixels.
 
     Args:
-        scale: s, even.
-        n_atoms: C.
-        channels, blocks: size of the residual trunk.
-        n_modes: M, learned variants of each atom that an image mixes; 0 gives every image the same basis.
+        scale: s, even, 2 … 64.
+        n_atoms: C, 1 … 65,536.
+        channels, blocks: size of the residual trunk, 1 … 65,536 and 0 … 1,000.
+        n_modes: M, learned variants of each atom that an image mixes; 0 gives every image the same basis; at most
+            65,536.
         deterministic: a module (B, 3, h, w) → (B, 3, s·h, s·w) in place of the mean head, or None.
 
     Shapes: y (B, 3, h, w) in [0, 1] → `SpaceParameters` with G = 1.
 
     Raises:
-        ValueError: an odd scale (patches of 2s pixels could not be centred).
+        ValueError: an odd scale (patches of 2s pixels could not be centred), another option out of its range.
     """
 
     def __init__(
@@ -52,8 +54,14 @@ class OverlappingVSpM(nn.Module):
         deterministic: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if scale % 2:
+        if (scale := check_integer(scale, "scale", 2, 64)) % 2:
             raise ValueError(f"`scale` must be even for overlapping atoms, got {scale}")
+        n_atoms, n_modes = (
+            check_integer(n_atoms, "n_atoms", 1, MAX_WIDTH),
+            check_integer(n_modes, "n_modes", 0, MAX_WIDTH),
+        )
+        if deterministic is not None and not isinstance(deterministic, nn.Module):
+            raise ValueError(f"`deterministic` must be a module or None, got {deterministic!r}")
         self.scale = scale
         patch = 2 * scale
         self.trunk = ResidualTrunk(channels, blocks)
@@ -64,7 +72,7 @@ class OverlappingVSpM(nn.Module):
         )
         self.basis_head = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, n_modes))
         norm = 1 / (patch * 3**0.5)
-        # What an LR pixel leaves open is brightness far more than colour.
+        # Most of the missing information is luminance.
         brightness, colour = torch.randn(n_atoms, 1, patch, patch), torch.randn(n_atoms, 3, patch, patch)
         self.atoms = nn.Parameter(norm * (brightness + 0.3 * colour))
         self.modes = nn.Parameter(0.1 * norm * torch.randn(n_modes, self.atoms.numel()))

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vspsr.nn.deterministic import Interpolation
+from vspsr.checks import check_flag, check_integer
+from vspsr.nn.deterministic import MAX_WIDTH, Interpolation
 from vspsr.space.parameters import SpaceParameters, StochasticBasis
 
 __all__ = ["BasisBranch", "CoefficientBranch", "VSpM"]
@@ -30,8 +31,8 @@ class BasisBranch(nn.Module):
         n_atoms: C, a multiple of 4.
         stochastic: the code that the atoms are decoded from is Gaussian: mean and log-variance.
 
-    Shapes: (N, 1, h, w) → code (N, C), its log-variance (N, C) or None; `decode` then maps a code to atoms
-    (N, C, s, s), an affine map. Images below 16×16 are mirrored up to that size first.
+    Shapes: (N, 1, h, w) → code (N, C), its log-variance (N, C) or None; `decoder` then maps a code (N, C, 1, 1) to
+    atoms (N, C, s, s), an affine map. Images below 16×16 are mirrored up to that size first.
     """
 
     def __init__(self, scale: int, n_atoms: int = 256, stochastic: bool = False) -> None:
@@ -62,10 +63,6 @@ class BasisBranch(nn.Module):
         mean, log_var = code.chunk(2, 1)
         return mean, log_var
 
-    def decode(self, code: Tensor) -> Tensor:
-        """Code (N, C) → atoms (N, C, s, s)."""
-        return self.decoder(code[..., None, None])  # type: ignore[no-any-return]
-
 
 class CoefficientBranch(nn.Module):
     """One channel of the LR image → mean and log-variance of C coefficients at every LR pixel.
@@ -95,7 +92,7 @@ class CoefficientBranch(nn.Module):
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
         features = nn.Sequential(*before)(y)
-        # Two halves of the kernel, not of its output: they need not be put together again on the way back.
+        # Two halves of the kernel, not of its output: their gradients need not be concatenated.
         halves = zip(last.weight.chunk(2), last.bias.chunk(2), strict=True)
         mean, log_var = (F.conv2d(features, weight, bias) for weight, bias in halves)
         return mean, log_var
@@ -106,19 +103,18 @@ class VSpM(nn.Module):
 
     Args:
         scale: 4 or 8.
-        n_atoms: C (256 in the paper; 64 in its ablation).
+        n_atoms: C, a multiple of 4 up to 65,536 (256 in the paper; 64 in its ablation).
         stochastic_basis: the basis is Gaussian too (ablation row 3); the space is then not Gaussian.
         stochastic_coefficients: False gives one deterministic image (ablation row 1).
         deterministic: the upsampled part: "bilinear", "bicubic", None (ablation row 4), or any module that maps
             (B, 3, h, w) to (B, 3, s·h, s·w).
         convolutions: the authors' code adds convolutions after the interpolation and after the patches; False
             gives the paper's equations and a Gaussian space.
-        alpha, beta: Gamma prior of the precisions, ρ ~ Gamma(α, β): used by the KL term in training.
 
     Shapes: y (B, 3, h, w) in [0, 1] → `SpaceParameters` with G = 3.
 
     Raises:
-        ValueError: a scale other than 4 and 8, ``n_atoms`` no multiple of 4, α or β not positive.
+        ValueError: a scale other than 4 and 8, ``n_atoms`` no multiple of 4, another value out of its range.
     """
 
     def __init__(
@@ -129,17 +125,16 @@ class VSpM(nn.Module):
         stochastic_coefficients: bool = True,
         deterministic: str | nn.Module | None = "bilinear",
         convolutions: bool = True,
-        alpha: float = 3.0,
-        beta: float = 1.0,
     ) -> None:
         super().__init__()
-        if scale not in (4, 8):
-            raise ValueError(f"`scale` must be 4 or 8, got {scale}")
-        if n_atoms < 4 or n_atoms % 4:
+        if isinstance(scale, bool) or scale not in (4, 8):
+            raise ValueError(f"`scale` must be 4 or 8, got {scale!r}")
+        if (n_atoms := check_integer(n_atoms, "n_atoms", 4, MAX_WIDTH)) % 4:
             raise ValueError(f"`n_atoms` must be a positive multiple of 4, got {n_atoms}")
-        if not (alpha > 0 and beta > 0):
-            raise ValueError(f"`alpha` and `beta` must be positive, got {alpha} and {beta}")
-        self.scale, self.alpha, self.beta = scale, alpha, beta
+        check_flag(stochastic_basis, "stochastic_basis")
+        check_flag(stochastic_coefficients, "stochastic_coefficients")
+        check_flag(convolutions, "convolutions")
+        self.scale = scale = int(scale)
         self.basis = BasisBranch(scale, n_atoms, stochastic_basis)
         self.coefficients = CoefficientBranch(n_atoms, stochastic_coefficients)
         self.refine: nn.Module | None = None
@@ -148,10 +143,10 @@ class VSpM(nn.Module):
             layers = [nn.Conv2d(i, o, 3, padding=1) for i, o in pairwise(widths)]
             self.refine = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
         self.deterministic: nn.Module | None
-        if isinstance(deterministic, str):
-            self.deterministic = Interpolation(scale, deterministic, convolutions)
-        else:
+        if deterministic is None or isinstance(deterministic, nn.Module):
             self.deterministic = deterministic
+        else:
+            self.deterministic = Interpolation(scale, deterministic, convolutions)
 
     def forward(self, y: Tensor) -> SpaceParameters:
         """See the class."""
@@ -165,19 +160,16 @@ class VSpM(nn.Module):
             deterministic = self.deterministic(y)
         basis = None
         if code_log_var is not None:
-            basis = StochasticBasis(code.reshape(b, 3, -1), code_log_var.reshape(b, 3, -1), self._atoms)
+            basis = StochasticBasis(code.reshape(b, 3, -1), code_log_var.reshape(b, 3, -1), self.basis.decoder)
+        atoms = self.basis.decoder(code[..., None, None])
         return SpaceParameters(
             deterministic=deterministic,
-            atoms=self._atoms(code.reshape(b, 3, -1)),
+            atoms=atoms.reshape(b, 3, -1, 1, *atoms.shape[2:]),
             coefficient_mean=mean.reshape(b, 3, *mean.shape[1:]),
             coefficient_log_var=None if log_var is None else log_var.reshape(b, 3, *log_var.shape[1:]),
             basis=basis,
             refine=self.refine,
         )
-
-    def _atoms(self, code: Tensor) -> Tensor:
-        """Codes (B, 3, C) → atoms (B, 3, C, 1, s, s)."""
-        return self.basis.decode(code.flatten(0, 1)).unflatten(0, code.shape[:2])[:, :, :, None]
 
 
 def convert_authors_state(state: dict[str, Tensor]) -> dict[str, Tensor]:

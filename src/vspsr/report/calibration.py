@@ -1,4 +1,4 @@
-"""Calibration in the report: what the tallies of all images say, drawn and in numbers."""
+"""Calibration in the report: plots and a table of the tallies of all images."""
 
 import math
 from collections.abc import Sequence
@@ -6,8 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from vspsr.metrics import Calibration
-from vspsr.metrics.tallies import LEVELS, Marginals
+from vspsr.metrics import LEVELS, Calibration, Marginals
 from vspsr.report.numbers import number
 from vspsr.report.plots import Series, pit_plot, reliability_plot, spread_skill_plot
 
@@ -16,15 +15,10 @@ __all__ = ["calibration_parts", "coverage_curve", "spread_and_skill"]
 _FEWEST = 1e-4  # share of all values that a bin of spread must hold to be drawn
 
 
-def calibration_parts(content: dict[str, Any] | None) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """Plots, each with title, SVG and caption, and a table with columns and rows; nothing for None.
-
-    Args:
-        content: a `Calibration` as JSON.
-    """
-    if content is None:
+def calibration_parts(tallies: Calibration | None) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Plots, each with title, SVG and caption, and a table with columns and rows; nothing for None."""
+    if tallies is None:
         return [], None
-    tallies = Calibration.from_json(content)
     kinds = {f"{tallies.n_samples} samples": tallies.samples}
     if tallies.gaussian is not None:
         kinds["closed form"] = tallies.gaussian
@@ -32,13 +26,13 @@ def calibration_parts(content: dict[str, Any] | None) -> tuple[list[dict[str, An
         {
             "title": "Coverage of central intervals",
             "svg": Markup(reliability_plot([(k, *coverage_curve(m)) for k, m in kinds.items()])),
-            "caption": "How many truths lie inside the interval predicted. Below the dashed line: overconfident.",
+            "caption": "Share of truths inside the predicted interval. Below the dashed line: overconfident.",
         },
         {
-            "title": "Place of the truth (PIT)",
-            "svg": Markup(pit_plot([(k, m.histogram) for k, m in kinds.items()])),
-            "caption": "Where in its predicted distribution the truth lies. Flat is calibrated, a U is overconfident, "
-            "a hill too cautious.",
+            "title": "PIT histogram",
+            "svg": Markup(pit_plot([(k, m.pit) for k, m in kinds.items()])),
+            "caption": "Place of the truth in its predicted distribution. Flat is calibrated, a U is overconfident, "
+            "a hill is underconfident.",
         },
     ]
     skill: list[Series] = [(k, *spread_and_skill(m)) for k, m in kinds.items()]
@@ -48,7 +42,7 @@ def calibration_parts(content: dict[str, Any] | None) -> tuple[list[dict[str, An
             {
                 "title": "Spread and skill",
                 "svg": Markup(spread_skill_plot(skill)),
-                "caption": "Error of the mean where a spread is predicted. Above the dashed line: overconfident.",
+                "caption": "Error of the mean over the predicted spread. Above the dashed line: overconfident.",
             }
         )
     return plots, _table(tallies, kinds)

@@ -2,7 +2,7 @@
 
 The coefficients of one image are w_{i,c} ~ N(m_{i,c}, (T σ_{i,c})²) for LR pixel i and atom c, T the temperature of
 the space. Their scale is arbitrary (an atom twice as large with a coefficient half as large is the same space); so
-beside |m| and T σ stands the contribution √(m² + T²σ²) · rms(atom), the root mean square, over draws and over the
+beside |m| and T σ there is the contribution √(m² + T²σ²) · rms(atom), the root mean square, over draws and over the
 pixels of the patch, of what one atom adds to the image, in 8-bit levels.
 """
 

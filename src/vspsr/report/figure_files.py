@@ -2,22 +2,22 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vspsr.degradation.operator import Degradation
 from vspsr.degradation.resize import imresize
-from vspsr.files import replacing
+from vspsr.files import printable, replacing
 from vspsr.images.io import read_image
-from vspsr.images.picture import Picture
+from vspsr.metrics import crop_to_multiple
 from vspsr.model import VSpSR
 from vspsr.report.coefficients import basis, sparsity
 from vspsr.report.figures import Box, Panel, busiest_boxes, plot_basis, plot_comparison, plot_sparsity
-from vspsr.report.folder import ReportError, ReportFolder, read_report
+from vspsr.report.folder import ReportFolder, read_report
 from vspsr.report.numbers import number
 from vspsr.report.plotting import save_figure
-from vspsr.report.records import ImageRecord
+from vspsr.report.records import ImageRecord, ReportError
 from vspsr.upscaling.pictures import PictureSpace, degrade
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ _SIDE = 16  # LR pixels of a crop that is chosen here
 
 @dataclass(frozen=True)
 class FigureOptions:
-    """What is drawn, and where to.
+    """What to draw, and the output.
 
     Attributes:
         folder: exists already.
         kinds: of "sparsity", "comparison", "atoms".
-        boxes: crops of the comparison; empty for where the pictures differ most.
-        hr: the images are HR: they are downscaled first, and stand in the comparison as ground truth.
+        boxes: crops of the comparison; empty: those where the pictures differ most.
+        hr: the images are HR: they are downscaled first, and are the ground truth of the comparison.
         samples, seed: of the comparison.
         suffix: "png", "pdf" or "svg".
         overwrite: replace files that exist.
@@ -74,13 +74,13 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
         ImageFileError, OutputError: as in `read_image` and `replacing`.
         ValueError: a crop outside the image.
     """
-    picture = _opaque(read_image(path))
+    picture = replace(read_image(path), alpha=None)
     truth = None
     if options.hr:
-        truth = _cropped(picture, model.scale)
+        truth = replace(picture, pixels=crop_to_multiple(picture.pixels, model.scale, path.name).contiguous())
         picture = degrade(truth, Degradation(model.scale, model.degradation.kernel))
     space = PictureSpace(model, picture)
-    title = f"{path.name}, {name}"
+    title = f"{printable(path.name)}, {printable(name)}"
     written = []
     if "sparsity" in options.kinds:
         found = sparsity(space.space)
@@ -93,7 +93,7 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
         bicubic = imresize(picture.pixels.double() / picture.white, scale=model.scale).clamp(0, 1)
         panels += [
             Panel("LR", picture),
-            Panel("bicubic", Picture((bicubic * picture.white).round().int(), picture.bits)),
+            Panel("bicubic", replace(picture, pixels=(bicubic * picture.white).round().int())),
         ]
         if space.space.is_gaussian:
             panels.append(Panel("mean", space.mean()[0]))
@@ -112,24 +112,10 @@ def _comparison(panels: Sequence[Panel], scale: int, title: str, stem: str, opti
     return options.save(plot_comparison(panels, boxes, title), stem, "comparison")
 
 
-def _opaque(picture: Picture) -> Picture:
-    return Picture(picture.pixels, picture.bits)
-
-
-def _cropped(picture: Picture, scale: int) -> Picture:
-    """The upper left part whose sides are multiples of the scale."""
-    height, width = (n // scale * scale for n in picture.size)
-    if not height or not width:
-        raise ValueError(
-            f"an HR image must be at least {scale}×{scale} pixels, got {picture.size[1]}×{picture.size[0]}"
-        )
-    return Picture(picture.pixels[:, :height, :width].contiguous(), picture.bits)
-
-
 def figures_of_reports(
     folders: Sequence[Path], options: FigureOptions, progress: Callable[[str], None] = lambda _: None
 ) -> list[Path]:
-    """Compare what several reports hold, for every image of which all have pictures.
+    """Compare several reports, on every image that has pictures in all of them.
 
     Args:
         folders: of `vspsr evaluate`, of one scale and the same images; the ground truth is that of the first.
@@ -137,7 +123,7 @@ def figures_of_reports(
         progress: called with the stem of each image.
 
     Raises:
-        ReportError: no finished report, or no image of which all hold pictures.
+        ReportError: no finished report, or no image with pictures in all of them.
         ValueError: reports of several scales, or a crop outside an image.
     """
     reports = [read_report(f) for f in folders]
@@ -148,7 +134,7 @@ def figures_of_reports(
     by_stem = [{r.stem: r for r in report.records if {"gt", "s00"} <= set(report.pictures(r))} for report in reports]
     stems = [stem for stem in by_stem[0] if all(stem in images for images in by_stem)]
     if not stems:
-        raise ReportError(f"{folders[0]}: there is no image of which all the reports hold pictures")
+        raise ReportError(f"{folders[0]}: no image has pictures in all reports")
     written = []
     for stem in stems:
         progress(stem)
@@ -157,7 +143,7 @@ def figures_of_reports(
         if "lr" in first:
             panels.append(Panel("LR", read_image(first["lr"])))
         panels += [_panel(report, images[stem]) for report, images in zip(reports, by_stem, strict=True)]
-        written.append(_comparison(panels, scale, stem, stem, options))
+        written.append(_comparison(panels, scale, printable(stem), stem, options))
     return written
 
 
@@ -165,4 +151,4 @@ def _panel(report: ReportFolder, record: ImageRecord) -> Panel:
     """Sample 0 of a report, with its figures."""
     sample = record.samples[0]
     figures = (f"{report.backend} {number(sample.lpips, 3)}", f"LR-PSNR {number(sample.lr_psnr, 1)} dB")
-    return Panel(report.name, read_image(report.pictures(record)["s00"]), "\n".join(figures))
+    return Panel(printable(report.name), read_image(report.pictures(record)["s00"]), "\n".join(figures))

@@ -1,7 +1,7 @@
 """The figures of the paper for any image and model: sparsity of the coefficients (its Fig. 3), comparisons with
 crops (Figs. 4 and 5), atoms and the distributions of their coefficients (Fig. 6).
 
-What is drawn is measured in `vspsr.report.coefficients`.
+`vspsr.report.coefficients` measures what is drawn.
 """
 
 import math
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vspsr.images.colours import to_srgb
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import busiest
 from vspsr.report.coefficients import Basis, Sparsity
@@ -43,7 +44,7 @@ def plot_sparsity(found: Sparsity, title: str = "") -> "Figure":
             counts = np.array(quantity.counts, float)
             axes.stairs(100 * counts / counts.sum(), quantity.edges, fill=True, color="#4263eb")
             axes.set_xscale("log")
-            axes.set_ylim(top=150 * counts.max() / counts.sum())  # room for what is written at the thresholds
+            axes.set_ylim(top=150 * counts.max() / counts.sum())  # space for the labels of the thresholds
             for threshold, share in quantity.below.items():
                 if quantity.edges[0] < threshold < quantity.edges[-1]:
                     axes.axvline(threshold, color="#495057", linewidth=0.8, linestyle=":")
@@ -65,7 +66,7 @@ def plot_sparsity(found: Sparsity, title: str = "") -> "Figure":
 
 @dataclass(frozen=True)
 class Panel:
-    """One method in a comparison: its picture (HR, or the LR one), its name, and what stands below."""
+    """One method in a comparison: its picture (HR, or the LR one), its name, and the text below it."""
 
     label: str
     picture: Picture
@@ -92,7 +93,7 @@ def busiest_boxes(panels: Sequence[Panel], side: int, n: int = 2) -> list[Box]:
     while len(boxes) < n:
         left, top, right, bottom = busiest(levels, side)
         if not levels[top:bottom, left:right].min() > 0:
-            break  # all that is left overlaps what has been taken
+            break  # the rest overlaps the boxes found
         boxes.append((left, top, side))
         levels[top:bottom, left:right] = -largest[0] * largest[1] * levels.max()
     return boxes
@@ -158,8 +159,8 @@ def _bare(axes: "Axes", frame: str = "none") -> "Axes":
 
 
 def _rgb(picture: Picture) -> NDArray[np.float32]:
-    """(H, W, 3) in [0, 1]."""
-    return picture.to_float()[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
+    """(H, W, 3) in [0, 1], in sRGB."""
+    return to_srgb(picture).to_float()[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
 
 
 def plot_basis(found: Basis, title: str = "", n_distributions: int = 4) -> "Figure":

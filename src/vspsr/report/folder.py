@@ -1,27 +1,36 @@
-"""The folder that an evaluation leaves: what was asked, one record for each image, the summary, pictures.
+"""The folder that an evaluation leaves: settings, one record for each image, the summary, pictures.
 
 REPORT/settings.json          what was evaluated, how, with which versions
 REPORT/images/{stem}.json     a record for each image
 REPORT/images/{stem}/*.webp   pictures of some images: gt, lr, s00 …, mean, stddev, error, local_best
-REPORT/summary.json           means, worst, diversity, calibration
+REPORT/summary.json           means, worst, diversity, calibration: for other programs; here it follows from the records
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vspsr.errors import VSpSRError
-from vspsr.report.records import ImageRecord, from_json, read_json
+from vspsr.files import one_line
+from vspsr.report.records import ImageRecord, ReportError, read_as, read_record
+from vspsr.report.summary import summarize
 
-__all__ = ["ReportError", "ReportFolder", "read_report"]
-
-
-_SETTINGS = ("scale", "backend")
-_SUMMARY = ("means", "means_of_mean", "means_of_bicubic", "ntire21", "diversity", "lr", "calibration")
+__all__ = ["ReportFolder", "read_report"]
 
 
-class ReportError(VSpSRError):
-    """A report folder is missing, unfinished or damaged."""
+@dataclass(frozen=True)
+class _Settings:
+    """The settings that are used here."""
+
+    scale: int
+    backend: str
+    images: list[str]
+    versions: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if not self.images or any(Path(stem).name != stem for stem in self.images):
+            raise ValueError("`images` must be names, at least one")
+        if self.scale < 2:
+            raise ValueError(f"`scale` must be at least 2, got {self.scale}")
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class ReportFolder:
     Attributes:
         path: the folder.
         settings: settings.json.
-        summary: summary.json.
+        summary: as `vspsr.report.summary.summarize` gives it.
         records: one for each image, in the order of their stems.
     """
 
@@ -70,32 +79,18 @@ def read_report(folder: Path) -> ReportFolder:
     """Read a finished report folder.
 
     Raises:
-        ReportError: no such folder, a file is missing or damaged, or no image has been evaluated.
+        ReportError: no such folder, not all images have been evaluated, or a file is damaged or of another version.
     """
     if not folder.is_dir():
-        raise ReportError(f"{folder}: no such folder: give one that `vspsr evaluate` has written")
-    settings, summary = _read(folder / "settings.json"), from_json(_read(folder / "summary.json"))
-    for name, content, keys in (("settings", settings, _SETTINGS), ("summary", summary, _SUMMARY)):
-        for key in keys:
-            if key not in content:
-                raise ReportError(f"{folder / name}.json: {key!r} is missing: not of an evaluation of this version")
-    records = [_record(path) for path in (folder / "images").glob("*.json")]
-    if not records:
-        raise ReportError(f"{folder}: holds no evaluated image: run `vspsr evaluate` to the end")
-    return ReportFolder(folder, settings, summary, sorted(records, key=lambda r: r.stem))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise ReportError(f"{path}: missing: the folder is no report, or its evaluation did not finish")
-    content = read_json(path)
-    if content is None:
-        raise ReportError(f"{path}: damaged: evaluate anew")
-    return content
-
-
-def _record(path: Path) -> ImageRecord:
+        raise ReportError(f"{one_line(folder)}: no such folder: give one that `vspsr evaluate` has written")
+    settings = read_as(dict[str, Any], folder / "settings.json")
+    records = []
+    for stem in sorted(read_as(_Settings, folder / "settings.json").images):
+        path = folder / "images" / f"{stem}.json"
+        if not path.exists():
+            raise ReportError(f"{one_line(path)}: missing: run `vspsr evaluate` to the end")
+        records.append(read_record(path))
     try:
-        return ImageRecord.from_json(_read(path))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ReportError(f"{path}: not the record of an evaluated image ({error}): evaluate anew") from error
+        return ReportFolder(folder, settings, summarize(settings, records), records)
+    except (ValueError, ArithmeticError) as error:
+        raise ReportError(f"{one_line(folder)}: its records do not fit together ({error}): evaluate anew") from error

@@ -1,7 +1,7 @@
 """index.html of a report folder: tables, plots and pictures in one file that fetches nothing.
 
-The page is written piece by piece, each picture being read when its turn comes, so that a report of a hundred images
-needs little memory.
+The page is written piece by piece, and each picture is read just before it is written, so that a report of a hundred
+images needs little memory.
 """
 
 import base64
@@ -16,20 +16,21 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from vspsr.files import replacing
-from vspsr.metrics import Calibration
+from vspsr.files import printable, replacing
 from vspsr.report.calibration import calibration_parts
 from vspsr.report.folder import ReportFolder, read_report
-from vspsr.report.numbers import number
+from vspsr.report.numbers import mean_number, number
 from vspsr.report.plots import diversity_plot
-from vspsr.report.published import PUBLISHED_BACKEND, published_rows
+from vspsr.report.published import PUBLISHED_BACKEND, Row, published_rows
 from vspsr.report.records import METRICS, ImageRecord, SampleRow
+from vspsr.report.summary import total_calibration
+from vspsr.report.tables import cells, own_row
 from vspsr.report.words import GLOSSARY, METRIC_WORDS, PICTURE_WORDS, provenance
 from vspsr.version import __version__
 
-__all__ = ["write_report"]
+__all__ = ["write_page", "write_report"]
 
-_TABLES = {4: 4, 8: 5}  # scale → the challenge's table
+_TABLES = {4: (2, 4), 8: (3, 5)}  # scale → tables of published rows
 
 
 def write_report(folder: Path) -> Path:
@@ -47,15 +48,25 @@ def write_report(folder: Path) -> Path:
         VSpSRError: matplotlib is not installed.
         OutputError: the file cannot be written.
     """
-    report = read_report(folder)
+    return write_page(read_report(folder))
+
+
+def write_page(report: ReportFolder) -> Path:
+    """As `write_report`, of a folder that has been read."""
     context = _context(report)
     environment = Environment(loader=FunctionLoader(_resource), autoescape=True, undefined=StrictUndefined)
-    environment.filters["number"] = number
-    path = folder / "index.html"
+    environment.filters |= {"number": number, "mean_number": mean_number}
+    environment.finalize = _printable
+    path = report.path / "index.html"
     with replacing(path, overwrite=True) as file:
         for piece in environment.get_template("page.html").generate(context):
             file.write(piece.encode())
     return path
+
+
+def _printable(value: Any) -> Any:
+    """Names as printable text; markup of ours stays."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _resource(name: str) -> str:
@@ -63,15 +74,15 @@ def _resource(name: str) -> str:
 
 
 def _context(report: ReportFolder) -> dict[str, Any]:
-    """What the template shows."""
+    """The variables of the template."""
     summary, settings = report.summary, report.settings
     columns = [("samples", "means"), ("mean image", "means_of_mean"), ("bicubic", "means_of_bicubic")]
     columns = [(label, key) for label, key in columns if summary.get(key)]
     metrics = [m for m in METRICS if any(m in summary[key] for _, key in columns)]
-    plots, calibration = calibration_parts(summary.get("calibration"))
+    plots, calibration = calibration_parts(total_calibration(report.records))
     curve = (summary.get("diversity") or {}).get("curve") or []
     if any(s is not None for s in curve):
-        caption = "How the score grows with the number of samples to choose from at every pixel."
+        caption = "The score with the number of samples to choose from at every pixel."
         svg = Markup(diversity_plot(curve))
         plots.insert(0, {"title": "Diversity over samples", "svg": svg, "caption": caption})
     challenge, sources = _challenge(report)
@@ -120,21 +131,21 @@ def _facts(report: ReportFolder) -> list[str]:
         f"×{report.scale}",
         f"{n} image{'s' if n > 1 else ''}",
         f"{samples} sample{'s' if samples > 1 else ''} each",
-        f"protocol {report.settings.get('protocol', 'unknown')}",
+        f"protocol {printable(report.settings.get('protocol', 'unknown'))}",
     ]
 
 
 def _tiles(report: ReportFolder) -> list[dict[str, str]]:
-    """The figures that matter most."""
+    """The most important figures."""
     summary = report.summary
-    lpips, bicubic = (_value(summary, kind, "lpips") for kind in ("means", "means_of_bicubic"))
-    ratio = f"{number(lpips / bicubic, 2)} × bicubic ({number(bicubic, 3)})" if lpips is not None and bicubic else ""
-    tiles = [{"label": report.backend, "value": number(lpips, 3), "unit": "", "note": ratio}]
-    if (diversity := summary["ntire21"]["diversity"]) is not None:
+    challenge, bicubic = summary["ntire21"], _value(summary, "means_of_bicubic", "lpips")
+    note = f"{number(challenge['lpips_ratio'], 2)} × bicubic ({number(bicubic, 3)})" if challenge["lpips_ratio"] else ""
+    tiles = [{"label": report.backend, "value": number(challenge["lpips"], 3), "unit": "", "note": note}]
+    if (diversity := challenge["diversity"]) is not None:
         note = f"score Sₙ with {report.records[0].n_samples} samples"
         tiles.append({"label": "Diversity", "value": number(diversity, 1), "unit": "%", "note": note})
     lr = summary["lr"]
-    note = f"{number(lr['pixels_differ'], 0)} of {number(lr['pixels'], 0)} LR pixels differ"
+    note = f"{number(lr['lr_pixels_wrong'], 0)} of {number(lr['lr_pixels'], 0)} LR pixels are wrong"
     exact, unit = number(lr["samples_exact"], 0), f"of {number(lr['samples'], 0)} samples"
     tiles.append({"label": "Reproduce the LR image", "value": exact, "unit": unit, "note": note})
     psnr, kind = _value(summary, "means_of_mean", "psnr_y"), "of the mean image"
@@ -144,8 +155,8 @@ def _tiles(report: ReportFolder) -> list[dict[str, str]]:
     if psnr is not None:
         gain = f", {'+' if psnr >= other else ''}{number(psnr - other, 2)} dB against bicubic" if other else ""
         tiles.append({"label": "PSNR, Y", "value": number(psnr, 2), "unit": "dB", "note": kind + gain})
-    if summary["calibration"] is not None:
-        inside = 100 * Calibration.from_json(summary["calibration"]).samples.coverage(0.9)
+    if (calibration := summary["calibration_figures"]) is not None:
+        inside = 100 * calibration["samples"]["coverage"]["0.9"]
         note = "of truths inside the samples' 90 % interval"
         tiles.append({"label": "Coverage", "value": number(inside, 1), "unit": "%", "note": note})
     return tiles
@@ -158,45 +169,32 @@ def _value(summary: dict[str, Any], kind: str, metric: str) -> float | None:
 
 def _challenge(report: ReportFolder) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """The challenge's figures: this report's, bicubic's, and published ones of the same scale with their sources."""
-    figures = report.summary["ntire21"]
-    same = report.backend == PUBLISHED_BACKEND
-    bicubic = _value(report.summary, "means_of_bicubic", "lpips")
-
-    def row(name: str, values: list[float | None], images: str, kind: str) -> dict[str, Any]:
-        lpips, *others = values
-        heads = [lpips] if same else [None, lpips] if kind == "published" else [lpips, None]
-        digits = [*[3] * len(heads), 2, 2, 2, 2]
-        cells = [number(v, d) for v, d in zip([*heads, *others], digits, strict=True)]
-        return {"name": name, "cells": cells, "images": images, "kind": kind}
-
-    lpips = figures["lpips"]
-    ratio = lpips / bicubic if lpips is not None and bicubic else None
-    own = [lpips, ratio, figures["lr_psnr_mean"], figures["lr_psnr_worst"], figures["diversity"]]
-    lr_psnr = _value(report.summary, "means_of_bicubic", "lr_psnr")
-    rows = [
-        row(report.name, own, report.images, "own"),
-        row("bicubic", [bicubic, 1.0 if bicubic else None, lr_psnr, lr_psnr, 0.0], report.images, "computed"),
-    ]
+    columns = [report.backend] + ["lpips-alex"] * (report.backend != PUBLISHED_BACKEND)
+    columns += ["ratio", "lr_psnr", "lr_psnr_worst", "diversity"]
+    lpips, lr_psnr = (_value(report.summary, "means_of_bicubic", metric) for metric in ("lpips", "lr_psnr"))
+    values = {report.backend: lpips, "lr_psnr": lr_psnr, "lr_psnr_worst": lr_psnr, "diversity": 0.0}
+    values["ratio"] = 1.0 if lpips else None
+    rows = [("own", own_row(report)), ("computed", Row("bicubic", False, values, images=report.images))]
+    rows += [("published", row) for table in _TABLES.get(report.scale, ()) for row in published_rows(table)]
     names: dict[tuple[str, str], list[str]] = {}
-    for published in published_rows(_TABLES[report.scale]) if report.scale in _TABLES else []:
-        v = published.values
-        values = [v[PUBLISHED_BACKEND], v["ratio"], v["lr_psnr"], None, v["diversity"]]
-        rows.append(row(published.name, values, published.images, "published"))
-        names.setdefault((published.source, published.url), []).append(published.name)
-    return rows, [{"name": ", ".join(n), "text": text, "url": url} for (text, url), n in names.items()]
+    for kind, row in rows:
+        if kind == "published":
+            names.setdefault((row.source, row.url), []).append(row.name)
+    shown = [{"name": r.name, "cells": cells(r, columns), "images": r.images, "kind": kind} for kind, r in rows]
+    return shown, [{"name": ", ".join(n), "text": text, "url": url} for (text, url), n in names.items()]
 
 
 def _image_columns(report: ReportFolder) -> list[dict[str, Any]]:
     """Heads of the table of images, in the order of `_Image.cells`."""
     columns: list[tuple[str, bool | None]] = [("Image", None), ("Size", None), (report.backend, False)]
-    columns += [("÷ bicubic", False), ("PSNR Y, mean image", True), ("Worst LR-PSNR", True), ("LR pixels off", False)]
+    columns += [("÷ bicubic", False), ("PSNR Y, mean image", True), ("Worst LR-PSNR", True), ("LR pixels wrong", False)]
     columns += [("Diversity", True), ("σ of samples", None)]
     return [{"label": label, "higher": higher} for label, higher in columns]
 
 
 @dataclass(frozen=True)
 class _Image:
-    """One image as the template shows it; pictures are read when they are asked for."""
+    """One image as the template shows it; pictures are read on demand."""
 
     report: ReportFolder
     record: ImageRecord
@@ -225,7 +223,7 @@ class _Image:
 
     @property
     def labels(self) -> list[dict[str, str]]:
-        """Names and words of the pictures there are, in the order in which they are shown."""
+        """Names and texts of the available pictures, in the order in which they are shown."""
         there = self.report.pictures(self.record)
         samples = sorted(name for name in there if name[0] == "s" and name[1:].isdigit())
         shown = []
@@ -247,7 +245,7 @@ class _Image:
 
     @property
     def cells(self) -> list[dict[str, str]]:
-        """Its line in the table of images, without the name."""
+        """Its row in the table of images, without the name."""
         r = self.record
         lpips = math.fsum(s.lpips for s in r.samples) / len(r.samples)
         best = r.mean if r.mean is not None else r.samples[0]
@@ -257,7 +255,7 @@ class _Image:
             (ratio := lpips / r.bicubic.lpips if r.bicubic.lpips else None, number(ratio, 2)),
             (best.psnr_y, number(best.psnr_y, 2)),
             (worst := min(s.lr_psnr for s in r.samples), number(worst, 2)),
-            (off := sum(s.lr_pixels_differ for s in r.samples), str(off)),
+            (wrong := sum(s.lr_pixels_wrong for s in r.samples), str(wrong)),
             (r.score, number(r.score, 1)),
             (r.pixel_stddev, number(r.pixel_stddev, 2)),
         ]
@@ -281,7 +279,7 @@ class _Image:
 
 
 def _for_sorting(value: float | None) -> str:
-    """A number as JavaScript reads it; empty where there is none."""
+    """A number as JavaScript reads it; empty if unknown."""
     if value is None or math.isnan(value):
         return ""
     return str(value).replace("inf", "Infinity")

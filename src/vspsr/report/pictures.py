@@ -5,7 +5,6 @@ from 0 to a round end that is kept in the record: levels of 0–255 for standard
 for the local best.
 """
 
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,25 +12,25 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from vspsr.files import make_folder, replacing
-from vspsr.images.sheets import coloured
+from vspsr.images.colours import to_srgb
+from vspsr.images.picture import Picture
+from vspsr.images.sheets import coloured, webp
 
 __all__ = ["Shown", "write_pictures"]
 
 SHOWN_SAMPLES = 10
-"""How many samples of an image are shown at most."""
+"""Largest number of samples shown of an image."""
 
 _LOSSLESS = 128 * 128  # pixels up to which a picture is kept without loss
-_QUALITY = 92
 _LARGEST = 16383  # side of a WebP image
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What can be shown of one image; integer images of 0 … ``white``.
+    """Everything shown of one image; integer images of 0 … ``white``.
 
     Attributes:
         hr: (3, H, W).
@@ -42,6 +41,7 @@ class Shown:
         white: 255 or 65535.
         maps: (n, H', W'), perceptual distance of each sample from the truth, on a part of the image.
         stddev: (3, H, W), standard deviation in closed form in units of the full range; None where there is none.
+        profile: the ICC profile of the photographs, which are shown in sRGB; None for sRGB.
     """
 
     hr: Tensor
@@ -52,10 +52,11 @@ class Shown:
     white: int
     maps: Tensor
     stddev: Tensor | None
+    profile: bytes | None = None
 
 
 def write_pictures(folder: Path, shown: Shown) -> dict[str, float | None]:
-    """Write gt, lr, bicubic, s00 …, mean, stddev, error and local_best as far as there are.
+    """Write gt, lr, bicubic, s00 …, mean, stddev, error and local_best, as far as available.
 
     The error is that of the mean, or of the only sample: root mean square over channels.
 
@@ -72,7 +73,7 @@ def write_pictures(folder: Path, shown: Shown) -> dict[str, float | None]:
         photographs["mean"] = shown.mean
     ends: dict[str, float | None] = {}
     for name, image in photographs.items():
-        if _write(folder / f"{name}.webp", _eight_bits(image, shown.white)):
+        if _write(folder / f"{name}.webp", _eight_bits(image, shown)):
             ends[name] = None
     for name, values in _maps(shown).items():
         end = _round_end(values)
@@ -93,7 +94,7 @@ def _maps(shown: Shown) -> dict[str, NDArray[np.float64]]:
     out["error"] = _rms((guess.double() - shown.hr.double()) * (255 / shown.white))
     best = shown.maps.amin(0).double().cpu().numpy()
     height, width = shown.hr.shape[-2:]
-    # The part that is not measured goes on as its edge, so that all pictures lie upon each other.
+    # The part outside the protocol's crop repeats the edge, so that all pictures have the same size.
     out["local_best"] = np.pad(best, ((0, height - best.shape[0]), (0, width - best.shape[1])), mode="edge")
     return out
 
@@ -109,18 +110,16 @@ def _round_end(values: NDArray[np.float64]) -> float:
     return float(next(f"{factor * power:.6g}" for factor in (1, 2, 5, 10) if factor * power >= top * (1 - 1e-9)))
 
 
-def _eight_bits(image: Tensor, white: int) -> NDArray[np.uint8]:
-    pixels = image.int() if white == 255 else (image.int() + 128) // 257
+def _eight_bits(image: Tensor, shown: Shown) -> NDArray[np.uint8]:
+    metadata = {} if shown.profile is None else {"icc-profile-data": shown.profile}
+    pixels = to_srgb(Picture(image.int(), 8 if shown.white == 255 else 16, metadata=metadata)).pixels
     return np.ascontiguousarray(pixels.expand(3, -1, -1).permute(1, 2, 0).to(torch.uint8).numpy())
 
 
 def _write(path: Path, rgb: NDArray[np.uint8]) -> bool:
-    """Whether the picture could be written as WebP."""
+    """Write a picture; False if it is too large for WebP."""
     if max(rgb.shape) > _LARGEST:
         return False
-    buffer = io.BytesIO()
-    lossless = rgb.shape[0] * rgb.shape[1] <= _LOSSLESS
-    Image.fromarray(rgb).save(buffer, "webp", lossless=lossless, quality=_QUALITY, method=2)
     with replacing(path, overwrite=True) as file:
-        file.write(buffer.getvalue())
+        file.write(webp(rgb, lossless=rgb.shape[0] * rgb.shape[1] <= _LOSSLESS))
     return True

@@ -75,29 +75,20 @@ def _named(xs: Sequence[float], ys: Sequence[float]) -> Iterator[tuple[float, fl
 
 
 def pit_plot(series: Sequence[tuple[str, Sequence[float]]]) -> str:
-    """Histograms of the place of the truth in the predicted distribution, as densities; flat is calibrated."""
-    words = "; ".join(
-        f"{name}: {_density(c)[0]:.2f} in the lowest bin, {_density(c)[-1]:.2f} in the highest" for name, c in series
-    )
-    with _plot(
-        "pit", f"Histogram of the truth's place. {words}; 1 is calibrated", "place of the truth", "density"
-    ) as plot:
+    """PIT histograms as densities over equal bins of [0, 1]; 1 in every bin is calibrated."""
+    words = "; ".join(f"{name}: {pit[0]:.2f} in the lowest bin, {pit[-1]:.2f} in the highest" for name, pit in series)
+    with _plot("pit", f"PIT histogram. {words}; 1 is calibrated", "PIT of the truth", "density") as plot:
         plot.axes.axhline(1, color=INK, linewidth=1, linestyle="--")
-        for (name, counts), colour in zip(series, SERIES, strict=False):
-            edges = [i / len(counts) for i in range(len(counts) + 1)]
+        for (name, pit), colour in zip(series, SERIES, strict=False):
+            edges = [i / len(pit) for i in range(len(pit) + 1)]
             fill = len(series) == 1
             alpha = 0.75 if fill else 1.0
-            plot.axes.stairs(_density(counts), edges, color=colour, fill=fill, alpha=alpha, linewidth=1.8, label=name)
+            plot.axes.stairs(pit, edges, color=colour, fill=fill, alpha=alpha, linewidth=1.8, label=name)
         plot.axes.set_xlim(0, 1)
         plot.axes.set_ylim(bottom=0)
         if len(series) > 1:
             plot.axes.legend()
     return plot.svg
-
-
-def _density(counts: Sequence[float]) -> list[float]:
-    total = sum(counts)
-    return [len(counts) * c / total if total else 0.0 for c in counts]
 
 
 def spread_skill_plot(series: Sequence[Series]) -> str:

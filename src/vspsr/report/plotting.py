@@ -17,7 +17,7 @@ from vspsr.files import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["GRID", "INK", "SERIES", "figure_formats", "inline_svg", "save_figure", "style"]
+__all__ = ["GRID", "INK", "SERIES", "inline_svg", "save_figure", "style"]
 
 INK, GRID = "#010203", "#010204"
 """Marker colours of an inline SVG: text and axes; grid lines."""
@@ -25,12 +25,12 @@ SERIES = ("#010205", "#010206", "#010207")
 """Marker colours of an inline SVG: the first, second and third series."""
 
 _ON_PAGE = {INK: "currentColor", GRID: "var(--line)"} | {c: f"var(--series-{i})" for i, c in enumerate(SERIES, 1)}
-_FORMATS = ("png", "pdf", "svg")
-
-
-def figure_formats() -> tuple[str, ...]:
-    """Suffixes, without the dot, that `save_figure` writes."""
-    return _FORMATS
+_METADATA: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+}
+"""Suffixes that `save_figure` writes, without the dot → metadata that would make equal figures differ."""
 
 
 @contextmanager
@@ -99,9 +99,8 @@ def save_figure(figure: "Figure", path: Path, overwrite: bool = False) -> None:
         OutputError: an unknown suffix, or as in `vspsr.files.replacing`.
     """
     kind = path.suffix.lower().removeprefix(".")
-    if kind not in _FORMATS:
-        raise OutputError(f"{path}: unknown suffix {path.suffix!r}; write .{', .'.join(_FORMATS)}")
-    metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    # The settings of SVG and PDF are those at the time of writing.
+    if kind not in _METADATA:
+        raise OutputError(f"{path}: unknown suffix {path.suffix!r}; write .{', .'.join(_METADATA)}")
+    # matplotlib reads its settings for SVG and PDF when it writes.
     with style(), replacing(path, overwrite) as file:
-        figure.savefig(file, format=kind, dpi=200, bbox_inches="tight", metadata=metadata)
+        figure.savefig(file, format=kind, dpi=200, bbox_inches="tight", metadata=_METADATA[kind])

@@ -9,8 +9,8 @@ from typing import Any
 __all__ = ["COLUMNS", "PUBLISHED_BACKEND", "Row", "published_rows", "published_table"]
 
 PUBLISHED_BACKEND = "lpips-alex"
-COLUMNS = ("lr_psnr", "diversity", "ratio")
-"""Columns of every table beside the perceptual distances."""
+COLUMNS = ("lr_psnr", "diversity", "ratio", "psnr", "ssim", "dists")
+"""Columns of the tables beside the perceptual distances; "ratio" is LPIPS divided by that of bicubic."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def _published() -> dict[str, Any]:
 
 
 def published_table(number: int) -> dict[str, Any]:
-    """What stands in published.toml of a table of the paper (1–3) or the challenge (4, 5). ValueError for others."""
+    """The entry of published.toml for a table of the paper (1–3) or the challenge (4, 5). ValueError for others."""
     tables: dict[str, dict[str, Any]] = _published()["tables"]
     if str(number) not in tables:
         raise ValueError(f"`table` must be one of {', '.join(tables)}, got {number}")
@@ -47,10 +47,13 @@ def published_rows(number: int) -> list[Row]:
     """
     data = _published()
     table = published_table(number)
+    bicubic = {row.get("set", table["set"]): row["lpips"] for row in table["rows"] if row["name"] == "bicubic"}
     rows = []
     for row in table["rows"]:
         source = data["sources"][row.get("source", table["source"])]
-        values = {PUBLISHED_BACKEND: row.get("lpips"), **{key: row.get(key) for key in COLUMNS}}
         images = row.get("set", table["set"])
+        values = {PUBLISHED_BACKEND: row.get("lpips"), **{key: row.get(key) for key in COLUMNS}}
+        if images in bicubic:
+            values["ratio"] = row["lpips"] / bicubic[images]
         rows.append(Row(row["name"], True, values, row.get("settings", []), images, source["text"], source["url"]))
     return rows

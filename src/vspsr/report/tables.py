@@ -1,8 +1,8 @@
 """The tables of the paper (1–3) and of the challenge (4, 5): published rows marked as such, ours beside them.
 
-Published figures stand in published.toml, each with its source. A perceptual distance is only comparable with the
-published LPIPS (AlexNet) where the backend is the same: those of other backends have a column of their own, and the
-ratio to bicubic on the same images stands beside all.
+Published figures are in published.toml, each with its source. A perceptual distance compares with the published LPIPS
+(AlexNet) only if the backend is the same. So distances of other backends have a column of their own, and where it is
+known the ratio to bicubic on the same images is given.
 """
 
 import math
@@ -16,14 +16,15 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
+from vspsr.files import printable
 from vspsr.report.folder import ReportFolder, read_report
 from vspsr.report.numbers import number
 from vspsr.report.published import COLUMNS, PUBLISHED_BACKEND, Row, published_rows, published_table
 
-__all__ = ["PaperTable", "as_json", "as_markdown", "as_rich", "paper_table"]
+__all__ = ["PaperTable", "as_json", "as_markdown", "as_rich", "cells", "own_row", "paper_table"]
 
-_LABELS = {"lr_psnr": "LR-PSNR", "diversity": "diversity", "ratio": "÷ bicubic"}
-_DIGITS = {"lr_psnr": 2, "diversity": 2, "ratio": 2}
+_LABELS = {"lr_psnr": "LR-PSNR", "ratio": "÷ bicubic", "psnr": "PSNR", "ssim": "SSIM", "dists": "DISTS"}
+_DIGITS = {"lr_psnr": 2, "lr_psnr_worst": 2, "diversity": 2, "ratio": 2, "psnr": 2}
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ def paper_table(number: int, reports: Sequence[Path] = ()) -> PaperTable:
             raise ValueError(f"{folder.path}: evaluated at x{folder.scale}; table {number} is of x{table['scale']}")
         if folder.backend not in backends:
             backends.append(folder.backend)
-        rows.insert(_place(number, folder, rows), _own_row(folder))
-    columns = [c for c in (*backends, *COLUMNS) if any(r.values.get(c) is not None for r in rows)]
+        rows.insert(_place(number, folder, rows), own_row(folder))
+    known = {c for r in rows if r.published for c, v in r.values.items() if v is not None} | {*backends, "ratio"}
+    columns = [c for c in (*backends, *COLUMNS) if c in known and any(r.values.get(c) is not None for r in rows)]
     if len(backends) > 1:
         others = ", ".join(backends[1:])
         notes.append(f"{others}: another metric than LPIPS (AlexNet); compare it with rows of the same column only.")
@@ -69,18 +71,20 @@ def paper_table(number: int, reports: Sequence[Path] = ()) -> PaperTable:
     return PaperTable(number, table["title"], table.get("settings", []), columns, rows, notes)
 
 
-def _own_row(report: ReportFolder) -> Row:
+def own_row(report: ReportFolder) -> Row:
     """What a report says, in the columns of the tables."""
-    summary = report.summary
-    lpips, bicubic = (summary[kind].get("lpips", {}).get("mean") for kind in ("means", "means_of_bicubic"))
+    figures, means = report.summary["ntire21"], report.summary["means"]
     values = {
-        report.backend: lpips,
-        "lr_psnr": summary["ntire21"]["lr_psnr_mean"],
-        "diversity": summary["ntire21"]["diversity"],
-        "ratio": lpips / bicubic if lpips is not None and bicubic else None,
+        report.backend: figures["lpips"],
+        "lr_psnr": figures["lr_psnr_mean"],
+        "lr_psnr_worst": figures["lr_psnr_worst"],
+        "diversity": figures["diversity"],
+        "ratio": figures["lpips_ratio"],
+        "psnr": means["psnr_rgb"]["mean"],
+        "ssim": means.get("ssim", {}).get("mean"),
     }
     images = f"{report.images} ({len(report.records)})" if report.images else f"{len(report.records)} images"
-    return Row(report.name, False, values, [], images, str(report.path))
+    return Row(printable(report.name), False, values, [], printable(images), printable(report.path))
 
 
 def _place(number: int, report: ReportFolder, rows: list[Row]) -> int:
@@ -101,10 +105,9 @@ def _label(column: str) -> str:
     return _LABELS.get(column, "LPIPS" if column == PUBLISHED_BACKEND else column)
 
 
-def _cells(table: PaperTable, row: Row) -> tuple[list[str], list[str]]:
-    """The settings of a row and its values, in words."""
-    values = [number(row.values.get(c), _DIGITS.get(c, 3)) for c in table.columns]
-    return row.settings or [""] * len(table.settings), values
+def cells(row: Row, columns: Sequence[str]) -> list[str]:
+    """The values of a row in these columns, as text."""
+    return [number(row.values.get(c), _DIGITS.get(c, 3)) for c in columns]
 
 
 def as_rich(table: PaperTable) -> Table:
@@ -117,9 +120,9 @@ def as_rich(table: PaperTable) -> Table:
         out.add_column(_label(column), justify="right", no_wrap=True)
     for row in table.rows:
         name = f"{row.name} *" if row.published else f"{row.name} on {row.images}"
-        settings, values = _cells(table, row)
-        cells = [name, *([" · ".join(settings)] if table.settings else []), *values]
-        out.add_row(*map(Text, cells), style="" if row.published else "bold")
+        settings = [" · ".join(row.settings)] if table.settings else []
+        texts = map(Text, [name, *settings, *cells(row, table.columns)])
+        out.add_row(*texts, style="" if row.published else "bold")
     sets = ", ".join(dict.fromkeys(row.images for row in table.rows if row.published))
     heads = [f"settings: {' · '.join(table.settings)}"] if table.settings else []
     out.caption = Text("\n".join([f"* published: {sets}", *heads, *table.notes]))
@@ -135,8 +138,8 @@ def as_markdown(table: PaperTable) -> str:
     for row in table.rows:
         source = f"published: [{row.source}]({row.url})" if row.published else "computed here"
         name = row.name if row.published else f"**{row.name}**"
-        settings, values = _cells(table, row)
-        lines.append(_line([name, *settings, *values, row.images, source]))
+        settings = row.settings or [""] * len(table.settings)
+        lines.append(_line([name, *settings, *cells(row, table.columns), row.images, source]))
     return "\n".join([*lines, "", *(f"{note}  " for note in table.notes)]).rstrip() + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What the report says in words: names of metrics and pictures, what they mean, how the report came about."""
+"""Text of the report: names and meanings of metrics and pictures, and the settings."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ __all__ = ["GLOSSARY", "METRIC_WORDS", "PICTURE_WORDS", "MetricWords", "provenan
 
 
 class MetricWords(NamedTuple):
-    """Name of a metric, what is to be known about it, how many decimals."""
+    """Name of a metric, a note, and the number of decimals."""
 
     label: str
     note: str
@@ -23,7 +23,7 @@ METRIC_WORDS = {
     "ssim": MetricWords("SSIM", "", 4),
     "lr_psnr": MetricWords("LR-PSNR (dB)", "downscaled SR against downscaled truth", 2),
     "lr_psnr_file": MetricWords("LR-PSNR, file (dB)", "downscaled SR against the LR file", 2),
-    "lr_pixels_differ": MetricWords("LR pixels off", "pixels of the LR image that are not met", 0),
+    "lr_pixels_wrong": MetricWords("LR pixels wrong", "pixels of the LR image that are not reproduced", 0),
 }
 
 PICTURE_WORDS = {
@@ -40,42 +40,42 @@ PICTURE_WORDS = {
 GLOSSARY = [
     (
         "Perceptual distance",
-        "How different two images look to a network's features; 0 is equal. Which network stands in the name: "
-        "figures of different backends do not compare.",
+        "Difference of two images in a network's features; 0 for equal images. The name says which network: figures of "
+        "different backends cannot be compared.",
     ),
     (
         "LR-PSNR",
-        "How well a sample downscales to the LR image. ∞: every pixel of it is met exactly. The challenge "
-        "asks for 45 dB.",
+        "PSNR of the downscaled sample against the LR image. ∞: every LR pixel is reproduced exactly. The challenge "
+        "requires 45 dB.",
     ),
     (
         "Diversity score Sₙ",
-        "(global best − local best) / global best, in per cent: how much nearer to the truth one comes by "
-        "choosing among n samples at every pixel, rather than one for the whole image.",
+        "(global best − local best) / global best, in per cent: the gain from choosing among n samples at every pixel, "
+        "compared with choosing one sample for the whole image.",
     ),
     (
         "σ of samples",
-        "Standard deviation of the samples, mean over all pixels, in levels of 0–255. Noise makes it large, "
-        "too: read it beside the score.",
+        "Standard deviation of the samples, mean over all pixels, in levels of 0–255. Noise increases it, too: read it "
+        "together with the score.",
     ),
     (
         "Coverage",
-        "The share of pixels whose truth lies inside the central interval predicted. A calibrated space has "
-        "90 % of them inside its 90 % interval; less means overconfident.",
+        "The share of values whose truth lies inside the predicted central interval. A calibrated space has 90 % of "
+        "them inside its 90 % interval; fewer means overconfident.",
     ),
     (
-        "Place of the truth",
-        "Which share of the predicted distribution lies below the truth (PIT; with samples, its rank). Flat "
-        "is calibrated, a U is overconfident, a hill is too cautious.",
+        "PIT histogram",
+        "PIT: the share of the predicted distribution that lies below the truth (with samples, the rank of the truth). "
+        "Flat is calibrated, a U is overconfident, a hill is underconfident.",
     ),
     (
         "Spread and skill",
-        "Where the predicted spread is twice as large, the error of the mean should be, too.",
+        "If the predicted spread is twice as large, the error of the mean should be twice as large.",
     ),
     (
         "CRPS, energy score",
-        "Distance between the predicted distribution and the truth, per pixel and for whole images; lower is "
-        "better. The CRPS of a single image is its absolute error.",
+        "Distance between the predicted distribution and the truth, for single values and for whole images; lower is "
+        "better. For a single image, CRPS is the absolute error.",
     ),
 ]
 

@@ -4,6 +4,7 @@ Colour is handled in G groups of 3/G channels: G = 3 gives each channel coeffici
 lets atoms be patches in colour.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,11 +19,21 @@ __all__ = ["NoiseChain", "SpaceParameters", "StochasticBasis"]
 
 @dataclass(frozen=True)
 class StochasticBasis:
-    """Gaussian codes of the atoms: ``mean`` and ``log_var`` (B, G, C); ``decode``, affine, maps them to atoms."""
+    """Gaussian codes of the atoms.
+
+    Attributes:
+        mean, log_var: (B, G, C).
+        decoder: an affine module that maps a code (N, C, 1, 1) to atoms (N, C, k, k).
+    """
 
     mean: Tensor
     log_var: Tensor
-    decode: Callable[[Tensor], Tensor]
+    decoder: nn.Module
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Codes (B, G, C) → atoms (B, G, C, 1, k, k)."""
+        atoms: Tensor = self.decoder(code.flatten(0, 1)[..., None, None])
+        return atoms.unflatten(0, code.shape[:2])[:, :, :, None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,7 @@ class SpaceParameters:
         deterministic: μ, (B, 3, H, W), images in [0, 1] up to overshoot.
         atoms: (B, G, C, 3/G, k, k), k − s even and ≥ 0.
         coefficient_mean: m, (B, G, C, h, w), or None for 0.
-        coefficient_log_var: log σ², (B, G, C, h, w), or None where coefficients are correlated or not random.
+        coefficient_log_var: log σ², (B, G, C, h, w), or None if coefficients are correlated or not random.
         basis: distribution that ``atoms`` are the mean of, or None for a deterministic basis.
         refine: a nonlinear module (B, 3, H, W) → (B, 3, H, W) applied to the stochastic part, or None.
         chain: of correlated coefficients, or None.
@@ -59,13 +70,16 @@ class SpaceParameters:
     refine: nn.Module | None = None
     chain: NoiseChain | None = None
 
-    def synthesis(self, scale: int) -> Synthesis | None:
-        """A, from white noise to the stochastic part at temperature 1; None where coefficients are not random."""
-        if self.chain is not None:
-            return CorrelatedSynthesis(self.atoms, scale, **vars(self.chain))
-        if self.coefficient_log_var is not None:
-            return IndependentSynthesis(self.atoms, scale, (0.5 * self.coefficient_log_var).exp())
-        return None
+    def tensors(self) -> list[Tensor]:
+        """Every tensor, in the order in which `map_tensors` visits them."""
+        found: list[Tensor] = []
+
+        def visit(t: Tensor) -> Tensor:
+            found.append(t)
+            return t
+
+        self.map_tensors(visit)
+        return found
 
     def map_tensors(
         self, function: Callable[[Tensor], Tensor], shared: Callable[[Tensor], Tensor] | None = None
@@ -91,3 +105,18 @@ class SpaceParameters:
             part.map_tensors(lambda t, found=found: found.append(t) or t, lambda t: t)  # type: ignore[misc]
             columns.append(iter(found))
         return parts[0].map_tensors(lambda _: torch.cat([next(c) for c in columns]), lambda t: t)
+
+    def synthesis(self, scale: int) -> Synthesis | None:
+        """A, from white noise to the stochastic part at temperature 1; None if coefficients are not random."""
+        if self.chain is not None:
+            return CorrelatedSynthesis(self.atoms, scale, **vars(self.chain))
+        if self.coefficient_log_var is not None:
+            return IndependentSynthesis(self.atoms, scale, (0.5 * self.coefficient_log_var).exp())
+        return None
+
+    def to(self, device: torch.device | str) -> "SpaceParameters":
+        """The same parameters on another device; modules are copied, because `Module.to` works in place."""
+        moved = self.map_tensors(lambda t: t.to(device))
+        basis = moved.basis and replace(moved.basis, decoder=copy.deepcopy(moved.basis.decoder).to(device))
+        refine = self.refine and copy.deepcopy(self.refine).to(device)
+        return replace(moved, basis=basis, refine=refine)

@@ -171,31 +171,34 @@ class CorrelatedSynthesis(Synthesis):
         return replace(self, gains=self.gains[..., rows, columns], output_gain=self.output_gain[..., rows, columns])
 
 
-def synthesize(coefficients: Tensor, atoms: Tensor, scale: int) -> Tensor:
-    """S w: Σ_c w_c · atom_c at every LR pixel, overlap-added.
+def synthesize(coefficients: Tensor, atoms: Tensor, scale: int, keep_overhang: bool = False) -> Tensor:
+    """Σ_c w_c · atom_c at every LR pixel, overlap-added.
 
     Args:
         coefficients: (B, G, C, h, w).
         atoms: (B, G, C, 3/G, k, k).
         scale: s.
+        keep_overhang: keep the (k − s)/2 rows that patches overhang above and below.
 
     Returns:
-        (B, 3, s·h, s·w).
+        (B, 3, s·h, s·w), or (B, 3, s·h + k − s, s·w) with ``keep_overhang``.
     """
     if atoms.shape[-1] == 2 * scale and scale % 2 == 0:
-        return _synthesize_quadrants(coefficients, atoms, scale)
+        return _synthesize_quadrants(coefficients, atoms, scale, keep_overhang)
     b, _, _, h, w = coefficients.shape
     patches = atoms.flatten(3).transpose(2, 3) @ coefficients.flatten(3)
-    return synthesize_patches(patches.reshape(b, -1, h, w), atoms.shape[-1], scale)
+    return synthesize_patches(patches.reshape(b, -1, h, w), atoms.shape[-1], scale, keep_overhang)
 
 
-def synthesize_patches(patches: Tensor, patch_size: int, scale: int) -> Tensor:
+def synthesize_patches(patches: Tensor, patch_size: int, scale: int, keep_overhang: bool = False) -> Tensor:
     """Overlap-add of one patch per LR pixel: (B, channels·k·k, h, w) → as `synthesize`."""
     if patch_size == scale:
         return F.pixel_shuffle(patches, scale)
     h, w = patches.shape[-2:]
     overhang = (patch_size - scale) // 2
-    return F.fold(patches.flatten(2), (scale * h, scale * w), patch_size, padding=overhang, stride=scale)
+    size = (scale * h + (2 * overhang if keep_overhang else 0), scale * w)
+    padding = (0 if keep_overhang else overhang, overhang)
+    return F.fold(patches.flatten(2), size, patch_size, padding=padding, stride=scale)
 
 
 def analyze(z: Tensor, atoms: Tensor, scale: int) -> Tensor:
@@ -206,8 +209,8 @@ def analyze(z: Tensor, atoms: Tensor, scale: int) -> Tensor:
     return (atoms.flatten(3) @ patches.unflatten(1, (atoms.shape[1], -1))).unflatten(-1, (h, w))
 
 
-def _synthesize_quadrants(coefficients: Tensor, atoms: Tensor, scale: int) -> Tensor:
-    """`synthesize` for k = 2s, where the sum over overlapping patches is left to the matrix products.
+def _synthesize_quadrants(coefficients: Tensor, atoms: Tensor, scale: int, keep_overhang: bool) -> Tensor:
+    """`synthesize` for k = 2s, with the sum over overlapping patches inside the matrix products.
 
     On the grid of s×s cells shifted by s/2, a cell is covered by one quadrant each of the atoms of four LR pixels.
     The coefficients, padded by a zero border and flattened, are read at four offsets: no patch is ever formed.
@@ -233,4 +236,5 @@ def _synthesize_quadrants(coefficients: Tensor, atoms: Tensor, scale: int) -> Te
     assert cells is not None
     cells = cells.reshape(b, g * colours * scale**2, h + 1, pitch)[..., : w + 1]
     half = scale // 2
-    return F.pixel_shuffle(cells, scale)[..., half : half + scale * h, half : half + scale * w]
+    out = F.pixel_shuffle(cells, scale)[..., half : half + scale * w]
+    return out if keep_overhang else out[..., half : half + scale * h, :]

@@ -15,8 +15,6 @@ matrices that are linear in σ²:
 Borders enter through the entries of D and D⁺ themselves; atoms are cut where they leave the image.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -24,72 +22,9 @@ from vspsr.degradation.banded import Banded
 from vspsr.degradation.operator import Degradation
 from vspsr.space.synthesis import synthesize_patches
 
-__all__ = ["PatchFactor", "projected_variance"]
+__all__ = ["projected_variance"]
 
 _BAND = 32  # LR rows treated at once: bounds the memory
-
-
-@dataclass(frozen=True)
-class PatchFactor:
-    """Cholesky factor of the covariance Bᵀ diag(σ²) B of the patch at every LR pixel.
-
-    With C atoms of D < C/2 values (colours of a group × k × k) a patch is a Gaussian of D dimensions only: D normals
-    through the factor have the same distribution as C coefficients.
-
-    Attributes:
-        factor: (B, G, D, D, h, w), lower triangular in the D×D axes.
-    """
-
-    factor: Tensor
-
-    @classmethod
-    def build(cls, log_var: Tensor, atoms: Tensor) -> "PatchFactor | None":
-        """Factor of log-variances (B, G, C, h, w) and atoms (B, G, C, 3/G, k, k); None where it would not help."""
-        basis = atoms.flatten(3)  # (B, G, C, D)
-        n_atoms, dimension = basis.shape[2:]
-        if n_atoms <= 2 * dimension:  # the factor's D² planes must be worth the normals they save
-            return None
-        i, j = torch.tril_indices(dimension, dimension)
-        products = basis[..., i] * basis[..., j]  # (B, G, C, D·(D + 1)/2)
-        lower = products.transpose(2, 3) @ log_var.exp().flatten(3)
-        factor = lower.new_zeros(*lower.shape[:2], dimension, dimension, *log_var.shape[3:])
-        factor[:, :, i, j] = lower.unflatten(3, log_var.shape[3:])
-        # A basis of deficient rank has a singular covariance: lift the diagonal by what rounding errors amount to.
-        diagonal = factor.diagonal(dim1=2, dim2=3)
-        lift = 2 * dimension * torch.finfo(factor.dtype).eps * diagonal.mean(-1) + 1e-20
-        diagonal += lift[..., None]
-        return cls(_cholesky_planes(factor, 0.5 * lift))
-
-    @property
-    def channels(self) -> int:
-        """Normals needed at each LR pixel: G·D."""
-        return int(self.factor.shape[1] * self.factor.shape[2])
-
-    def apply(self, b: int, rows: slice, eps: Tensor) -> Tensor:
-        """Patches (1, G·D, rows, w) of image b for standard normals (G·D, rows, w)."""
-        factor = self.factor[b, ..., rows, :]
-        normals = eps.view(*factor.shape[:2], *eps.shape[1:])
-        patches = factor[:, :, 0] * normals[:, :1]
-        for e in range(1, factor.shape[1]):
-            patches[:, e:] = patches[:, e:].addcmul(factor[:, e:, e], normals[:, e : e + 1])
-        return patches.flatten(0, 1)[None]
-
-
-def _cholesky_planes(matrix: Tensor, least: Tensor) -> Tensor:
-    """In-place Cholesky factor over axes 2 and 3 of (B, G, D, D, h, w): one LR plane per entry.
-
-    Where rounding has left a pivot below ``least`` (B, G, h, w), which none has in exact arithmetic, its column is 0:
-    what it would add is less than rounding errors, and divided by it they would grow without bound. A batched library
-    call factors one small matrix after the other; here each step is one operation on planes.
-    """
-    for e in range(matrix.shape[2]):
-        pivot = matrix[:, :, e, e]
-        inverse = torch.where(pivot > least, pivot, torch.inf).rsqrt()
-        pivot *= inverse
-        matrix[:, :, e + 1 :, e] *= inverse[:, :, None]
-        for f in range(e + 1, matrix.shape[2]):
-            matrix[:, :, f:, f] -= matrix[:, :, f:, e] * matrix[:, :, f : f + 1, e]
-    return matrix
 
 
 def projected_variance(variance: Tensor, atoms: Tensor, degradation: Degradation) -> Tensor:

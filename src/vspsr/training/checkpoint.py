@@ -1,6 +1,6 @@
 """Checkpoints: files of tensors and plain containers, written completely or not at all, read without unpickling.
 
-A checkpoint holds `Engine.state`, the recipe and the configuration of the model.
+A checkpoint holds `SpaceTraining.state`, the recipe, the configuration of the model and the best figure so far.
 """
 
 import hashlib
@@ -13,13 +13,15 @@ import torch
 
 from vspsr.data.files import ImagePair
 from vspsr.errors import ModelError, VSpSRError
-from vspsr.files import one_line, replacing
+from vspsr.files import clear_stale, replacing
+from vspsr.state_dicts import read_tensors
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.recipe_file import parse_recipe
 
 __all__ = [
     "check_same_images",
     "check_same_recipe",
+    "clear_leftovers",
     "digest",
     "latest",
     "prune",
@@ -50,10 +52,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: the file is missing, damaged, or holds something else.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever the damaged bytes lead to
-        raise ModelError(f"{path}: cannot be read as a checkpoint ({one_line(error)[:150]})") from error
+    content = read_tensors(path)
     if not isinstance(content, dict) or not content.keys() >= _KEYS or content["format"] != FORMAT:
         raise ModelError(f"{path}: not a checkpoint of `vspsr train`")
     return content
@@ -65,6 +64,12 @@ def latest(run: Path) -> Path | None:
     if not folder.is_dir():
         return None
     return max(_numbered(folder), default=None, key=lambda p: p.name)
+
+
+def clear_leftovers(run: Path) -> None:
+    """Remove what killed processes have left in a run's folders."""
+    for folder in (run, run / "checkpoints", run / "pictures"):
+        clear_stale(folder)
 
 
 def prune(folder: Path, keep: int) -> None:

@@ -24,7 +24,7 @@ from vspsr.model import VSpSR
 from vspsr.training.losses.adversarial import PatchDiscriminator, discriminator_loss
 from vspsr.training.objective import Objective
 from vspsr.training.recipe import Recipe, RecipeError
-from vspsr.training.schedule import Schedule, Stage
+from vspsr.training.schedule import Schedule, ScheduledPhase
 
 __all__ = ["Engine", "NotFiniteError"]
 
@@ -58,12 +58,13 @@ class Engine:
         self.recipe, self.crops, self.fabric, self.device = recipe, crops, fabric, fabric.device
         self.schedule = Schedule(recipe, len(crops.photographs), max_time)
         self.average = copy.deepcopy(model).requires_grad_(False).eval().to(self.device)
-        self.network = model.network.to(self.device, memory_format=torch.channels_last).train()
-        affine = getattr(model.network, "refine", None) is None
-        self.objective = Objective(recipe, model.degradation, affine).to(self.device).eval()
+        self.network = model.network.to(self.device).train()
+        self.objective = Objective(recipe, model.degradation).to(self.device).eval()
         self.discriminator = PatchDiscriminator().to(self.device) if recipe.adversarial else None
         modules = [self.network] + ([self.discriminator] if self.discriminator is not None else [])
-        self.optimisers = [torch.optim.Adam([p for p in m.parameters() if p.requires_grad], fused=True) for m in modules]
+        self.optimisers = [
+            torch.optim.Adam([p for p in m.parameters() if p.requires_grad], fused=True) for m in modules
+        ]
         self.dtype = network_dtype(recipe.precision, self.device)
         self.forward: Any = torch.compile(self.network) if recipe.compile else self.network
         self.step, self.seconds, self.position = 0, 0.0, 0.0
@@ -72,7 +73,9 @@ class Engine:
         self.failed = torch.zeros((), dtype=torch.int64, device=self.device)
         for stage in self.schedule.stages:
             if self.schedule.batch(stage.phase) % fabric.world_size:
-                raise RecipeError(f"`batch` {self.schedule.batch(stage.phase)} is no multiple of {fabric.world_size} devices")
+                raise RecipeError(
+                    f"`batch` {self.schedule.batch(stage.phase)} is no multiple of {fabric.world_size} devices"
+                )
 
     @property
     def done(self) -> bool:
@@ -128,7 +131,7 @@ class Engine:
 
     # Parts of a step
 
-    def _batches(self, stage: Stage) -> list[Batch]:
+    def _batches(self, stage: ScheduledPhase) -> list[Batch]:
         """The crops of this process in pieces that fit in memory."""
         whole, crop = self.schedule.batch(stage.phase), self.schedule.crop(stage.phase)
         size = whole // self.fabric.world_size
@@ -138,7 +141,9 @@ class Engine:
             self.crops.batch(self.step, first + i, min(piece, size - i), whole, crop) for i in range(0, size, piece)
         ]
 
-    def _backward(self, batch: Batch, stage: Stage, adversary: nn.Module | None, figures: dict[str, Tensor]) -> None:
+    def _backward(
+        self, batch: Batch, stage: ScheduledPhase, adversary: nn.Module | None, figures: dict[str, Tensor]
+    ) -> None:
         share = len(batch.hr) * self.fabric.world_size / self.schedule.batch(stage.phase)
         y = batch.lr.contiguous(memory_format=torch.channels_last)
         extra = (batch.quantisation,) if self.takes_quantisation else ()
@@ -195,8 +200,8 @@ class Engine:
         for key in ours.keys() - set(floating):
             theirs[key].copy_(ours[key])
 
-    def _advance(self, stage: Stage) -> None:
-        """Move along the schedule; a phase with an optimiser of its own starts without the moments of the one before."""
+    def _advance(self, stage: ScheduledPhase) -> None:
+        """Move along the schedule. A phase with an optimiser of its own starts without earlier moments."""
         seconds = self.seconds
         if self.schedule.max_time is not None and self.fabric.world_size > 1:
             seconds = float(self.fabric.broadcast(seconds))

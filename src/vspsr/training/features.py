@@ -3,43 +3,30 @@
 Nothing in them is ever trained.
 """
 
-import difflib
 import re
 from collections.abc import Sequence
 from importlib import import_module
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vspsr.errors import ModelError, VSpSRError
+from vspsr.errors import ModelError, VSpSRError, did_you_mean
 from vspsr.files import one_line
+from vspsr.state_dicts import load, read_state
 
-__all__ = ["SqueezeNetFeatures", "TimmFeatures", "TorchvisionFeatures", "feature_network"]
+__all__ = ["TimmFeatures", "TorchvisionFeatures", "feature_network"]
 
-_SQUEEZE = {"fire2": 16, "fire3": 16, "fire4": 32, "fire5": 32, "fire6": 48, "fire7": 48, "fire8": 64, "fire9": 64}
-_EXPAND = {
-    "fire2": 64,
-    "fire3": 64,
-    "fire4": 128,
-    "fire5": 128,
-    "fire6": 192,
-    "fire7": 192,
-    "fire8": 256,
-    "fire9": 256,
-}
-_TAPS = ("conv1", "fire3", "fire5", "fire6", "fire7", "fire8", "fire9")
 _TORCHVISION_TAPS = {
     "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"),
     "vgg19": ("conv5_4",),
     "alexnet": ("1", "4", "7", "9", "11"),
     "squeezenet1_1": ("1", "4", "7", "9", "10", "11", "12"),
 }
+_SQUEEZENET = {"conv1": 1, **{f"fire{n}": i for n, i in zip(range(2, 10), (3, 4, 6, 7, 9, 10, 11, 12), strict=True)}}
+"""Layers of SqueezeNet v1.1 as its authors name them → indices into torchvision's `features`, after the ReLU."""
+_CAFFE_MEAN = (122.679, 116.669, 104.006)  # of R, G, B in 0 … 255, which the authors' model subtracts
 _TIMM = "timm/"
 _TIMM_TAPS = {  # widened features at an eighth (one) and a sixteenth (three) of the size
     "tf_efficientnet_lite0": ("blocks.2.1.bn1", "blocks.3.1.bn1", "blocks.4.0.bn1", "blocks.5.0.bn1"),
@@ -53,30 +40,20 @@ def feature_network(network: str, weights: str | None = None, layers: Sequence[s
         network: a torchvision network with `features` (vgg19, vgg16, alexnet, squeezenet1_1, …), or "timm/" and the
             name of one of timm's (timm/tf_efficientnet_lite0).
         weights: None for the library's own (downloaded once), or a safetensors file: with the library's keys, or, for
-            squeezenet1_1, with the keys of the original Caffe model; "random" for tests of speed.
+            squeezenet1_1, those of the original Caffe model; "random" for tests of speed.
         layers: what to return, in order; by default vgg19 conv5_4, of other torchvision networks the layers that LPIPS
-            uses, of tf_efficientnet_lite0 four of those with the most channels. Of timm's others they must be given.
+            uses, of tf_efficientnet_lite0 four of those with the most channels. For timm's others they must be given.
 
     Raises:
         ModelError: an unknown network or layer, weights that cannot be had.
     """
     if weights is not None and weights != "random":
-        state = _read(Path(weights))
-        if network == "squeezenet1_1" and "conv1.weight" in state:
-            return SqueezeNetFeatures(state, layers or _TAPS)
-        source: dict[str, Tensor] | str | None = state
+        source: dict[str, Tensor] | str | None = read_state(weights)
     else:
         source = weights
     if network.startswith(_TIMM):
         return TimmFeatures(network.removeprefix(_TIMM), source, layers)
     return TorchvisionFeatures(network, source, layers)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: the feature network cannot be read as safetensors ({one_line(error)})") from error
 
 
 def _library(name: str) -> Any:
@@ -108,60 +85,16 @@ class _Frozen(nn.Module):
         return super().train(False)
 
 
-class SqueezeNetFeatures(_Frozen):
-    """SqueezeNet v1.1 as published (Iandola et al. 2016, the Caffe model): features after conv1, fire2, … fire9.
-
-    Args:
-        state: a safetensors file or its tensors, with keys ``conv1.weight``, ``fire2.squeeze1x1.weight``, …
-            (channels in B, G, R order).
-        layers: what to return.
-
-    Shapes: (B, 3, H, W) RGB in [0, 1] → [(B, C, h, w), …].
-
-    Raises:
-        ModelError: an unknown layer, weights of another network.
-    """
-
-    def __init__(self, state: str | Path | dict[str, Tensor], layers: Sequence[str] = _TAPS) -> None:
-        super().__init__()
-        state = state if isinstance(state, dict) else _read(Path(state))
-        names = ["conv1", *_SQUEEZE]
-        if unknown := set(layers) - set(names):
-            raise ModelError(f"`layers`: squeezenet1_1 has no {min(unknown)!r}, only {', '.join(names)}")
-        self.layers = tuple(layers)
-        self.names = names[1 : max(names.index(layer) for layer in layers) + 1]
-        self.conv1 = nn.Conv2d(3, 64, 3, stride=2, padding=1)
-        channels = 64
-        for name in self.names:
-            squeeze, expand = _SQUEEZE[name], _EXPAND[name]
-            self.add_module(f"{name}_squeeze1x1", nn.Conv2d(channels, squeeze, 1))
-            self.add_module(f"{name}_expand1x1", nn.Conv2d(squeeze, expand, 1))
-            self.add_module(f"{name}_expand3x3", nn.Conv2d(squeeze, expand, 3, padding=1))
-            channels = 2 * expand
-        renamed = {k.replace(".", "_", 1) if k.startswith("fire") else k: v for k, v in state.items()}
-        _fill(self, renamed, "squeezenet1_1")
-        self._freeze([104.006, 116.669, 122.679], [1.0, 1.0, 1.0])  # of B, G, R, 0 to 255
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """See the class."""
-        out = F.relu(self.conv1(255 * x.flip(1) - self.mean))
-        found = {"conv1": out}
-        for name in self.names:
-            if name in ("fire2", "fire4", "fire6"):
-                out = F.max_pool2d(out, 3, 2, ceil_mode=True)
-            squeezed = F.relu(self.get_submodule(f"{name}_squeeze1x1")(out))
-            expand = [self.get_submodule(f"{name}_expand{n}")(squeezed) for n in ("1x1", "3x3")]
-            found[name] = out = F.relu(torch.cat(expand, 1))
-        return [found[layer] for layer in self.layers]
-
-
 class TorchvisionFeatures(_Frozen):
     """Layers of a torchvision network's `features`, its input normalised as it was trained on (ImageNet).
 
     Args:
         network: its name in torchvision.
-        weights: None for torchvision's default weights, a state dict with torchvision's keys, or "random".
-        layers: indices into `features` ("12"), or for VGG "conv5_4", "relu3_3" and the like.
+        weights: None for torchvision's default weights, a state dict with torchvision's keys, or "random". For
+            squeezenet1_1 also the authors' Caffe model (Iandola et al. 2016): keys ``conv1.weight``,
+            ``fire2.squeeze1x1.weight``, …, input channels in the order B, G, R.
+        layers: indices into `features` ("12"), for VGG "conv5_4", "relu3_3" and the like, for SqueezeNet "conv1",
+            "fire2" to "fire9".
 
     Shapes: (B, 3, H, W) RGB in [0, 1] → [(B, C, h, w), …].
 
@@ -193,9 +126,16 @@ class TorchvisionFeatures(_Frozen):
         for module in self.features.modules():
             if isinstance(module, nn.ReLU):
                 module.inplace = False  # it would overwrite the convolution's output, which may be asked for
+        mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
         if isinstance(weights, dict):
+            if network == "squeezenet1_1" and "conv1.weight" in weights:
+                weights = _torchvision_keys(weights)
+                first = self.features[0]
+                assert isinstance(first, nn.Conv2d)
+                first.padding = (1, 1)
+                mean, std = [m / 255 for m in _CAFFE_MEAN], [1 / 255] * 3
             _fill(self, weights, network)
-        self._freeze([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        self._freeze(mean, std)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """See the class."""
@@ -243,8 +183,8 @@ class TimmFeatures(_Frozen):
         if not layers:
             raise ModelError(f"`layers`: which of {network}'s are to be looked at? For example {min(names)!r}")
         if unknown := set(layers) - names:
-            near = difflib.get_close_matches(min(unknown), names, 3)
-            raise ModelError(f"`layers`: {network} has no {min(unknown)!r}, but {', '.join(near or sorted(names)[:3])}")
+            wrong = min(unknown)
+            raise ModelError(f"`layers`: {network} has no {wrong!r}: {did_you_mean(wrong, sorted(names))}")
         self.features = timm.models.create_feature_extractor(whole.eval(), dict(zip(layers, layers, strict=True)))
         self.layers = tuple(layers)
         trained_on = timm.data.resolve_model_data_config(whole)
@@ -257,8 +197,10 @@ class TimmFeatures(_Frozen):
 
 
 def _torchvision_layers(network: str, features: nn.Sequential) -> dict[str, int]:
-    """Names of layers → indices: the index itself, and for VGG (without batch normalisation) block and number."""
+    """Names of layers → indices: the index itself, and what SqueezeNet's and VGG's authors call them."""
     names = {str(i): i for i in range(len(features))}
+    if network == "squeezenet1_1":
+        names |= _SQUEEZENET
     if re.fullmatch(r"vgg\d+", network):
         block, number = 1, 0
         for index, (layer, following) in enumerate(pairwise([*features, None])):
@@ -271,9 +213,18 @@ def _torchvision_layers(network: str, features: nn.Sequential) -> dict[str, int]
     return names
 
 
+def _torchvision_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of the authors' Caffe model of SqueezeNet with torchvision's keys and channels in R, G, B."""
+    found = {}
+    for key, value in state.items():
+        layer, _, rest = key.partition(".")
+        if layer == "conv1":
+            found[f"features.0.{rest}"] = value.flip(1) if value.ndim == 4 else value
+        elif layer in _SQUEEZENET:
+            found[f"features.{_SQUEEZENET[layer]}.{rest.replace('squeeze1x1', 'squeeze')}"] = value
+    return found
+
+
 def _fill(module: nn.Module, state: dict[str, Tensor], name: str) -> None:
-    wanted = module.state_dict()
-    for key, value in wanted.items():
-        if key not in state or state[key].shape != value.shape:
-            raise ModelError(f"`weights`: not those of {name}: {key} is missing or of another shape")
-    module.load_state_dict({k: state[k] for k in wanted})
+    places = module.state_dict()
+    load(module, {k: v for k, v in state.items() if k in places}, "`weights`", f"not those of {name}:")

@@ -23,14 +23,13 @@ class Objective(nn.Module):
     Args:
         recipe: the recipe.
         degradation: D.
-        affine: whether the model's images are affine in its coefficients.
 
     Raises:
-        RecipeError: crops too small for a loss, layer weights that do not fit, a loss that needs an affine model.
+        RecipeError: crops too small for a loss, layer weights that do not fit.
         ModelError: feature networks or weights that cannot be had.
     """
 
-    def __init__(self, recipe: Recipe, degradation: Degradation, affine: bool = True) -> None:
+    def __init__(self, recipe: Recipe, degradation: Degradation) -> None:
         super().__init__()
         self.recipe, self.degradation = recipe, degradation
         terms = [(phase, name, loss) for phase in recipe.phases for name, loss in phase.terms()]
@@ -45,11 +44,6 @@ class Objective(nn.Module):
             if weights is not None and len(weights) != layers:
                 raise RecipeError(f"`features.{name}.layer_weights`: {len(weights)} of them for {layers} layers")
         for phase, name, loss in terms:
-            if loss.needs_affine and not affine:
-                raise RecipeError(
-                    f"`{name}`: `mean_gradient_scale` below 1 needs a network whose images are affine in their "
-                    f"coefficients, which {recipe.model.network!r} with these options is not"
-                )
             crop = phase.crop or recipe.crop
             try:
                 loss.check_crop(degradation.scale * (crop - 1) + 1, dict(self.networks.items()))

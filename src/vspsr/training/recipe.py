@@ -1,16 +1,30 @@
 """Recipes: what a run trains, on what, with which losses, for how long, as types that files are checked against."""
 
+import inspect
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from vspsr.errors import VSpSRError
+from vspsr.errors import VSpSRError, did_you_mean
+from vspsr.files import one_line
+from vspsr.model import NETWORKS
 from vspsr.training.losses import LOSSES, Loss
-from vspsr.training.losses.base import Count, NotNegative, Part, Positive, weighted
+from vspsr.training.losses.base import (
+    Count,
+    NotNegative,
+    Number,
+    Part,
+    Positive,
+    WholeNumber,
+    WithoutNulls,
+    weighted,
+)
 
-__all__ = ["Jpeg", "Optimiser", "Phase", "Rate", "Recipe", "RecipeError"]
+__all__ = ["Jpeg", "LearningRate", "Optimiser", "Phase", "Recipe", "RecipeError"]
 
 
 class RecipeError(VSpSRError):
@@ -26,6 +40,24 @@ class Model(Part):
     temperature: NotNegative = 1.0
     calibration: NotNegative = 1.0
 
+    @model_validator(mode="after")
+    def _options_fit(self) -> "Model":
+        """By the constructor itself, on the meta device: nothing is allocated."""
+        constructor = NETWORKS[self.network]
+        known = inspect.signature(constructor).parameters
+        for name in self.options:
+            if name not in known:
+                raise ValueError(
+                    f"unknown key `options.{name}` of the network {self.network!r}: {did_you_mean(name, known)}"
+                )
+        try:
+            with torch.device("meta"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of weights of size 0
+                constructor(**self.options)
+        except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+            raise ValueError(f"`options` of the network {self.network!r}: {one_line(error)[:300]}") from error
+        return self
+
 
 class Deterministic(Part):
     """A pretrained SR network as the deterministic part: a checkpoint that spandrel reads."""
@@ -37,8 +69,8 @@ class Deterministic(Part):
 class Jpeg(Part):
     """A ``share`` of the LR crops are JPEGs of these qualities (uniform) and kinds of subsampling (equally often)."""
 
-    share: Annotated[float, Field(ge=0, le=1)] = 0.5
-    quality: tuple[Annotated[int, Field(ge=1, le=100)], Annotated[int, Field(ge=1, le=100)]] = (50, 97)
+    share: Annotated[float, Number, Field(ge=0, le=1)] = 0.5
+    quality: tuple[Annotated[int, Number, Field(ge=1, le=100)], Annotated[int, Number, Field(ge=1, le=100)]] = (50, 97)
     subsampling: tuple[Literal[420, 444], ...] = (420, 444)
 
 
@@ -48,16 +80,16 @@ class Data(Part):
     folder: Path | None = None
     lr_folder: Path | None = None
     val_folder: Path | None = None
-    holdout: Annotated[int, Field(ge=0)] = 20
+    holdout: WholeNumber = 20
     memory_gb: NotNegative = 8.0
     turn: bool = True
-    shrink: Annotated[float, Field(ge=1)] = 1.0
+    shrink: Annotated[float, Number, Field(ge=1)] = 1.0
     colour: NotNegative = 0.0
     sharpen: NotNegative = 0.0
     jpeg: Jpeg | None = None
 
 
-Decay = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Number, Field(ge=0, lt=1)]
 """Of a moving average."""
 
 
@@ -70,11 +102,11 @@ class Optimiser(Part):
     clip: NotNegative = 0.5
 
 
-class Rate(Part):
+class LearningRate(Part):
     """Learning rate over the steps: linear warm-up, then cosine to ``floor``·rate, steps of ``factor``, or constant."""
 
     kind: Literal["cosine", "step", "constant"] = "cosine"
-    warmup: Annotated[int, Field(ge=0)] = 0
+    warmup: WholeNumber = 0
     floor: NotNegative = 0.02
     every_epochs: Positive = 100
     factor: Positive = 0.1
@@ -96,7 +128,9 @@ def _parse_losses(value: Any) -> Any:
     found: dict[str, tuple[Loss, ...]] = {}
     for name, entry in value.items():
         if name not in LOSSES:
-            raise ValueError(f"unknown loss {name!r}: known are {', '.join(LOSSES)}")
+            raise ValueError(f"unknown loss {name!r}: {did_you_mean(str(name), LOSSES)}")
+        if entry is None:
+            continue
         several = entry if isinstance(entry, list | tuple) else [entry]
         found[name] = tuple(e if isinstance(e, Loss) else LOSSES[name].model_validate(weighted(e)) for e in several)
     return found
@@ -106,16 +140,14 @@ class Phase(Part):
     """A part of the run. Its length is given in one of three ways; what it leaves out is as in the whole recipe."""
 
     name: str
-    losses: Annotated[
-        dict[str, tuple[SerializeAsAny[Loss], ...]], BeforeValidator(_parse_losses), Field(min_length=1)
-    ]
+    losses: Annotated[dict[str, tuple[SerializeAsAny[Loss], ...]], BeforeValidator(_parse_losses), Field(min_length=1)]
     steps: Count | None = None
     epochs: Positive | None = None
-    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    share: Annotated[float, Number, Field(gt=0, le=1)] | None = None
     batch: Count | None = None
     crop: Count | None = None
     optimiser: Optimiser | None = None
-    schedule: Rate | None = None
+    schedule: LearningRate | None = None
 
     @model_validator(mode="after")
     def _one_length(self) -> "Phase":
@@ -136,7 +168,7 @@ class Validation(Part):
     """Full validation images, every ``every`` steps and at the end, with the averaged weights."""
 
     every: Count = 500
-    images: Annotated[int, Field(ge=0)] = 16
+    images: WholeNumber = 16
 
 
 class Checkpoints(Part):
@@ -155,7 +187,7 @@ class Recipe(Part):
 
     name: str
     description: str = ""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Number, Field(ge=0, lt=2**63)] = 0
     model: Model
     deterministic: Deterministic | None = None
     initial: Path | None = None
@@ -169,8 +201,8 @@ class Recipe(Part):
     compile: bool = False
     ema: Decay = 0.999
     optimiser: Optimiser = Optimiser()
-    schedule: Rate = Rate()
-    features: dict[str, Features] = Field(default_factory=dict)
+    schedule: LearningRate = LearningRate()
+    features: Annotated[dict[str, Features], WithoutNulls] = Field(default_factory=dict)
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()
@@ -183,9 +215,9 @@ class Recipe(Part):
         if self.data.jpeg is not None and (self.data.lr_folder or any((p.crop or self.crop) % 16 for p in self.phases)):
             raise ValueError("`data.jpeg` needs crops of a multiple of 16 LR pixels, and LR images made on the fly")
         for phase in self.phases:
-            for name, loss in phase.terms():
+            for _, loss in phase.terms():
                 for used in loss.feature_networks() - self.features.keys():
-                    raise ValueError(f"`phases`: {name} uses {used!r}, which is no entry of `features`")
+                    raise ValueError(f"`features` has no entry {used!r}: {did_you_mean(used, self.features)}")
         return self
 
     @property

@@ -1,9 +1,12 @@
 """Recipes from YAML files and back.
 
-A misspelt key is an error that names the nearest right one; a value of the wrong type or out of range names the key.
+A recipe may be laid over another one: `extends` names it, a file beside this one or a recipe of the package. Mappings
+are merged key by key, a mapping over a list changes entries by their number, anything else replaces what was there;
+null leaves out a key or an entry. A misspelt key is an error that names the nearest right one; a value of the wrong
+type or out of range is an error that names the key.
 """
 
-import difflib
+import reprlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -12,10 +15,34 @@ from typing import Any, get_args
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ValidationError
 
-from vspsr.files import one_line, replacing
+from vspsr.errors import did_you_mean
+from vspsr.files import one_line, read_text, replacing
 from vspsr.training.recipe import Recipe, RecipeError
 
 __all__ = ["load_recipe", "parse_recipe", "plain", "shipped_recipes", "write_recipe"]
+
+_LONGEST_CHAIN = 8  # of recipes that extend one another
+_RENAMED = {
+    "energy_strength": "log_power_crps",
+    "through_mean": "mean_gradient_scale",
+}
+"""Keys in the phases of recipes that earlier versions saved."""
+_ONLY_CHOICE = (("discriminator", "authors"), ("loss", "least-squares"))
+"""Entries in the phases of such recipes whose value is the only one that is left."""
+_REMOVED = {
+    "data.detail": "crops are no longer chosen by their detail",
+    "sparsity": "this loss was removed",
+    "discriminator": "the authors' is the only one",
+    "loss": "least squares is the only one",
+    "temperature": "samples are drawn at temperature 1 in training",
+    "spread": "recipes are run from scratch",
+    "frozen": "recipes are run from scratch",
+    "data.workers": "crops are made on the device that trains",
+    "data.augment": "it is `data.turn` now",
+    "data.rotate": "crops are turned by quarters only",
+    "validation.monitor": "there is no `best.pt` any more",
+}
+"""Keys of earlier versions that have no successor, and why."""
 
 
 def parse_recipe(content: Any, name: str = "recipe") -> Recipe:
@@ -23,9 +50,11 @@ def parse_recipe(content: Any, name: str = "recipe") -> Recipe:
     if not isinstance(content, Mapping):
         raise RecipeError(f"{name}: a recipe is a mapping of keys to values, got {type(content).__name__}")
     try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(_with_current_names(content))
     except ValidationError as error:
         raise RecipeError(f"{name}: {_explain(error)}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{name}: is nested too deeply") from error
 
 
 def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
@@ -36,14 +65,12 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         changes: as above.
 
     Raises:
-        RecipeError: the file cannot be read, or a key or value is wrong.
+        RecipeError: the file or one that it extends cannot be read, or a key or value is wrong.
     """
     try:
-        content = yaml.safe_load(_located(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: cannot be read as a recipe ({one_line(error)})") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys to values, got {type(content).__name__}")
+        content = _resolved(path, ())
+    except RecursionError as error:
+        raise RecipeError(f"{path}: is nested too deeply") from error
     for change in changes:
         _apply(content, change)
     return parse_recipe(content, str(path))
@@ -55,15 +82,55 @@ def shipped_recipes() -> dict[str, Path]:
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.rglob("*.yaml"))}
 
 
-def _located(path: Path) -> Path:
-    """The file, or where there is none the package's recipe of this name."""
-    if path.exists():
-        return path
+def _resolved(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    """The content of a recipe laid over what it extends; ``chain``: the files that led here."""
+    file = _located(path, chain[-1].parent if chain else Path()).absolute()
+    if file in chain:
+        raise RecipeError(f"{chain[0]}: `extends` leads back to {file}")
+    if len(chain) == _LONGEST_CHAIN:
+        raise RecipeError(f"{chain[0]}: `extends` more than {_LONGEST_CHAIN - 1} recipes, one after another")
+    try:
+        content = yaml.safe_load(read_text(file, error=RecipeError))
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        raise RecipeError(f"{path}: cannot be read as a recipe ({one_line(error)})") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys to values, got {type(content).__name__}")
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    if not isinstance(base, str):
+        raise RecipeError(f"{path}: `extends` must be the name or the path of a recipe, got {reprlib.repr(base)}")
+    return _laid_over(_resolved(Path(base), (*chain, file)), content, str(path))  # type: ignore[no-any-return]
+
+
+def _located(path: Path, folder: Path) -> Path:
+    """The file as seen from a folder, or the package's recipe of this name if there is none."""
+    try:
+        if (file := folder / path).exists() and not file.is_dir():
+            return file
+    except (OSError, ValueError):  # too long for a name, a null character
+        pass
     shipped = shipped_recipes()
-    name = path.with_suffix("").as_posix().removeprefix("configs/")
+    name = path.as_posix().removesuffix(".yaml").removeprefix("configs/")
     if name not in shipped:
         raise RecipeError(f"{path}: no such file, nor one of the package's recipes: {', '.join(shipped)}")
     return shipped[name]
+
+
+def _laid_over(base: Any, changes: Any, name: str) -> Any:
+    """``changes`` merged into ``base``, as the head of this file says."""
+    if isinstance(base, dict) and isinstance(changes, dict):
+        return base | {k: _laid_over(base.get(k), v, f"{name}: {k}") for k, v in changes.items()}
+    if isinstance(base, list) and isinstance(changes, dict):
+        for key in changes:
+            if not isinstance(key, int) or not 0 <= key < len(base):
+                raise RecipeError(
+                    f"{name}: is a list of {len(base)} in the recipe that is extended: give entries by number from 0, "
+                    f"got {reprlib.repr(key)}"
+                )
+        merged = [_laid_over(v, changes[i], f"{name}.{i}") if i in changes else v for i, v in enumerate(base)]
+        return [entry for entry in merged if entry is not None]
+    return changes
 
 
 def _apply(content: Any, change: str) -> None:
@@ -80,8 +147,36 @@ def _apply(content: Any, change: str) -> None:
                     content[part] = {}
                 content = content[part]
         content[int(last) if isinstance(content, list) else last] = yaml.safe_load(text)
+    except RecursionError as error:
+        raise RecipeError(f"`--set` {change[:60]!r}: is nested too deeply") from error
     except (LookupError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise RecipeError(f"`--set` {change!r}: there is no such place in the recipe ({one_line(error)})") from error
+
+
+def _with_current_names(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe with the names of this version, where earlier ones saved others."""
+    recipe = {**content, "phases": _renamed(content["phases"])} if "phases" in content else dict(content)
+    model = recipe.get("model")
+    if isinstance(model, Mapping) and isinstance(options := model.get("options"), Mapping):
+        prior = {k: options[k] for k in ("alpha", "beta") if k in options}  # once options of `vspm`
+        if prior and isinstance(recipe.get("phases"), list):
+            recipe["model"] = {**model, "options": {k: v for k, v in options.items() if k not in prior}}
+            recipe["phases"] = [_with_prior(phase, prior) for phase in recipe["phases"]]
+    return recipe
+
+
+def _renamed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_RENAMED.get(k, k): _renamed(v) for k, v in value.items() if (k, v) not in _ONLY_CHOICE}
+    return [_renamed(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _with_prior(phase: Any, prior: dict[str, Any]) -> Any:
+    losses = phase.get("losses") if isinstance(phase, Mapping) else None
+    if not isinstance(losses, Mapping) or losses.get("kl") is None:
+        return phase
+    kl = losses["kl"] if isinstance(losses["kl"], Mapping) else {"weight": losses["kl"]}
+    return {**phase, "losses": {**losses, "kl": {**prior, **kl}}}
 
 
 def _explain(error: ValidationError) -> str:
@@ -90,17 +185,15 @@ def _explain(error: ValidationError) -> str:
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     place = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "tagged-", "constrained-"))]
     if problem["type"] != "extra_forbidden":
-        text = problem["msg"].removeprefix("Value error, ")
-        got = (
-            ""
-            if isinstance(problem["input"], Mapping) or problem["type"] == "missing"
-            else f", got {problem['input']!r}"
-        )
-        return f"`{'.'.join(place) or 'recipe'}`: {text}{got}"
-    known = list(_part_at(Recipe, problem["loc"][:-1]).model_fields)
-    near = difflib.get_close_matches(place[-1], known, 1, 0.4)
-    hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
-    return f"unknown key `{'.'.join(place)}`: {hint}"
+        text = one_line(problem["msg"].removeprefix("Value error, "))
+        found = "" if isinstance(problem["input"], Mapping) else f", got {reprlib.repr(problem['input'])}"
+        return f"`{'.'.join(place) or 'recipe'}`: {text}{'' if problem['type'] == 'missing' else found}"
+    key = ".".join(place)
+    if why := _REMOVED.get(key, _REMOVED.get(place[-1])):
+        return f"`{key}` is a key of earlier versions: {why}; leave it out"
+    return (
+        f"unknown key `{one_line(key)}`: {did_you_mean(place[-1], _part_at(Recipe, problem['loc'][:-1]).model_fields)}"
+    )
 
 
 def _part_at(part: type[BaseModel], place: Sequence[int | str]) -> type[BaseModel]:

@@ -1,9 +1,9 @@
 """A run from recipe to finished folder.
 
-    recipe.yaml             the recipe as it was run, changes of the command line included
-    checkpoints/*.pt        the last ones: tensors and plain containers, read with weights_only
-    metrics.csv             figures by step
-    pictures/step-*.png     a validation image: bicubic, mean, two samples, HR
+recipe.yaml             the recipe as it was run, changes of the command line included
+checkpoints/*.pt        the last ones: tensors and plain containers, read with weights_only
+metrics.csv             figures by step
+pictures/step-*.png     a validation image: bicubic, mean, two samples, HR
 """
 
 import time
@@ -111,8 +111,8 @@ class _Run:
         self.report = options.report if fabric.is_global_zero else _silent
         torch.manual_seed(recipe.seed)
         model = build_model(recipe)
-        assert recipe.data.folder is not None
         data, crop = recipe.data, max(p.crop or recipe.crop for p in recipe.phases)
+        assert data.folder is not None
         images = find_images(data.folder, model.scale, crop, data.lr_folder, data.val_folder, data.holdout)
         _introduce(images, self.report)
         pairs, crops = load_crops(recipe, images.train, model, fabric.device, self.report)

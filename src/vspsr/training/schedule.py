@@ -7,13 +7,13 @@ A run that is given a time is laid out the same, but moves along at the pace of 
 import math
 from dataclasses import dataclass
 
-from vspsr.training.recipe import Optimiser, Phase, Rate, Recipe, RecipeError
+from vspsr.training.recipe import LearningRate, Optimiser, Phase, Recipe, RecipeError
 
-__all__ = ["Schedule", "Stage"]
+__all__ = ["Schedule", "ScheduledPhase"]
 
 
 @dataclass(frozen=True)
-class Stage:
+class ScheduledPhase:
     """A phase and the positions it takes: ``start`` … ``stop`` − 1."""
 
     phase: Phase
@@ -35,7 +35,7 @@ class Schedule:
 
     def __init__(self, recipe: Recipe, n_images: int, max_time: float | None = None) -> None:
         self.recipe, self.n_images, self.max_time = recipe, n_images, max_time
-        self.stages: list[Stage] = []
+        self.stages: list[ScheduledPhase] = []
         start, share, before = 0, 0.0, 0
         for phase in recipe.phases:
             if phase.steps is not None:
@@ -48,7 +48,7 @@ class Schedule:
                 share += phase.share
                 length = max(1, round(share * recipe.steps) - before)
                 before += length
-            self.stages.append(Stage(phase, start, start + length))
+            self.stages.append(ScheduledPhase(phase, start, start + length))
             start += length
         if share > 1 + 1e-9:
             raise RecipeError(f"`phases`: their shares sum to {share:g}, more than 1")
@@ -71,11 +71,11 @@ class Schedule:
         """LR pixels of a crop."""
         return phase.crop or self.recipe.crop
 
-    def stage(self, position: float) -> Stage:
+    def stage(self, position: float) -> ScheduledPhase:
         """The stage of a position; beyond the end the last."""
         return next((s for s in self.stages if position < s.stop), self.stages[-1])
 
-    def optimiser(self, stage: Stage) -> Optimiser:
+    def optimiser(self, stage: ScheduledPhase) -> Optimiser:
         """Settings of the optimiser in a stage."""
         return stage.phase.optimiser or self.recipe.optimiser
 
@@ -87,7 +87,7 @@ class Schedule:
             return rate * self._factor(stage.phase.schedule, position - stage.start, stage.stop - stage.start, stage)
         return rate * self._factor(self.recipe.schedule, position, self.steps, stage)
 
-    def _factor(self, schedule: Rate, position: float, steps: int, stage: Stage) -> float:
+    def _factor(self, schedule: LearningRate, position: float, steps: int, stage: ScheduledPhase) -> float:
         warm = min(1.0, (position + 1) / schedule.warmup) if schedule.warmup else 1.0
         if schedule.kind == "cosine":
             cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, position / steps)))

@@ -1,6 +1,5 @@
 """Super-resolution of files and folders: names of outputs, what is kept, one report for each picture."""
 
-import hashlib
 import io
 import json
 import platform
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 
 from vspsr.errors import ImageFileError, OutputError
-from vspsr.files import replacing
+from vspsr.files import replacing, sha256_of
 from vspsr.images.io import read_image, write_image
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import contact_sheet, stddev_map
@@ -162,8 +161,7 @@ def _sha256(path: Path) -> str:
     """Of a file's content, so that outputs of another picture of this name are not taken for its own."""
     try:
         if path.is_file():  # a pipe would be waited for
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256_of(path)
     except OSError:
         pass
     read_image(path)  # says what is wrong

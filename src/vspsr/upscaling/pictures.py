@@ -18,9 +18,9 @@ from vspsr.degradation.operator import Degradation
 from vspsr.degradation.resize import imresize
 from vspsr.errors import ConsistencyWarning, ImageFileError
 from vspsr.images.io import available_memory, read_image
-from vspsr.images.picture import Picture, bleed
+from vspsr.images.picture import Picture, bleed, to_bits
 from vspsr.model import VSpSR
-from vspsr.space.sr_space import SRSpace
+from vspsr.space import SRSpace, image_key
 
 __all__ = ["Comparison", "PictureSpace", "Upscaled", "compare", "degrade", "upscale"]
 
@@ -90,17 +90,18 @@ class PictureSpace:
         picture = self.picture
         # What lies under invisible pixels is arbitrary and would shine through at the edges.
         pixels = picture.pixels if picture.alpha is None else bleed(picture.pixels, picture.alpha)
-        self._target = _to_bits(pixels, picture.bits, self.out_bits)
+        self._target = to_bits(pixels, picture.bits, self.out_bits)
         device = next(self.model.parameters()).device
         y = (self._target.float() / (2**self.out_bits - 1))[None].to(device)
         with torch.no_grad():
             space = self.model(y.expand(1, 3, -1, -1))
             space = space.grey() if picture.is_grey else space
-            self.space = space if self.temperature is None else space.at(self.temperature)
+            space = space.with_keys([image_key(picture.pixels)])
+            self.space = space if self.temperature is None else space.with_temperature(self.temperature)
         self._alpha = None if picture.alpha is None else self._upscaled_alpha(picture.alpha)
 
     def _upscaled_alpha(self, alpha: Tensor) -> Quantized:
-        target = _to_bits(alpha, self.picture.bits, self.out_bits)
+        target = to_bits(alpha, self.picture.bits, self.out_bits)
         peak = 2**self.out_bits - 1
         x = imresize(target.double() / peak, scale=self.model.scale).clamp(0, 1)
         result = self._quantized(x, target)
@@ -262,13 +263,6 @@ def compare(
 
 def _words(picture: Picture) -> str:
     return f"{picture.size[1]}×{picture.size[0]}"
-
-
-def _to_bits(pixels: Tensor, bits: int, out_bits: int) -> Tensor:
-    """Integers of one depth in another: 8 to 16 bits exactly (×257), 16 to 8 rounded."""
-    if bits == out_bits:
-        return pixels
-    return pixels * 257 if out_bits == 16 else ((pixels.long() * 2 + 257) // 514).int()
 
 
 def bytes_per_pixel(model: VSpSR) -> int:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vspsr.training.losses.energy import colour_bands, energy_score, frequency_energy, patch_distance, strength_energy
+from vspsr.training.losses.energy import colour_bands, dct_crps, energy_score, log_power_crps, patch_distance
 
 
 class TestColourBands:
@@ -72,13 +72,13 @@ class TestFrequencies:
         score = (0.5 * (abs(t - a) + abs(t - b)) - 0.5 * abs(a - b)).mean((0, 1, 2, 4))
         weight = np.hypot(np.arange(8)[:, None], np.arange(8))
         expected = (weight * score).sum() / weight.sum()
-        assert float(frequency_energy(x, first, second, 8, (3, 1))) == pytest.approx(expected, rel=1e-10)
+        assert float(dct_crps(x, first, second, 8, (3, 1))) == pytest.approx(expected, rel=1e-10)
 
     def test_of_noise_it_is_the_crps_of_a_normal_distribution(self) -> None:
         """With the truth from the same distribution: σ/√π (Gneiting & Raftery 2007, eq. 21, its mean)."""
         torch.manual_seed(0)
         x, first, second = 0.3 * torch.randn(3, 1, 3, 512, 512)
-        assert float(frequency_energy(x, first, second)) == pytest.approx(0.3 / np.pi**0.5, rel=0.01)
+        assert float(dct_crps(x, first, second)) == pytest.approx(0.3 / np.pi**0.5, rel=0.01)
 
     def test_stripes_are_no_grain(self) -> None:
         """Noise of the right strength at every wavelength, but all of it along the axes: worse than the right one."""
@@ -93,7 +93,7 @@ class TestFrequencies:
             return float(score(x, *stripes)) / float(score(x, *grain))
 
         patches = ratio(lambda *images: energy_score(*images, distance=patch_distance))
-        assert ratio(frequency_energy) > 1.2 > 1 + 2 * (patches - 1)
+        assert ratio(dct_crps) > 1.2 > 1 + 2 * (patches - 1)
 
 
 class TestStrength:
@@ -112,7 +112,7 @@ class TestStrength:
 
         t, a, b = strength(x), strength(first), strength(second)
         expected = (0.5 * (abs(t - a) + abs(t - b)) - 0.5 * abs(a - b)).mean()
-        found = strength_energy(x, first, second, 8, 2, 0.02, (3, 1))
+        found = log_power_crps(x, first, second, 8, 2, 0.02, (3, 1))
         assert float(found) == pytest.approx(expected, rel=1e-10)
 
     def test_noise_in_a_smooth_place_costs_as_much_as_in_a_rough_one(self) -> None:
@@ -124,7 +124,7 @@ class TestStrength:
             x, *images = strength * noise
             return float(score(x, 2 * images[0], 2 * images[1]) - score(x, images[2], images[3]))
 
-        exact = partial(strength_energy, floor=1e-6)
+        exact = partial(log_power_crps, floor=1e-6)
         assert price(exact, 0.1) == pytest.approx(price(exact, 1.0), rel=1e-3)
         patches = partial(energy_score, distance=patch_distance)
         assert price(patches, 0.1) == pytest.approx(0.1 * price(patches, 1.0), rel=1e-3)
@@ -132,12 +132,12 @@ class TestStrength:
     def test_the_right_strength_is_best_and_detail_may_lie_anywhere(self) -> None:
         torch.manual_seed(0)
         x, first, second = 0.1 * torch.randn(3, 1, 3, 256, 256)
-        scores = [float(strength_energy(x, k * first, k * second)) for k in (0.7, 1.0, 1.4)]
+        scores = [float(log_power_crps(x, k * first, k * second)) for k in (0.7, 1.0, 1.4)]
         assert scores[1] < 0.8 * min(scores[0], scores[2])
         mirrored = x.unflatten(-1, (16, 16)).flip(-1).flatten(-2)  # every block by itself
-        assert float(strength_energy(x, mirrored, mirrored)) == pytest.approx(0, abs=1e-5)
+        assert float(log_power_crps(x, mirrored, mirrored)) == pytest.approx(0, abs=1e-5)
 
     def test_below_the_floor_nothing_matters(self) -> None:
         torch.manual_seed(0)
         x, first, second = 1e-5 * torch.randn(3, 1, 3, 64, 64)
-        assert abs(float(strength_energy(x, first, 3 * second))) < 1e-4
+        assert abs(float(log_power_crps(x, first, 3 * second))) < 1e-4

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from vspsr.errors import ModelError
-from vspsr.training.features import SqueezeNetFeatures
+from vspsr.training.features import TorchvisionFeatures, feature_network
 from vspsr.training.losses.energy import energy_score, feature_energy, patch_distance
 
 
@@ -132,11 +133,11 @@ def test_equal_images_have_a_finite_gradient() -> None:
 
 
 @pytest.fixture(scope="module")
-def features(shared: Path) -> SqueezeNetFeatures:
-    return SqueezeNetFeatures(shared / "weights" / "squeezenet1_1.safetensors")
+def features(shared: Path) -> nn.Module:
+    return feature_network("squeezenet1_1", str(shared / "weights" / "squeezenet1_1.safetensors"))
 
 
-def test_features_have_the_sizes_of_their_layers(features: SqueezeNetFeatures) -> None:
+def test_features_have_the_sizes_of_their_layers(features: nn.Module) -> None:
     maps = features(torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(0)))
     assert [tuple(m.shape) for m in maps] == [
         (2, 64, 32, 24),
@@ -150,30 +151,37 @@ def test_features_have_the_sizes_of_their_layers(features: SqueezeNetFeatures) -
     assert all((m >= 0).all() for m in maps)  # after ReLU
 
 
-def test_features_are_torchvisions_with_the_same_weights(features: SqueezeNetFeatures) -> None:
-    """The same weights in torchvision's network, which was trained on other inputs but has the same layers."""
-    squeezenet1_1 = pytest.importorskip("torchvision.models").squeezenet1_1
-    theirs = squeezenet1_1(weights=None).features.eval()
-    theirs[0].padding = (1, 1)
-    with torch.no_grad():
-        theirs[0].load_state_dict(features.conv1.state_dict())
-        fires = dict(zip((3, 4, 6, 7, 9, 10, 11, 12), (f"fire{i}" for i in range(2, 10)), strict=True))
-        for index, name in fires.items():
-            for part, ours in (("squeeze", "squeeze1x1"), ("expand1x1", "expand1x1"), ("expand3x3", "expand3x3")):
-                module = features.get_submodule(f"{name}_{ours}")
-                theirs[index].get_submodule(part).load_state_dict(module.state_dict())
-        x = torch.rand(1, 3, 72, 56, generator=torch.Generator().manual_seed(0))
-        blue_first = 255 * x[:, [2, 1, 0]] - torch.tensor([104.006, 116.669, 122.679])[:, None, None]
-        out, taps = blue_first, []
-        for index, layer in enumerate(theirs[:13]):
-            out = layer(out)
-            if index in (1, 4, 7, 9, 10, 11, 12):
-                taps.append(torch.nn.functional.normalize(out, dim=1))
-        for ours, expected in zip(features(x), taps, strict=True):
-            torch.testing.assert_close(torch.nn.functional.normalize(ours, dim=1), expected, rtol=0, atol=1e-4)
+def caffe_squeezenet(state: dict[str, Tensor], x: Tensor) -> list[Tensor]:
+    """SqueezeNet v1.1 written out as its authors describe it: features after conv1, fire3, fire5 … fire9."""
+
+    def convolved(image: Tensor, name: str, **options: int) -> Tensor:
+        return F.conv2d(image, state[f"{name}.weight"], state[f"{name}.bias"], **options).relu()
+
+    out = 255 * x[:, [2, 1, 0]] - torch.tensor([104.006, 116.669, 122.679])[:, None, None]
+    out = convolved(out, "conv1", stride=2, padding=1)
+    found = [out]
+    for number in range(2, 10):
+        if number in (2, 4, 6):
+            out = F.max_pool2d(out, 3, 2, ceil_mode=True)
+        squeezed = convolved(out, f"fire{number}.squeeze1x1")
+        wide = [convolved(squeezed, f"fire{number}.expand{n}x{n}", padding=n // 2) for n in (1, 3)]
+        out = torch.cat(wide, 1)
+        found += [out] if number in (3, 5, 6, 7, 8, 9) else []
+    return found
 
 
-def test_features_are_frozen_but_gradients_reach_the_image(features: SqueezeNetFeatures) -> None:
+def test_the_caffe_models_features_are_those_of_its_authors(features: nn.Module, shared: Path) -> None:
+    """Channels in B, G, R, the mean in levels, a padded first convolution: folded into torchvision's layers."""
+    from safetensors.torch import load_file
+
+    state = load_file(shared / "weights" / "squeezenet1_1.safetensors")
+    x = torch.rand(2, 3, 72, 57, generator=torch.Generator().manual_seed(0))
+    for ours, expected in zip(features(x), caffe_squeezenet(state, x), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5 * float(expected.max()))
+    assert isinstance(features, TorchvisionFeatures)
+
+
+def test_features_are_frozen_but_gradients_reach_the_image(features: nn.Module) -> None:
     assert not any(p.requires_grad for p in features.parameters())
     assert not features.training
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -185,7 +193,7 @@ def test_features_are_frozen_but_gradients_reach_the_image(features: SqueezeNetF
     assert all(p.grad is None for p in features.parameters())
 
 
-def test_features_tell_blur_from_the_same_image(features: SqueezeNetFeatures, shared: Path) -> None:
+def test_features_tell_blur_from_the_same_image(features: nn.Module, shared: Path) -> None:
     from vspsr import Degradation, read_image
     from vspsr.degradation.resize import imresize
 
@@ -201,7 +209,7 @@ def test_a_file_that_is_not_there_or_lacks_layers_is_an_error(tmp_path: Path) ->
     from safetensors.torch import save_file
 
     with pytest.raises(ModelError, match=r"nothing\.safetensors"):
-        SqueezeNetFeatures(tmp_path / "nothing.safetensors")
+        feature_network("squeezenet1_1", str(tmp_path / "nothing.safetensors"))
     save_file({"conv1.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "few.safetensors")
-    with pytest.raises(ModelError, match=r"conv1\.bias"):
-        SqueezeNetFeatures(tmp_path / "few.safetensors")
+    with pytest.raises(ModelError, match=r"squeezenet1_1: features\.0\.bias is missing"):
+        feature_network("squeezenet1_1", str(tmp_path / "few.safetensors"))

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ pytest.importorskip("torchvision", reason="the extra `train` is not installed")
 
 from vspsr import VSpSR
 from vspsr.errors import ModelError
-from vspsr.nn.discriminator import PatchDiscriminator, UNetDiscriminator
-from vspsr.nn.overlapping import OverlappingVSpM
+from vspsr.nn.discriminator import PatchDiscriminator
 from vspsr.nn.vspm import VSpM
-from vspsr.training.features import SqueezeNetFeatures, feature_network
+from vspsr.training.features import feature_network
 from vspsr.training.losses.adversarial import discriminator_loss, generator_loss
 from vspsr.training.losses.energy import energy_score, feature_energy, patch_distance
 from vspsr.training.losses.likelihood import gaussian_nll, l1, mse
@@ -30,7 +28,6 @@ from vspsr.training.losses.prior import (
     coefficient_kl_authors,
     expected_precision,
     prior_loss,
-    sparsity,
 )
 from vspsr.training.sampling import centre, draw, normals, projected
 
@@ -125,27 +122,6 @@ class TestPrior:
         code = kl_divergence(Normal(p.basis.mean, (0.5 * p.basis.log_var).exp()), Normal(0.0, 1.0)).sum()
         torch.testing.assert_close(prior_loss(p, "joint", 3, 1), (kl + code) / (2 * 3 * 64 * 64))
 
-    def test_sparsity_of_one_spread_everywhere(self) -> None:
-        """Atoms that tile the image, all of one variance: e is the image's variance."""
-        p = OverlappingVSpM(4, n_atoms=6, channels=8, blocks=1)(torch.rand(2, 3, 8, 8))
-        assert p.coefficient_log_var is not None
-        norm = p.atoms.square().sum((3, 4, 5))[..., None, None]
-        each = (0.01**2 * 3 * 16 / 6 / norm).log().expand_as(p.coefficient_log_var)
-        even = replace(p, coefficient_log_var=each)
-        variance = ((each.exp() * norm).sum(2).mean() / (3 * 16)).detach()
-        assert float(variance) == pytest.approx(0.01**2, rel=1e-4)
-        assert float(sparsity(even, 0.02).detach()) == pytest.approx(0.5 * math.log(1.25), rel=1e-4)
-        assert float(sparsity(replace(p, coefficient_log_var=None), 0.02)) == 0
-
-    def test_sparsity_takes_most_of_what_is_small(self) -> None:
-        """Against a score that is quadratic in σ: the weaker of two coefficients loses the larger share."""
-        p = OverlappingVSpM(4, n_atoms=2, channels=8, blocks=1)(torch.rand(1, 3, 8, 8))
-        log_var = torch.tensor([-4.0, -6.0]).reshape(1, 1, 2, 1, 1).expand(1, 1, 2, 8, 8).clone().requires_grad_()
-        sparsity(replace(p, coefficient_log_var=log_var), 1e-4).backward()
-        assert log_var.grad is not None
-        strong, weak = (log_var.grad / log_var.detach().exp()).mean((0, 1, 3, 4))
-        assert weak > 5 * strong > 0
-
 
 def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """Mean over layers and places of the distance of unit-length features, written out."""
@@ -220,21 +196,12 @@ class TestEnergy:
 
 
 class TestAdversarial:
-    def test_against_torch(self) -> None:
-        real, fake = torch.randn(2, 5, 1, 4, 4)
+    def test_least_squares(self) -> None:
+        real, fake = torch.rand(2, 5)
         ones, zeros = torch.ones_like(real), torch.zeros_like(real)
-        bce = F.binary_cross_entropy_with_logits
-        torch.testing.assert_close(discriminator_loss(real, fake), bce(real, ones) + bce(fake, zeros))
-        torch.testing.assert_close(generator_loss(fake), bce(fake, ones))
         both = 0.5 * F.mse_loss(real, ones) + 0.5 * F.mse_loss(fake, zeros)
-        torch.testing.assert_close(discriminator_loss(real, fake, "least-squares"), both)
-        torch.testing.assert_close(generator_loss(fake, "least-squares"), F.mse_loss(fake, ones))
-        margins = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-        torch.testing.assert_close(discriminator_loss(real, fake, "hinge"), margins)
-        torch.testing.assert_close(generator_loss(fake, "hinge"), -fake.mean())
-        for loss in (lambda: discriminator_loss(real, fake, "x"), lambda: generator_loss(fake, "x")):
-            with pytest.raises(ValueError, match="`kind`"):
-                loss()
+        torch.testing.assert_close(discriminator_loss(real, fake), both)
+        torch.testing.assert_close(generator_loss(fake), F.mse_loss(fake, ones))
 
     def test_the_authors_discriminator(self) -> None:
         network = PatchDiscriminator()
@@ -245,18 +212,6 @@ class TestAdversarial:
         assert network.eval()(x).shape == (2,)
         counts = [64 * 3 * 16, 128 * 64 * 16, 256 * 128, 512 * 256, 512]
         assert sum(p.numel() for p in network.parameters() if p.ndim == 4) == sum(counts)
-
-    @pytest.mark.parametrize("size", [(8, 8), (37, 50)])
-    def test_unet_discriminator(self, size: tuple[int, int]) -> None:
-        network = UNetDiscriminator(8)
-        x = torch.rand(2, 3, *size)
-        assert network(x).shape == (2, 1, *size)
-        for _ in range(30):
-            network(x)
-        weight = network.down[1].weight.flatten(1)  # type: ignore[union-attr, operator]
-        assert float(torch.linalg.matrix_norm(weight.detach(), 2)) == pytest.approx(1, abs=0.05)
-        alone = network.eval()(x[:1])
-        torch.testing.assert_close(alone, network(x)[:1], rtol=1e-4, atol=1e-5)
 
 
 class TestFeatures:
@@ -296,7 +251,6 @@ class TestFeatures:
     def test_squeezenet_from_a_file(self, shared: Path) -> None:
         path = shared / "weights" / "squeezenet1_1.safetensors"
         network = feature_network("squeezenet1_1", str(path))
-        assert isinstance(network, SqueezeNetFeatures)
         features = network(torch.rand(1, 3, 64, 64))
         assert [f.shape[1] for f in features] == [64, 128, 256, 384, 384, 512, 512]
         assert [f.shape[2] for f in features] == [32, 16, 8, 4, 4, 4, 4]
@@ -351,7 +305,7 @@ class TestFeatures:
         [
             (("vgg20", "random"), "`network` 'vgg20'"),
             (("vgg19", "random", ("conv9_1",)), "vgg19 has no 'conv9_1'"),
-            (("vgg19", "none.safetensors"), "none.safetensors: the feature network cannot be read"),
+            (("vgg19", "none.safetensors"), "none.safetensors: no such file"),
         ],
     )
     def test_mistakes(self, arguments: tuple[Any, ...], message: str) -> None:
@@ -379,7 +333,7 @@ class TestSampling:
             mean = projected([centre(p, 4)], y, model.degradation)[0]
             torch.testing.assert_close(mean, space.mean)
             drawn = [projected([draw(p, 4, 0.7, (0, i, 0, 0))], y, model.degradation)[0] for i in range(3000)]
-            stddev = space.at(0.7).stddev[0]
+            stddev = space.with_calibration(0.7).stddev[0]
         ratio = torch.cat(drawn).std(0) / stddev
         assert 0.93 < float(ratio.min()) < float(ratio.max()) < 1.07
 

@@ -7,25 +7,62 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from vspsr.data.crops import random_stream
 from vspsr.space.parameters import SpaceParameters
 
-__all__ = ["Count", "Loss", "NotNegative", "Part", "Positive", "StepImages"]
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(gt=0)]
+__all__ = [
+    "Count",
+    "Loss",
+    "NotNegative",
+    "Number",
+    "Part",
+    "Positive",
+    "StepImages",
+    "WholeNumber",
+    "WithoutNulls",
+    "weighted",
+]
 
 _LOSSES = 3  # the stream of random numbers of losses, apart from those of the data and the noise
 
 
+def _without_nulls(value: Any, known: Mapping[str, Any] | None = None) -> Any:
+    """A mapping without entries that are null; where the keys are ``known``, others stay, to be refused."""
+    if not isinstance(value, Mapping):
+        return value
+    return {k: v for k, v in value.items() if v is not None or (known is not None and k not in known)}
+
+
+WithoutNulls = BeforeValidator(_without_nulls)
+
+
 class Part(BaseModel):
-    """A part of a recipe: unknown keys are errors."""
+    """A part of a recipe: unknown keys are errors, and null stands for a key that is left out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, content: Any) -> Any:
+        return _without_nulls(content, cls.model_fields)
+
+
+def _no_bool(value: Any) -> Any:
+    """Refuse true and false, which Python takes for the integers 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number")
+    return value
+
+
+_LARGEST = 10**9  # far above any sensible value, far below what overflows
+Number = BeforeValidator(_no_bool)
+Positive = Annotated[float, Number, Field(gt=0, le=_LARGEST)]
+NotNegative = Annotated[float, Number, Field(ge=0, le=_LARGEST)]
+Count = Annotated[int, Number, Field(gt=0, le=_LARGEST)]
+WholeNumber = Annotated[int, Number, Field(ge=0, le=_LARGEST)]
 
 
 @dataclass(frozen=True)
@@ -95,5 +132,5 @@ class Loss(Part):
 
 
 def weighted(value: Any) -> Any:
-    """A bare number stands for {weight: number}."""
-    return {"weight": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+    """A bare number stands for {weight: number}; YAML reads 1e-3 as text."""
+    return value if isinstance(value, Mapping | BaseModel) else {"weight": value}

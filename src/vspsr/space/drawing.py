@@ -1,0 +1,161 @@
+"""Drawing the stochastic part z = A ε of one image of a space for a given noise field.
+
+z of independent coefficients is made in bands of LR rows, so that patches need little memory. With far more atoms than
+a patch has values, the patches are drawn through the Cholesky factor of their covariance instead of through the
+coefficients.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vspsr.space.noise import BLOCK
+from vspsr.space.parameters import SpaceParameters
+from vspsr.space.synthesis import synthesize, synthesize_patches
+
+__all__ = ["Noise", "PatchFactor", "Sampler"]
+
+Noise = Callable[[int, int], Tensor]
+"""(number of channels, row of blocks) → the noise of one image, (channels, 32, w)."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """The stochastic part of one image of a space.
+
+    Attributes:
+        parameters: of the space.
+        scale: s.
+        sigma: (B, G, C, h, w), standard deviations of the coefficients; None if they are deterministic.
+        factor: of the patches' covariance, where drawing through it is cheaper.
+    """
+
+    parameters: SpaceParameters
+    scale: int
+    sigma: Tensor | None
+    factor: "PatchFactor | None"
+
+    @classmethod
+    def build(cls, parameters: SpaceParameters, scale: int) -> "Sampler":
+        """The sampler of a space's parameters."""
+        log_var, factor = parameters.coefficient_log_var, None
+        if log_var is not None and parameters.basis is None and parameters.refine is None:
+            factor = PatchFactor.build(log_var, parameters.atoms)
+        return cls(parameters, scale, None if log_var is None else (0.5 * log_var).exp(), factor)
+
+    def linear(self, b: int, noise: Noise, temperature: float) -> Tensor:
+        """T·Σ σ ε atom of image b, without the mean of the coefficients: (1, channels, H, W)."""
+        p, scale = self.parameters, self.scale
+        if p.chain is not None:
+            a = p.map_tensors(lambda t: t[b : b + 1], lambda t: t).synthesis(scale)
+            assert a is not None
+            h = p.chain.gains.shape[-2]
+            eps = torch.cat([noise(a.channels, row) for row in range(-(-h // BLOCK))], 1)
+            return a.apply(temperature * eps[None, :, :h].to(p.deterministic))
+        assert p.coefficient_log_var is not None
+        h, size = p.coefficient_log_var.shape[-2], p.atoms.shape[-1]
+        overhang = (size - scale) // 2
+        bands = []
+        for row in range(-(-h // BLOCK)):
+            rows = slice(row * BLOCK, min((row + 1) * BLOCK, h))
+            # Rows that overhang the band above and below are kept, and added to the neighbours'.
+            bands.append(self._band(b, rows, noise, temperature))
+        if len(bands) == 1:
+            out = bands[0]
+        else:
+            out = bands[0].new_zeros(1, bands[0].shape[1], scale * h + 2 * overhang, bands[0].shape[3])
+            for row, band in enumerate(bands):
+                top = row * BLOCK * scale
+                out[:, :, top : top + band.shape[2]] += band
+        return out[:, :, overhang : overhang + scale * h]
+
+    def _band(self, b: int, rows: slice, noise: Noise, temperature: float) -> Tensor:
+        """What the patches of some LR rows add, overhang included: (1, channels, s·rows + k − s, W)."""
+        p, scale = self.parameters, self.scale
+        height, row = rows.stop - rows.start, rows.start // BLOCK
+        if self.factor is not None:
+            eps = noise(self.factor.channels, row)[:, :height].to(p.deterministic)
+            patches = self.factor.apply(b, rows, temperature * eps)
+            return synthesize_patches(patches, p.atoms.shape[-1], scale, keep_overhang=True)
+        assert self.sigma is not None
+        sigma = self.sigma[b : b + 1, :, :, rows]
+        eps = noise(sigma.shape[1] * sigma.shape[2], row)[:, :height].to(sigma)
+        # Cheaper than scaling the coefficients: there are fewer atoms than LR pixels.
+        atoms = temperature * p.atoms[b : b + 1]
+        return synthesize(sigma * eps.view_as(sigma), atoms, scale, keep_overhang=True)
+
+    def nonlinear(self, b: int, noise: Noise, temperature: float) -> Tensor:
+        """The stochastic part of image b, mean included, of a space that is not Gaussian: (1, channels, H, W)."""
+        p = self.parameters
+        _, g, c = p.atoms.shape[:3]
+        h, w = (n // self.scale for n in p.deterministic.shape[-2:])
+        n_rows = -(-h // BLOCK)
+        atoms = p.atoms[b : b + 1]
+        if p.basis is not None:
+            # One normal for each entry of the code, from a row of blocks that no coefficient uses.
+            eps = noise(g * c, n_rows)[:, 0, 0].to(atoms).view(1, g, c)
+            spread = temperature * (0.5 * p.basis.log_var[b : b + 1]).exp()
+            atoms = p.basis.decode(p.basis.mean[b : b + 1] + spread * eps)
+        mean = p.coefficient_mean
+        coefficients = atoms.new_zeros(1, g, c, h, w) if mean is None else mean[b : b + 1]
+        if self.sigma is not None:
+            eps = torch.cat([noise(g * c, r) for r in range(n_rows)], 1)[:, :h].to(atoms).view(1, g, c, h, w)
+            coefficients = coefficients + temperature * self.sigma[b : b + 1] * eps
+        z = synthesize(coefficients, atoms, self.scale)
+        return z if p.refine is None else p.refine(z)
+
+
+@dataclass(frozen=True)
+class PatchFactor:
+    """Cholesky factor of the covariance Bᵀ diag(σ²) B of the patch at every LR pixel.
+
+    With C atoms of D < C/2 values (colours of a group × k × k) a patch is a Gaussian of D dimensions only: D normals
+    through the factor have the same distribution as C coefficients.
+
+    Attributes:
+        columns: column e of the factor from the diagonal down, (B, G, D − e, h, w), for each e of 0 … D − 1.
+    """
+
+    columns: tuple[Tensor, ...]
+
+    @classmethod
+    def build(cls, log_var: Tensor, atoms: Tensor) -> "PatchFactor | None":
+        """Factor of log-variances (B, G, C, h, w) and atoms (B, G, C, 3/G, k, k); None where it would not help.
+
+        A batched library call factors one small matrix after the other; here each step is one operation on LR planes.
+        """
+        basis = atoms.flatten(3)  # (B, G, C, D)
+        n_atoms, dimension = basis.shape[2:]
+        if n_atoms <= 2 * dimension:  # the factor's D² planes must be worth the normals they save
+            return None
+        i, j = torch.triu_indices(dimension, dimension, device=atoms.device)
+        products = basis[..., i] * basis[..., j]  # (B, G, C, D·(D + 1)/2)
+        lower = (products.transpose(2, 3) @ log_var.exp().flatten(3)).unflatten(3, log_var.shape[3:])
+        columns = list(lower.split(list(range(dimension, 0, -1)), 2))
+        # A basis of deficient rank has a singular covariance: lift the diagonal by what rounding errors amount to.
+        diagonal = torch.stack([column[:, :, 0] for column in columns]).mean(0)[:, :, None]
+        lift = 2 * dimension * torch.finfo(lower.dtype).eps * diagonal + 1e-20
+        for e, column in enumerate(columns):
+            pivot = column[:, :, :1] + lift
+            # A pivot below this, which none is in exact arithmetic, would let rounding errors grow without bound.
+            inverse = torch.where(pivot > 0.5 * lift, pivot, torch.inf).rsqrt()
+            columns[e] = torch.cat([pivot, column[:, :, 1:]], 2) * inverse
+            for f in range(e + 1, dimension):
+                below = columns[e][:, :, f - e :]
+                columns[f] = torch.addcmul(columns[f], below, below[:, :, :1], value=-1)
+        return cls(tuple(columns))
+
+    @property
+    def channels(self) -> int:
+        """Normals needed at each LR pixel: G·D."""
+        return int(self.columns[0].shape[1] * self.columns[0].shape[2])
+
+    def apply(self, b: int, rows: slice, eps: Tensor) -> Tensor:
+        """Patches (1, G·D, rows, w) of image b for standard normals (G·D, rows, w)."""
+        normals = eps.unflatten(0, self.columns[0].shape[1:3])
+        patches = torch.zeros_like(normals)
+        for e, column in enumerate(self.columns):
+            patches[:, e:] = patches[:, e:].addcmul(column[b, ..., rows, :], normals[:, e : e + 1])
+        return patches.flatten(0, 1)[None]

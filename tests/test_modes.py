@@ -1,0 +1,238 @@
+"""Modes of PyTorch that the caller has switched on: none changes what is computed, none is kept in a cache."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import pytest
+import torch
+from spaces import NETWORKS, make_space, small_model
+from torch import Tensor
+
+from vspsr import Consistent, Degradation, SRSpace, VSpSR, project, quantize, upscale
+from vspsr.degradation import imresize, operator, resize
+from vspsr.images import Picture
+
+KINDS = list(NETWORKS)
+MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "inference": torch.inference_mode,
+    "no gradients": torch.no_grad,
+    "bfloat16": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "device": lambda: torch.device("meta"),
+}
+
+
+@pytest.fixture
+def _empty_caches() -> None:
+    operator._axis.cache_clear()
+    resize.axis_operator.cache_clear()
+
+
+def picture(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float32).to(dtype)
+
+
+def operations(x: Tensor, y: Tensor) -> list[Tensor]:
+    """Everything that D, D⁺ and resampling can do, at float32 and float64."""
+    d = Degradation(4)
+    found = [d.down(x), d.adjoint(y), d.pseudo_inverse(y), project(x, y), imresize(y, scale=4), imresize(x, scale=0.25)]
+    found += [d.down(x.double()), d.pseudo_inverse(y.double()), Degradation(4, (1.0, 2.0, 3.0, 2.0)).pseudo_inverse(y)]
+    found += [d.down_integers((255 * x).round()), d.axis(x.shape[-1]).part(slice(3))[1].dense()]
+    return found
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.usefixtures("_empty_caches")
+def test_operators_first_used_in_a_mode_work_everywhere(mode: str) -> None:
+    x, y = picture(1, 3, 40, 28), picture(1, 3, 10, 7)
+    with MODES[mode]():
+        inside = operations(x, y)
+    outside = operations(x, y)
+    operator._axis.cache_clear()
+    for a, b, c in zip(inside, outside, operations(x, y), strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(b, c)
+        assert a.dtype == c.dtype
+    x, y = x.requires_grad_(), y.requires_grad_()
+    sum(t.sum() for t in operations(x, y)[:9]).backward()  # type: ignore[union-attr]
+    assert x.grad is not None
+    assert y.grad is not None
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["overlapping", "paper", "many atoms", "authors"])
+@pytest.mark.usefixtures("_empty_caches")
+def test_models_first_used_in_a_mode_have_gradients_later(mode: str, kind: str) -> None:
+    y = picture(1, 3, 6, 9)
+    model = small_model(kind)
+    with MODES[mode]():
+        model(y).sample(1)
+    small_model(kind)(y).rsample(1).sum().backward()
+    model(y).rsample(1).sum().backward()
+    assert all(p.grad is not None for p in model.network.trunk.parameters()) if kind == "overlapping" else True
+
+
+@pytest.mark.parametrize("mode", ["inference", "no gradients", "bfloat16"])
+def test_what_a_space_keeps_does_not_depend_on_the_mode_of_its_first_use(mode: str) -> None:
+    model, y = small_model("paper"), picture(1, 3, 6, 9)
+    space, fresh = model(y), model(y)
+    with MODES[mode]():
+        first = space.mean, space.stddev, space.sample(1), space.interpolate(1, 2, 0.5)
+        assert first[0].requires_grad == (mode == "bfloat16")
+    for a, b in zip(first, (fresh.mean, fresh.stddev, fresh.sample(1), fresh.interpolate(1, 2, 0.5)), strict=True):
+        assert torch.equal(a, b)
+    assert not any(t.is_inference() for t in (space.mean, space.stddev))
+    (space.mean.sum() + space.rsample(1).sum()).backward()
+    assert all(p.grad is not None for p in model.network.coefficients.parameters())
+    with torch.no_grad():
+        assert not space.mean.requires_grad
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("outside", [False, True])
+def test_autocast_leaves_samples_consistent(kind: str, outside: bool) -> None:
+    model, y = small_model(kind), picture(2, 3, 6, 9)
+    autocast = MODES["bfloat16"]
+    with autocast():
+        space = model(y)
+    with torch.no_grad(), nullcontext() if outside else autocast():
+        images = [*space.sample(2), *space.rsample(1), space.interpolate(0, 1, 0.3)]
+        images += [space.mean] if space.is_gaussian else []
+        moved = copy.deepcopy(space).to("cpu").sample(2)
+    for x in images:
+        assert x.dtype == torch.float32
+        torch.testing.assert_close(model.degradation.down(x), y, rtol=0, atol=1e-5)
+    assert torch.equal(moved[0], images[0])
+    if space.is_gaussian:
+        assert space.stddev.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_any_network_is_consistent_inside_autocast(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 48, 3, padding=1), torch.nn.PixelShuffle(4))
+    y = picture(2, 3, 6, 9)
+    with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
+        assert network(y).dtype == dtype
+        x = Consistent(network, Degradation(4))(y)
+    torch.testing.assert_close(Degradation(4).down(x), y, rtol=0, atol=1e-5)
+
+
+def test_integers_do_not_depend_on_autocast() -> None:
+    y = picture(1, 3, 6, 9)
+    x = imresize(y, scale=4)
+    with MODES["bfloat16"]():
+        inside = quantize(x, y).image
+    assert torch.equal(inside, quantize(x, y).image)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_images_of_other_precision(dtype: torch.dtype) -> None:
+    model, y = small_model(), picture(1, 3, 6, 9, dtype=dtype)
+    with torch.no_grad():
+        space = model(y)
+        x = space.sample(1)[0]
+    assert x.dtype == space.stddev.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(model.degradation.down(x), y.to(x.dtype), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_the_default_dtype_changes_nothing(dtype: torch.dtype) -> None:
+    y, before = picture(1, 3, 6, 9), torch.get_default_dtype()
+
+    def results() -> list[Tensor]:
+        space = VSpSR.from_pretrained("vspsr-x4")(y)
+        found = upscale(Picture(torch.arange(3 * 6 * 9, dtype=torch.int32).view(3, 6, 9), 8), "vspsr-x4", samples=1)
+        return [
+            space.sample(1),
+            space.mean,
+            space.stddev,
+            *operations(picture(1, 3, 24, 36), y),
+            found.samples[0].pixels,
+        ]
+
+    with torch.no_grad():
+        expected = results()
+        operator._axis.cache_clear()
+        try:
+            torch.set_default_dtype(dtype)
+            found = results()
+        finally:
+            torch.set_default_dtype(before)
+        for a, b in zip(found, expected, strict=True):
+            assert a.dtype == b.dtype
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize("made", [nullcontext, torch.inference_mode])
+def test_a_space_can_be_copied(
+    kind: str, copied: Callable[[SRSpace], SRSpace], made: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    model = small_model(kind, temperature=0.8, calibration=1.2)
+    with made():
+        space = model(picture(2, 3, 5, 4)).with_keys([3, 9])
+    expected = space.sample(2)
+    if space.is_gaussian:
+        assert space.mean.requires_grad == (made is nullcontext)  # fills the cache with tensors that are no leaves
+    other = copied(space)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert torch.equal(other.sample(2), expected)
+    assert (other.temperature, other.calibration, other.keys) == (0.8, 1.2, (3, 9))
+    assert not any(t.requires_grad for t in other.parameters.tensors())
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "channels last": lambda t: t.contiguous(memory_format=torch.channels_last),
+    "transposed": lambda t: t.transpose(-1, -2).contiguous().transpose(-1, -2),
+    "part of another": lambda t: torch.nn.functional.pad(t, (2, 3, 1, 1))[..., 1:-1, 2:-3],
+    "every other": lambda t: torch.stack([t, t], -1)[..., 0],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("size", [(1, 1), (23, 40)])
+def test_the_memory_layout_changes_nothing(layout: str, size: tuple[int, int]) -> None:
+    y, x = picture(1, 3, *size), picture(1, 3, 4 * size[0], 4 * size[1])
+    model, change = VSpSR("overlapping", {"n_atoms": 16, "channels": 48, "blocks": 2}), LAYOUTS[layout]
+    with torch.no_grad():
+        a, b = model(y), model(change(y))
+        for first, second in zip(a.parameters.tensors(), b.parameters.tensors(), strict=True):
+            assert torch.equal(first, second)
+        assert torch.equal(a.sample(1), b.sample(1))
+        assert torch.equal(a.stddev, b.stddev)
+    for first, second in zip(operations(x, y), operations(change(x), change(y)), strict=True):
+        assert torch.equal(first, second)
+    grey = y[:, :1].expand(-1, 3, -1, -1)
+    with torch.no_grad():
+        assert torch.equal(model(grey).sample(1), model(grey.contiguous()).sample(1))
+
+
+def test_a_space_does_not_change_with_the_image_it_was_made_of() -> None:
+    y = picture(1, 3, 6, 9)
+    space = small_model()(y)
+    expected = space.sample(1)
+    y.zero_()
+    assert torch.equal(space.sample(1), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_moving_a_space_leaves_the_model_where_it_is(kind: str) -> None:
+    model = small_model(kind)
+    space = model(picture(1, 3, 8, 8))
+    moved = space.to("meta")
+    assert {t.device.type for t in moved.parameters.tensors()} == {"meta"}
+    modules = (moved.parameters.refine, moved.parameters.basis and moved.parameters.basis.decoder)
+    assert all(p.device.type == "meta" for module in modules if module for p in module.parameters())
+    assert {p.device.type for p in model.parameters()} == {"cpu"}
+    assert torch.equal(space.to("cpu").sample(1), space.sample(1))
+
+
+def test_space_of_double_precision_is_kept() -> None:
+    assert make_space().sample(1).dtype == torch.float64

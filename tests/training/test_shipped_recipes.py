@@ -1,0 +1,133 @@
+"""The recipes of the package: all are valid, say what the paper and its authors' code say, and take a step."""
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import torch
+import training_runs as small
+
+from vspsr.nn.vspm import VSpM
+from vspsr.training.build import build_model
+from vspsr.training.objective import Objective
+from vspsr.training.recipe_file import load_recipe, shipped_recipes
+from vspsr.training.schedule import Schedule
+
+CONFIGS = Path(str(resources.files("vspsr") / "configs"))
+ALL = list(shipped_recipes().values())
+
+
+def ids(path: Path) -> str:
+    return str(path.relative_to(CONFIGS))
+
+
+def test_all_recipes_are_here() -> None:
+    paper = [f"paper/x{scale}{kind}" for scale in (4, 8) for kind in ("", "-authors")]
+    expected = ["x4", "x8", *paper, *(f"ablation/{i}" for i in range(1, 10))]
+    assert sorted(ids(p) for p in ALL) == sorted(f"{name}.yaml" for name in expected)
+
+
+@pytest.mark.parametrize("path", ALL, ids=ids)
+def test_every_recipe_builds_and_runs_a_step(path: Path, tmp_path: Path) -> None:
+    """On a small folder, with small crops and one step a phase; feature networks untrained for want of a network."""
+    photos = small.photographs(tmp_path / "photos", 3, 128, 144)
+    recipe = load_recipe(path)
+    phases = [
+        f"phases.{i}.{key}" for i in range(len(recipe.phases)) for key in ("steps=1", "share=null", "epochs=null")
+    ]
+    features = [f"features.{name}.weights=random" for name in recipe.features]
+    size = ["crop=16", "batch=2", "data.holdout=0", "initial=null"]
+    big = ["model.options.n_atoms=8"]
+    tiny = load_recipe(path, [*phases, *features, *size, *big, f"data.folder={photos}"])
+    module = small.run(tiny, tmp_path / "run")
+    assert module.step == len(recipe.phases)
+    assert all(v.isfinite().all() for v in small.weights(module).values())
+    assert (tmp_path / "run" / "recipe.yaml").exists()
+    assert load_recipe(tmp_path / "run" / "recipe.yaml") == tiny
+
+
+PAPER = [(4, "bilinear", 1.0, 48), (8, "bicubic", 0.1, 32)]
+
+
+@pytest.mark.parametrize("kind", ["", "-authors"])
+@pytest.mark.parametrize(("scale", "mode", "beta", "crop"), PAPER)
+def test_the_papers_recipes(scale: int, mode: str, beta: float, crop: int, kind: str) -> None:
+    recipe = load_recipe(CONFIGS / "paper" / f"x{scale}{kind}.yaml")
+    network = build_model(recipe).network
+    assert isinstance(network, VSpM)
+    assert (recipe.crop, recipe.batch) == (crop, 4)
+    assert network.deterministic is not None
+    assert network.deterministic.mode == mode  # type: ignore[comparison-overlap]
+    schedule = Schedule(recipe, n_images=800)
+    assert [s.stop for s in schedule.phases] == [60_000, 80_000]
+    assert [schedule.rate(s) for s in (0, 19_999, 20_000, 59_999)] == pytest.approx([1e-4, 1e-4, 1e-5, 1e-6])
+    assert [schedule.rate(s) for s in (60_000, 79_999)] == pytest.approx([1e-5, 1e-5])
+    optimisers = [schedule.optimiser(s) for s in schedule.phases]
+    assert all(o.clip == 0.1 and o.weight_decay == 1e-4 for o in optimisers)
+    first, last = (phase.losses for phase in recipe.phases)
+    for losses in (first, last):
+        assert losses.kl is not None
+        assert (losses.kl.alpha, losses.kl.beta) == (3.0, beta)
+    assert first.features() == set()
+    assert last.adversarial is not None
+    assert last.perceptual is not None
+    assert (last.adversarial.weight, last.perceptual.weight) == (0.1, 0.01)
+
+
+@pytest.mark.parametrize("scale", [4, 8])
+def test_the_papers_text_and_the_authors_code(scale: int) -> None:
+    """The text: no convolutions, likelihood and divergence of eqs. 4 and 5. Its gradients are those of the code."""
+    text, code = (load_recipe(Path(f"paper/x{scale}{kind}")) for kind in ("", "-authors"))
+    torch.manual_seed(0)
+    model = build_model(text)
+    x, y = torch.rand(1, 3, 16 * scale, 16 * scale), torch.rand(1, 3, 16, 16)
+    assert model(y).is_gaussian
+    assert not build_model(code)(y).is_gaussian
+    gradients = []
+    for recipe in (text, code):
+        recipe = recipe.model_copy(update={"phases": recipe.phases[:1]})
+        losses = recipe.phases[0].losses
+        parameters = model.network(y)
+        objective = Objective(recipe, model.degradation)
+        mean, samples = objective.images(parameters, y, losses, 0, 0)
+        total, _ = objective(x, parameters, mean, samples, losses, 0, torch.enable_grad)
+        gradients.append(torch.autograd.grad(total, list(model.network.parameters())))
+    largest = max(float(g.abs().max()) for g in gradients[1])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5 * largest)
+
+
+TABLE = {  # basis, upsampled part, λ_adv, stochastic basis, stochastic coefficients, β (row 1 has nothing to be sparse)
+    1: (256, "bilinear", 0.01, False, False, None),
+    2: (256, "bilinear", 0.01, False, True, 0.5),
+    3: (256, "bilinear", 0.01, True, True, 0.5),
+    4: (256, None, 0.01, False, True, 0.5),
+    5: (64, "bilinear", 0.01, False, True, 0.5),
+    6: (256, "bilinear", 0.01, False, True, 1.0),
+    7: (256, "bilinear", 0.1, False, True, 1.0),
+    8: (256, "bilinear", 1.0, False, True, 1.0),
+    9: (256, "bilinear", 0.1, False, True, 0.1),
+}
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_ablation_rows(row: int) -> None:
+    recipe = load_recipe(CONFIGS / "ablation" / f"{row}.yaml")
+    options, last = recipe.model.options, recipe.phases[-1]
+    assert last.losses.adversarial is not None
+    names = ("n_atoms", "deterministic", "stochastic_basis", "stochastic_coefficients")
+    found = [options[name] for name in names]
+    betas = {phase.losses.kl.beta if phase.losses.kl else None for phase in recipe.phases}
+    assert (*found[:2], last.losses.adversarial.weight, *found[2:], *betas) == TABLE[row]
+    assert (recipe.initial is not None) == (row >= 6)
+    assert [p.epochs for p in recipe.phases] == ([100] if row >= 6 else [300, 100])
+
+
+@pytest.mark.parametrize("scale", [4, 8])
+def test_shipped_recipes_make_the_shipped_models(scale: int) -> None:
+    from vspsr import VSpSR
+
+    model, shipped = build_model(load_recipe(CONFIGS / f"x{scale}.yaml")), VSpSR.from_pretrained(f"vspsr-x{scale}")
+    assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in shipped.state_dict().items()}
+    weights = resources.files("vspsr") / "weights" / f"vspsr-x{scale}" / "model.safetensors"
+    assert len(weights.read_bytes()) < 5e6
