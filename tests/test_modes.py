@@ -236,3 +236,11 @@ def test_moving_a_space_leaves_the_model_where_it_is(kind: str) -> None:
 
 def test_space_of_double_precision_is_kept() -> None:
     assert make_space().sample(1).dtype == torch.float64
+
+
+def test_integers_found_in_inference_mode_and_later_are_the_same() -> None:
+    y = imresize(picture(1, 3, 3, 3), scale=4).clamp(0, 1)
+    x = imresize(y, scale=4)
+    with torch.inference_mode():
+        first = quantize(x, y).image
+    assert torch.equal(quantize(x.requires_grad_(), y).image, first)

@@ -1,4 +1,4 @@
-"""vspsr: the super-resolution space of an image, every member of which downscales to it bit for bit."""
+"""vspsr: the super-resolution space of an image, every member of which downscales to it."""
 
 from typing import TYPE_CHECKING, Any
 

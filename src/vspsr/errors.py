@@ -70,7 +70,10 @@ def explain(error: BaseException) -> str:
         return f"out of memory ({text[:120]}): use a smaller image or a machine with more memory"
     if package := _missing_package(error):
         return f"the package {package} is not installed: pip install 'vspsr[eval,train]'"
-    return text if is_expected(error) else f"internal error, {type(error).__name__}: {text}"
+    if is_expected(error):
+        return text
+    place = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    return f"internal error, {type(error).__name__}: {text}{place}"
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """VSpSR: one call of a network turns an LR image into its super-resolution space."""
 
+import hashlib
 import inspect
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from vspsr.nn.pretrained import PretrainedSR, pretrained_from_state
 from vspsr.nn.vspm import VSpM, convert_authors_state
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.sr_space import SRSpace
-from vspsr.state_dicts import check_keys, load, read_state
+from vspsr.state_dicts import check_keys, digest_of, load, read_state
 
 __all__ = ["VSpSR", "shipped_models"]
 
@@ -94,6 +95,12 @@ class VSpSR(nn.Module):
             "temperature": self.temperature,
             "calibration": self.calibration,
         }
+
+    @property
+    def sha256(self) -> str:
+        """Of configuration and weights, 64 hexadecimal digits: models with equal ones make equal images."""
+        config = json.dumps(self.config, sort_keys=True)
+        return hashlib.sha256(f"{config} {digest_of(self.state_dict())}".encode()).hexdigest()
 
     def forward(self, y: Tensor, quantisation: Tensor | None = None) -> SRSpace:
         """The super-resolution space of LR images.

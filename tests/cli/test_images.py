@@ -84,14 +84,21 @@ def test_the_main_job(run: Run, run_process: Run, photo: Path, tmp_path: Path) -
     (report,) = json.loads(result.stdout)
     on_disk = json.loads((out / "photo_x4.json").read_text())
     assert {**on_disk, "kept": False} == report
-    assert report["lr_values_not_met"] == 0
+    assert report["lr_values_wrong"] == 0
+    assert report["samples"] == 3
+    exact = {"lr_values_wrong": 0, "lr_max_deviation": 0}
+    assert report["outputs"] == {
+        **{f"photo_x4_{n}.png": exact for n in ("s00", "s01", "s02", "mean")},
+        "photo_x4_sheet.png": {"samples": 3},
+        **{key: {} for key in ("photo_x4_stddev.png", "photo_x4_stddev.npy")},
+    }
     assert (report["model"], report["seed"], report["temperature"]) == (
         "vspsr-x4",
         0,
         VSpSR.from_pretrained("vspsr-x4").temperature,
     )
     assert report["degradation"] == {"scale": 4, "kernel": "bicubic", "rounding": "per-pass"}
-    assert {"vspsr", "torch", "python"} <= report["versions"].keys()
+    assert {"vspsr", "torch", "python", "device", "input_sha256", "model_sha256"} <= report.keys()
     assert report["seconds"] > 0
     stddev = np.load(out / "photo_x4_stddev.npy")
     assert stddev.shape == (96, 144, 3)
@@ -161,20 +168,26 @@ def test_degrade_and_check(run: Run, tmp_path: Path) -> None:
     assert exact.returncode == 0
     assert json.loads(exact.stdout) == {
         "exact": True,
-        "lr_pixels_different": 0,
+        "lr_pixels_wrong": 0,
         "lr_pixels": 54,
-        "largest_deviation": 0,
+        "lr_max_deviation": 0,
         "lr_psnr": None,
         "scale": 4,
+        "bits": 8,
     }
     lr = read_image(tmp_path / "lr" / "hrx4.png")
     lr.pixels[0, 2, 3] += -7 if lr.pixels[0, 2, 3] > 100 else 7
     write_image(tmp_path / "other.png", lr)
     different = run("check", "hr.png", "other.png", "--scale", 4)
     assert different.returncode == 1
-    assert "1 of 54 LR pixels differ, by at most 7 levels" in different.stdout
-    assert run("degrade", "hr.png", "-o", "lr").returncode == 1  # kept
+    assert "1 of 54 LR pixels differ, by at most 7 levels of 8 bits" in different.stdout
+    kept = (tmp_path / "lr" / "hrx4.png").stat().st_mtime_ns
+    assert "hr.png: kept" in run("degrade", "hr.png", "-o", "lr").stdout
+    assert (tmp_path / "lr" / "hrx4.png").stat().st_mtime_ns == kept
+    shutil.copy(tmp_path / "other.png", tmp_path / "lr" / "hrx4.png")
+    fails_clearly_among(run("degrade", "hr.png", "-o", "lr"), "hrx4.png", "exists")
     assert run("degrade", "hr.png", "-o", "lr", "--overwrite").returncode == 0
+    assert run("check", "hr.png", "lr/hrx4.png", "--scale", 4).returncode == 0
 
 
 def test_models_and_info(run: Run) -> None:

@@ -10,7 +10,7 @@ from vspsr.nn import OverlappingVSpM, VSpM
 from vspsr.space import SpaceParameters
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "overlapping": ("overlapping", {"n_atoms": 5, "channels": 8, "blocks": 1, "n_modes": 2}),
+    "overlapping": ("overlapping", {"n_atoms": 5, "channels": 8, "blocks": 1, "n_modes": 3}),
     "paper": ("vspm", {"n_atoms": 8, "convolutions": False}),
     "many atoms": ("vspm", {"n_atoms": 36, "convolutions": False}),
     "authors": ("vspm", {"n_atoms": 8, "convolutions": True}),

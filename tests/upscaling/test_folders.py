@@ -14,6 +14,7 @@ import vspsr.images.io
 from vspsr import VSpSR, read_image, write_image
 from vspsr.cli.main import main
 from vspsr.errors import ImageFileError, ModelError, OutputError
+from vspsr.files import printable
 from vspsr.images.picture import Picture
 from vspsr.upscaling.folders import Options, upscale_file
 from vspsr.upscaling.pictures import compare
@@ -67,7 +68,7 @@ def test_what_an_interrupted_run_left_is_not_taken_for_another_runs(model: VSpSR
     with pytest.raises(OutputError, match=r"photo_x4_s01\.png: exists"):
         upscale_file(path, tmp_path, model, "m", Options(samples=2, seed=5))
     report = upscale_file(path, tmp_path, model, "m", Options(samples=2, seed=5, overwrite=True))
-    assert report["lr_not_met"].keys() == {"s00", "s01"}
+    assert report["outputs"].keys() == {"photo_x4_s00.png", "photo_x4_s01.png"}
 
 
 def test_a_missing_file_is_told_even_where_its_outputs_exist(model: VSpSR, tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def test_a_folder_named_like_a_closing_tag(
     monkeypatch.chdir(tmp_path)
     Path("[").mkdir()
     assert cli("degrade", path, "-o", "[/x]", "--scale", 2, monkeypatch=monkeypatch) == 0
-    assert "1 of 1 images written to [/x]" in capsys.readouterr().out
+    assert "1 of 1 images done, outputs in [/x]" in capsys.readouterr().out
     VSpSR.from_pretrained("vspsr-x4").save_pretrained("[/model]")
     assert cli("info", "[/model]", monkeypatch=monkeypatch) == 0
     assert "[/model]: x4" in capsys.readouterr().out
@@ -123,16 +124,151 @@ def test_a_name_too_long_for_its_outputs_does_not_stop_the_rest(
     assert (out / "other_x4_s00.png").exists()
 
 
-def test_files_to_degrade_whose_outputs_would_have_one_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+COMMANDS = [["upscale", "--samples", 1], ["degrade", "--scale", 4]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c[0])
+@pytest.mark.parametrize(
+    "names",
+    [("a/p.png", "b/p.png"), ("p.png", "p.tif"), ("e\u0301.png", "\u00e9.png"), ("caf\udce9.png", "b/caf\udce9.png")],
+    ids=["folders", "suffixes", "Unicode", "bytes"],
+)
+def test_files_whose_outputs_would_have_one_name(
+    command: list[object],
+    names: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    a, b = photo(tmp_path / "a" / "p.png"), photo(tmp_path / "b" / "p.png", left=60)
+    """The first is done, whatever exists; the other is named."""
+    try:
+        a, b = photo(tmp_path / "in" / names[0]), photo(tmp_path / "in" / names[1], left=60)
+    except OutputError:
+        pytest.skip("no such names on this disk")
     out = tmp_path / "out"
-    assert cli("degrade", a, b, "-o", out, "--overwrite", "--json", monkeypatch=monkeypatch) == 1
+    assert cli(*command, a, b, "-o", out, "--overwrite", "--json", monkeypatch=monkeypatch) == 1
     captured = capsys.readouterr()
+    assert printable(b) in captured.err
     assert "rename one of them" in captured.err
     assert ["error" in r for r in json.loads(captured.out)] == [False, True]
-    assert compare(read_image(a), read_image(out / "px4.png"), 4).exact
+    made = out / f"{a.stem}{'_x4_s00' if command[0] == 'upscale' else 'x4'}.png"
+    hr, lr = (made, a) if command[0] == "upscale" else (a, made)
+    assert compare(read_image(hr), read_image(lr), 4).exact
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c[0])
+def test_a_file_given_twice_is_done_once(
+    command: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = photo(tmp_path / "in" / "p.png")
+    monkeypatch.chdir(tmp_path)
+    inputs = [path, Path("in/p.png"), path.parent]
+    assert cli(*command, *inputs, "-o", "out", "--json", monkeypatch=monkeypatch) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c[0])
+def test_outputs_are_never_inputs(
+    command: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The input folder is refused for the outputs; of files named, as by *.png, outputs of others are refused."""
+    folder = photo(tmp_path / "in" / "p.png").parent
+    (tmp_path / "link").symlink_to(folder)
+    for output in (folder, tmp_path / "link", tmp_path / "in" / ".." / "in"):
+        assert cli(*command, folder, "-o", output, monkeypatch=monkeypatch) == 2
+        assert "folder of inputs" in capsys.readouterr().err
+    assert [p.name for p in folder.iterdir()] == ["p.png"]
+    assert cli(*command, folder / "p.png", "-o", folder, monkeypatch=monkeypatch) == 0
+    names = {p.name for p in folder.iterdir()}
+    monkeypatch.chdir(folder)
+    capsys.readouterr()
+    for _ in range(2):
+        assert cli(*command, *sorted(folder.glob("*.png")), "-o", ".", "--json", monkeypatch=monkeypatch) == 1
+        captured = capsys.readouterr()
+        assert ["error" in r for r in json.loads(captured.out)] == [False, True]
+        assert "is an output of" in captured.err
+        assert {p.name for p in folder.iterdir()} == names
+    # Elsewhere they are images like any other.
+    assert cli(*command, folder, "-o", tmp_path / "more", monkeypatch=monkeypatch) == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c[0])
+def test_a_stopped_folder_goes_on(
+    command: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate("abc"):
+        photo(tmp_path / "in" / f"{name}.png", left=40 + 10 * number)
+    arguments = [*command, tmp_path / "in", "-o", tmp_path / "out"]
+
+    def stopping(path: Path, **options: object) -> Picture:
+        if path.name == "b.png":
+            raise KeyboardInterrupt
+        return read_image(path, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vspsr.upscaling.folders.read_image", stopping)
+        assert cli(*arguments, monkeypatch=monkeypatch) == 130
+    assert "1 of 3 images done" in capsys.readouterr().err
+    first = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+    assert cli(*arguments, "--json", monkeypatch=monkeypatch) == 0
+    assert [r["kept"] for r in json.loads(capsys.readouterr().out)] == [True, False, False]
+    assert {p: p.stat().st_mtime_ns for p in first} == first
+
+
+def test_missed_values_end_with_a_code_and_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pixels of black and white by chance are no downscaled picture. Bad files matter more to scripts."""
+    generator = torch.Generator().manual_seed(0)
+    write_image(tmp_path / "noise.png", Picture(255 * torch.randint(0, 2, (1, 5, 5), generator=generator).int()))
+    photo(tmp_path / "photo.png")
+    for options in ([], [], ["--json"]):  # made, kept, kept
+        inputs = [tmp_path / "photo.png", tmp_path / "noise.png"]
+        code = cli("upscale", *inputs, "-o", tmp_path / "o", "--samples", 1, *options, monkeypatch=monkeypatch)
+        captured = capsys.readouterr()
+        assert code == 3
+        (line,) = captured.err.strip().splitlines()
+        assert "LR values are missed in 1 of 2 images" in line
+    exact, missed = (r["lr_values_wrong"] for r in json.loads(captured.out))
+    assert exact == 0
+    assert line.split()[1] == str(missed)
+    report = json.loads((tmp_path / "o" / "noise_x4.json").read_text())
+    assert report["outputs"]["noise_x4_s00.png"]["lr_values_wrong"] == missed > 0
+    inputs.append(tmp_path / "absent.png")
+    assert cli("upscale", *inputs, "-o", tmp_path / "o", "--samples", 1, monkeypatch=monkeypatch) == 1
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_check_takes_every_depth_that_upscale_makes(
+    bits: int, alpha: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = read_image(EXAMPLE).pixels[:, 20:28, 40:49]
+    pixels = whole if bits == 8 else whole * 257 - 3 * (whole > 9).int()
+    opacity = torch.full((1, 8, 9), 200 * (257 if bits == 16 else 1), dtype=torch.int32) if alpha else None
+    write_image(tmp_path / "p.png", Picture(pixels, bits, opacity))
+    for asked in ("auto", "8", "16"):
+        out = tmp_path / asked
+        arguments = ["upscale", tmp_path / "p.png", "-o", out, "--samples", 1, "--bits", asked]
+        assert cli(*arguments, monkeypatch=monkeypatch) == 0
+        hr = out / "p_x4_s00.png"
+        capsys.readouterr()
+        assert cli("check", hr, tmp_path / "p.png", "--json", monkeypatch=monkeypatch) == 0
+        assert json.loads(capsys.readouterr().out)["bits"] == (bits if asked == "auto" else int(asked))
+        made = read_image(hr)
+        made.pixels[0, 9, 9] += -64 * made.white // 255 if made.pixels[0, 9, 9] > made.white // 2 else made.white // 4
+        write_image(hr, made, overwrite=True)
+        assert cli("check", hr, tmp_path / "p.png", monkeypatch=monkeypatch) == 1
+
+
+@pytest.mark.parametrize("samples", [10_001, 10**9, 10**30])
+def test_samples_without_end_are_refused(
+    samples: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = photo(tmp_path / "p.png")
+    assert cli("upscale", path, "-o", tmp_path / "o", "--samples", samples, monkeypatch=monkeypatch) == 2
+    assert f"`samples` must be 0 … 10000, got {samples}" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize("command", ["upscale", "degrade", "check"])

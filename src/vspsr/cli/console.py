@@ -66,13 +66,13 @@ def print_line(text: str) -> None:
     out.print(printable(text), soft_wrap=True)
 
 
-def print_error(error: BaseException | str) -> None:
-    """One line on standard error; with ``--debug``, the traceback of an exception above it."""
-    if isinstance(error, BaseException):
+def print_error(error: Exception | str, text: str = "") -> None:
+    """One line on standard error, ``text`` or else what the error says; with ``--debug``, the traceback above it."""
+    if isinstance(error, Exception):
         if _debug:
             traceback.print_exception(error)
         hint = "" if _debug or is_expected(error) else " (please report it; `vspsr --debug …` shows the traceback)"
-        error = explain(error) + hint
+        error = (text or explain(error)) + hint
     _err.print("error: ", end="", style="bold red")
     _err.print(one_line(error), soft_wrap=True)
 
@@ -175,7 +175,7 @@ def device(name: str) -> str:
 def progress(total: int) -> Iterator[Callable[[str, float], None]]:
     """A progress bar on standard error; yields step(what, advance)."""
     columns = (SpinnerColumn("line"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _description())
-    with Progress(*columns, console=_err, transient=True) as bar:
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
         task = bar.add_task("", total=total)
 
         def step(what: str, advance: float) -> None:
@@ -188,7 +188,7 @@ def progress(total: int) -> Iterator[Callable[[str, float], None]]:
 def download_progress(name: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar for a download on standard error; yields step(bytes so far, size or 0)."""
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn(), _description())
-    with Progress(*columns, console=_err, transient=True) as bar:
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
         task = bar.add_task(name, total=None)
 
         def step(done: int, size: int) -> None:

@@ -2,22 +2,23 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from vspsr.cli.console import device as pick_device
-from vspsr.cli.console import print_error, print_line, progress
-from vspsr.errors import explain, is_expected
+from vspsr.cli.console import output_folder, print_error, print_line, progress, when_stopped
 
 __all__ = ["check", "degrade", "upscale"]
 
 Inputs = Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", show_default=False)]
-Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder for the outputs; made if missing.")]
+Folder = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for the outputs; made if missing.", callback=output_folder)
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; they are kept otherwise.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a report for programs on standard output.")]
 Kernel = Annotated[str, typer.Option(help="bicubic (MATLAB's imresize), bilinear, lanczos3 or box.")]
@@ -43,7 +44,7 @@ RoundingOption = Annotated[
     typer.Option(help="LR integers: rounded after each axis (MATLAB, the challenge) or once at the end."),
 ]
 
-_DEGRADING = 48  # bytes for each pixel: three channels in float64, and half as much again
+MISSED = 3  # exit code where LR values are missed
 
 
 def upscale(
@@ -51,7 +52,7 @@ def upscale(
     output: Folder = Path("vspsr-out"),
     model: Annotated[str, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.")] = "vspsr-x4",
     scale: Annotated[int | None, typer.Option(help="Check that the model has this scale.", show_default=False)] = None,
-    samples: Annotated[int, typer.Option(min=0, help="How many HR images.")] = 10,
+    samples: Annotated[int, typer.Option(min=0, help="How many HR images, at most 10,000.")] = 10,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
     temperature: Annotated[
         float | None, typer.Option(help="Spread of the samples: 0 gives the mean. [default: the model's]")
@@ -67,64 +68,68 @@ def upscale(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Super-resolve images: any number of HR images, each of which downscales to the input bit for bit."""
-    from vspsr.checks import check_seed, check_temperature
-    from vspsr.files import make_folder
-    from vspsr.images.folders import image_files
-    from vspsr.model import VSpSR
-    from vspsr.upscaling.folders import Options, upscale_file
+    """Super-resolve images: HR images that downscale to the input bit for bit, wherever such images exist.
 
-    check_seed(seed)
-    if temperature is not None:
-        check_temperature(temperature)
+    Run the same command again after an interruption: finished files are kept.
+    Exit code 3: some LR values are missed, because no image that downscales to the input exactly was found.
+    """
+    from vspsr.model import VSpSR
+    from vspsr.upscaling.folders import Options, upscale_files
+
+    depth = bits.value if bits is Bits.auto else int(bits.value)
+    options = Options(samples, seed, temperature, mean, stddev, contact_sheet, depth, rounding.value, overwrite)
     loaded = VSpSR.from_pretrained(model)
     if scale is not None and scale != loaded.scale:
         raise ValueError(f"`--scale` {scale} does not fit: the model {model} upscales by {loaded.scale}")
     loaded.to(pick_device(device))
-    files = list(image_files(inputs))
-    make_folder(output)
-    depth = bits.value if bits is Bits.auto else int(bits.value)
-    options = Options(samples, seed, temperature, mean, stddev, contact_sheet, depth, rounding.value, overwrite)
+
+    def batch(files: Sequence[Path], step: Callable[[str, float], None]) -> Iterator[dict[str, Any]]:
+        return upscale_files(files, output, loaded, model, options, step, print_error)
+
+    reports = _run(batch, inputs, output, as_json, _summary)
+    missed = [r["lr_values_wrong"] for r in reports if r.get("lr_values_wrong")]
+    if missed:
+        print_error(f"{sum(missed)} LR values are missed in {len(missed)} of {len(reports)} images")
+    if any("error" in r for r in reports):
+        raise typer.Exit(1)
+    if missed:
+        raise typer.Exit(MISSED)
+
+
+def _run(
+    batch: Callable[[Sequence[Path], Callable[[str, float], None]], Iterator[dict[str, Any]]],
+    inputs: Sequence[Path],
+    output: Path,
+    as_json: bool,
+    summary: Callable[[dict[str, Any]], str],
+) -> list[dict[str, Any]]:
+    """Work on the images among the inputs with a progress bar, then print the reports; returns them."""
+    from vspsr.upscaling.folders import input_files
+
+    files = input_files(inputs, output)
     reports: list[dict[str, Any]] = []
-    stems: dict[str, Path] = {}
-    with progress(len(files)) as step:
-        for path in files:
-            step(path.name, 0)
-            try:
-                first = stems.setdefault(path.stem, path)
-                if first != path:
-                    raise ValueError(f"{path}: its outputs would be named as those of {first}: rename one of them")
-                say = partial(_say, step, path.name)
-                reports.append(upscale_file(path, output, loaded, model, options, say))
-            except Exception as error:
-                if not is_expected(error):
-                    raise
-                reports.append({"input": str(path), "error": explain(error)})
-                print_error(error)
-            step(path.name, 1)
-    failed = [r for r in reports if "error" in r]
+
+    def status() -> str:
+        done = sum("error" not in r for r in reports)
+        return f"{done} of {len(files)} images done, outputs in {output}"
+
+    with when_stopped(lambda: f"{status()}; run the same command again to go on"), progress(len(files)) as step:
+        reports.extend(batch(files, step))
     if as_json:
         print(json.dumps(reports, indent=2))
-    else:
-        for report in reports:
-            if "error" not in report:
-                print_line(_summary(report))
-        done = len(reports) - len(failed)
-        print_line(f"{done} of {len(reports)} images done, outputs in {output}")
-    if failed:
-        raise typer.Exit(1)
-
-
-def _say(step: Callable[[str, int], None], name: str, what: str) -> None:
-    step(f"{name}: {what}", 0)
+        return reports
+    for report in reports:
+        if "error" not in report:
+            print_line(summary(report))
+    print_line(status())
+    return reports
 
 
 def _summary(report: dict[str, Any]) -> str:
-    name = report["input"]
+    name, missed = report["input"], report["lr_values_wrong"]
     if report["kept"]:
-        return f"{name}: kept, all outputs exist (--overwrite to make them anew)"
-    missed = report["lr_values_not_met"]
-    exact = "every one downscales to the input exactly" if not missed else f"{missed} LR values not met"
+        return f"{name}: kept, all outputs exist (--overwrite makes them again)"
+    exact = f"{missed} LR values missed" if missed else "all downscale to the input exactly"
     height, width = report["hr_size"]
     return f"{name}: {report['samples']} samples of {width}×{height}, {exact}, {report['seconds']:.1f} s"
 
@@ -138,40 +143,20 @@ def degrade(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Downscale HR images as MATLAB's imresize does: photo.png becomes photox4.png."""
-    from vspsr.degradation.operator import Degradation
-    from vspsr.files import make_folder
-    from vspsr.images.folders import image_files
-    from vspsr.images.io import read_image, write_image
-    from vspsr.upscaling.pictures import degrade as degrade_picture
+    """Downscale HR images, by default as MATLAB's imresize but for exact halves: photo.png becomes photox4.png."""
+    from vspsr.degradation import Degradation
+    from vspsr.upscaling.folders import degrade_files
 
     degradation = Degradation(scale, kernel)
-    files = list(image_files(inputs))
-    make_folder(output)
-    reports: list[dict[str, Any]] = []
-    targets: dict[Path, Path] = {}
-    with progress(len(files)) as step:
-        for path in files:
-            target = output / f"{path.stem}x{scale}.png"
-            try:
-                if (first := targets.setdefault(target, path)) != path:
-                    raise ValueError(f"{path}: its output would be named as that of {first}: rename one of them")
-                hr = read_image(path, needed_per_pixel=_DEGRADING)
-                lr = degrade_picture(hr, degradation, rounding.value)
-                write_image(target, lr, overwrite=overwrite)
-                reports.append({"input": str(path), "output": str(target), "lr_size": list(lr.size)})
-            except Exception as error:
-                if not is_expected(error):
-                    raise
-                reports.append({"input": str(path), "error": explain(error)})
-                print_error(error)
-            step(path.name, 1)
-    failed = sum("error" in r for r in reports)
-    if as_json:
-        print(json.dumps(reports, indent=2))
-    else:
-        print_line(f"{len(reports) - failed} of {len(reports)} images written to {output}")
-    if failed:
+
+    def batch(files: Sequence[Path], step: Callable[[str, float], None]) -> Iterator[dict[str, Any]]:
+        return degrade_files(files, output, degradation, rounding.value, overwrite, step, print_error)
+
+    def summary(report: dict[str, Any]) -> str:
+        height, width = report["lr_size"]
+        return f"{report['input']}: {'kept' if report['kept'] else f'{width}×{height}'}"
+
+    if any("error" in r for r in _run(batch, inputs, output, as_json, summary)):
         raise typer.Exit(1)
 
 
@@ -183,24 +168,26 @@ def check(
     rounding: RoundingOption = Rounding.per_pass,
     as_json: AsJson = False,
 ) -> None:
-    """Does HR downscale to LR? Exit 0 only where it does so bit for bit.
+    """Whether HR downscales to LR: exit code 0 only if it does so bit for bit, 1 otherwise.
 
     With alpha, the colours are compared where the LR image is visible at all (alpha > 0), and alpha everywhere.
+    If the depths differ, LR is compared in the depth of HR.
     """
-    from vspsr.images.io import read_image
-    from vspsr.upscaling.pictures import compare
+    from vspsr.images import read_image
+    from vspsr.upscaling.pictures import DEGRADING, compare
 
-    result = compare(read_image(hr, needed_per_pixel=_DEGRADING), read_image(lr), scale, kernel, rounding.value)
+    with progress(1) as step:
+        step(hr.name, 0)
+        result = compare(read_image(hr, needed_per_pixel=DEGRADING), read_image(lr), scale, kernel, rounding.value)
     if as_json:
         psnr = None if math.isinf(result.lr_psnr) else result.lr_psnr
-        fields = {"exact": result.exact, "lr_pixels_different": result.pixels, "lr_pixels": result.total}
-        print(json.dumps({**fields, "largest_deviation": result.deviation, "lr_psnr": psnr, "scale": result.scale}))
+        print(json.dumps({"exact": result.exact, **asdict(result), "lr_psnr": psnr}))
     elif result.exact:
-        print_line(f"exact: all {result.total} LR pixels are reproduced bit for bit (LR-PSNR ∞)")
+        print_line(f"exact: all {result.lr_pixels} LR pixels are reproduced bit for bit (LR-PSNR ∞)")
     else:
         print_line(
-            f"not exact: {result.pixels} of {result.total} LR pixels differ, by at most {result.deviation} levels "
-            f"(LR-PSNR {result.lr_psnr:.2f} dB)"
+            f"not exact: {result.lr_pixels_wrong} of {result.lr_pixels} LR pixels differ, by at most "
+            f"{result.lr_max_deviation} levels of {result.bits} bits (LR-PSNR {result.lr_psnr:.2f} dB)"
         )
     if not result.exact:
         raise typer.Exit(1)

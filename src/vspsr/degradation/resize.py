@@ -2,7 +2,9 @@
 
 Along one axis of length n, output pixel i (from 0) is centred at u = (i + ½)/r − ½ of the input, r = output/input
 scale. With antialiasing (r < 1) the kernel is stretched to r·k(r·(u − j)); the weights of each output pixel are
-normalised to sum 1, and an index outside the image is mirrored about its border (half-sample symmetric).
+normalised to sum 1, and an index outside the image is mirrored about its border (half-sample symmetric). One thing
+differs: integers at exact halves are rounded to even here, as by numpy and the NTIRE 2021 evaluator, away from zero by
+MATLAB.
 """
 
 import math

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from vspsr.errors import ImageFileError
-from vspsr.evaluation.names import EvaluationError, Matched, match_files, stem_of, unique_stems
+from vspsr.evaluation.names import EvaluationError, Matched, match_files, unique_stems
 from vspsr.files import sha256_of
-from vspsr.images.folders import image_files
+from vspsr.images.folders import composed_stem, image_files
 from vspsr.images.io import read_header, read_image
 from vspsr.images.picture import Header
 
@@ -58,7 +58,7 @@ class Pair:
     def files(self) -> dict[str, Path]:
         """Role and name → file, of all files there are."""
         roles = [("hr", self.hr), ("lr", self.lr), *(("sr", p) for p in (*self.samples, self.mean))]
-        return {f"{role}/{stem_of(path)}{path.suffix}": path for role, path in roles if path is not None}
+        return {f"{role}/{composed_stem(path)}{path.suffix}": path for role, path in roles if path is not None}
 
 
 def find_pairs(

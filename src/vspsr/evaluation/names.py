@@ -9,15 +9,15 @@ Stems are compared in Unicode's normal form NFC: an umlaut is one letter, howeve
 """
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vspsr.errors import VSpSRError
+from vspsr.images.folders import composed_stem
 
-__all__ = ["EvaluationError", "Matched", "match_files", "stem_of", "unique_stems"]
+__all__ = ["EvaluationError", "Matched", "match_files", "unique_stems"]
 
 Place = tuple[str, str, int | None]
 """The parts of a file name: stem of the HR image, the part between, number of the sample."""
@@ -41,18 +41,13 @@ class Matched:
     mean: Path | None = None
 
 
-def stem_of(path: Path) -> str:
-    """The name of a file without its suffix, in normal form NFC."""
-    return unicodedata.normalize("NFC", path.stem)
-
-
 def unique_stems(files: Sequence[Path], what: str) -> dict[str, Path]:
     """Stem → file, sorted by stem; EvaluationError where two files share a stem."""
     by_stem: dict[str, Path] = {}
     for path in sorted(files):
-        if other := by_stem.get(stem_of(path)):
+        if other := by_stem.get(composed_stem(path)):
             raise EvaluationError(f"{path}: {what} {other.name} has the same stem: keep one of them in the folder")
-        by_stem[stem_of(path)] = path
+        by_stem[composed_stem(path)] = path
     return dict(sorted(by_stem.items()))
 
 
@@ -75,7 +70,7 @@ def match_files(stems: Sequence[str], files: Sequence[Path], what: str) -> dict[
     folder = files[0].parent
     unique_stems(files, f"the {what} file")
     keys = _keys(stems)
-    places = {path: place for path in sorted(files) if (place := _place(stem_of(path), keys))}
+    places = {path: place for path in sorted(files) if (place := _place(composed_stem(path), keys))}
     if not places:
         places = _challenge_places(stems, files)
     if strangers := [p for p in sorted(files) if p not in places]:

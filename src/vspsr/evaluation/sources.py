@@ -23,7 +23,6 @@ from vspsr.evaluation.names import EvaluationError
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
 from vspsr.space.sr_space import NotGaussianError
-from vspsr.state_dicts import digest_of
 from vspsr.upscaling.pictures import PictureSpace
 
 __all__ = ["BaselineSource", "Drawn", "ModelSource", "ResultsSource", "Source", "bicubic"]
@@ -85,9 +84,10 @@ class ModelSource:
             "name": Path(self.name).name,
             "kind": "model",
             "model": "/".join(Path(self.name).parts[-2:]),
-            "version": f"weights sha256 {digest_of(self.model.state_dict())}",
+            "version": f"config and weights SHA-256 {self.model.sha256}",
             "seed": self.seed,
             "temperature": self.temperature,
+            "calibration": self.model.calibration,
         }
 
     def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:

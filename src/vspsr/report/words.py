@@ -81,7 +81,8 @@ GLOSSARY = [
 
 _HEADS = {
     "name": "evaluated", "kind": "kind", "version": "its version", "source": "source", "licence": "licence",
-    "seed": "seed", "temperature": "temperature", "hr": "HR images", "lr": "LR images", "scale": "scale",
+    "seed": "seed", "temperature": "temperature", "calibration": "calibration",
+    "hr": "HR images", "lr": "LR images", "scale": "scale",
     "samples": "samples", "n_samples": "samples", "protocol": "protocol", "backend": "perceptual backend",
     "backend_version": "its version", "backend_range": "its colour range", "border": "border left out",
     "channel": "channel of SSIM", "details": "all metrics", "images": "images",

@@ -1,34 +1,50 @@
-"""Super-resolution of files and folders: names of outputs, what is kept, one report for each picture."""
+"""Super-resolution and degradation of many files: which are inputs, how outputs are named, errors file by file."""
 
 import io
-import json
-import platform
-import time
-from collections.abc import Callable
+import re
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vspsr.errors import ImageFileError, OutputError
-from vspsr.files import replacing, sha256_of
-from vspsr.images.io import read_image, write_image
+from vspsr.checks import check_bits_and_rounding, check_seed, check_temperature
+from vspsr.degradation import Degradation
+from vspsr.errors import ImageFileError, explain, is_expected
+from vspsr.files import make_folder, one_line, sha256_of
+from vspsr.images import read_image, write_image
+from vspsr.images.folders import image_files
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import contact_sheet, stddev_map
 from vspsr.model import VSpSR
-from vspsr.upscaling.pictures import Exactness, PictureSpace, bytes_per_pixel
+from vspsr.upscaling.outputs import Outputs, Record
+from vspsr.upscaling.pictures import DEGRADING, PictureSpace, bytes_per_pixel, check_depth, check_samples, degrade
 from vspsr.version import __version__
 
-__all__ = ["Options", "upscale_file"]
+__all__ = ["Options", "Report", "degrade_file", "degrade_files", "input_files", "upscale_file", "upscale_files"]
 
-Progress = Callable[[str], None]
+Report = dict[str, Any]
+"""What was done with a file, as JSON values; with "error", one line, where it failed."""
+
+Progress = Callable[[str, float], None]
+"""(what is done now, the part of the whole work since the last call)"""
+
+OnError = Callable[[Exception, str], None]
+"""(an error, the same in one line that names the file)"""
+
+_SHOWN = 12  # samples on a contact sheet
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `upscale_file` writes, and how."""
+    """What `upscale_file` writes, and how: see `vspsr.upscaling.upscale`. ValueError: a value out of its range."""
 
     samples: int = 10
     seed: int = 0
@@ -40,15 +56,152 @@ class Options:
     rounding: str = "per-pass"
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        check_samples(self.samples)
+        check_seed(self.seed)
+        if self.temperature is not None:
+            check_temperature(self.temperature)
+        check_depth(self.bits)
+        check_bits_and_rounding(8, self.rounding)
+
+
+def input_files(inputs: Sequence[Path], folder: Path) -> list[Path]:
+    """The images among files and in folders, each once.
+
+    Args:
+        inputs: files and folders.
+        folder: where the outputs will be.
+
+    Raises:
+        ImageFileError: a folder with no image in it.
+        ValueError: the outputs would be among the inputs of the next run.
+    """
+    for path in inputs:
+        if path.is_dir() and folder.is_dir() and path.samefile(folder):
+            raise ValueError(f"{one_line(folder)}: is a folder of inputs: give another folder for the outputs")
+    return list({path.absolute(): path for path in image_files(inputs)}.values())
+
+
+def upscale_files(
+    files: Sequence[Path],
+    folder: Path,
+    model: VSpSR,
+    name: str,
+    options: Options,
+    progress: Progress = lambda *_: None,
+    on_error: OnError = lambda *_: None,
+) -> Iterator[Report]:
+    """`upscale_file` for each of many files, into one folder that is made if missing.
+
+    A file that cannot be done is reported with its error, and the others are done. Bugs are raised.
+    """
+    own = re.compile(rf"(?P<stem>.+)_x{model.scale}_(s[0-9]+|mean|stddev|sheet)\.png", re.DOTALL)
+
+    def upscaled(path: Path, file_progress: Progress) -> Report:
+        return upscale_file(path, folder, model, name, options, file_progress)
+
+    return _each(files, folder, own, upscaled, progress, on_error)
+
+
+def degrade_files(
+    files: Sequence[Path],
+    folder: Path,
+    degradation: Degradation,
+    rounding: str = "per-pass",
+    overwrite: bool = False,
+    progress: Progress = lambda *_: None,
+    on_error: OnError = lambda *_: None,
+) -> Iterator[Report]:
+    """`degrade_file` for each of many files, otherwise as `upscale_files`."""
+    own = re.compile(rf"(?P<stem>.+)x{degradation.scale}\.png", re.DOTALL)
+
+    def degraded(path: Path, _: Progress) -> Report:
+        return degrade_file(path, folder, degradation, rounding, overwrite)
+
+    return _each(files, folder, own, degraded, progress, on_error)
+
+
+def _each(
+    files: Sequence[Path],
+    folder: Path,
+    own: re.Pattern[str],
+    work: Callable[[Path, Progress], Report],
+    progress: Progress,
+    on_error: OnError,
+) -> Iterator[Report]:
+    """The reports of ``work`` on each file; ``own`` matches the names of outputs."""
+    make_folder(folder)
+    first: dict[str, Path] = {}
+    for path in files:
+        first.setdefault(_key(path.stem), path)
+    for path in files:
+        done = 0.0
+
+        def file_progress(what: str, part: float, path: Path = path) -> None:
+            nonlocal done
+            done += part
+            progress(f"{path.name}: {what}" if what else path.name, part)
+
+        file_progress("", 0.0)
+        try:
+            if (other := first[_key(path.stem)]) != path:
+                raise ValueError(f"its outputs would be named as those of {one_line(other)}: rename one of them")
+            match = own.fullmatch(path.name)
+            if match and _key(match["stem"]) in first and path.parent.samefile(folder):
+                raise ValueError(f"is an output of {one_line(first[_key(match['stem'])])}, not an input")
+            report = work(path, file_progress)
+        except Exception as error:
+            if not is_expected(error):
+                error.add_note(str(path))
+                raise
+            text, name = explain(error), one_line(path)
+            report = {"input": str(path), "error": text if name in text else f"{name}: {text}"}
+            on_error(error, report["error"])
+        file_progress("", 1.0 - done)
+        yield report
+
+
+def _key(stem: str) -> str:
+    """Equal where file systems take two names for one: by Unicode's forms, on some also by letter case."""
+    stem = unicodedata.normalize("NFC", stem)
+    return stem.casefold() if sys.platform in ("darwin", "win32") else stem
+
+
+def degrade_file(
+    path: Path, folder: Path, degradation: Degradation, rounding: str = "per-pass", overwrite: bool = False
+) -> Report:
+    """Downscale one image file: photo.png becomes photox4.png.
+
+    An output that exists is kept if it holds the same image.
+
+    Raises:
+        ImageFileError: as `read_image`.
+        OutputError: as `write_image`, also where another image is there and ``overwrite`` is false.
+    """
+    target = folder / f"{path.stem}x{degradation.scale}.png"
+    lr = degrade(read_image(path, needed_per_pixel=DEGRADING), degradation, rounding)
+    kept = not overwrite and _holds(target, lr)
+    if not kept:
+        write_image(target, lr, overwrite=overwrite)
+    return {"input": str(path), "output": str(target), "lr_size": list(lr.size), "kept": kept}
+
+
+def _holds(path: Path, picture: Picture) -> bool:
+    with suppress(ImageFileError):
+        found = read_image(path)
+        alphas = [torch.zeros(0) if p.alpha is None else p.alpha for p in (found, picture)]
+        return found.bits == picture.bits and torch.equal(found.pixels, picture.pixels) and torch.equal(*alphas)
+    return False
+
 
 def upscale_file(
-    path: Path, folder: Path, model: VSpSR, name: str, options: Options, progress: Progress = lambda _: None
-) -> dict[str, Any]:
-    """Super-resolve one image file; outputs that exist are kept unless ``options.overwrite``.
+    path: Path, folder: Path, model: VSpSR, name: str, options: Options, progress: Progress = lambda *_: None
+) -> Report:
+    """Super-resolve one image file; finished outputs of the same settings are kept unless ``options.overwrite``.
 
     For ``photo.png`` at x4: ``photo_x4_s00.png`` …, on request ``photo_x4_mean.png``, ``photo_x4_stddev.png`` with
     ``photo_x4_stddev.npy`` ((H, W, C) float32, units of the full range), ``photo_x4_sheet.png``, and
-    ``photo_x4.json``, the report.
+    ``photo_x4.json``, the report. Sample i has the same name and content whatever the number of samples.
 
     Args:
         path: the image file.
@@ -56,7 +209,7 @@ def upscale_file(
         model: the model.
         name: what to call it in the report.
         options: what to write, and how.
-        progress: called with a word on each step.
+        progress: called at the beginning of each step.
 
     Returns:
         The report, as written; with ``kept`` = True where everything was there already.
@@ -64,134 +217,76 @@ def upscale_file(
     Raises:
         ImageFileError, OutputError: as in `read_image` and `write_image`, also where outputs exist that were made
             with other settings.
-        ValueError: an option out of its range.
     """
-    started = time.monotonic()
     stem = f"{path.stem}_x{model.scale}"
-    digits = max(2, len(str(options.samples - 1)))
-    outputs = {f"s{i:0{digits}d}": folder / f"{stem}_s{i:0{digits}d}.png" for i in range(options.samples)}
-    wanted = {"mean": options.mean, "stddev": options.stddev, "sheet": options.contact_sheet}
-    outputs |= {key: folder / f"{stem}_{key}.png" for key, value in wanted.items() if value}
-    if options.stddev:
-        outputs["values"] = folder / f"{stem}_stddev.npy"
-    report_path = folder / f"{stem}.json"
     temperature = model.temperature if options.temperature is None else options.temperature
     settings = {
         "input": path.name,
         "input_sha256": _sha256(path),
         "model": name,
+        "model_sha256": model.sha256,
         "scale": model.scale,
         "seed": options.seed,
         "temperature": temperature,
-        "degradation": {
-            "scale": model.scale,
-            "kernel": model.degradation.kernel,
-            "rounding": options.rounding,
-        },
+        "calibration": model.calibration,
+        "degradation": {"scale": model.scale, "kernel": model.degradation.kernel, "rounding": options.rounding},
         "bits": options.bits,
+        "device": next(model.parameters()).device.type,
+        "vspsr": __version__,
+        "torch": torch.__version__,
     }
-    previous = {} if options.overwrite else _previous(report_path, settings)
-    missing = {k for k, p in outputs.items() if options.overwrite or not p.exists()}
-    if strange := [p for k, p in outputs.items() if k not in missing and p.name not in previous.get("outputs", [])]:
-        raise OutputError(
-            f"{strange[0]}: exists, but {report_path.name} does not say that it was made with these settings: use "
-            "--overwrite or another folder"
-        )
-    if not missing and previous:
-        return {**previous, "kept": True}
-    progress("network")
+    samples = {f"{stem}_s{i:02d}.png": i for i in range(options.samples)}
+    wanted: dict[str, Record] = {sample: {} for sample in samples}
+    mean, stddev, values, sheet = (f"{stem}_{end}" for end in ("mean.png", "stddev.png", "stddev.npy", "sheet.png"))
+    wanted |= {mean: {}} if options.mean else {}
+    wanted |= {stddev: {}, values: {}} if options.stddev else {}
+    wanted |= {sheet: {"samples": min(options.samples, _SHOWN)}} if options.contact_sheet else {}
+    outputs = Outputs(folder / f"{stem}.json", settings, wanted, options.overwrite)
+    if not outputs.missing:
+        return {**outputs.report(), "kept": True}
+
+    part = 1 / (len(outputs.missing) + 1)
+    progress("network", 0.0)
     picture = read_image(path, needed_per_pixel=bytes_per_pixel(model))
-    try:
-        space = PictureSpace(model, picture, temperature, options.bits, options.rounding)
-    except ImageFileError as error:
-        raise ImageFileError(f"{path}: {error}") from error
-    exactness: dict[str, Any] = dict(previous.get("lr_not_met", {}))
-    shown: list[Picture] = []
+    space = PictureSpace(model, picture, temperature, options.bits, options.rounding)
+    mean_of_space = cache(space.mean)
 
-    def put(key: str, made: Picture, exact: Exactness | None = None) -> None:
-        if exact is not None:
-            exactness[key] = asdict(exact)
-        if key in missing:
-            write_image(outputs[key], made, overwrite=options.overwrite)
-
-    for index, key in enumerate(k for k in outputs if k.startswith("s") and k[1:].isdigit()):
-        if key in missing or ("sheet" in missing and index < _SHOWN):
-            progress(f"sample {index + 1} of {options.samples}")
-            sample, exact = space.sample(index, options.seed)
-            shown += [sample] if "sheet" in missing and index < _SHOWN else []
-            put(key, sample, exact)
-    if {"mean", "sheet"} & missing:
-        progress("mean")
-        mean, exact = space.mean()
-        put("mean", mean, exact if options.mean else None)
-    if {"stddev", "values", "sheet"} & missing:
-        progress("standard deviation")
-        stddev = space.stddev()
-        if "stddev" in missing:
-            put("stddev", stddev_map(stddev))
-        if "values" in missing:
+    def made(file: str) -> tuple[Picture | bytes, Record]:
+        if file == mean:
+            hr, exactness = mean_of_space()
+            return hr, asdict(exactness)
+        if file == stddev:
+            return stddev_map(space.stddev()), {}
+        if file == values:
             buffer = io.BytesIO()
-            np.save(buffer, stddev.permute(1, 2, 0).contiguous().numpy())
-            _write(outputs["values"], buffer.getvalue(), options.overwrite)
-        if "sheet" in missing:
-            title = f"{path.name}   {name}   seed {options.seed}   temperature {temperature:g}"
-            put("sheet", contact_sheet(picture, mean, stddev, shown, title))
+            np.save(buffer, space.stddev().permute(1, 2, 0).contiguous().numpy())
+            return buffer.getvalue(), {}
+        if file == sheet:
+            shown = [read_image(folder / sample) for sample in islice(samples, _SHOWN)]
+            title = f"{one_line(path.name)}   {one_line(name)}   seed {options.seed}   temperature {temperature:g}"
+            return contact_sheet(picture, mean_of_space()[0], space.stddev(), shown, title), wanted[sheet]
+        hr, exactness = space.sample(samples[file], options.seed)
+        return hr, asdict(exactness)
+
     height, width = picture.size
-    report = {
-        **settings,
+    about = {
         "lr_size": [height, width],
         "hr_size": [height * model.scale, width * model.scale],
         "mode": picture.mode,
         "output_bits": space.out_bits,
-        "samples": options.samples,
-        "lr_values_not_met": sum(e["lr_mismatches"] for e in exactness.values()),
-        "lr_not_met": exactness,
-        "outputs": sorted({p.name for p in outputs.values()} | set(previous.get("outputs", []))),
-        "versions": {"vspsr": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        "seconds": round(time.monotonic() - started, 3),
     }
-    _write(report_path, (json.dumps(report, indent=2) + "\n").encode(), overwrite=True)
-    return {**report, "kept": False}
-
-
-_SHOWN = 12  # samples on a contact sheet
+    with outputs.being_made(about):
+        for file in outputs.missing:
+            progress(file.removeprefix(f"{stem}_"), part)
+            content, record = made(file)
+            outputs.write(file, content, record)
+    return {**outputs.report(), "kept": False}
 
 
 def _sha256(path: Path) -> str:
     """Of a file's content, so that outputs of another picture of this name are not taken for its own."""
-    try:
-        if path.is_file():  # a pipe would be waited for
+    with suppress(OSError):
+        if path.is_file():  # opening a pipe would block
             return sha256_of(path)
-    except OSError:
-        pass
     read_image(path)  # says what is wrong
-    raise ImageFileError(f"{path}: cannot be read")
-
-
-def _write(path: Path, content: bytes, overwrite: bool) -> None:
-    with replacing(path, overwrite) as file:
-        file.write(content)
-
-
-def _previous(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The report of an earlier run with the same settings, {} where there is none.
-
-    Raises:
-        OutputError: it was made with other settings, so that new outputs would not belong to the old.
-    """
-    if not path.exists():
-        return {}
-    try:
-        previous = json.loads(path.read_text(encoding="utf-8"))
-        changed = [k for k, v in settings.items() if previous.get(k) != v]
-    except (OSError, ValueError, AttributeError) as error:
-        raise OutputError(f"{path}: exists but is not a report of vspsr: remove it or use --overwrite") from error
-    if "input_sha256" in changed:
-        raise OutputError(f"{path}: outputs of another picture of this name exist: use --overwrite or another folder")
-    if changed:
-        key = changed[0]
-        raise OutputError(
-            f"{path}: outputs made with {key} = {previous.get(key)!r} exist, not {settings[key]!r}: use --overwrite or "
-            "another folder"
-        )
-    return dict(previous)
+    raise ImageFileError(f"{one_line(path)}: cannot be read")

@@ -22,14 +22,22 @@ from vspsr.images.picture import Picture, bleed, to_bits
 from vspsr.model import VSpSR
 from vspsr.space import SRSpace, image_key
 
-__all__ = ["Comparison", "PictureSpace", "Upscaled", "compare", "degrade", "upscale"]
+__all__ = ["Comparison", "Exactness", "PictureSpace", "Upscaled", "compare", "degrade", "upscale"]
+
+MAX_SAMPLES = 10_000
+DEGRADING = 48  # bytes that `degrade` takes for each pixel: three channels in float64, and half as much again
 
 
 @dataclass(frozen=True)
 class Exactness:
-    """How well a picture downscales to the LR picture: LR values that differ, and the largest difference in levels."""
+    """How well a picture downscales to the LR picture.
 
-    lr_mismatches: int
+    Attributes:
+        lr_values_wrong: LR values (pixels × channels, alpha included) that are not reproduced.
+        lr_max_deviation: the largest difference, in levels.
+    """
+
+    lr_values_wrong: int
     lr_max_deviation: int
 
 
@@ -55,7 +63,7 @@ class Upscaled:
     @property
     def exact(self) -> bool:
         """Whether every picture downscales to the LR picture bit for bit."""
-        return all(e.lr_mismatches == 0 for e in self.exactness)
+        return all(e.lr_values_wrong == 0 for e in self.exactness)
 
 
 @dataclass
@@ -83,8 +91,7 @@ class PictureSpace:
     space: SRSpace = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.bits not in ("auto", 8, 16):
-            raise ValueError(f'`bits` must be "auto", 8 or 16, got {self.bits!r}')
+        check_depth(self.bits)
         self.out_bits = self.picture.bits if self.bits == "auto" else int(self.bits)
         _check_memory(self.picture, self.model)
         picture = self.picture
@@ -119,15 +126,15 @@ class PictureSpace:
 
     def _picture(self, x: Tensor) -> tuple[Picture, Exactness]:
         result = self._quantized(x[0], self._target)
-        mismatches, deviation = int(result.lr_mismatches), int(result.lr_max_deviation)
+        wrong, deviation = int(result.lr_mismatches), int(result.lr_max_deviation)
         alpha = None
         if self._alpha is not None:
             alpha = self._alpha.image.int()
-            mismatches += int(self._alpha.lr_mismatches)
+            wrong += int(self._alpha.lr_mismatches)
             deviation = max(deviation, int(self._alpha.lr_max_deviation))
         pixels = result.image.int()
         picture = replace(self.picture, pixels=pixels, alpha=alpha, bits=self.out_bits)
-        return picture, Exactness(mismatches, deviation)
+        return picture, Exactness(wrong, deviation)
 
     def samples(self, n: int, seed: int = 0) -> Iterator[tuple[Picture, Exactness]]:
         """Samples 0 … n − 1 of a seed, one by one."""
@@ -163,7 +170,7 @@ def upscale(
     Args:
         image: an image file or a picture of `read_image`.
         model: a model, or what `VSpSR.from_pretrained` takes.
-        samples: how many, ≥ 0.
+        samples: how many, 0 … 10,000.
         seed: the same seed gives the same pictures.
         temperature: factor on the spread of the samples; None for the model's own.
         bits, rounding: as in `PictureSpace` and `quantize`.
@@ -173,8 +180,7 @@ def upscale(
         ModelError: the model cannot be loaded.
         ValueError: an option out of its range.
     """
-    if samples < 0:
-        raise ValueError(f"`samples` must be at least 0, got {samples}")
+    check_samples(samples)
     picture = image if isinstance(image, Picture) else read_image(image)
     loaded = model if isinstance(model, VSpSR) else VSpSR.from_pretrained(model)
     space = PictureSpace(loaded, picture, temperature, bits, rounding)
@@ -204,65 +210,83 @@ class Comparison:
     """What `compare` finds.
 
     Attributes:
-        pixels: LR pixels in which any channel differs.
-        total: LR pixels.
-        deviation: largest difference in levels of the LR picture.
+        lr_pixels_wrong: LR pixels in which any channel differs.
+        lr_pixels: LR pixels.
+        lr_max_deviation: largest difference, in levels.
         lr_psnr: LR-PSNR in dB over all values compared, infinite where exact.
         scale: s.
+        bits: depth of the comparison, that of the HR picture.
     """
 
-    pixels: int
-    total: int
-    deviation: int
+    lr_pixels_wrong: int
+    lr_pixels: int
+    lr_max_deviation: int
     lr_psnr: float
     scale: int
+    bits: int
 
     @property
     def exact(self) -> bool:
         """Whether nothing differs."""
-        return self.pixels == 0
+        return self.lr_pixels_wrong == 0
 
 
 def compare(
     hr: Picture, lr: Picture, scale: int | None = None, kernel: str = "bicubic", rounding: str = "per-pass"
 ) -> Comparison:
-    """Does an HR picture downscale to an LR picture? Colours count where the LR picture is visible (alpha > 0).
+    """Whether an HR picture downscales to an LR picture. Colours count where the LR picture is visible (alpha > 0).
+
+    Where the depths differ, the LR picture is compared in that of the HR picture, as `upscale` with ``bits`` makes it:
+    8 to 16 bits exactly, 16 to 8 bits rounded.
 
     Raises:
-        ValueError: sizes, depths, colours or alpha that do not go together.
+        ValueError: sizes, colours or alpha that do not go together.
     """
     if scale is None:
         fitting = [s for s in range(2, 65) if all(-(-n // s) == m for n, m in zip(hr.size, lr.size, strict=True))]
         exact = [s for s in fitting if hr.size == (s * lr.size[0], s * lr.size[1])]
         if not fitting:
-            raise ValueError(f"HR {_words(hr)} is no integer multiple of LR {_words(lr)}")
+            raise ValueError(f"HR {_size(hr)} is no integer multiple of LR {_size(lr)}")
         scale = (exact or fitting)[0]
     degradation = Degradation(scale, kernel)
     if degradation.lr_size(*hr.size) != lr.size:
-        raise ValueError(f"HR {_words(hr)} does not downscale to LR {_words(lr)} at `scale` {scale}")
+        raise ValueError(f"HR {_size(hr)} does not downscale to LR {_size(lr)} at `scale` {scale}")
     for what, a, b in (
-        ("bits", hr.bits, lr.bits),
         ("colour channels", hr.pixels.shape[0], lr.pixels.shape[0]),
         ("alpha channel", hr.alpha is not None, lr.alpha is not None),
     ):
         if a != b:
             raise ValueError(f"HR and LR differ in {what}: {a} and {b}")
     down = degrade(hr, degradation, rounding)
-    difference = (down.pixels - lr.pixels).abs()
+    difference = (down.pixels - to_bits(lr.pixels, lr.bits, hr.bits)).abs()
     if lr.alpha is not None and down.alpha is not None:
-        difference = torch.cat([difference * (lr.alpha > 0), (down.alpha - lr.alpha).abs()])
+        alpha = to_bits(lr.alpha, lr.bits, hr.bits)
+        difference = torch.cat([difference * (lr.alpha > 0), (down.alpha - alpha).abs()])
     mse = float(difference.double().square().mean())
     return Comparison(
-        pixels=int(difference.amax(0).count_nonzero()),
-        total=lr.size[0] * lr.size[1],
-        deviation=int(difference.max()),
-        lr_psnr=10 * math.log10(lr.white**2 / mse) if mse else math.inf,
+        lr_pixels_wrong=int(difference.amax(0).count_nonzero()),
+        lr_pixels=lr.size[0] * lr.size[1],
+        lr_max_deviation=int(difference.max()),
+        lr_psnr=10 * math.log10(hr.white**2 / mse) if mse else math.inf,
         scale=scale,
+        bits=hr.bits,
     )
 
 
-def _words(picture: Picture) -> str:
+def _size(picture: Picture) -> str:
     return f"{picture.size[1]}×{picture.size[0]}"
+
+
+def check_samples(samples: int) -> None:
+    """ValueError unless a number of samples is 0 … 10,000."""
+    if not 0 <= samples <= MAX_SAMPLES:
+        raise ValueError(f"`samples` must be 0 … {MAX_SAMPLES}, got {samples}")
+
+
+def check_depth(bits: int | str) -> None:
+    """ValueError unless a depth of outputs is "auto", 8 or 16."""
+    if bits not in ("auto", 8, 16):
+        raise ValueError(f'`bits` must be "auto", 8 or 16, got {bits!r}')
 
 
 def bytes_per_pixel(model: VSpSR) -> int:
