@@ -58,7 +58,9 @@ def test_synthesis_is_the_sum_of_atoms() -> None:
     expected = torch.zeros(1, 3, 12 + 4, 8 + 4, dtype=torch.float64)
     for i in range(3):
         for j in range(2):
-            expected[0, :, 4 * i : 4 * i + 8, 4 * j : 4 * j + 8] += (w[0, 0, :, i, j, None, None, None] * atoms[0, 0]).sum(0)
+            expected[0, :, 4 * i : 4 * i + 8, 4 * j : 4 * j + 8] += (
+                w[0, 0, :, i, j, None, None, None] * atoms[0, 0]
+            ).sum(0)
     assert torch.allclose(synthesize(w, atoms, 4), expected[..., 2:-2, 2:-2])
     assert analyze(expected[..., 2:-2, 2:-2], atoms, 4).shape == w.shape
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 import training_runs as small
 import yaml
+from vspsr.training.losses.options import DctCrps, Kl, LogPowerCrps
 
 from vspsr.degradation.operator import Degradation
 from vspsr.training.build import build_model
-from vspsr.training.losses.options import DctCrps, Kl, LogPowerCrps
 from vspsr.training.objective import Objective
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.recipe_file import load_recipe, parse_recipe, write_recipe

@@ -4,8 +4,8 @@ Everything random is a pure function of (seed, step, index of the crop): nothing
 would have to be kept. Learning rates and phases are functions of the position in the schedule. So the state of a run is
 the step, the seconds trained, the weights, their average, and the optimisers' moments: `state` and `restore`.
 
-Nothing in a step waits for the device. Figures are added up there, and read when they are logged. A step whose gradient
-is not finite changes nothing; too many of them end the run when they are read.
+Nothing in a step waits for the device. Figures are added up there, and read when they are logged. A gradient that is
+not finite counts as zero; too many of them end the run when they are read.
 """
 
 import copy
@@ -19,8 +19,10 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from vspsr.data.crops import Batch, Crops
-from vspsr.errors import VSpSRError
+from vspsr.errors import ModelError, VSpSRError
+from vspsr.files import one_line
 from vspsr.model import VSpSR
+from vspsr.state_dicts import load
 from vspsr.training.losses.adversarial import PatchDiscriminator, discriminator_loss
 from vspsr.training.objective import Objective
 from vspsr.training.recipe import Recipe, RecipeError
@@ -50,6 +52,7 @@ class Engine:
 
     Attributes:
         average: the model with the averaged weights, for validation and export.
+        whole: whether no step is under way, so that `state` is that of the end of a step.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class Engine:
         ]
         self.dtype = network_dtype(recipe.precision, self.device)
         self.forward: Any = torch.compile(self.network) if recipe.compile else self.network
-        self.step, self.seconds, self.position = 0, 0.0, 0.0
+        self.step, self.seconds, self.position, self.whole = 0, 0.0, 0.0, True
         self.sums: dict[str, Tensor] = {}
         self.counted = 0
         self.failed = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -84,7 +87,7 @@ class Engine:
 
     def train_step(self) -> None:
         """One step of the network, and one of the discriminator in adversarial phases."""
-        began = time.monotonic()
+        began, self.whole = time.monotonic(), False
         stage = self.schedule.stage(self.position)
         settings, rate = self.schedule.optimiser(stage), self.schedule.rate(self.position)
         adversary = self.discriminator if "adversarial" in stage.phase.losses else None
@@ -108,6 +111,7 @@ class Engine:
         self._average()
         self.seconds += time.monotonic() - began
         self._advance(stage)
+        self.whole = True
 
     def log(self) -> dict[str, float]:
         """Means of the figures since the last call, over all processes. NotFiniteError where too many steps failed."""
@@ -192,7 +196,7 @@ class Engine:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Average of the weights, exponential with a warm-up: decay min(ema, (t + 1)/(t + 10)) at step t from 0."""
+        """Average of the weights, exponential with a warm-up: decay min(ema, t/(t + 9)), t the number of steps made."""
         decay = min(self.recipe.ema, self.step / (self.step + 9))
         ours, theirs = self.network.state_dict(), self.average.network.state_dict()
         floating = [k for k, v in ours.items() if v.is_floating_point()]
@@ -228,15 +232,21 @@ class Engine:
             "failed": self.failed,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
+    def restore(self, state: Mapping[str, Any], source: str) -> None:
+        """Go on from `state`. ModelError, which names ``source``, where it does not fit."""
         self.step, self.seconds, self.counted = state["step"], state["seconds"], state["counted"]
-        self.network.load_state_dict(state["network"])
-        self.average.network.load_state_dict(state["average"])
-        if self.discriminator is not None:
-            self.discriminator.load_state_dict(state["discriminator"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
+        for key, module in (
+            ("network", self.network),
+            ("average", self.average.network),
+            ("discriminator", self.discriminator),
+        ):
+            if module is not None:
+                load(module, state[key] or {}, source, "does not fit the recipe:")
+        try:
+            for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(saved)
+        except (ValueError, LookupError, TypeError) as error:
+            raise ModelError(f"{source}: does not fit the recipe: {one_line(error)[:200]}") from error
         self.sums = {k: v.to(self.device) for k, v in state["sums"].items()}
         self.failed = state["failed"].to(self.device)
         # With another time to train, the schedule goes on from where it is at the new pace.

@@ -27,6 +27,7 @@ from vspsr.training.build import build_model
 from vspsr.training.checkpoint import (
     check_same_images,
     check_same_recipe,
+    clear_leftovers,
     digest,
     latest,
     prune,
@@ -122,9 +123,10 @@ class _Run:
             state = read_checkpoint(found)
             check_same_recipe(recipe, state["recipe"], found)
             check_same_images(pairs, state, options.output)
-            self.engine.restore(state)
+            self.engine.restore(state, str(found))
             self.report(f"resuming at step {self.engine.step} from {found}")
         if fabric.is_global_zero:
+            clear_leftovers(options.output)
             write_recipe(options.output / "recipe.yaml", recipe)
         self.table = MetricsTable(options.output / "metrics.csv", self.engine.step)
         self.saved_at, self.saved_step = time.monotonic(), self.engine.step if found else -1
@@ -147,9 +149,9 @@ class _Run:
                 return
 
     def save(self) -> None:
-        """Write a checkpoint, unless this step has one."""
+        """Write a checkpoint, unless this step has one or is not whole: a run would not go on from it exactly."""
         engine = self.engine
-        if not self.fabric.is_global_zero or engine.step == self.saved_step:
+        if not self.fabric.is_global_zero or engine.step == self.saved_step or not engine.whole:
             return
         content = {
             **engine.state(),

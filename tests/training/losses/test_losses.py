@@ -13,15 +13,16 @@ from torch.distributions import Gamma, Normal, kl_divergence
 
 pytest.importorskip("torchvision", reason="the extra `train` is not installed")
 
+from vspsr.nn.discriminator import PatchDiscriminator
+from vspsr.training.losses.likelihood import gaussian_nll, l1, mse
+from vspsr.training.losses.perceptual import perceptual_loss
+
 from vspsr import VSpSR
 from vspsr.errors import ModelError
-from vspsr.nn.discriminator import PatchDiscriminator
 from vspsr.nn.vspm import VSpM
 from vspsr.training.features import feature_network
 from vspsr.training.losses.adversarial import discriminator_loss, generator_loss
 from vspsr.training.losses.energy import energy_score, feature_energy, patch_distance
-from vspsr.training.losses.likelihood import gaussian_nll, l1, mse
-from vspsr.training.losses.perceptual import perceptual_loss
 from vspsr.training.losses.prior import (
     basis_kl_authors,
     coefficient_kl,
