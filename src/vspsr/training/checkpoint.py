@@ -31,19 +31,8 @@ __all__ = [
 
 FORMAT = 2
 _NAME = re.compile(r"step-(\d+)\.pt")
-_STATE = {
-    "step",
-    "seconds",
-    "position",
-    "network",
-    "average",
-    "discriminator",
-    "optimisers",
-    "sums",
-    "counted",
-    "failed",
-}
-_KEYS = {"format", "recipe", "model", "n_images", "images", *_STATE}
+_KEYS = {"format", "recipe", "model", "n_images", "images", "step", "seconds", "position", "sums", "counted", "failed"}
+_KEYS |= {"network", "average", "discriminator", "optimisers"}
 
 FREE = ("name", "description", "initial", "validation", "checkpoints", "log_every", "micro_batch", "compile")
 """Entries of a recipe that may change when a run is resumed: the weights do not depend on them."""

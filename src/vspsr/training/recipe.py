@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails
 
 from vspsr.errors import VSpSRError, did_you_mean
 from vspsr.files import one_line
@@ -132,8 +133,16 @@ def _parse_losses(value: Any) -> Any:
         if entry is None:
             continue
         several = entry if isinstance(entry, list | tuple) else [entry]
-        found[name] = tuple(e if isinstance(e, Loss) else LOSSES[name].model_validate(weighted(e)) for e in several)
+        try:
+            found[name] = tuple(e if isinstance(e, Loss) else LOSSES[name].model_validate(weighted(e)) for e in several)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(name, [_below(name, line) for line in error.errors()]) from error
     return found
+
+
+def _below(name: str, line: ErrorDetails) -> InitErrorDetails:
+    """A line of an error, its place below a key."""
+    return InitErrorDetails(type=line["type"], loc=(name, *line["loc"]), input=line["input"], ctx=line.get("ctx", {}))
 
 
 class Phase(Part):
