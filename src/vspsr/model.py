@@ -47,8 +47,8 @@ class VSpSR(nn.Module):
     """LR image → `SRSpace`, by a network that gives the parameters of the space.
 
     Args:
-        network: "vspm" (the paper's) or "overlapping" (the shipped models').
-        options: arguments of the network's constructor, `scale` among them: see `VSpM` and `OverlappingVSpM`. For
+        network: "vspm" (the paper's), "overlapping" (the shipped models') or "correlated" (the recipes').
+        options: arguments of the network's constructor, `scale` among them: see `vspsr.nn`. For
             `deterministic`, also a `vspsr.nn.pretrained.PretrainedSR`, which is then saved with the model.
         kernel: the degradation's kernel.
         temperature: how samples look: factor on every σ when they are drawn, the default of `SRSpace.sample`, ≥ 0.
@@ -124,9 +124,12 @@ class VSpSR(nn.Module):
         y = y.to(dtype).clone(memory_format=torch.contiguous_format)
         images = y.to(next(self.network.parameters(), y).dtype)
         inputs = [images]
-        if quantisation is not None and getattr(self.network, "takes_quantisation", False):
+        if quantisation is not None:
             check_rgb(quantisation, "quantisation")
-            inputs.append(quantisation.to(images))
+            if quantisation.shape != y.shape:
+                raise ValueError(f"`quantisation` must be {tuple(y.shape)} as `y`, got {tuple(quantisation.shape)}")
+            if getattr(self.network, "takes_quantisation", False):
+                inputs.append(quantisation.to(images))
         if self.training or len(y) == 1:
             parameters = self.network(*inputs)
         else:

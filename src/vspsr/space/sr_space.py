@@ -124,19 +124,14 @@ class SRSpace:
             NotGaussianError: the space is not linear in its coefficients.
         """
         self._require_gaussian("grey")
-        p = self.parameters
-
-        def merge_groups(t: Tensor | None) -> Tensor | None:
-            return None if t is None else t.flatten(1, 2)[:, None]
-
+        p, groups = self.parameters, self.parameters.atoms.shape[1]
         # Channels with coefficients of their own become one channel with the coefficients of all.
-        groups = p.atoms.shape[1]
         parameters = replace(
             p,
             deterministic=p.deterministic.mean(1, keepdim=True),
             atoms=p.atoms.mean(3, keepdim=True).flatten(1, 2)[:, None] / groups,
-            coefficient_mean=merge_groups(p.coefficient_mean),
-            coefficient_log_var=merge_groups(p.coefficient_log_var),
+            coefficient_mean=None if p.coefficient_mean is None else p.coefficient_mean.flatten(1, 2)[:, None],
+            coefficient_log_var=None if p.coefficient_log_var is None else p.coefficient_log_var.flatten(1, 2)[:, None],
         )
         return self._with(y=self.y.mean(1, keepdim=True), parameters=parameters, _cache={})
 
@@ -250,10 +245,6 @@ class SRSpace:
         return self._cache[name, graph]
 
     @property
-    def _is_random(self) -> bool:
-        return self.parameters.coefficient_log_var is not None or self.parameters.chain is not None
-
-    @property
     def _centre(self) -> Tensor:
         """μ plus the patches of the mean coefficients: (B, 3, H, W)."""
         p = self.parameters
@@ -291,8 +282,8 @@ class SRSpace:
         if not self.is_gaussian:
             x = self.parameters.deterministic[b : b + 1] + sampler.nonlinear(b, noise, temperature)
             return self._project(x[0], b)
-        x = self._centre[b : b + 1]
-        if self._is_random and temperature > 0:
+        x, p = self._centre[b : b + 1], self.parameters
+        if temperature > 0 and (p.coefficient_log_var is not None or p.chain is not None):
             x = x + sampler.linear(b, noise, temperature)
         return self._project(x[0], b)
 
