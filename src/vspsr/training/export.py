@@ -120,7 +120,7 @@ def _card(
         "",
         *_table(figures),
         *([f"![Bicubic, mean, two samples, HR]({_EXAMPLE})", ""] if picture else []),
-        "**Limits.** Trained for this degradation without noise or compression: on other LR images it sharpens their "
+        f"**Limits.** Trained for this degradation {_unseen(recipe)}: on other LR images it sharpens their "
         "artefacts. Textures are plausible, not true: `stddev` says where they are invented.",
         "",
     ]
@@ -128,10 +128,16 @@ def _card(
 
 
 def _origin(recipe: Recipe) -> str:
-    """What else the weights have seen: the model that the run went on from, and the change of its atoms."""
+    """What else the weights have seen: what the model that the run went on from was trained on."""
     if recipe.initial is None:
         return ""
     return f"It went on from `{recipe.initial}`: what that was trained on counts, too. "
+
+
+def _unseen(recipe: Recipe) -> str:
+    if (jpeg := recipe.data.jpeg) is None:
+        return "without noise or compression"
+    return f"without noise, and with JPEGs of quality {min(jpeg.quality)} to {max(jpeg.quality)}"
 
 
 def _terms(phase: Phase) -> str:
