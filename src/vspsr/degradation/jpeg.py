@@ -36,7 +36,7 @@ def quality_tables(quality: Tensor) -> Tensor:
     """libjpeg's tables for qualities 1 … 100: (B,) → (B, 2, 8, 8) float32, luminance and chrominance."""
     quality = quality.to(torch.float64)
     scale = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)
-    base = torch.tensor([_LUMINANCE, _CHROMINANCE], dtype=torch.float64, device=quality.device)
+    base = torch.tensor([_LUMINANCE, _CHROMINANCE], dtype=torch.float64).to(quality.device, non_blocking=True)
     tables = ((base * scale[:, None, None, None] + 50) / 100).floor()
     return tables.clamp(1, 255).float()
 
@@ -79,7 +79,7 @@ def quantisation_map(tables: Tensor, subsampled: Tensor, height: int, width: int
     """
     steps = tables[..., :_LOW, :_LOW].mean((-2, -1)) * torch.stack([torch.ones_like(subsampled), 1 + subsampled], 1)
     coarse = (steps.log2() / _FULL).clamp(0, 1)[..., None, None]
-    grid = torch.maximum(_near_grid(height)[:, None], _near_grid(width)).to(coarse)
+    grid = torch.maximum(_near_grid(height)[:, None], _near_grid(width)).to(coarse, non_blocking=True)
     flat = coarse.expand(-1, -1, height, width)
     return torch.cat([flat, coarse[:, :1] * grid], 1)
 
@@ -152,7 +152,7 @@ of a pass before they round once, so that a pass is an integer matrix product, e
 def _matrix(device: torch.device) -> Tensor:
     half = torch.tensor(_TRANSFORM, dtype=torch.float64)
     sign = 1.0 - 2.0 * torch.arange(8).remainder(2)
-    return torch.cat([half, sign[:, None] * half.flip(1)], 1).to(device)
+    return torch.cat([half, sign[:, None] * half.flip(1)], 1).to(device, non_blocking=True)
 
 
 def _descaled(x: Tensor, bits: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Adversarial loss of the authors' code: least squares (Mao et al. 2017), on outputs in [0, 1]."""
 
 from itertools import pairwise
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -41,10 +42,7 @@ class Adversarial(Loss):
 
     rate: Positive | None = None
 
-    @property
-    def samples(self) -> int:
-        """See `Loss`."""
-        return 1
+    samples: ClassVar[int] = 1
 
     def value(self, images: StepImages) -> Tensor:
         """See `Loss`."""

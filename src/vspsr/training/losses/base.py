@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -105,19 +105,18 @@ class StepImages:
 
 
 class Loss(Part):
-    """A term of the objective. A recipe may give a bare number for its weight alone."""
+    """A term of the objective. A recipe may give a bare number for its weight alone.
+
+    ``samples``: of each crop, that it looks at.
+    """
 
     weight: NotNegative
-
-    @property
-    def samples(self) -> int:
-        """Samples of each crop that it looks at."""
-        return 0
+    samples: ClassVar[int] = 0
 
     @property
     def needs_affine(self) -> bool:
         """Whether the samples must be the image at temperature 0 plus something that does not depend on it."""
-        return False
+        return getattr(self, "mean_gradient_scale", 1) < 1
 
     def feature_networks(self) -> set[str]:
         """Entries of the recipe's `features` that it looks through."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -32,15 +32,7 @@ class FeatureEnergy(Loss):
     scales: tuple[Scale, ...] = (1,)
     mean_gradient_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
 
-    @property
-    def samples(self) -> int:
-        """See `Loss`."""
-        return 2
-
-    @property
-    def needs_affine(self) -> bool:
-        """See `Loss`."""
-        return self.mean_gradient_scale < 1
+    samples: ClassVar[int] = 2
 
     def feature_networks(self) -> set[str]:
         """See `Loss`."""
@@ -82,10 +74,7 @@ class Perceptual(Loss):
 
     features: str = "vgg19"
 
-    @property
-    def samples(self) -> int:
-        """See `Loss`."""
-        return 1
+    samples: ClassVar[int] = 1
 
     def feature_networks(self) -> set[str]:
         """See `Loss`."""
@@ -128,7 +117,7 @@ def feature_energy(
     layers = torch.stack([_UnitEnergy.apply(*f) for f in zip(x, first, second, strict=True)])
     if weights is None:
         return layers.mean()
-    share = torch.tensor(weights, dtype=layers.dtype, device=layers.device)
+    share = torch.tensor(weights, dtype=layers.dtype).to(layers.device, non_blocking=True)
     return (share * layers).sum() / share.sum()
 
 

@@ -11,6 +11,7 @@ in brightness, coarse noise fine noise. `colour_bands` takes images apart into p
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -73,10 +74,7 @@ class PixelEnergy(Loss):
     patch: Count = 8
     bands: Count | None = None
 
-    @property
-    def samples(self) -> int:
-        """See `Loss`."""
-        return 2
+    samples: ClassVar[int] = 2
 
     def check_crop(self, side: int, networks: Mapping[str, nn.Module]) -> None:
         """See `Loss`."""

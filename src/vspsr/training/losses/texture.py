@@ -7,7 +7,7 @@ and much in grass, where it is not. Logarithms of power weigh both alike.
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -43,7 +43,7 @@ def log_power_crps(
         The mean over octaves, directions, blocks and crops, in natural logarithms of power.
     """
     power = _spectra(torch.stack([x, first, second]).mean(2), size, offset).square().flatten(-2)
-    groups = _texture_groups(size, octaves).to(power)
+    groups = _texture_groups(size, octaves).to(power, non_blocking=True)
     strength = torch.log(power @ groups + floor**2)
     distances = [(strength[i] - strength[j]).abs().mean() for i, j in PAIRS]
     return 0.5 * (distances[0] + distances[1] - distances[2])
@@ -54,7 +54,7 @@ def _spectra(images: Tensor, size: int, offset: tuple[int, int]) -> Tensor:
     images = images[..., offset[0] :, offset[1] :]
     rows, columns = images.shape[-2] // size, images.shape[-1] // size
     tiles = images[..., : rows * size, : columns * size].unflatten(-2, (rows, size)).unflatten(-1, (columns, size))
-    matrix = _cosines(size).to(images)
+    matrix = _cosines(size).to(images, non_blocking=True)
     return matrix @ tiles.transpose(-3, -2) @ matrix.T
 
 
@@ -104,15 +104,7 @@ class LogPowerCRPS(Loss):
             )
         return self
 
-    @property
-    def samples(self) -> int:
-        """See `Loss`."""
-        return 2
-
-    @property
-    def needs_affine(self) -> bool:
-        """See `Loss`."""
-        return self.mean_gradient_scale < 1
+    samples: ClassVar[int] = 2
 
     def check_crop(self, side: int, networks: Mapping[str, nn.Module]) -> None:
         """See `Loss`."""
