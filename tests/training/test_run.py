@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vspsr.errors import ModelError, VSpSRError
 from vspsr.model import VSpSR
+from vspsr.training.build import build_model
 from vspsr.training.checkpoint import latest, read_checkpoint, write_checkpoint
 from vspsr.training.engine import Engine, NotFiniteError
 from vspsr.training.export import export
@@ -167,7 +168,7 @@ def test_a_batch_that_processes_cannot_share(photos: Path) -> None:
     crops: Any = SimpleNamespace(photographs=range(4))
     two: Any = SimpleNamespace(device=torch.device("cpu"), world_size=2)
     with pytest.raises(RecipeError, match="`batch` 3 is no multiple of 2 devices"):
-        Engine(recipe, small.build_model(recipe), crops, two)
+        Engine(recipe, build_model(recipe), crops, two)
 
 
 def test_pieces_of_a_batch_add_up_to_it(photos: Path, tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ def test_a_gradient_that_is_not_a_number_counts_as_zero(
     assert engine.step == 6
     assert all(v.isfinite().all() for v in small.weights(engine).values())
     torch.manual_seed(0)
-    start = small.build_model(small.recipe_of(photos)).network.state_dict()
+    start = build_model(small.recipe_of(photos)).network.state_dict()
     assert small.different(start, {k.removeprefix("network."): v for k, v in kept[0].items() if "network" in k}) == []
     assert small.different(kept[0], kept[1])
 
@@ -319,7 +320,7 @@ def test_the_averages_warm_up_is_what_it_says(ema: float, photos: Path, tmp_path
     """After t steps the decay is min(`ema`, t / (t + 9)): 1/10, 2/11, … up to `ema`; 0 keeps no average."""
     recipe = small.recipe_of(photos, ema=ema, optimiser={"rate": 0.05})
     torch.manual_seed(0)
-    start = small.build_model(recipe).network.state_dict()
+    start = build_model(recipe).network.state_dict()
     network, average = [{k: v.clone() for k, v in start.items()}], list[dict[str, Tensor]]()
 
     def keep(engine: Engine) -> None:
