@@ -1,93 +1,102 @@
-"""Training steps of the authors' configuration: CPU seconds each, beside those of the authors' code.
+"""Training: crops a second in each phase of a recipe, and where the time goes.
 
-    python benchmarks/training.py                       # one core
-    python benchmarks/training.py --threads 8 --precision bf16
+    python benchmarks/training.py                            # configs/x4.yaml on one core
+    python benchmarks/training.py --config paper/x4 --steps 4
+    python benchmarks/training.py --accelerator gpu --steps 50 --profile trace.json
 
-256 atoms, x4, batch 4, LR crops of 48×48: once with MSE and KL, once with the adversarial loss and VGG19 (untrained
-weights: the time is the same). A step is all of it: crops and their LR images, network, losses, both optimisers. CPU
-seconds are those of the process, so that other load on the machine counts for little; the authors' figures, 2.9 and
-9.9, were taken on one core of another machine (torch on the CPU, the same batch and crops).
+A step is all of it: crops and their LR images, network, losses, optimisers. Feature networks have untrained weights,
+which take the same time, and photographs are noise. CPU seconds are those of the process, so that other load on the
+machine counts for little.
 """
 
 import argparse
-import resource
-import tempfile
 import time
-import warnings
 from pathlib import Path
-from typing import Any
 
-import lightning
-import numpy as np
 import torch
-from PIL import Image
+from lightning.fabric import Fabric
 from rich.console import Console
 from rich.table import Table
+from torch.profiler import profile
 
+from vspsr.data.crops import Crops
+from vspsr.data.photographs import Photographs
+from vspsr.training.build import build_model
+from vspsr.training.engine import Engine
 from vspsr.training.recipe_file import load_recipe
-from vspsr.training.run import RunOptions, train
+from vspsr.training.run import jpegs
 
-AUTHORS = {"MSE + KL": 2.9, "MSE + KL + GAN + VGG19": 9.9}
 WARM_UP = 2
 
 
-class Clock(lightning.Callback):
-    def __init__(self) -> None:
-        self.cpu, self.wall = list[float](), list[float]()
+def engine_of(config: str, accelerator: str, changes: list[str]) -> Engine:
+    """The engine of a recipe, with photographs of noise."""
+    recipe = load_recipe(Path(config), changes)
+    features = {name: f.model_copy(update={"weights": "random"}) for name, f in recipe.features.items()}
+    recipe = recipe.model_copy(update={"features": features})
+    fabric = Fabric(accelerator=accelerator, devices=1)
+    fabric.launch()
+    model = build_model(recipe)
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.randint(256, (3, 480, 480), dtype=torch.uint8, generator=generator) for _ in range(8)]
+    data = recipe.data
+    crops = Crops(
+        Photographs(images, fabric.device),
+        model.degradation,
+        recipe.seed,
+        turn=data.turn,
+        shrink=data.shrink,
+        sharpen=data.sharpen,
+        colour=data.colour,
+        jpegs=jpegs(data.jpeg),
+    )
+    return Engine(recipe, model, crops, fabric)
 
-    def on_train_batch_end(self, *args: Any) -> None:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        self.cpu.append(usage.ru_utime + usage.ru_stime)
-        self.wall.append(time.perf_counter())
 
-
-def photographs(folder: Path) -> Path:
-    """Images to crop; what is in them makes no difference to the time."""
-    rng = np.random.default_rng(0)
-    for i in range(4):
-        Image.fromarray(rng.integers(0, 256, (320, 320, 3), dtype=np.uint8)).save(folder / f"{i}.png")
-    return folder
-
-
-def measure(phase: int, steps: int, precision: str, accelerator: str) -> tuple[float, float]:
-    """CPU and wall seconds of a step in one phase of the recipe."""
-    clock = Clock()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "data").mkdir()
-        changes = [
-            f"data.folder={photographs(folder / 'data')}",
-            f"precision={precision}",
-            "features.vgg19.weights=random",
-            "data.holdout=0",
-            f"phases.{phase}.epochs=null",
-            f"phases.{phase}.steps={steps + WARM_UP}",
-        ]
-        recipe = load_recipe(Path(__file__).parents[1] / "configs" / "paper" / "x4-authors.yaml", changes)
-        recipe = recipe.model_copy(update={"phases": (recipe.phases[phase],)})
-        options = RunOptions(
-            folder / "run", accelerator=accelerator, report=lambda _: None, progress=False, callbacks=(clock,)
-        )
-        train(recipe, options)
-    return tuple((t[-1] - t[WARM_UP - 1]) / steps for t in (clock.cpu, clock.wall))  # type: ignore[return-value]
+def wait(engine: Engine) -> None:
+    """Until the device has done what it was asked for."""
+    if engine.device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--config", default="x4")
+    parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--precision", default="fp32", choices=["auto", "fp32", "bf16", "fp16"])
     parser.add_argument("--accelerator", default="cpu")
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--profile", type=Path, help="write a trace of one step for chrome://tracing")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    warnings.simplefilter("ignore")
-    table = Table(title=f"authors' configuration, x4, batch 4, crop 48, {args.precision}, {args.threads} thread(s)")
-    for column in ("losses", "CPU s/step", "wall s/step", "authors' CPU s/step", "times faster"):
-        table.add_column(column, justify="left" if column == "losses" else "right")
-    for phase, (name, authors) in enumerate(AUTHORS.items()):
-        cpu, wall = measure(phase, args.steps, args.precision, args.accelerator)
-        table.add_row(name, f"{cpu:.2f}", f"{wall:.2f}", f"{authors:.1f}", f"{authors / cpu:.1f}")
-    Console().print(table)
+    engine = engine_of(args.config, args.accelerator, args.changes)
+    table = Table(title=f"{args.config}, {args.accelerator}, {args.threads} thread(s)")
+    for column in ("phase", "batch", "crops/s", "CPU s/crop", "making crops"):
+        table.add_column(column, justify="left" if column == "phase" else "right")
+    for stage in engine.schedule.stages:
+        batch, crop = engine.schedule.batch(stage.phase), engine.schedule.crop(stage.phase)
+        for step in range(WARM_UP + args.steps):
+            if step == WARM_UP:
+                wait(engine)
+                wall, cpu = time.perf_counter(), time.process_time()
+            engine.position = float(stage.start)
+            engine.train_step()
+        wait(engine)
+        wall, cpu = ((t - t0) / args.steps for t, t0 in ((time.perf_counter(), wall), (time.process_time(), cpu)))
+        began = time.perf_counter()
+        engine.crops.batch(0, 0, batch, batch, crop)
+        wait(engine)
+        share = (time.perf_counter() - began) / wall
+        table.add_row(stage.phase.name, str(batch), f"{batch / wall:.1f}", f"{cpu / batch:.3f}", f"{share:.0%}")
+    console = Console()
+    console.print(table)
+    with profile() as trace:
+        engine.train_step()
+        wait(engine)
+    key = "self_cuda_time_total" if engine.device.type == "cuda" else "self_cpu_time_total"
+    console.print(trace.key_averages().table(sort_by=key, row_limit=12, max_name_column_width=40), markup=False)
+    if args.profile:
+        trace.export_chrome_trace(str(args.profile))
 
 
 if __name__ == "__main__":

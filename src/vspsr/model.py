@@ -15,6 +15,7 @@ from vspsr.checks import check_number, check_rgb, check_temperature
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import ModelError, did_you_mean
 from vspsr.files import kind_of, make_folder, one_line, read_json, replacing
+from vspsr.nn.correlated import CorrelatedVSpM
 from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.nn.pretrained import PretrainedSR, pretrained_from_state
 from vspsr.nn.vspm import VSpM, convert_authors_state
@@ -24,7 +25,11 @@ from vspsr.state_dicts import check_keys, load, read_state
 
 __all__ = ["VSpSR", "shipped_models"]
 
-NETWORKS: dict[str, type[VSpM] | type[OverlappingVSpM]] = {"vspm": VSpM, "overlapping": OverlappingVSpM}
+NETWORKS: dict[str, type[VSpM] | type[OverlappingVSpM] | type[CorrelatedVSpM]] = {
+    "vspm": VSpM,
+    "overlapping": OverlappingVSpM,
+    "correlated": CorrelatedVSpM,
+}
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _MAX_CONFIG = 1_000_000  # bytes
 _PRETRAINED = "network.deterministic.module."
@@ -41,8 +46,8 @@ class VSpSR(nn.Module):
     """LR image → `SRSpace`, by a network that gives the parameters of the space.
 
     Args:
-        network: "vspm" (the paper's) or "overlapping" (the shipped models').
-        options: arguments of the network's constructor, `scale` among them: see `VSpM` and `OverlappingVSpM`. For
+        network: "vspm" (the paper's), "overlapping" (the shipped models') or "correlated" (the recipes').
+        options: arguments of the network's constructor, `scale` among them: see `vspsr.nn`. For
             `deterministic`, also a `vspsr.nn.pretrained.PretrainedSR`, which is then saved with the model.
         kernel: the degradation's kernel.
         temperature: how samples look: factor on every σ when they are drawn, the default of `SRSpace.sample`, ≥ 0.
@@ -90,7 +95,7 @@ class VSpSR(nn.Module):
             "calibration": self.calibration,
         }
 
-    def forward(self, y: Tensor) -> SRSpace:
+    def forward(self, y: Tensor, quantisation: Tensor | None = None) -> SRSpace:
         """The super-resolution space of LR images.
 
         In evaluation mode (the default after construction) each image passes through the network by itself, so that
@@ -99,6 +104,9 @@ class VSpSR(nn.Module):
 
         Args:
             y: (B, 3, h, w) in [0, 1], floating point, h and w at least 1.
+            quantisation: how coarsely the values of y are quantised, (B, 3, h, w) in [0, 1] (see
+                `vspsr.degradation.jpeg.quantisation_map`); None for images that are exact. Networks that are not
+                trained for it ignore it.
 
         Raises:
             ValueError: another shape, values that are not finite or out of range.
@@ -108,10 +116,19 @@ class VSpSR(nn.Module):
         # Strides choose among algorithms that round differently: the values alone shall count.
         y = y.to(dtype).clone(memory_format=torch.contiguous_format)
         images = y.to(next(self.network.parameters(), y).dtype)
+        inputs = [images]
+        if quantisation is not None:
+            check_rgb(quantisation, "quantisation")
+            if quantisation.shape != y.shape:
+                raise ValueError(f"`quantisation` must be {tuple(y.shape)} as `y`, got {tuple(quantisation.shape)}")
+            if getattr(self.network, "takes_quantisation", False):
+                inputs.append(quantisation.to(images))
         if self.training or len(y) == 1:
-            parameters = self.network(images)
+            parameters = self.network(*inputs)
         else:
-            parameters = _stacked([self.network(image[None]) for image in images])
+            parameters = SpaceParameters.stack(
+                [self.network(*(i[None] for i in one)) for one in zip(*inputs, strict=True)]
+            )
         parameters = parameters.map_tensors(lambda t: t.to(dtype))
         return SRSpace(y, parameters, self.degradation, self.temperature, self.calibration)
 
@@ -208,12 +225,6 @@ def _filled(model: VSpSR, state: Mapping[str, Tensor], path: Path) -> VSpSR:
     model.float()
     load(model, state, str(path))
     return model
-
-
-def _stacked(parts: list[SpaceParameters]) -> SpaceParameters:
-    """The parameters of several images as those of a batch."""
-    iterators = [iter(part.tensors()) for part in parts]
-    return parts[0].map_tensors(lambda _: torch.cat([next(i) for i in iterators]))
 
 
 def _read_config(path: Path) -> dict[str, Any]:

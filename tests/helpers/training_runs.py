@@ -1,5 +1,7 @@
 """Small training runs for the tests: a tiny recipe, a folder of photographs, a run in this process."""
 
+import csv
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,9 @@ from torch import Tensor
 pytest.importorskip("lightning", reason="the extra `train` is not installed")
 pytest.importorskip("pydantic", reason="the extra `train` is not installed")
 
-import lightning
-
-from vspsr.training.module import SpaceTraining
+from vspsr.training.engine import Engine
 from vspsr.training.recipe import Recipe
-from vspsr.training.recipe_file import parse_recipe
+from vspsr.training.recipe_file import parse_recipe, write_recipe
 from vspsr.training.run import RunOptions, train
 
 RECIPE: dict[str, Any] = {
@@ -61,17 +61,26 @@ def recipe_of(folder: Path, **changes: Any) -> Recipe:
     return parse_recipe({**RECIPE, "data": {"folder": str(folder)}, **changes})
 
 
-def run(recipe: Recipe, output: Path, resume: bool = False, lines: list[str] | None = None) -> SpaceTraining:
+def run(recipe: Recipe, output: Path, resume: bool = False, lines: list[str] | None = None, **options: Any) -> Engine:
+    """Trains in this process; the engine as it was after the last step."""
+    engines: list[Engine] = []
+    after = options.pop("after_step", lambda _: None)
+
+    def after_step(engine: Engine) -> None:
+        engines[:] = [engine]
+        after(engine)
+
     report = (lines if lines is not None else []).append
-    return train(recipe, RunOptions(output, resume, accelerator="cpu", report=report, progress=False))
+    train(recipe, RunOptions(output, resume, accelerator="cpu", report=report, after_step=after_step, **options))
+    return engines[0]
 
 
-def weights(module: SpaceTraining) -> dict[str, Tensor]:
+def weights(engine: Engine) -> dict[str, Tensor]:
     """Every tensor that training changes: network, average, discriminator."""
-    found = {f"network.{k}": v for k, v in module.network.state_dict().items()}
-    found |= {f"average.{k}": v for k, v in module.average.network.state_dict().items()}
-    if module.discriminator is not None:
-        found |= {f"discriminator.{k}": v for k, v in module.discriminator.state_dict().items()}
+    found = {f"network.{k}": v for k, v in engine.network.state_dict().items()}
+    found |= {f"average.{k}": v for k, v in engine.average.network.state_dict().items()}
+    if engine.discriminator is not None:
+        found |= {f"discriminator.{k}": v for k, v in engine.discriminator.state_dict().items()}
     return found
 
 
@@ -81,11 +90,17 @@ def different(a: dict[str, Tensor], b: dict[str, Tensor]) -> Sequence[str]:
     return [k for k in a if not torch.equal(a[k], b[k])]
 
 
-class FeaturesBefore(lightning.Callback):
-    """Keeps the feature networks' weights as they are when the run begins."""
+def table(run: Path) -> list[dict[str, str]]:
+    """Rows of metrics.csv; of those figures that depend on the clock, only that they are there."""
+    with (run / "metrics.csv").open(newline="") as file:
+        return [{**row, **({"seconds": "some"} if row["seconds"] else {})} for row in csv.DictReader(file)]
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self.weights = {k: v.clone() for k, v in pl_module.objective.networks.state_dict().items()}
+
+def command(recipe: Recipe, folder: Path, *options: str) -> list[str]:
+    """`vspsr train` as another process, its run in ``folder``/run."""
+    write_recipe(folder / "recipe.yaml", recipe)
+    where = ["--config", str(folder / "recipe.yaml"), "-o", str(folder / "run"), "--accelerator", "cpu"]
+    return [sys.executable, "-m", "vspsr.cli", "train", *where, *options]
 
 
 class StoppedError(Exception):
@@ -94,11 +109,11 @@ class StoppedError(Exception):
 
 def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run is stopped in the middle of a step, after the gradient, before the weights change."""
-    update = SpaceTraining._update
+    update = Engine._update
 
-    def fail(self: SpaceTraining, *args: object) -> object:
+    def fail(self: Engine, *args: Any) -> Tensor:
         if self.step == step:
             raise StoppedError
-        return update(self, *args)  # type: ignore[arg-type]
+        return update(self, *args)
 
-    monkeypatch.setattr(SpaceTraining, "_update", fail)
+    monkeypatch.setattr(Engine, "_update", fail)

@@ -46,44 +46,17 @@ def test_half_the_size(run: Path, tmp_path: Path) -> None:
 
 
 def test_the_card_tells_of_the_run(run: Path, tmp_path: Path) -> None:
-    export(run, tmp_path / "model", best=True)
+    export(run, tmp_path / "model")
     card = (tmp_path / "model" / "README.md").read_text()
     assert "# tiny" in card
     assert "4 training images. 4 from a friend (CC0)." in card
-    assert "steps of 2 crops of 6×6 LR pixels" in card
+    assert "6 steps of 2 crops of 6×6 LR pixels" in card
     assert "- pixels: 1 · mean_l1 + 1 · energy_pixels" in card
     assert "| psnr_mean |" in card
     assert (tmp_path / "model" / "example.png").stat().st_size > 0
     with pytest.raises(OutputError, match="holds a model already"):
         export(run, tmp_path / "model")
     export(run, tmp_path / "model", overwrite=True)
-
-
-def test_the_mean_with_other_weights(run: Path, tmp_path: Path) -> None:
-    """Of a run, a checkpoint and a model's folder; the card says so, and has no figures of the run alone."""
-    model = export(run, tmp_path / "model")
-    ours = {k: v.clone() for k, v in model.network.state_dict().items()}
-    for parameter in model.network.parameters():
-        parameter.data.add_(3.0)
-    model.save_pretrained(tmp_path / "other")
-    found = latest(run)
-    assert found is not None
-    arguments = ["export", str(run), "-o", str(tmp_path / "mean"), "--average-with", str(tmp_path / "other")]
-    result = CliRunner().invoke(app, [*arguments, "--average-with", str(found)])
-    assert result.exit_code == 0, result.output
-    mean = VSpSR.from_pretrained(tmp_path / "mean").network
-    for key, value in mean.named_parameters():
-        torch.testing.assert_close(value.data, ours[key] + 1.0, rtol=0, atol=1e-6)
-    card = (tmp_path / "mean" / "README.md").read_text()
-    assert f"The weights are the mean of this run's and those of `{tmp_path / 'other'}`, `{found}`." in card
-    assert "psnr_mean" not in card
-    assert not (tmp_path / "mean" / "example.png").exists()
-    result = CliRunner().invoke(app, [*arguments, "--overwrite", "--average-with", "vspsr-x8"])
-    assert result.exit_code != 0
-    assert isinstance(result.exception, ModelError)
-    assert "vspsr-x8: does not fit the recipe's model" in str(result.exception)
-    for key, value in VSpSR.from_pretrained(tmp_path / "mean").network.named_parameters():
-        assert torch.equal(value, mean.get_parameter(key))
 
 
 def test_nothing_to_export(tmp_path: Path) -> None:
@@ -123,11 +96,11 @@ class TestPretrained:
             "model": {"network": network, "options": options},
             "deterministic": {"checkpoint": str(checkpoint), "trainable": trainable},
         }
-        module = small.run(small.recipe_of(photos, **changes), tmp_path / "run")
+        engine = small.run(small.recipe_of(photos, **changes), tmp_path / "run")
         original = torch.load(checkpoint, weights_only=True)
         changed = [
             k
-            for k, v in module.network.deterministic.module.state_dict().items()
+            for k, v in engine.network.deterministic.module.state_dict().items()
             if not torch.equal(v, original[k])  # type: ignore[union-attr]
         ]
         assert bool(changed) == trainable
@@ -143,7 +116,7 @@ class TestPretrained:
         changes = {"deterministic": {"checkpoint": str(checkpoint), "trainable": True}}
         whole = small.run(small.recipe_of(photos, **changes), tmp_path / "run")
         for file in (tmp_path / "run" / "checkpoints").iterdir():
-            if file.name != "step-000000005.pt":
+            if file.name != "step-00000005.pt":
                 file.unlink()
         resumed = small.run(small.recipe_of(photos, **changes), tmp_path / "run", resume=True)
         assert small.different(small.weights(whole), small.weights(resumed)) == []

@@ -1,5 +1,6 @@
 """What an objective is put together from: bands, gradients that are held back, terms worked out in one pass."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -9,9 +10,12 @@ from torch import Tensor, nn
 pytest.importorskip("torchvision", reason="the extra `train` is not installed")
 
 from vspsr import Degradation
+from vspsr.data.crops import Batch
 from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.nn.vspm import VSpM
 from vspsr.space.parameters import SpaceParameters
+from vspsr.space.synthesis import synthesize
+from vspsr.training.losses import StepImages
 from vspsr.training.losses.prior import coefficient_kl, coefficient_kl_authors, prior_loss
 from vspsr.training.objective import Objective
 from vspsr.training.recipe import Recipe, RecipeError
@@ -35,24 +39,28 @@ def gradients(losses: dict[str, Any]) -> dict[str, Tensor | None]:
     torch.manual_seed(0)
     made = recipe(losses)
     network = OverlappingVSpM(4, n_atoms=6, channels=8, blocks=1)
-    objective = Objective(made, Degradation(4))
     x, y = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 8, 8)
-    parameters, terms = network(y), made.phases[0].losses
-    mean, samples = objective.images(parameters, y, terms, 0, 0)
-    total, _ = objective(x, parameters, mean, samples, terms, 0, torch.enable_grad)
+    total, _, _ = Objective(made, Degradation(4))(batch_of(x, y), network(y), made.phases[0], nullcontext)
     total.backward()
     return {name: p.grad for name, p in network.named_parameters()}
 
 
-def test_frequencies_train_the_network() -> None:
-    found = gradients({"dct_crps": {"weight": 1.0, "block": 8}})
-    assert all(g is not None and g.isfinite().all() for name, g in found.items() if "basis" not in name)
+def batch_of(x: Tensor, y: Tensor) -> Batch:
+    return Batch(x, y, torch.zeros_like(y), 0, 0)
 
 
-@pytest.mark.parametrize("name", ["dct_crps", "log_power_crps"])
-def test_blocks_that_do_not_fit_a_crop(name: str) -> None:
-    with pytest.raises(ValueError, match=f"`{name}`: blocks of 32 need 63 pixels, but a crop of phase 'only' has"):
-        recipe({name: {"weight": 1.0, "block": 32}})
+def images_of(objective: Objective, x: Tensor, first: Tensor, second: Tensor, step: int) -> StepImages:
+    """What a loss sees of a truth and two samples."""
+    p = SpaceParameters(x, torch.zeros(len(x), 1, 1, 3, 8, 8), None, None)
+    networks = dict(objective.networks.items())
+    return StepImages(x, p, x, (first, second), 4, 0, step, networks, objective.layer_weights, nullcontext)
+
+
+def test_blocks_that_do_not_fit_a_crop() -> None:
+    made = recipe({"log_power_crps": {"weight": 1.0, "block": 32}})
+    message = "`crop` 8, `log_power_crps` in phase 'only': blocks of 32 need 63 pixels, but a crop has 29"
+    with pytest.raises(RecipeError, match=message):
+        Objective(made, Degradation(4))
 
 
 def test_strength_trains_what_is_random_and_the_mean_as_far_as_it_may() -> None:
@@ -97,13 +105,13 @@ def test_features_look_at_every_place_in_an_lr_pixel() -> None:
     made = recipe({"energy_features": {"weight": 1.0}})
     objective = Objective(made, Degradation(4))
     objective.networks["squeezenet"] = _EveryFourth()
-    term = made.phases[0].losses.energy_features[0]
+    (term,) = made.phases[0].losses["energy_features"]
     x, first, second = torch.rand(3, 1, 3, 32, 32)
     first.requires_grad_()
     seen = torch.zeros(4, 4)
     for step in range(100):
         first.grad = None
-        objective.feature_energy(x, first, second, term, step, torch.enable_grad).backward()
+        term.value(images_of(objective, x, first, second, step)).backward()
         assert first.grad is not None
         at = (first.grad != 0).any(1)[0].unflatten(0, (8, 4)).unflatten(2, (8, 4)).float().amax((0, 2))
         assert float(at.sum()) == 1
@@ -128,13 +136,13 @@ def test_what_is_enlarged_is_a_part_as_large_as_before() -> None:
     made = recipe({"energy_features": {"weight": 1.0, "scales": [0.5]}})
     objective = Objective(made, Degradation(4))
     objective.networks["squeezenet"] = pixels = _Pixels()
-    (term,) = made.phases[0].losses.energy_features
+    (term,) = made.phases[0].losses["energy_features"]
     x = torch.rand(1, 3, 32, 32)
     sample = torch.rand(1, 3, 32, 32, requires_grad=True)
     seen = torch.zeros(32, 32)
     for step in range(100):
         sample.grad = None
-        objective.feature_energy(x, sample, torch.rand_like(x), term, step, torch.enable_grad).backward()
+        term.value(images_of(objective, x, sample, torch.rand_like(x), step)).backward()
         assert sample.grad is not None
         at = (sample.grad != 0).any(1)[0]
         assert 10 <= at.any(0).sum() <= 17  # and what bicubic interpolation reaches beyond is no more than replicated
@@ -147,23 +155,25 @@ def test_truth_and_samples_are_seen_at_the_same_place_at_every_scale() -> None:
     made = recipe({"energy_features": {"weight": 1.0, "scales": [0.5, 1, 2]}}, crop=16)
     objective = Objective(made, Degradation(4))
     objective.networks["squeezenet"] = _Pixels()
-    (term,) = made.phases[0].losses.energy_features
+    (term,) = made.phases[0].losses["energy_features"]
     x = torch.rand(2, 3, 32, 32)
     for step in range(5):
-        same = objective.feature_energy(x, x.clone(), x.clone(), term, step, torch.enable_grad)
-        other = objective.feature_energy(x, x.flip(-1), x.flip(-1), term, step, torch.enable_grad)
+        same = term.value(images_of(objective, x, x.clone(), x.clone(), step))
+        other = term.value(images_of(objective, x, x.flip(-1), x.flip(-1), step))
         assert float(same) < 1e-3 < 0.1 < float(other)
 
 
 def test_a_crop_too_small_for_a_scale_is_told_before_training() -> None:
     losses = {"energy_features": {"weight": 1.0, "scales": [1, 4]}}
     Objective(recipe(losses, crop=24), Degradation(4))
-    with pytest.raises(RecipeError, match="`crop` 8: too small for squeezenet in `energy_features` at scale 4"):
+    with pytest.raises(
+        RecipeError, match="`crop` 8, `energy_features` in phase 'only': too small for squeezenet at scale 4"
+    ):
         Objective(recipe(losses, crop=8), Degradation(4))
 
 
 def test_scales_are_whole_or_enlarge() -> None:
-    (term,) = recipe({"energy_features": {"weight": 1.0, "scales": [0.25, 1.0, 2]}}).phases[0].losses.energy_features
+    (term,) = recipe({"energy_features": {"weight": 1.0, "scales": [0.25, 1.0, 2]}}).phases[0].losses["energy_features"]
     assert [(type(s), s) for s in term.scales] == [(float, 0.25), (int, 1), (int, 2)]
     for wrong in (1.5, 0, -1):
         with pytest.raises(ValueError, match=r"scales\.0"):
@@ -177,8 +187,8 @@ def test_bands_train_the_network(bands: int | None) -> None:
 
 
 def test_patches_that_do_not_fit_a_crop() -> None:
-    with pytest.raises(ValueError, match="patches of 8 need 15 pixels in the coarsest band, but of a crop 8 are left"):
-        recipe({"energy_pixels": {"weight": 1.0, "bands": 3}})
+    with pytest.raises(RecipeError, match="patches of 8 need 15 pixels in the coarsest band, but of a crop 7 are left"):
+        Objective(recipe({"energy_pixels": {"weight": 1.0, "bands": 3}}), Degradation(4))
 
 
 def coefficients(with_mean: bool, dtype: torch.dtype) -> tuple[SpaceParameters, list[Tensor]]:
@@ -210,23 +220,49 @@ def test_the_prior_in_one_pass_is_the_sum_of_its_terms(form: str, with_mean: boo
 def test_drawn_coefficients_have_the_gradient_of_their_formula(with_mean: bool) -> None:
     p, leaves = coefficients(with_mean, torch.float32)
     assert p.coefficient_log_var is not None
-    noise = normals(p.coefficient_log_var, 1, 2, 0, 0)
-    weights = torch.randn(2, 3, 12, 8)
-    sigma = 0.8 * (0.5 * p.coefficient_log_var).exp()
+    noise = normals((2, 3, 3, 2), torch.device("cpu"), 1, 2, 0, 0)[:, :, None]
+    weights, y = torch.randn(2, 3, 12, 8), torch.zeros(2, 3, 3, 2)
+    sigma = (0.5 * p.coefficient_log_var).exp()
     drawn = sigma * noise if p.coefficient_mean is None else p.coefficient_mean + sigma * noise
-    plain = SpaceParameters(p.deterministic, p.atoms, drawn, None)
-    stream = (1, 2, 0, 0)
-    expected = torch.autograd.grad((weights * draw(plain, 4, 0.8, stream)).sum(), leaves)
-    for ours, theirs in zip(
-        torch.autograd.grad((weights * draw(p, 4, 0.8, stream)).sum(), leaves), expected, strict=True
-    ):
+    expected = torch.autograd.grad((weights * synthesize(drawn, p.atoms, 4)).sum(), leaves)
+    _, (sample,) = draw(p, y, Degradation(4), 1, (1, 2, 0))
+    for ours, theirs in zip(torch.autograd.grad((weights * sample).sum(), leaves), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_the_layout_of_the_coefficients_makes_no_difference() -> None:
     torch.manual_seed(0)
-    network = VSpM(4, 8)
-    p = network(torch.rand(2, 3, 16, 16))
+    y = torch.rand(2, 3, 16, 16)
+    p = VSpM(4, 8)(y)
     moved = p.map_tensors(lambda t: t.transpose(-1, -2).contiguous().transpose(-1, -2))
     torch.testing.assert_close(prior_loss(moved, "authors", 3, 1), prior_loss(p, "authors", 3, 1))
-    torch.testing.assert_close(draw(moved, 4, 1.0, (0, 0, 0, 0)), draw(p, 4, 1.0, (0, 0, 0, 0)))
+    for ours, theirs in zip(*(draw(q, y, Degradation(4), 1, (0, 0, 0))[1] for q in (moved, p)), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_only_clean_lr_images_are_projected_onto() -> None:
+    """What a JPEG shows is not what its original downscales to."""
+    torch.manual_seed(0)
+    y, degradation = torch.rand(2, 3, 8, 8), Degradation(4)
+    with torch.no_grad():
+        p = OverlappingVSpM(4, n_atoms=6, channels=8, blocks=1)(y)
+        free = draw(p, y, degradation, 2, (0, 0, 0))
+        mixed = draw(p, y, degradation, 2, (0, 0, 0), torch.tensor([True, False]))
+    for image, as_made in zip((mixed[0], *mixed[1]), (free[0], *free[1]), strict=True):
+        torch.testing.assert_close(degradation.down(image[:1]), y[:1], rtol=0, atol=1e-5)
+        assert torch.equal(image[1], as_made[1])
+        assert float((degradation.down(as_made) - y).abs().max()) > 1e-3
+
+
+def test_the_objective_projects_by_the_quantisation() -> None:
+    torch.manual_seed(0)
+    made, y = recipe({"mean_l1": 1.0, "energy_pixels": 1.0}), torch.rand(2, 3, 8, 8)
+    batch = Batch(torch.rand(2, 3, 32, 32), y, torch.stack([torch.zeros(3, 8, 8), torch.full((3, 8, 8), 0.4)]), 0, 0)
+    parameters = OverlappingVSpM(4, n_atoms=6, channels=8, blocks=1)(y)
+    for projection in (True, False):
+        objective = Objective(made.model_copy(update={"projection": projection}), Degradation(4))
+        with torch.no_grad():
+            images = objective(batch, parameters, made.phases[0], nullcontext)[2]
+        missed = (Degradation(4).down(images.samples[0]) - y).abs().amax((1, 2, 3))
+        assert (float(missed[0]) < 1e-5) == projection
+        assert float(missed[1]) > 1e-3

@@ -1,17 +1,15 @@
-"""The training loop: exact resumption, two processes, NaN, phases, checkpoints, logs."""
+"""The training loop: exact resumption, two processes, pieces of a batch, NaN, phases, the clock, checkpoints, logs."""
 
-import csv
 import math
 import os
 import signal
 import subprocess
-import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import lightning
 import pytest
 import torch
 import training_runs as small
@@ -20,48 +18,63 @@ from torch import Tensor
 
 from vspsr.errors import ModelError, VSpSRError
 from vspsr.model import VSpSR
+from vspsr.training.build import build_model
 from vspsr.training.checkpoint import latest, read_checkpoint, write_checkpoint
+from vspsr.training.engine import Engine, NotFiniteError
 from vspsr.training.export import export
-from vspsr.training.module import NotFiniteError
 from vspsr.training.objective import Objective
 from vspsr.training.recipe import RecipeError
 from vspsr.training.run import RunOptions, train
 from vspsr.training.schedule import Schedule
 
+CORRELATED = {
+    "network": "correlated",
+    "options": {"n_atoms": 4, "channels": 8, "blocks": 1, "noise_channels": 3, "dilations": [1], "n_modes": 2},
+}
+JPEGS = {"crop": 16, "model": CORRELATED}
+
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small.photographs(tmp_path_factory.mktemp("data") / "photos")
+    return small.photographs(tmp_path_factory.mktemp("data") / "photos", height=80, width=96)
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+def everything(photos: Path) -> dict[str, Any]:
+    """What a recipe can ask of the data, with correlated coefficients."""
+    data = {"folder": str(photos), "shrink": 1.2, "colour": 0.6, "sharpen": 1.0, "jpeg": {}}
+    return {**JPEGS, "data": data}
 
 
 def test_a_run_leaves_all_it_promises(photos: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    module = small.run(small.recipe_of(photos), tmp_path, lines=lines)
-    assert module.step == 6
+    engine = small.run(small.recipe_of(photos), tmp_path, lines=lines)
+    assert engine.step == 6
     assert "4 training images, 1 validation images" in lines[0]
     names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
-    assert names == ["best.pt", "step-000000005.pt", "step-000000006.pt"]
-    rows = table(tmp_path / "metrics.csv")
+    assert names == ["step-00000005.pt", "step-00000006.pt"]
+    rows = small.table(tmp_path)
     assert [r["step"] for r in rows] == ["2", "4", "6"]
     assert float(rows[0]["train/energy_pixels"]) > 0
     assert float(rows[1]["val/psnr_mean"]) > 10
     assert rows[0]["val/psnr_mean"] == ""
     assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["step-00000004.png", "step-00000006.png"]
-    assert any((tmp_path / "tensorboard").iterdir())
     assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["crop"] == 6
     with pytest.raises(VSpSRError, match="holds a run already: --resume"):
         small.run(small.recipe_of(photos), tmp_path)
 
 
+def test_the_first_steps_twice_are_the_same(photos: Path, tmp_path: Path) -> None:
+    recipe = small.recipe_of(photos, **everything(photos))
+    first, second = (small.run(recipe, tmp_path / name) for name in "ab")
+    assert small.different(small.weights(first), small.weights(second)) == []
+    other = small.run(small.recipe_of(photos, seed=1, **everything(photos)), tmp_path / "c")
+    assert small.different(small.weights(first), small.weights(other))
+
+
 @pytest.mark.parametrize("step", [1, 3, 5])
 def test_resumption_is_exact(photos: Path, tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Adversarial phases with an optimiser of their own included; at the change of phases and elsewhere."""
-    recipe = small.recipe_of(photos, phases=small.ADVERSARIAL)
+    recipe = small.recipe_of(photos, phases=small.ADVERSARIAL, **everything(photos))
     whole = small.run(recipe, tmp_path / "whole")
     with monkeypatch.context() as patch:
         small.interrupt_at(step, patch)
@@ -69,18 +82,28 @@ def test_resumption_is_exact(photos: Path, tmp_path: Path, step: int, monkeypatc
             small.run(recipe, tmp_path / "parts")
     resumed = small.run(recipe, tmp_path / "parts", resume=True)
     assert small.different(small.weights(whole), small.weights(resumed)) == []
-    assert table(tmp_path / "whole" / "metrics.csv") == table(tmp_path / "parts" / "metrics.csv")
+    assert small.table(tmp_path / "whole") == small.table(tmp_path / "parts")
+
+
+def test_half_a_step_is_not_saved(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error after the weights have changed: what is saved is the end of an earlier step."""
+    changes = {"phases": small.ADVERSARIAL[1:], "checkpoints": {"minutes": 60}}
+    with monkeypatch.context() as patch:
+
+        def fail(self: Engine) -> None:
+            raise small.StoppedError
+
+        patch.setattr(Engine, "_average", fail)
+        with pytest.raises(small.StoppedError):
+            small.run(small.recipe_of(photos, **changes), tmp_path)
+    assert latest(tmp_path) is None
 
 
 def test_killed_at_any_moment(photos: Path, tmp_path: Path) -> None:
     """kill −9 while the run writes a checkpoint after every step; resumed, it ends with the same weights."""
     phases = [{"name": "a", "steps": 60, "losses": {"mean_l1": 1.0, "energy_pixels": 1.0}}]
-    recipe = small.recipe_of(photos, phases=phases)
-    config = tmp_path / "recipe.yaml"
-    config.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_unset=True)))
-    output = tmp_path / "killed"
-    command = [sys.executable, "-m", "vspsr.cli", "train", "--config", config, "-o", output, "--accelerator", "cpu"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    recipe, output = small.recipe_of(photos, phases=phases), tmp_path / "run"
+    process = subprocess.Popen(small.command(recipe, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
         while latest(output) is None and process.poll() is None and time.monotonic() < deadline:
@@ -93,128 +116,159 @@ def test_killed_at_any_moment(photos: Path, tmp_path: Path) -> None:
     found = latest(output)
     assert found is not None
     assert 0 < read_checkpoint(found)["step"] < 60
-    (output / "checkpoints" / ".vspsr-0123.tmp").write_bytes(b"as a kill in the middle of a write leaves it")
     resumed = small.run(recipe, output, resume=True)
-    assert not list((output / "checkpoints").glob(".*"))
     whole = small.run(recipe, tmp_path / "whole")
     assert small.different(small.weights(whole), small.weights(resumed)) == []
 
 
-@pytest.mark.parametrize("phases", [None, small.ADVERSARIAL], ids=["plain", "adversarial"])
-def test_two_processes_are_one_with_twice_the_batch(photos: Path, tmp_path: Path, phases: object) -> None:
-    """Lightning's DDP on the gloo backend against a single process.
+def test_what_a_kill_leaves_is_removed(photos: Path, tmp_path: Path) -> None:
+    recipe = small.recipe_of(photos)
+    small.run(recipe, tmp_path)
+    leftovers = [tmp_path / folder / ".vspsr-0123.tmp" for folder in ("", "checkpoints", "pictures")]
+    for path in leftovers:
+        path.write_bytes(b"as a kill in the middle of a write leaves it")
+    before = latest(tmp_path)
+    assert before is not None
+    before.unlink()
+    small.run(recipe, tmp_path, resume=True)
+    assert not [path for path in leftovers if path.exists()]
 
-    Not with a discriminator: on a CPU each process normalises its own part of the batch.
-    """
-    changes = {} if phases is None else {"phases": phases}
+
+@pytest.mark.parametrize("phases", [None, small.ADVERSARIAL], ids=["plain", "adversarial"])
+def test_two_processes_are_one(photos: Path, tmp_path: Path, phases: object) -> None:
+    """On the gloo backend. Not with a discriminator: each process normalises its own part of the batch."""
+    changes = {"batch": 4, **everything(photos), **({} if phases is None else {"phases": phases})}
     recipe = small.recipe_of(photos, **changes)
-    config = tmp_path / "recipe.yaml"
-    config.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_unset=True)))
-    output = tmp_path / "two"
-    command = [sys.executable, "-m", "vspsr.cli", "train", "--config", config, "-o", output]
-    command += ["--accelerator", "cpu", "--devices", "2"]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        small.command(recipe, tmp_path, "--devices", "2"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    found = latest(output)
+    found = latest(tmp_path / "run")
     assert found is not None
     state = read_checkpoint(found)
-    assert state["processes"] == 2
-    rows = table(output / "metrics.csv")
+    rows = small.table(tmp_path / "run")
     assert all(math.isfinite(float(row["train/loss"])) for row in rows)
     if phases is not None:
         assert float(rows[-1]["train/discriminator"]) > 0
         return
-    one = small.run(small.recipe_of(photos, batch=4, **changes), tmp_path / "one")
+    one = small.run(recipe, tmp_path / "one")
     for key, value in one.network.state_dict().items():
         torch.testing.assert_close(state["network"][key], value, rtol=1e-4, atol=2e-6)
-    for ours, theirs in zip(table(tmp_path / "one" / "metrics.csv"), rows, strict=True):
+    for ours, theirs in zip(small.table(tmp_path / "one"), rows, strict=True):
         assert float(ours["train/loss"]) == pytest.approx(float(theirs["train/loss"]), rel=1e-4)
+        assert ours["val/psnr_mean"] == theirs["val/psnr_mean"]
+
+
+def test_a_batch_that_processes_cannot_share(photos: Path) -> None:
+    recipe = small.recipe_of(photos, batch=3)
+    crops: Any = SimpleNamespace(photographs=range(4))
+    two: Any = SimpleNamespace(device=torch.device("cpu"), world_size=2)
+    with pytest.raises(RecipeError, match="`batch` 3 is no multiple of 2 devices"):
+        Engine(recipe, build_model(recipe), crops, two)
+
+
+def test_pieces_of_a_batch_add_up_to_it(photos: Path, tmp_path: Path) -> None:
+    """Gradient accumulation, the last piece smaller: the same steps, whatever fits in memory."""
+    features = {"squeezenet": {"network": "squeezenet1_1", "weights": "random", "layers": ["1"]}}
+    losses = {"mean_l1": 1, "energy_pixels": 1, "energy_features": 1, "log_power_crps": {"weight": 1, "block": 8}}
+    phases = [{"name": "a", "steps": 4, "losses": losses}]
+    changes = {**everything(photos), "batch": 8, "phases": phases, "features": features}
+    whole, pieces = (
+        small.run(small.recipe_of(photos, micro_batch=size, **changes), tmp_path / str(size)) for size in (8, 3)
+    )
+    for key, value in small.weights(whole).items():
+        torch.testing.assert_close(small.weights(pieces)[key], value, rtol=1e-3, atol=5e-6)
+    for ours, theirs in zip(small.table(tmp_path / "8"), small.table(tmp_path / "3"), strict=True):
+        for name in ("loss", "energy_features", "log_power_crps", "gradient_norm"):
+            assert float(ours[f"train/{name}"]) == pytest.approx(float(theirs[f"train/{name}"]), rel=1e-3)
+
+
+def test_a_run_goes_on_in_other_pieces(photos: Path, tmp_path: Path) -> None:
+    small.run(small.recipe_of(photos), tmp_path)
+    assert latest(tmp_path) is not None
+    (tmp_path / "checkpoints" / "step-00000006.pt").unlink()
+    assert small.run(small.recipe_of(photos, micro_batch=1), tmp_path, resume=True).step == 6
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """The loss is not a number in some steps."""
     forward = Objective.forward
 
-    def broken(self: Objective, *args: object) -> object:
-        total, figures = forward(self, *args)  # type: ignore[arg-type]
-        step = args[5]
-        return (
-            (total * float("nan"), {**figures, "mse": total.detach() * float("nan")})
-            if step in steps
-            else (total, figures)
-        )
+    def broken(self: Objective, batch: Any, *args: Any) -> Any:
+        total, figures, images = forward(self, batch, *args)
+        return total * (float("nan") if batch.step in steps else 1.0), figures, images
 
     monkeypatch.setattr(Objective, "forward", broken)
 
 
-def test_nan_in_a_batch_is_skipped_and_told(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    poison(monkeypatch, {2})
-    with pytest.warns(UserWarning, match=r"step 2: the gradient is not finite \(.*mse.*\): step skipped"):
-        module = small.run(small.recipe_of(photos), tmp_path)
-    assert module.step == 6
-    assert all(v.isfinite().all() for v in small.weights(module).values())
-    assert not any("nan" in row.values() for row in table(tmp_path / "metrics.csv"))
+def test_a_gradient_that_is_not_a_number_counts_as_zero(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[dict[str, Tensor]] = []
+    poison(monkeypatch, {0})
+
+    def keep(engine: Engine) -> None:
+        kept.append({k: v.clone() for k, v in small.weights(engine).items()})
+
+    engine = small.run(small.recipe_of(photos), tmp_path, after_step=keep)
+    assert engine.step == 6
+    assert all(v.isfinite().all() for v in small.weights(engine).values())
+    torch.manual_seed(0)
+    start = build_model(small.recipe_of(photos)).network.state_dict()
+    assert small.different(start, {k.removeprefix("network."): v for k, v in kept[0].items() if "network" in k}) == []
+    assert small.different(kept[0], kept[1])
 
 
-def test_ten_nan_in_a_row_stop_the_run(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    phases = [{"name": "a", "steps": 30, "losses": {"mean_l1": 1.0}}]
-    poison(monkeypatch, {1, *range(3, 40)})
-    with (
-        pytest.warns(UserWarning, match="not finite"),
-        pytest.raises(NotFiniteError, match=r"step 12: .* 10 times in a row"),
-    ):
-        small.run(small.recipe_of(photos, phases=phases), tmp_path)
+def test_ten_gradients_that_are_not_numbers_end_the_run(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases = [{"name": "a", "steps": 60, "losses": {"mean_l1": 1.0}}]
+    poison(monkeypatch, {1, *range(20, 60)})
+    with pytest.raises(NotFiniteError, match=r"step 30: the gradient was not finite in 10 of the last steps"):
+        small.run(small.recipe_of(photos, phases=phases, log_every=10), tmp_path)
     found = latest(tmp_path)
     assert found is not None
     assert all(v.isfinite().all() for v in read_checkpoint(found)["network"].values())
-
-
-def test_another_number_of_processes_does_not_resume(photos: Path, tmp_path: Path) -> None:
-    """It would be another batch, and so another run."""
-    small.run(small.recipe_of(photos), tmp_path)
-    found = latest(tmp_path)
-    assert found is not None
-    write_checkpoint(found, {**read_checkpoint(found), "processes": 2})
-    with pytest.raises(VSpSRError, match="began with 2 processes and would go on with 1, each with `batch` 2"):
-        small.run(small.recipe_of(photos), tmp_path, resume=True)
 
 
 def test_a_changed_recipe_is_not_resumed(photos: Path, tmp_path: Path) -> None:
     small.run(small.recipe_of(photos), tmp_path)
     with pytest.raises(RecipeError, match="`batch` differs from the run"):
         small.run(small.recipe_of(photos, batch=3), tmp_path, resume=True)
-    module = small.run(small.recipe_of(photos, log_every=3), tmp_path, resume=True)
-    assert module.step == 6
+    (tmp_path / "checkpoints" / "step-00000006.pt").unlink()
+    assert small.run(small.recipe_of(photos, log_every=3), tmp_path, resume=True).step == 6
 
 
-def test_a_run_of_an_earlier_version_is_resumed_where_it_can_be(photos: Path, tmp_path: Path) -> None:
-    """Its recipe has other names; another discriminator is refused in one line."""
-    losses = {"log_power_crps": {"weight": 1.0, "block": 8, "mean_gradient_scale": 0.5}, "adversarial": 0.1}
-    recipe = small.recipe_of(photos, phases=[{"name": "a", "steps": 3, "losses": losses}])
-    small.run(recipe, tmp_path)
-    found = latest(tmp_path)
-    assert found is not None
-    state = read_checkpoint(found)
-    old = {"energy_strength": {"weight": 1.0, "block": 8, "through_mean": 0.5}, "adversarial": {"weight": 0.1}}
-    state["recipe"]["phases"] = [{"name": "a", "steps": 3, "losses": old}]
-    write_checkpoint(found, state)
-    assert small.run(recipe, tmp_path, resume=True).step == 3
-    state["discriminator"] = {"head.weight": torch.zeros(1)}
-    write_checkpoint(found, state)
-    with pytest.raises(ModelError, match=r"step-000000003\.pt: does not fit the recipe") as caught:
-        small.run(recipe, tmp_path, resume=True)
-    assert "\n" not in str(caught.value)
+def test_a_run_that_is_at_its_end_is_resumed_without_a_step(photos: Path, tmp_path: Path) -> None:
+    small.run(small.recipe_of(photos), tmp_path)
+    before = (tmp_path / "metrics.csv").read_bytes()
+    outcome = train(small.recipe_of(photos), RunOptions(tmp_path, resume=True, accelerator="cpu", report=str))
+    assert (outcome.steps, outcome.done, outcome.signal) == (6, True, None)
+    assert (tmp_path / "metrics.csv").read_bytes() == before
 
 
-def test_a_damaged_checkpoint(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut", "rubbish", "empty", "other", "shape"])
+def test_a_spoiled_checkpoint(photos: Path, tmp_path: Path, damage: str) -> None:
+    """In one line, whatever is wrong with it."""
     small.run(small.recipe_of(photos), tmp_path)
     found = latest(tmp_path)
     assert found is not None
-    found.write_bytes(found.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="cannot be read as a checkpoint"):
+    content = found.read_bytes()
+    if damage in ("cut", "rubbish", "empty"):
+        found.write_bytes({"cut": content[:-100], "rubbish": b"rubbish", "empty": b""}[damage])
+    elif damage == "other":
+        torch.save({"weights": torch.zeros(3)}, found)
+    else:
+        state = read_checkpoint(found)
+        state["network"]["atoms"] = torch.zeros(2)
+        write_checkpoint(found, state)
+    with pytest.raises(ModelError, match=r"step-00000006\.pt: ") as caught:
         small.run(small.recipe_of(photos), tmp_path, resume=True)
+    assert "\n" not in str(caught.value)
 
 
 def test_initial_weights_from_another_run(photos: Path, tmp_path: Path) -> None:
@@ -227,13 +281,13 @@ def test_initial_weights_from_another_run(photos: Path, tmp_path: Path) -> None:
 
 def test_a_shipped_model_is_trained_further(photos: Path, tmp_path: Path) -> None:
     """The averaged weights after a step of no length are those of the package."""
-    options = VSpSR.from_pretrained("vspsr-x4").config["options"]
+    config = VSpSR.from_pretrained("vspsr-x4").config
     phases = [{"name": "a", "steps": 1, "losses": {"mean_l1": 1.0}, "optimiser": {"rate": 1e-12}}]
-    model = {"network": "overlapping", "options": options}
+    model = {"network": config["network"], "options": config["options"]}
     recipe = small.recipe_of(photos, phases=phases, initial="vspsr-x4", model=model, validation={"images": 0})
-    module = small.run(recipe, tmp_path / "run")
+    engine = small.run(recipe, tmp_path / "run")
     for key, value in VSpSR.from_pretrained("vspsr-x4").network.state_dict().items():
-        torch.testing.assert_close(module.average.network.state_dict()[key], value)
+        torch.testing.assert_close(engine.average.network.state_dict()[key], value)
     export(tmp_path / "run", tmp_path / "model")
     assert "It went on from `vspsr-x4`: what that was trained on counts" in (tmp_path / "model/README.md").read_text()
     with pytest.raises(ModelError, match="vspsr-x5: neither a run with checkpoints, a model's folder nor one of vspsr"):
@@ -248,62 +302,132 @@ def test_feature_networks_never_change(photos: Path, tmp_path: Path) -> None:
     }
     losses = {"perceptual": 1.0, "energy_features": {"weight": 1.0, "features": "squeezenet"}, "adversarial": 0.1}
     phases = [{"name": "a", "steps": 2, "losses": losses, "optimiser": {"rate": 0.01, "weight_decay": 0.1}}]
-    before = small.FeaturesBefore()
-    options = RunOptions(tmp_path, accelerator="cpu", report=str, progress=False, callbacks=(before,))
     recipe = small.recipe_of(photos, phases=phases, features=features, crop=8, validation={"images": 0})
-    module = train(recipe, options)
-    after = module.objective.networks.state_dict()
-    assert {k.split(".")[0] for k in after} == {"vgg19", "squeezenet"}
-    assert small.different(before.weights, after) == []
-    assert not any(m.training for m in module.objective.networks.modules() if m is not module.objective.networks)
-
-
-class Weights(lightning.Callback):
-    """Keeps the network's weights and their average after each step."""
-
-    def __init__(self) -> None:
-        self.network, self.average = list[dict[str, Tensor]](), list[dict[str, Tensor]]()
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self.on_train_batch_end(trainer, pl_module)
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *args: Any) -> None:
-        for kept, module in ((self.network, pl_module.network), (self.average, pl_module.average.network)):
-            kept.append({k: v.clone() for k, v in module.state_dict().items()})
+    states: list[dict[str, Tensor]] = []
+    engine = small.run(
+        recipe,
+        tmp_path,
+        after_step=lambda e: states.append({k: v.clone() for k, v in e.objective.networks.state_dict().items()}),
+    )
+    assert {k.split(".")[0] for k in states[0]} == {"vgg19", "squeezenet"}
+    assert small.different(states[0], states[1]) == []
+    assert not any(p.requires_grad or p.grad is not None for p in engine.objective.parameters())
+    assert not any(m.training for m in engine.objective.networks.modules())
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.3, 0.999])
 def test_the_averages_warm_up_is_what_it_says(ema: float, photos: Path, tmp_path: Path) -> None:
-    """After step t the decay is min(`ema`, (1 + t) / (10 + t)): 2/11, 3/12, … up to `ema`; 0 keeps no average."""
-    kept = Weights()
-    options = RunOptions(tmp_path, accelerator="cpu", report=str, progress=False, callbacks=(kept,))
-    train(small.recipe_of(photos, ema=ema, optimiser={"rate": 0.05}), options)
-    assert len(kept.network) == 7
-    assert small.different(kept.network[0], kept.average[0]) == []
-    for key, expected in kept.network[0].items():
-        for step in range(1, 7):
-            decay = min(ema, [2 / 11, 3 / 12, 4 / 13, 5 / 14, 6 / 15, 7 / 16][step - 1])
-            expected = decay * expected + (1 - decay) * kept.network[step][key]
-            torch.testing.assert_close(kept.average[step][key], expected, rtol=1e-4, atol=1e-6)
+    """After t steps the decay is min(`ema`, t / (t + 9)): 1/10, 2/11, … up to `ema`; 0 keeps no average."""
+    recipe = small.recipe_of(photos, ema=ema, optimiser={"rate": 0.05})
+    torch.manual_seed(0)
+    start = build_model(recipe).network.state_dict()
+    network, average = [{k: v.clone() for k, v in start.items()}], list[dict[str, Tensor]]()
+
+    def keep(engine: Engine) -> None:
+        for kept, module in ((network, engine.network), (average, engine.average.network)):
+            kept.append({k: v.clone() for k, v in module.state_dict().items()})
+
+    small.run(recipe, tmp_path, after_step=keep)
+    assert len(average) == 6
+    for key, expected in network[0].items():
+        for t in range(1, 7):
+            decay = min(ema, [1 / 10, 2 / 11, 3 / 12, 4 / 13, 5 / 14, 6 / 15][t - 1])
+            expected = decay * expected + (1 - decay) * network[t][key]
+            torch.testing.assert_close(average[t - 1][key], expected, rtol=1e-4, atol=1e-6)
     weight = "trunk.head.weight"
-    assert all(not torch.equal(a[weight], b[weight]) for a, b in pairwise(kept.network))
-    assert (ema == 0) == torch.equal(kept.average[-1][weight], kept.network[-1][weight])
+    assert all(not torch.equal(a[weight], b[weight]) for a, b in pairwise(network))
+    assert (ema == 0) == torch.equal(average[-1][weight], network[-1][weight])
 
 
 def test_losses_fall_and_validation_is_better_than_bicubic(photos: Path, tmp_path: Path) -> None:
     phases = [{"name": "a", "steps": 60, "losses": {"mean_l1": 1.0, "energy_pixels": 1.0}}]
     changes = {"phases": phases, "batch": 4, "log_every": 20, "optimiser": {"rate": 3e-3}}
     small.run(small.recipe_of(photos, **changes, checkpoints={"minutes": 5}), tmp_path)
-    rows = table(tmp_path / "metrics.csv")
+    rows = small.table(tmp_path)
     losses = [float(r["train/loss"]) for r in rows if r["train/loss"]]
     assert losses[-1] < 0.9 * losses[0]
     assert float(rows[-1]["val/psnr_mean"]) > float(rows[-1]["val/psnr_bicubic"])
 
 
 def test_bf16_trains(photos: Path, tmp_path: Path) -> None:
-    module = small.run(small.recipe_of(photos, precision="bf16"), tmp_path)
-    assert {v.dtype for v in module.network.parameters()} == {torch.float32}
-    assert all(v.isfinite().all() for v in small.weights(module).values())
+    engine = small.run(small.recipe_of(photos, precision="bf16", **everything(photos)), tmp_path)
+    assert {v.dtype for v in engine.network.parameters()} == {torch.float32}
+    assert all(v.isfinite().all() for v in small.weights(engine).values())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_no_step_waits_for_the_gpu(photos: Path, tmp_path: Path) -> None:
+    features = {"squeezenet": {"network": "squeezenet1_1", "weights": "random", "layers": ["1"]}}
+    losses = {"mean_l1": 1, "energy_pixels": {"weight": 1, "bands": 2}, "energy_features": 1, "adversarial": 0.1}
+    phases = [{"name": "a", "steps": 8, "losses": {**losses, "log_power_crps": {"weight": 1, "block": 8}}}]
+    changes = {**everything(photos), "phases": phases, "features": features, "log_every": 100}
+    recipe = small.recipe_of(photos, **changes, validation={"images": 0}, checkpoints={"minutes": 60})
+
+    def forbid(engine: Engine) -> None:
+        """From the third step on: the first ones choose kernels and allocate memory."""
+        torch.cuda.set_sync_debug_mode("error" if 2 <= engine.step < 7 else "default")
+
+    try:
+        train(recipe, RunOptions(tmp_path, accelerator="gpu", devices=1, report=str, after_step=forbid))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert latest(tmp_path) is not None
+
+
+class TestClock:
+    """`--max-time`: at the end of the time the schedule is at its end, however few steps it took."""
+
+    PHASES = (
+        {"name": "a", "share": 0.25, "losses": {"mean_l1": 1.0}},
+        {"name": "b", "share": 0.75, "losses": {"mean_l1": 1.0, "energy_pixels": 1.0}},
+    )
+
+    def schedule(self, photos: Path, max_time: float | None) -> Schedule:
+        changes = {"phases": self.PHASES, "schedule": {"kind": "cosine", "floor": 0.02}, "optimiser": {"rate": 1.0}}
+        return Schedule(small.recipe_of(photos, steps=1000, **changes), 4, max_time)
+
+    def test_the_position_is_that_of_the_clock_where_it_is_ahead(self, photos: Path) -> None:
+        schedule = self.schedule(photos, 100.0)
+        assert schedule.position(3, 10.0) == 100
+        assert schedule.position(300, 10.0) == 300
+        assert schedule.position(30, 100.0) >= schedule.steps == 1000
+        assert self.schedule(photos, None).position(3, 1e9) == 3
+
+    def test_phases_and_rates_follow_the_position(self, photos: Path) -> None:
+        schedule = self.schedule(photos, 100.0)
+        assert schedule.stage(249.9).phase.name == "a"
+        assert schedule.stage(schedule.position(1, 25.0)).phase.name == "b"
+        assert schedule.stage(2000.0).phase.name == "b"
+        assert schedule.rate(500.5) == pytest.approx(0.02 + 0.98 * 0.5, abs=1e-3)
+        assert schedule.rate(1000.0) == pytest.approx(0.02)
+
+    def test_a_run_ends_annealed(self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A clock on which a step takes a second: 20 of 1000 steps, all phases, the rate down to its floor."""
+        rates, names = list[float](), list[str]()
+        monkeypatch.setattr("vspsr.training.engine.time.monotonic", iter(range(10**6)).__next__)
+
+        def keep(engine: Engine) -> None:
+            rates.append(engine.optimisers[0].param_groups[0]["lr"])
+            names.append(engine.schedule.stage(engine.position).phase.name)
+
+        changes = {"phases": self.PHASES, "steps": 1000, "schedule": {"floor": 0.02}, "optimiser": {"rate": 1e-3}}
+        recipe = small.recipe_of(photos, **changes, checkpoints={"minutes": 10**6}, validation={"images": 0})
+        engine = small.run(recipe, tmp_path, max_time=20.0, after_step=keep)
+        assert engine.step == len(rates) == 20
+        assert engine.done
+        assert rates == sorted(rates, reverse=True)
+        assert rates[-1] < 0.03e-3 < 0.9e-3 < rates[0]
+        assert [names.count(name) for name in "ab"] == [4, 16]  # after the fifth step a quarter of the time is over
+
+    def test_a_resumed_run_takes_what_is_left_of_the_time(self, photos: Path, tmp_path: Path) -> None:
+        small.run(small.recipe_of(photos), tmp_path)
+        (tmp_path / "checkpoints" / "step-00000006.pt").unlink()
+        found = latest(tmp_path)
+        assert found is not None
+        write_checkpoint(found, {**read_checkpoint(found), "seconds": 50.0})
+        engine = small.run(small.recipe_of(photos), tmp_path, resume=True, max_time=1000.0)
+        assert engine.step == 6
+        assert engine.seconds > 50
 
 
 class TestSchedule:
@@ -316,15 +440,14 @@ class TestSchedule:
             {"name": "d", "steps": 7, "losses": losses, "crop": 9},
         ]
         schedule = Schedule(small.recipe_of(photos, steps=101, phases=phases), n_images=20)
-        assert [(s.start, s.stop) for s in schedule.phases] == [(0, 30), (30, 101), (101, 113), (113, 120)]
-        assert schedule.crops()[101] == (5, 6)
-        assert schedule.crops()[119] == (2, 9)
-        assert len(schedule.crops()) == schedule.steps == 120
-        assert Schedule(small.recipe_of(photos, steps=101, phases=phases), n_images=20, world=2).phases[2].stop == 107
+        assert [(s.start, s.stop) for s in schedule.stages] == [(0, 30), (30, 101), (101, 113), (113, 120)]
+        stages = [schedule.stage(position).phase for position in (101, 119)]
+        assert [(schedule.batch(p), schedule.crop(p)) for p in stages] == [(5, 6), (2, 9)]
+        assert schedule.steps == 120
 
     def test_schedules(self, photos: Path) -> None:
         losses = {"mean_l1": 1.0}
-        own = {"kind": "step", "every": 4, "factor": 0.1}
+        own = {"kind": "step", "every_epochs": 0.4, "factor": 0.1}
         phases = [
             {"name": "a", "steps": 100, "losses": losses},
             {"name": "b", "steps": 10, "losses": losses, "optimiser": {"rate": 1e-2}, "schedule": own},

@@ -1,5 +1,6 @@
 """The recipes of the package: all are valid, say what the paper and its authors' code say, and take a step."""
 
+from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import pytest
 import torch
 import training_runs as small
 
+from vspsr.data.crops import Batch
+from vspsr.nn.correlated import CorrelatedVSpM
 from vspsr.nn.vspm import VSpM
 from vspsr.training.build import build_model
+from vspsr.training.losses.prior import KL
 from vspsr.training.objective import Objective
 from vspsr.training.recipe_file import load_recipe, shipped_recipes
 from vspsr.training.schedule import Schedule
@@ -39,9 +43,9 @@ def test_every_recipe_builds_and_runs_a_step(path: Path, tmp_path: Path) -> None
     size = ["crop=16", "batch=2", "data.holdout=0", "initial=null"]
     big = ["model.options.n_atoms=8"]
     tiny = load_recipe(path, [*phases, *features, *size, *big, f"data.folder={photos}"])
-    module = small.run(tiny, tmp_path / "run")
-    assert module.step == len(recipe.phases)
-    assert all(v.isfinite().all() for v in small.weights(module).values())
+    engine = small.run(tiny, tmp_path / "run")
+    assert engine.step == len(recipe.phases)
+    assert all(v.isfinite().all() for v in small.weights(engine).values())
     assert (tmp_path / "run" / "recipe.yaml").exists()
     assert load_recipe(tmp_path / "run" / "recipe.yaml") == tiny
 
@@ -59,19 +63,18 @@ def test_the_papers_recipes(scale: int, mode: str, beta: float, crop: int, kind:
     assert network.deterministic is not None
     assert network.deterministic.mode == mode  # type: ignore[comparison-overlap]
     schedule = Schedule(recipe, n_images=800)
-    assert [s.stop for s in schedule.phases] == [60_000, 80_000]
+    assert [s.stop for s in schedule.stages] == [60_000, 80_000]
     assert [schedule.rate(s) for s in (0, 19_999, 20_000, 59_999)] == pytest.approx([1e-4, 1e-4, 1e-5, 1e-6])
     assert [schedule.rate(s) for s in (60_000, 79_999)] == pytest.approx([1e-5, 1e-5])
-    optimisers = [schedule.optimiser(s) for s in schedule.phases]
+    optimisers = [schedule.optimiser(s) for s in schedule.stages]
     assert all(o.clip == 0.1 and o.weight_decay == 1e-4 for o in optimisers)
     first, last = (phase.losses for phase in recipe.phases)
     for losses in (first, last):
-        assert losses.kl is not None
-        assert (losses.kl.alpha, losses.kl.beta) == (3.0, beta)
-    assert first.features() == set()
-    assert last.adversarial is not None
-    assert last.perceptual is not None
-    assert (last.adversarial.weight, last.perceptual.weight) == (0.1, 0.01)
+        (kl,) = losses["kl"]
+        assert isinstance(kl, KL)
+        assert (kl.alpha, kl.beta) == (3.0, beta)
+    assert not {"adversarial", "perceptual"} & first.keys()
+    assert [last[name][0].weight for name in ("adversarial", "perceptual")] == [0.1, 0.01]
 
 
 @pytest.mark.parametrize("scale", [4, 8])
@@ -86,11 +89,8 @@ def test_the_papers_text_and_the_authors_code(scale: int) -> None:
     gradients = []
     for recipe in (text, code):
         recipe = recipe.model_copy(update={"phases": recipe.phases[:1]})
-        losses = recipe.phases[0].losses
-        parameters = model.network(y)
-        objective = Objective(recipe, model.degradation)
-        mean, samples = objective.images(parameters, y, losses, 0, 0)
-        total, _ = objective(x, parameters, mean, samples, losses, 0, torch.enable_grad)
+        batch = Batch(x, y, torch.zeros_like(y), 0, 0)
+        total, _, _ = Objective(recipe, model.degradation)(batch, model.network(y), recipe.phases[0], nullcontext)
         gradients.append(torch.autograd.grad(total, list(model.network.parameters())))
     largest = max(float(g.abs().max()) for g in gradients[1])
     for ours, theirs in zip(*gradients, strict=True):
@@ -114,20 +114,22 @@ TABLE = {  # basis, upsampled part, λ_adv, stochastic basis, stochastic coeffic
 def test_ablation_rows(row: int) -> None:
     recipe = load_recipe(CONFIGS / "ablation" / f"{row}.yaml")
     options, last = recipe.model.options, recipe.phases[-1]
-    assert last.losses.adversarial is not None
     names = ("n_atoms", "deterministic", "stochastic_basis", "stochastic_coefficients")
     found = [options[name] for name in names]
-    betas = {phase.losses.kl.beta if phase.losses.kl else None for phase in recipe.phases}
-    assert (*found[:2], last.losses.adversarial.weight, *found[2:], *betas) == TABLE[row]
+    betas = {phase.losses["kl"][0].beta if "kl" in phase.losses else None for phase in recipe.phases}  # type: ignore[attr-defined]
+    assert (*found[:2], last.losses["adversarial"][0].weight, *found[2:], *betas) == TABLE[row]
     assert (recipe.initial is not None) == (row >= 6)
     assert [p.epochs for p in recipe.phases] == ([100] if row >= 6 else [300, 100])
 
 
 @pytest.mark.parametrize("scale", [4, 8])
-def test_shipped_recipes_make_the_shipped_models(scale: int) -> None:
-    from vspsr import VSpSR
-
-    model, shipped = build_model(load_recipe(CONFIGS / f"x{scale}.yaml")), VSpSR.from_pretrained(f"vspsr-x{scale}")
-    assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in shipped.state_dict().items()}
-    weights = resources.files("vspsr") / "weights" / f"vspsr-x{scale}" / "model.safetensors"
-    assert len(weights.read_bytes()) < 5e6
+def test_our_recipes(scale: int) -> None:
+    """From scratch in one run: correlated coefficients, no more than three phases, JPEGs among the crops."""
+    recipe = load_recipe(CONFIGS / f"x{scale}.yaml")
+    model = build_model(recipe)
+    assert isinstance(model.network, CorrelatedVSpM)
+    assert (model.scale, recipe.initial, recipe.model.network) == (scale, None, "correlated")
+    assert len(recipe.phases) <= 3
+    assert sum(p.share or 0 for p in recipe.phases) == pytest.approx(1)
+    assert recipe.data.jpeg is not None
+    assert sum(p.numel() for p in model.parameters()) * 4 < 16 * 2**20

@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from vspsr.cli.console import output_folder, print_line
+from vspsr.cli.console import output_folder, print_line, progress
 from vspsr.errors import VSpSRError
 
 __all__ = ["export", "train"]
+
+_SHARES = 1000  # that the progress bar is divided into
 
 
 def _missing(error: ImportError) -> VSpSRError:
@@ -33,7 +35,7 @@ def train(
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change of the recipe, key=value; as often as wanted.")
     ] = None,
-    max_time: Annotated[str | None, typer.Option(help="Stop, resumably, after HH:MM:SS.")] = None,
+    max_time: Annotated[str | None, typer.Option(help="Come to the end of the schedule in HH:MM:SS.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder, exactly.")] = False,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, …")] = "auto",
     devices: Annotated[str, typer.Option(help="Number of devices on this node, or auto.")] = "auto",
@@ -51,15 +53,26 @@ def train(
     recipe = load_recipe(config, [*(changes or []), *extra])
     folder = output or Path("runs") / recipe.name
     device_count: int | str = int(devices) if devices.isdigit() else devices
-    clock = None if max_time is None else _clock(max_time)
-    module = run(recipe, RunOptions(folder, resume, clock, accelerator, device_count, nodes, print_line))
-    if module.step < module.schedule.steps:
-        print_line(f"stopped at step {module.step} of {module.schedule.steps}: --resume goes on; all is in {folder}")
-        if module.received is not None:
-            raise typer.Exit(128 + module.received)  # as in shells: scripts must see that the run is not done
-    else:
-        print_line(f"done: {module.schedule.steps} steps; all is in {folder}")
+    seconds = None if max_time is None else _seconds(max_time)
+    with progress(_SHARES) as step:
+        done = 0
+
+        def show(share: float, text: str) -> None:
+            nonlocal done
+            step(text, int(share * _SHARES) - done)
+            done = int(share * _SHARES)
+
+        options = RunOptions(
+            folder, resume, seconds, accelerator, device_count, nodes, report=print_line, progress=show
+        )
+        outcome = run(recipe, options)
+    if outcome.done:
+        print_line(f"done: {outcome.steps} steps; all is in {folder}")
         print_line(f"make it a model:  vspsr export {folder} -o {recipe.name}")
+        return
+    print_line(f"stopped after {outcome.steps} steps: --resume goes on; all is in {folder}")
+    if outcome.signal is not None:
+        raise typer.Exit(128 + outcome.signal)  # as in shells: scripts must see that the run is not done
 
 
 def export(
@@ -67,15 +80,10 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the model; made if missing.", callback=output_folder)
     ],
-    best: Annotated[bool, typer.Option("--best", help="Of a run, the best by validation, not the newest.")] = False,
     temperature: Annotated[
         float | None, typer.Option(help="Default temperature of the model.", show_default="the recipe's")
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size, no visible difference.")] = False,
-    average_with: Annotated[
-        list[Path] | None,
-        typer.Option(help="Take the mean with this run's or model's weights; may be repeated.", show_default=False),
-    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
 ) -> None:
     """Make a model of a run: a folder for --model, `VSpSR.from_pretrained` or the Hub, with its model card."""
@@ -84,15 +92,16 @@ def export(
     except ImportError as error:
         raise _missing(error) from error
 
-    model = write(checkpoint, output, best, temperature, overwrite, half, average_with or ())
+    model = write(checkpoint, output, temperature, overwrite, half)
     count = sum(p.numel() for p in model.parameters())
     print_line(f"{output}: x{model.scale}, {count / 1e6:.2f} M parameters; its card is {output / 'README.md'}")
     print_line(f"try it:  vspsr upscale photo.png --model {output} --contact-sheet")
 
 
-def _clock(text: str) -> str:
-    """HH:MM:SS, or with days in front, as Lightning takes it: DD:HH:MM:SS."""
+def _seconds(text: str) -> float:
+    """HH:MM:SS, or DD:HH:MM:SS, in seconds."""
     parts = text.split(":")
     if len(parts) not in (3, 4) or not all(part.isdigit() for part in parts):
         raise ValueError(f"`--max-time` must be HH:MM:SS, got {text!r}")
-    return ":".join(parts if len(parts) == 4 else ["00", *parts])
+    days, hours, minutes, seconds = (int(p) for p in ["0", *parts][-4:])
+    return float(((24 * days + hours) * 60 + minutes) * 60 + seconds)

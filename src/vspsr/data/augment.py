@@ -1,73 +1,56 @@
-"""How a crop is made to look like another photo.
+"""How crops are made to look like other photographs, in batches, on any device.
 
-Images are (3, H, W) tensors of 8-bit integers throughout.
+Images are (B, 3, H, W) float32 in 0 … 255 throughout; what is drawn at random comes as (B,) tensors.
 """
 
-import math
-
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ROTATED", "extent", "recoloured", "rotated", "sharpened", "shrunk", "unsharp_masked"]
-
-ROTATED = 1.25
-"""Factor of shrinking from which a rotation's interpolation costs no visible detail."""
+__all__ = ["dihedral", "recoloured", "shrunk", "unsharp_masked"]
 
 
-def shrunk(image: Tensor, side: int) -> Tensor:
-    """The image shrunk to side×side by antialiased bicubic interpolation."""
-    return _rounded(F.interpolate(image[None].float(), (side, side), mode="bicubic", antialias=True)[0])
+def shrunk(windows: Tensor, factor: Tensor, side: int) -> Tensor:
+    """The upper left ``factor``·side pixels of each window, made smaller to side×side.
 
+    Antialiased bicubic interpolation (a = −0.5); at factor 1 the pixels themselves.
 
-def extent(angle: float) -> float:
-    """Side of the upright square around a square of side 1 that is turned by ``angle`` radians."""
-    return abs(math.cos(angle)) + abs(math.sin(angle))
-
-
-def rotated(image: Tensor, angle: float, side: int) -> Tensor:
-    """The square of ``side`` pixels in the middle of the image, turned by ``angle`` radians; bicubic interpolation."""
-    steps = torch.arange(side) - (side - 1) / 2
-    x, y = steps[None, :], steps[:, None]
-    columns, rows = math.cos(angle) * x - math.sin(angle) * y, math.sin(angle) * x + math.cos(angle) * y
-    grid = torch.stack([2 * columns / image.shape[2], 2 * rows / image.shape[1]], -1)
-    return _rounded(F.grid_sample(image[None].float(), grid[None], "bicubic", "border", align_corners=False)[0])
-
-
-def recoloured(image: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
-    """The image with another tone curve, white balance and saturation, drawn from ``rng``; the same at strength 0.
-
-    At strength 1 the logarithms of γ and of the three gains are normal with standard deviations of 0.2 and 0.06, and
-    the saturation is between 0.6 and 1.3.
+    Args:
+        windows: (B, 3, S, S), S at least factor·side.
+        factor: (B,), at least 1.
+        side: of the result.
     """
-    gamma = math.exp(strength * rng.normal(0, 0.2))
-    gains = torch.from_numpy(np.exp(strength * rng.normal(0, 0.06, 3))).float()
-    saturation = max(0.0, 1 + strength * rng.uniform(-0.4, 0.3))
-    curve = 255 * (torch.arange(256) / 255) ** gamma
-    out = curve[image.long()] * gains[:, None, None]
-    return _rounded(out.mean(0, keepdim=True).lerp(out, saturation))
+    place = torch.arange(windows.shape[-1], device=windows.device)
+    centre = (torch.arange(side, device=windows.device) + 0.5) * factor[:, None] - 0.5
+    distance = (place - centre[..., None]).abs() / factor[:, None, None]
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    weights = torch.where(distance <= 1, near, torch.where(distance < 2, far, 0.0))
+    # The window ends where the part does: what the kernel would see beyond is left out of the sum.
+    weights = torch.where(place < factor[:, None, None] * side, weights, 0.0)
+    weights = weights / weights.sum(-1, keepdim=True)
+    return weights[:, None] @ windows @ weights[:, None].mT
 
 
-def unsharp_masked(image: Tensor, sigma: float, strength: float) -> Tensor:
+def unsharp_masked(image: Tensor, sigma: Tensor, strength: Tensor) -> Tensor:
     """The image plus ``strength`` times what a Gaussian of standard deviation ``sigma`` (in pixels) blurs away."""
-    reach = math.ceil(4 * sigma)
-    kernel = torch.softmax(-((torch.arange(-reach, reach + 1) / sigma) ** 2) / 2, 0)
-    smooth = F.pad(image.float(), (reach,) * 4, "replicate")[:, None]
-    smooth = F.conv2d(F.conv2d(smooth, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0]
-    return _rounded(image + strength * (image - smooth))
+
+    def blur(n: int) -> Tensor:
+        place = torch.arange(n, device=image.device, dtype=image.dtype)
+        return torch.softmax(-(((place[:, None] - place) / sigma[:, None, None]) ** 2) / 2, -1)[:, None]
+
+    smooth = blur(image.shape[-2]) @ image @ blur(image.shape[-1]).mT
+    return image + strength[:, None, None, None] * (image - smooth)
 
 
-def sharpened(image: Tensor, rng: np.random.Generator, most: float) -> Tensor:
-    """The image sharpened as cameras and scanners do, with probability ½.
-
-    An unsharp mask whose standard deviation is log-uniform between 0.6 and 1.5 pixels, its strength uniform up to
-    ``most``.
-    """
-    if rng.integers(2) == 0:
-        return image
-    return unsharp_masked(image, 0.6 * 2.5 ** rng.random(), most * rng.random())
+def recoloured(image: Tensor, gamma: Tensor, gains: Tensor, saturation: Tensor) -> Tensor:
+    """Another tone curve (B,), white balance (B, 3) and saturation (B,), each 1 for no change."""
+    toned = 255 * (image / 255).clamp_min(0) ** gamma[:, None, None, None] * gains[:, :, None, None]
+    return toned.mean(1, keepdim=True).lerp(toned, saturation[:, None, None, None])
 
 
-def _rounded(image: Tensor) -> Tensor:
-    return image.round_().clamp_(0, 255).to(torch.uint8)
+def dihedral(image: Tensor, kind: Tensor) -> Tensor:
+    """Each square image flipped or turned in one of eight ways: ``kind`` (B,), 0 … 7; 0 leaves it as it is."""
+    shape = (-1, 1, 1, 1)
+    image = torch.where((kind & 1).bool().view(shape), image.flip(-1), image)
+    image = torch.where((kind & 2).bool().view(shape), image.flip(-2), image)
+    return torch.where((kind & 4).bool().view(shape), image.transpose(-1, -2), image)

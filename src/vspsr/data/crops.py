@@ -1,231 +1,181 @@
-"""Training crops as a pure function of (seed, step, index): a resumed run, or one with other numbers of workers and
-processes, gets exactly the same crops.
+"""Training crops in batches on the device that trains, a pure function of (seed, step, index).
 
-Step t with B images in total takes places tB … tB + B − 1 of an endless series: the images in a random order, then in
-another, and so on, each once per pass. The crop's place, flip and quarter turns come from a generator of its own,
-numpy's SFC64 seeded by (seed, step, index).
+Step t of B crops takes places tB … tB + B − 1 of an endless series: the images in a random order, then in another, and
+so on, each once per pass. What else is random about a crop comes from a generator of its own, numpy's SFC64 seeded by
+(seed, step, index), so that a resumed run, or one cut up over processes or into smaller batches, sees the same.
 """
 
-import math
-import multiprocessing
-import os
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from vspsr.data.augment import ROTATED, extent, recoloured, rotated, sharpened, shrunk
-from vspsr.data.cache import ImageCache
-from vspsr.data.files import ImagePair
-from vspsr.degradation.operator import Degradation
-from vspsr.errors import ImageFileError, ImageFileWarning
+from vspsr.data.augment import dihedral, recoloured, shrunk, unsharp_masked
+from vspsr.data.photographs import Photographs
+from vspsr.degradation import Degradation
+from vspsr.degradation.jpeg import jpeg, quality_tables, quantisation_map
 
-__all__ = ["Batch", "CropDataset", "StepSampler", "crop_loader", "random_stream"]
-
-Batch = dict[str, Tensor]
-"""`hr` (B, 3, s·c, s·c) and `lr` (B, 3, c, c), uint8; `step` and `first` (the index of the first crop in the step)."""
-
-Key = tuple[int, int, int, int]
-"""(step, index in the step, number of crops of the step, LR pixels of the crop)."""
+__all__ = ["Batch", "Crops", "Jpegs", "random_stream"]
 
 _ORDER, _CROP = 0, 1
+_PARTS = 24  # crops made at once on a CPU: what is in between stays in its caches
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops of one step.
+
+    Attributes:
+        hr: (B, 3, s·c, s·c) float32 in [0, 1].
+        lr: (B, 3, c, c) float32 in [0, 1]: D of the HR crops, rounded to 8 bits; decoded JPEGs where that is asked for.
+        quantisation: (B, 3, c, c), see `vspsr.degradation.jpeg.quantisation_map`; 0 for clean LR crops.
+        step: number of the step.
+        first: index of the first crop in its step.
+    """
+
+    hr: Tensor
+    lr: Tensor
+    quantisation: Tensor
+    step: int
+    first: int
+
+
+@dataclass(frozen=True)
+class Jpegs:
+    """LR crops saved as JPEGs: a share of them, qualities from … to, and how many of these are subsampled (4:2:0)."""
+
+    share: float = 0.5
+    quality: tuple[float, float] = (50, 97)
+    subsampled: float = 0.5
 
 
 def random_stream(seed: int, *key: int) -> np.random.Generator:
-    """A generator that depends on (seed, key) only."""
+    """A generator for (seed, key) alone."""
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=key)))
 
 
-class CropDataset(Dataset[Any]):
-    """Random crops of images, with their LR images.
-
-    Without LR files, the LR crop is the HR crop downscaled and rounded to 8 bits: the projection onto consistency
-    is then exact for the crop by itself. With them, HR crops lie on the grid of LR pixels.
+class Crops:
+    """Random crops of photographs, with their LR images.
 
     Args:
-        pairs: the images, none smaller than a crop.
+        photographs: none smaller than a crop.
         degradation: D.
         seed: ≥ 0.
-        memory: bytes for decoded images, shared by all workers.
-        augment: flips and quarter turns.
-        shrink: ≥ 1. With probability ½ a crop comes from its image shrunk by a factor between 1 and this,
-            so that the same photos also show finer and sharper detail. No effect with LR files.
-        rotate: crops made smaller by at least a quarter are taken at any angle.
-        colour: strength of random changes of tone, white balance and saturation: 0 for none, 1 for usual ones.
-        sharpen: with probability ½ a crop gets an unsharp mask of up to this strength: 0 for none, 1 for usual ones.
-            `rotate`, `colour` and `sharpen` have no effect with LR files either.
+        lr: the LR images, in the same order; by default they are made from the HR crops. With them, HR crops lie on the
+            grid of LR pixels, and of what follows only `turn` has an effect.
+        turn: flips and quarter turns.
+        shrink: ≥ 1. Every other crop, by chance, comes from its image made smaller by a factor between 1 and this,
+            so that the same photos also show finer and sharper detail.
+        sharpen: every other crop, by chance, gets an unsharp mask of up to this strength: 0 for none, 1 for plain ones.
+        colour: strength of random changes of tone, white balance and saturation: 0 for none, 1 for plain ones.
+        jpegs: LR crops that are JPEGs; None for clean ones only.
     """
 
     def __init__(
         self,
-        pairs: Sequence[ImagePair],
+        photographs: Photographs,
         degradation: Degradation,
         seed: int,
-        memory: int,
-        augment: bool = True,
+        lr: Photographs | None = None,
+        turn: bool = True,
         shrink: float = 1.0,
-        rotate: bool = False,
-        colour: float = 0.0,
         sharpen: float = 0.0,
+        colour: float = 0.0,
+        jpegs: Jpegs | None = None,
     ) -> None:
-        self.pairs, self.degradation, self.seed, self.augment = list(pairs), degradation, seed, augment
-        self.memory, self.shrink, self.rotate, self.colour = memory, shrink, rotate, colour
-        self.sharpen = sharpen
-        self._cache: ImageCache | None = None
-        self._unreadable: set[int] = set()
+        self.photographs, self.degradation, self.seed, self.lr = photographs, degradation, seed, lr
+        self.turn, self.shrink, self.sharpen, self.colour, self.jpegs = turn, shrink, sharpen, colour, jpegs
         self._order = lru_cache(maxsize=2)(self._permutation)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in vars(self).items() if k not in ("_cache", "_order")}
+    def batch(self, step: int, first: int, size: int, whole: int, crop: int) -> Batch:
+        """Crops ``first`` … ``first + size − 1`` of a step of ``whole`` crops, of crop×crop LR pixels each."""
+        device = self.photographs.device
+        part = _PARTS if device.type == "cpu" else size
+        parts = [
+            self._part(step, i, min(part, first + size - i), whole, crop) for i in range(first, first + size, part)
+        ]
+        hr, lr, quantisation = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return Batch(hr, lr, quantisation, step, first)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _cache=None, _order=lru_cache(maxsize=2)(self._permutation))
+    def _part(self, step: int, first: int, size: int, whole: int, crop: int) -> tuple[Tensor, Tensor, Tensor]:
+        index = torch.from_numpy(self._images(step * whole + first, size))
+        numbers = torch.from_numpy(np.stack([self._numbers(step, first + i) for i in range(size)]))
+        sizes = self.photographs.sizes[index].double()
+        side = crop * self.degradation.scale
+        if self.lr is None:
+            room = sizes.amin(1) / side
+            factor = torch.where(
+                numbers[:, 0] < 0.5, 1.0, torch.minimum(room, _full(room, self.shrink)) ** numbers[:, 1]
+            )
+            taken, grid = side * factor, 1
+        else:
+            factor, grid = torch.ones(size, dtype=torch.float64), self.degradation.scale
+            taken = side * factor
+        corner = grid * (numbers[:, 2:4] * (((sizes - taken.ceil()[:, None]) / grid).floor() + 1)).floor()
+        # One transfer; nothing is read back.
+        known = torch.cat([index[:, None].double(), corner, factor[:, None], numbers[:, 4:]], 1).float()
+        if self.photographs.device.type == "cuda":
+            known = known.pin_memory()
+        known = known.to(self.photographs.device, non_blocking=True)
+        if self.lr is None:
+            return self._from_photographs(known, side)
+        return self._from_pairs(known, side, self.lr)
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor | None]:
-        """HR crop, and LR crop where there are LR files.
-
-        Raises:
-            ImageFileError: not one image can be decoded.
-        """
-        step, index, count, crop = key
+    def _from_pairs(self, known: Tensor, side: int, lr: Photographs) -> tuple[Tensor, Tensor, Tensor]:
+        index, top, left = known[:, :3].long().unbind(1)
+        kind = (8 * known[:, 4]).long() if self.turn else torch.zeros_like(index)
         scale = self.degradation.scale
-        epoch, place = divmod(step * count + index, len(self.pairs))
-        hr, lr = self._images(int(self._order(epoch)[place]))
+        hr = dihedral(self.photographs.windows(index, top, left, side).float(), kind)
+        small = dihedral(lr.windows(index, top // scale, left // scale, side // scale).float(), kind)
+        return hr / 255, small / 255, torch.zeros_like(small)
+
+    def _from_photographs(self, known: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
+        index, top, left = known[:, :3].long().unbind(1)
+        factor, u = known[:, 3], known[:, 4:]
+        source = side if self.shrink == 1 else int(side * self.shrink) + 1
+        hr = self.photographs.windows(index, top, left, source).float()
+        if self.shrink > 1:
+            hr = _rounded(shrunk(hr, factor, side))
+        if self.sharpen > 0:
+            strength = torch.where(u[:, 1] < 0.5, 0.0, self.sharpen * u[:, 3])
+            hr = _rounded(unsharp_masked(hr, 0.6 * 2.5 ** u[:, 2], strength))
+        if self.colour > 0:
+            z = self.colour * u[:, 8:12]
+            saturation = 1 + self.colour * (0.7 * u[:, 4] - 0.4)
+            hr = _rounded(recoloured(hr, (0.2 * z[:, 0]).exp(), (0.06 * z[:, 1:]).exp(), saturation.clamp_min(0)))
+        if self.turn:
+            hr = dihedral(hr, (8 * u[:, 0]).long())
+        lr = self.degradation.down_integers(hr).float()
+        if self.jpegs is None:
+            return hr / 255, lr / 255, torch.zeros_like(lr)
+        low, high = self.jpegs.quality
+        tables = quality_tables((low + (high - low) * u[:, 5]).round())
+        subsampled = u[:, 6] < self.jpegs.subsampled
+        coded = (u[:, 7] < self.jpegs.share)[:, None, None, None]
+        seen = torch.where(coded, jpeg(lr, tables, subsampled), lr)
+        quantisation = quantisation_map(tables, subsampled, *lr.shape[-2:])
+        return hr / 255, seen / 255, torch.where(coded, quantisation, 0.0)
+
+    def _images(self, place: int, size: int) -> NDArray[np.int64]:
+        """Which images the places of the endless series are."""
+        n = len(self.photographs)
+        return np.array([self._order(p // n)[p % n] for p in range(place, place + size)], np.int64)
+
+    def _permutation(self, epoch: int) -> NDArray[np.int64]:
+        return random_stream(self.seed, _ORDER, epoch).permutation(len(self.photographs))
+
+    def _numbers(self, step: int, index: int) -> NDArray[np.float64]:
+        """Twelve uniform numbers and four normal ones."""
         rng = random_stream(self.seed, _CROP, step, index)
-        side = crop * scale
-        if lr is None:
-            # Nothing is drawn for `shrink` 1, so that later numbers do not depend on this option.
-            larger = self._shrinkage(rng, min(hr.shape[1:]) / side) if self.shrink > 1 else 1.0
-            size = round(side * larger)
-            angle = self._angle(rng, min(hr.shape[1:]) / size) if self.rotate and larger >= ROTATED else 0.0
-            around = min(*hr.shape[1:], math.ceil(size * extent(angle)))
-            top, left = self._place(rng, hr, around)
-            if size > side:
-                piece = hr[:, top : top + around, left : left + around]
-                hr, top, left = shrunk(piece if angle == 0 else rotated(piece, angle, size), side), 0, 0
-        else:
-            top, left = self._place(rng, hr, side, scale)
-        if lr is None and self.sharpen > 0:
-            hr, top, left = sharpened(hr[:, top : top + side, left : left + side], rng, self.sharpen), 0, 0
-        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-        if lr is None and self.colour > 0:
-            hr, top, left = recoloured(hr[:, top : top + side, left : left + side], rng, self.colour), 0, 0
-
-        def cut(image: Tensor, s: int) -> Tensor:
-            size = side // s
-            piece = image[:, top // s : top // s + size, left // s : left // s + size]
-            if not self.augment:
-                return piece
-            piece = piece.rot90(turns, (1, 2))
-            return piece.flip(2) if flip else piece
-
-        return cut(hr, 1), None if lr is None else cut(lr, scale)
-
-    def __getitems__(self, keys: list[Key]) -> Batch:
-        """A whole batch, so that the crops are downscaled together."""
-        crops = [self[key] for key in keys]
-        hr = torch.stack([c[0] for c in crops])
-        if crops[0][1] is None:
-            lr = self.degradation.down_integers(hr).to(torch.uint8)
-        else:
-            lr = torch.stack([c[1] for c in crops if c[1] is not None])
-        return {"hr": hr, "lr": lr, "step": torch.tensor(keys[0][0]), "first": torch.tensor(keys[0][1])}
-
-    def _place(self, rng: np.random.Generator, image: Tensor, side: int, grid: int = 1) -> list[int]:
-        """Top and left of a square of ``side`` pixels on the grid."""
-        return [grid * int(rng.integers((n - side) // grid + 1)) for n in image.shape[1:]]
-
-    def _shrinkage(self, rng: np.random.Generator, most: float) -> float:
-        """1 with probability ½, else log-uniform up to `shrink` or the image's size."""
-        if rng.integers(2) == 0:
-            return 1.0
-        return float(min(self.shrink, most) ** rng.random())
-
-    def _angle(self, rng: np.random.Generator, room: float) -> float:
-        """Radians up to an eighth of a turn (quarter turns come on top), 0 if the image is too small for it."""
-        angle = float(rng.uniform(-math.pi / 4, math.pi / 4))
-        return angle if extent(angle) <= room else 0.0
-
-    def _permutation(self, epoch: int) -> Any:
-        return random_stream(self.seed, _ORDER, epoch).permutation(len(self.pairs))
-
-    def _images(self, index: int) -> tuple[Tensor, Tensor | None]:
-        """Image ``index``, or the next one that can be decoded. The result does not depend on earlier calls."""
-        if self._cache is None:
-            worker = get_worker_info()
-            self._cache = ImageCache(self.memory // (worker.num_workers if worker else 1))
-        error: ImageFileError | None = None
-        for offset in range(len(self.pairs)):
-            i = (index + offset) % len(self.pairs)
-            if i in self._unreadable:
-                continue
-            pair = self.pairs[i]
-            try:
-                return self._cache.get(pair.hr), None if pair.lr is None else self._cache.get(pair.lr)
-            except ImageFileError as problem:
-                error = problem
-                self._unreadable.add(i)
-                warnings.warn(f"{problem}: another image takes its place", ImageFileWarning, stacklevel=2)
-        raise ImageFileError("not one of the training images can be decoded" + (f": {error}" if error else ""))
+        return np.concatenate([rng.random(12), rng.normal(size=4)])
 
 
-class StepSampler(Sampler[list[Key]]):
-    """The keys of the crops of each step from ``start`` on, for one of several processes.
-
-    Args:
-        schedule: for each step (batch of one process, LR pixels of a crop).
-        start: first step.
-        rank, world: this process, and how many there are: process r takes crops rB … rB + B − 1 of a step.
-    """
-
-    def __init__(self, schedule: Sequence[tuple[int, int]], start: int = 0, rank: int = 0, world: int = 1) -> None:
-        self.schedule, self.start, self.rank, self.world = schedule, start, rank, world
-
-    def __len__(self) -> int:
-        return len(self.schedule) - self.start
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        for step in range(self.start, len(self.schedule)):
-            batch, crop = self.schedule[step]
-            first = self.rank * batch
-            yield [(step, first + i, batch * self.world, crop) for i in range(batch)]
+def _full(like: Tensor, value: float) -> Tensor:
+    return torch.full_like(like, value)
 
 
-def crop_loader(dataset: CropDataset, sampler: StepSampler, workers: int, pin_memory: bool) -> DataLoader[Any]:
-    """Batches, one per step, in order."""
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        num_workers=workers,
-        collate_fn=_whole,
-        pin_memory=pin_memory,
-        persistent_workers=workers > 0,
-        multiprocessing_context="spawn" if workers else None,  # libvips' threads do not survive a fork
-        worker_init_fn=_end_with_parent,
-    )
-
-
-def _end_with_parent(_: int) -> None:
-    """Let a worker process end as soon as its parent does, killed or not."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def _whole(batch: Any) -> Any:
-    """The data set makes whole batches itself."""
-    return batch
+def _rounded(image: Tensor) -> Tensor:
+    return image.round_().clamp_(0, 255)

@@ -57,25 +57,25 @@ class _ResidualBlock(nn.Module):
 class ResidualTrunk(nn.Module):
     """Features of the LR image: a convolution, residual blocks without normalisation (Lim et al., EDSR, 2017).
 
-    Shapes: (B, 3, h, w) in [0, 1] → (B, channels, h, w). Receptive field: 2·blocks + 2 pixels to each side.
+    Shapes: (B, inputs, h, w), about 0 → (B, channels, h, w). Receptive field: 2·blocks + 2 pixels to each side.
 
     Raises:
         ValueError: no channels or too many, too many blocks.
     """
 
-    def __init__(self, channels: int = 64, blocks: int = 8) -> None:
+    def __init__(self, channels: int = 64, blocks: int = 8, inputs: int = 3) -> None:
         super().__init__()
         channels, blocks = (
             check_integer(channels, "channels", 1, MAX_WIDTH),
             check_integer(blocks, "blocks", 0, MAX_BLOCKS),
         )
-        self.head = nn.Conv2d(3, channels, 3, padding=1)
+        self.head = nn.Conv2d(inputs, channels, 3, padding=1)
         self.blocks = nn.Sequential(*(_ResidualBlock(channels) for _ in range(blocks)))
         self.tail = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, y: Tensor) -> Tensor:
         """See the class."""
-        head = self.head(y - 0.5)
+        head = self.head(y)
         return head + self.tail(self.blocks(head))  # type: ignore[no-any-return]
 
 

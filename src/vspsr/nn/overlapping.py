@@ -85,7 +85,7 @@ class OverlappingVSpM(nn.Module):
 
     def forward(self, y: Tensor) -> SpaceParameters:
         """See the class."""
-        features = self.trunk(y)
+        features = self.trunk(y - 0.5)
         # An image-global statistic: tiles of one image must share it.
         mixture = torch.tanh(self.basis_head(features.mean((2, 3))))
         atoms = self.atoms + (mixture @ self.modes).unflatten(1, self.atoms.shape)

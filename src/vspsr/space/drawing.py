@@ -1,7 +1,8 @@
-"""Drawing the stochastic part z = Σ_i Σ_c w_{i,c} atom_c of one image of a space for a given noise field.
+"""Drawing the stochastic part z = A ε of one image of a space for a given noise field.
 
-z is made in bands of LR rows, so that patches need little memory. With far more atoms than a patch has values, the
-patches are drawn through the Cholesky factor of their covariance instead of through the coefficients.
+z of independent coefficients is made in bands of LR rows, so that patches need little memory. With far more atoms than
+a patch has values, the patches are drawn through the Cholesky factor of their covariance instead of through the
+coefficients.
 """
 
 from collections.abc import Callable
@@ -47,6 +48,12 @@ class Sampler:
     def linear(self, b: int, noise: Noise, temperature: float) -> Tensor:
         """T·Σ σ ε atom of image b, without the mean of the coefficients: (1, channels, H, W)."""
         p, scale = self.parameters, self.scale
+        if p.chain is not None:
+            a = p.map_tensors(lambda t: t[b : b + 1], lambda t: t).synthesis(scale)
+            assert a is not None
+            h = p.chain.gains.shape[-2]
+            eps = torch.cat([noise(a.channels, row) for row in range(-(-h // BLOCK))], 1)
+            return a.apply(temperature * eps[None, :, :h].to(p.deterministic))
         assert p.coefficient_log_var is not None
         h, size = p.coefficient_log_var.shape[-2], p.atoms.shape[-1]
         overhang = (size - scale) // 2

@@ -1,20 +1,20 @@
-"""What a network says about the SR space of an image.
+"""What a network returns: the parameters of the SR spaces of a batch of LR images.
 
-The patch at LR pixel i is Σ_c w_{i,c} · atom_c, (k, k) pixels centred on the s×s HR pixels of i. With k = s the patches
-tile the image (pixel shuffle); with k > s they overlap and are added; what falls outside the image is cut off.
 Colour is handled in G groups of 3/G channels: G = 3 gives each channel coefficients of its own (the paper), G = 1
 lets atoms be patches in colour.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SpaceParameters", "StochasticBasis"]
+from vspsr.space.synthesis import CorrelatedSynthesis, IndependentSynthesis, Synthesis
+
+__all__ = ["NoiseChain", "SpaceParameters", "StochasticBasis"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,18 @@ class StochasticBasis:
 
 
 @dataclass(frozen=True)
+class NoiseChain:
+    """What correlates coefficients, see `CorrelatedSynthesis`: ``gains`` (B, L + 1, m, h, w) and ``output_gain``
+    (B, C, h, w) of the images, and the kernels that all images share."""
+
+    gains: Tensor
+    output_gain: Tensor
+    kernels: tuple[Tensor, ...]
+    output_kernel: Tensor
+    dilations: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class SpaceParameters:
     """Parameters of the SR space of a batch of B LR images of h×w pixels, at scale s: H = s·h, W = s·w.
 
@@ -44,9 +56,10 @@ class SpaceParameters:
         deterministic: μ, (B, 3, H, W), images in [0, 1] up to overshoot.
         atoms: (B, G, C, 3/G, k, k), k − s even and ≥ 0.
         coefficient_mean: m, (B, G, C, h, w), or None for 0.
-        coefficient_log_var: log σ², (B, G, C, h, w), or None for deterministic coefficients.
+        coefficient_log_var: log σ², (B, G, C, h, w), or None if coefficients are correlated or not random.
         basis: distribution that ``atoms`` are the mean of, or None for a deterministic basis.
         refine: a nonlinear module (B, 3, H, W) → (B, 3, H, W) applied to the stochastic part, or None.
+        chain: of correlated coefficients, or None.
     """
 
     deterministic: Tensor
@@ -55,6 +68,7 @@ class SpaceParameters:
     coefficient_log_var: Tensor | None
     basis: StochasticBasis | None = None
     refine: nn.Module | None = None
+    chain: NoiseChain | None = None
 
     def tensors(self) -> list[Tensor]:
         """Every tensor, in the order in which `map_tensors` visits them."""
@@ -67,11 +81,38 @@ class SpaceParameters:
         self.map_tensors(visit)
         return found
 
-    def map_tensors(self, function: Callable[[Tensor], Tensor]) -> "SpaceParameters":
-        """The same parameters with ``function`` applied to every tensor."""
+    def map_tensors(
+        self, function: Callable[[Tensor], Tensor], shared: Callable[[Tensor], Tensor] | None = None
+    ) -> "SpaceParameters":
+        """The same parameters with ``function`` applied to every tensor; ``shared`` to those without a batch axis."""
         tensors: dict[str, Any] = {k: function(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
         basis = self.basis and replace(self.basis, mean=function(self.basis.mean), log_var=function(self.basis.log_var))
-        return replace(self, **tensors, basis=basis)
+        chain = self.chain and replace(
+            self.chain,
+            gains=function(self.chain.gains),
+            output_gain=function(self.chain.output_gain),
+            kernels=tuple((shared or function)(k) for k in self.chain.kernels),
+            output_kernel=(shared or function)(self.chain.output_kernel),
+        )
+        return replace(self, **tensors, basis=basis, chain=chain)
+
+    @staticmethod
+    def stack(parts: "Sequence[SpaceParameters]") -> "SpaceParameters":
+        """The parameters of several images as those of a batch."""
+        columns = []
+        for part in parts:
+            found: list[Tensor] = []
+            part.map_tensors(lambda t, found=found: found.append(t) or t, lambda t: t)  # type: ignore[misc]
+            columns.append(iter(found))
+        return parts[0].map_tensors(lambda _: torch.cat([next(c) for c in columns]), lambda t: t)
+
+    def synthesis(self, scale: int) -> Synthesis | None:
+        """A, from white noise to the stochastic part at temperature 1; None if coefficients are not random."""
+        if self.chain is not None:
+            return CorrelatedSynthesis(self.atoms, scale, **vars(self.chain))
+        if self.coefficient_log_var is not None:
+            return IndependentSynthesis(self.atoms, scale, (0.5 * self.coefficient_log_var).exp())
+        return None
 
     def to(self, device: torch.device | str) -> "SpaceParameters":
         """The same parameters on another device; modules are copied, because `Module.to` works in place."""

@@ -31,6 +31,8 @@ from vspsr.space.variance import projected_variance
 __all__ = ["NotGaussianError", "SRSpace"]
 
 _MOST = 2**31 - 1  # samples
+_ESTIMATE = 100  # samples that a standard deviation is estimated from
+_ESTIMATE_SEED = 2**64 - 1
 
 
 class NotGaussianError(VSpSRError):
@@ -122,19 +124,14 @@ class SRSpace:
             NotGaussianError: the space is not linear in its coefficients.
         """
         self._require_gaussian("grey")
-        p = self.parameters
-
-        def merge_groups(t: Tensor | None) -> Tensor | None:
-            return None if t is None else t.flatten(1, 2)[:, None]
-
+        p, groups = self.parameters, self.parameters.atoms.shape[1]
         # Channels with coefficients of their own become one channel with the coefficients of all.
-        groups = p.atoms.shape[1]
         parameters = replace(
             p,
             deterministic=p.deterministic.mean(1, keepdim=True),
             atoms=p.atoms.mean(3, keepdim=True).flatten(1, 2)[:, None] / groups,
-            coefficient_mean=merge_groups(p.coefficient_mean),
-            coefficient_log_var=merge_groups(p.coefficient_log_var),
+            coefficient_mean=None if p.coefficient_mean is None else p.coefficient_mean.flatten(1, 2)[:, None],
+            coefficient_log_var=None if p.coefficient_log_var is None else p.coefficient_log_var.flatten(1, 2)[:, None],
         )
         return self._with(y=self.y.mean(1, keepdim=True), parameters=parameters, _cache={})
 
@@ -151,10 +148,17 @@ class SRSpace:
         The standard deviation of the model's Gaussian is exact, projection included:
         diag((I − D⁺D) Σ (I − D⁺D)ᵀ) with Σ the covariance of z (see `vspsr.space.variance`). How well it agrees with
         real errors is a matter of the model: `calibration` scales it to agree on average over validation photographs.
+        Of correlated coefficients it is estimated from 100 samples: see `stddev_error`.
         The temperature has no influence. NotGaussianError if there is no closed form.
         """
         self._require_gaussian("stddev")
         return self.calibration * self._cached("stddev", self._unit_stddev, gradient=False)
+
+    @property
+    def stddev_error(self) -> Tensor:
+        """Standard error of `stddev`, (B, 3, H, W): 0 where it is exact, σ/√200 where it is estimated."""
+        exact = self.parameters.chain is None
+        return self.stddev * (0.0 if exact else (2 * _ESTIMATE) ** -0.5)
 
     def sample(self, n: int = 1, seed: int = 0, temperature: float | None = None) -> Tensor:
         """n images of the space: (n, B, 3, H, W). The network is not called; no gradient is kept.
@@ -252,6 +256,11 @@ class SRSpace:
     def _unit_stddev(self) -> Tensor:
         """`stddev` for calibration 1."""
         p = self.parameters
+        if p.chain is not None:
+            squares = torch.zeros_like(p.deterministic)
+            for i in range(_ESTIMATE):
+                squares += self._draw(partial(self._noise, _ESTIMATE_SEED, i), 1.0).sub_(self.mean).square_()
+            return squares.div_(_ESTIMATE).sqrt_()
         if p.coefficient_log_var is None:
             return torch.zeros_like(p.deterministic)
         return projected_variance(p.coefficient_log_var.exp(), p.atoms, self.degradation).sqrt()
@@ -273,8 +282,8 @@ class SRSpace:
         if not self.is_gaussian:
             x = self.parameters.deterministic[b : b + 1] + sampler.nonlinear(b, noise, temperature)
             return self._project(x[0], b)
-        x = self._centre[b : b + 1]
-        if sampler.sigma is not None and temperature > 0:
+        x, p = self._centre[b : b + 1], self.parameters
+        if temperature > 0 and (p.coefficient_log_var is not None or p.chain is not None):
             x = x + sampler.linear(b, noise, temperature)
         return self._project(x[0], b)
 

@@ -1,14 +1,174 @@
-"""Synthesis of images from coefficients: z = Σ_i Σ_c w_{i,c} atom_c placed at LR pixel i.
+"""Synthesis: the linear map A from white noise ε to the stochastic part of an image, z = A ε, and its adjoint.
 
-The patch at LR pixel i, Σ_c w_{i,c} · atom_c, is (k, k) and centred on the s×s HR pixels of i. With k = s the patches
-tile the image (pixel shuffle); with k > s they overlap and are added; what falls outside the image is cut off.
+z = S w. S adds up the atoms: the patch at LR pixel i, Σ_c w_{i,c} · atom_c, is (k, k) and centred on the s×s HR pixels
+of i. With k = s the patches tile the image (pixel shuffle); with k > s they overlap; what falls outside the image is
+cut off. The coefficients w = B ε are
+
+- independent: w = σ ⊙ ε; or
+- correlated: n₀ = g₀ ⊙ ε, n_l = n_{l−1} + g_l ⊙ (K_l ∗ n_{l−1}), w = (1 + g) ⊙ (K ∗ n_L), a chain of convolutions
+  without bias, zero-padded, whose gains g are the image's. Neighbouring coefficients then move together, along edges
+  and within textures.
+
+Either way A is linear, so that the space is a Gaussian over images. Nothing here forms a matrix.
 """
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["synthesize", "synthesize_patches"]
+__all__ = ["CorrelatedSynthesis", "IndependentSynthesis", "Synthesis", "analyze", "synthesize", "synthesize_patches"]
+
+
+@dataclass(frozen=True)
+class Synthesis(ABC):
+    """A of a batch of B images of h×w LR pixels.
+
+    Attributes:
+        atoms: (B, G, C, 3/G, k, k), k − s even and ≥ 0.
+        scale: s.
+    """
+
+    atoms: Tensor
+    scale: int
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Normals at each LR pixel."""
+
+    @property
+    @abstractmethod
+    def _coefficient_reach(self) -> int:
+        """How far the coefficients of an LR pixel look for noise, in LR pixels."""
+
+    @abstractmethod
+    def coefficients(self, eps: Tensor) -> Tensor:
+        """w = B ε: (B, channels, h, w) → (B, G, C, h, w)."""
+
+    @abstractmethod
+    def coefficients_adjoint(self, w: Tensor) -> Tensor:
+        """Bᵀ w: (B, G, C, h, w) → (B, channels, h, w)."""
+
+    @abstractmethod
+    def map_images(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """``function`` applied to every tensor that has a batch axis."""
+
+    @abstractmethod
+    def crop(self, rows: slice, columns: slice) -> Self:
+        """A of a part of the LR plane, as if that was the whole: right except within `reach` of its cut edges."""
+
+    @property
+    def reach(self) -> int:
+        """LR pixels beyond which noise has no effect on the s×s HR pixels of an LR pixel."""
+        overhang = (self.atoms.shape[-1] - self.scale) // 2
+        return self._coefficient_reach - (-overhang // self.scale)
+
+    def apply(self, eps: Tensor) -> Tensor:
+        """A ε: (B, channels, h, w) → (B, 3, s·h, s·w). Differentiable."""
+        return synthesize(self.coefficients(eps), self.atoms, self.scale)
+
+    def adjoint(self, z: Tensor) -> Tensor:
+        """Aᵀ z: (B, 3, s·h, s·w) → (B, channels, h, w). Differentiable."""
+        return self.coefficients_adjoint(analyze(z, self.atoms, self.scale))
+
+    def select(self, image: int) -> Self:
+        """A of one image of the batch, B = 1."""
+        return self.map_images(lambda t: t[image : image + 1])
+
+
+@dataclass(frozen=True)
+class IndependentSynthesis(Synthesis):
+    """w = σ ⊙ ε.
+
+    Attributes:
+        sigma: (B, G, C, h, w).
+    """
+
+    sigma: Tensor
+
+    @property
+    def channels(self) -> int:
+        """G·C."""
+        return int(self.sigma.shape[1] * self.sigma.shape[2])
+
+    @property
+    def _coefficient_reach(self) -> int:
+        return 0
+
+    def coefficients(self, eps: Tensor) -> Tensor:
+        """See `Synthesis`."""
+        return self.sigma * eps.view_as(self.sigma)
+
+    def coefficients_adjoint(self, w: Tensor) -> Tensor:
+        """See `Synthesis`."""
+        return (self.sigma * w).flatten(1, 2)
+
+    def map_images(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """See `Synthesis`."""
+        return replace(self, atoms=function(self.atoms), sigma=function(self.sigma))
+
+    def crop(self, rows: slice, columns: slice) -> Self:
+        """See `Synthesis`."""
+        return replace(self, sigma=self.sigma[..., rows, columns])
+
+
+@dataclass(frozen=True)
+class CorrelatedSynthesis(Synthesis):
+    """w = (1 + g) ⊙ (K ∗ n_L), for atoms joint in colour (G = 1).
+
+    Attributes:
+        gains: g₀ … g_L, (B, L + 1, m, h, w).
+        output_gain: g, (B, C, h, w).
+        kernels: K_1 … K_L, (m, m, 3, 3) each.
+        output_kernel: K, (C, m, 3, 3).
+        dilations: of K_1 … K_L.
+    """
+
+    gains: Tensor
+    output_gain: Tensor
+    kernels: tuple[Tensor, ...]
+    output_kernel: Tensor
+    dilations: tuple[int, ...]
+
+    @property
+    def channels(self) -> int:
+        """m."""
+        return int(self.gains.shape[2])
+
+    @property
+    def _coefficient_reach(self) -> int:
+        return sum(self.dilations) + 1
+
+    def coefficients(self, eps: Tensor) -> Tensor:
+        """See `Synthesis`."""
+        n = self.gains[:, 0] * eps
+        for gain, kernel, dilation in zip(self.gains[:, 1:].unbind(1), self.kernels, self.dilations, strict=True):
+            n = torch.addcmul(n, gain, F.conv2d(n, kernel, padding=dilation, dilation=dilation))
+        out = F.conv2d(n, self.output_kernel, padding=1)
+        return torch.addcmul(out, out, self.output_gain)[:, None]
+
+    def coefficients_adjoint(self, w: Tensor) -> Tensor:
+        """See `Synthesis`."""
+        out = torch.addcmul(w[:, 0], w[:, 0], self.output_gain)
+        n = F.conv_transpose2d(out, self.output_kernel, padding=1)
+        layers = list(zip(self.gains[:, 1:].unbind(1), self.kernels, self.dilations, strict=True))
+        for gain, kernel, dilation in reversed(layers):
+            n = n + F.conv_transpose2d(gain * n, kernel, padding=dilation, dilation=dilation)
+        return self.gains[:, 0] * n
+
+    def map_images(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """See `Synthesis`."""
+        gains, output_gain = function(self.gains), function(self.output_gain)
+        return replace(self, atoms=function(self.atoms), gains=gains, output_gain=output_gain)
+
+    def crop(self, rows: slice, columns: slice) -> Self:
+        """See `Synthesis`."""
+        return replace(self, gains=self.gains[..., rows, columns], output_gain=self.output_gain[..., rows, columns])
 
 
 def synthesize(coefficients: Tensor, atoms: Tensor, scale: int, keep_overhang: bool = False) -> Tensor:
@@ -39,6 +199,14 @@ def synthesize_patches(patches: Tensor, patch_size: int, scale: int, keep_overha
     size = (scale * h + (2 * overhang if keep_overhang else 0), scale * w)
     padding = (0 if keep_overhang else overhang, overhang)
     return F.fold(patches.flatten(2), size, patch_size, padding=padding, stride=scale)
+
+
+def analyze(z: Tensor, atoms: Tensor, scale: int) -> Tensor:
+    """Sᵀ z, the adjoint of `synthesize`: (B, 3, s·h, s·w) → (B, G, C, h, w)."""
+    h, w = (n // scale for n in z.shape[-2:])
+    k = atoms.shape[-1]
+    patches = F.unfold(z, k, padding=(k - scale) // 2, stride=scale)
+    return (atoms.flatten(3) @ patches.unflatten(1, (atoms.shape[1], -1))).unflatten(-1, (h, w))
 
 
 def _synthesize_quadrants(coefficients: Tensor, atoms: Tensor, scale: int, keep_overhang: bool) -> Tensor:

@@ -1,6 +1,6 @@
 """Checkpoints: files of tensors and plain containers, written completely or not at all, read without unpickling.
 
-A checkpoint holds `SpaceTraining.state`, the recipe, the configuration of the model and the best figure so far.
+A checkpoint holds `Engine.state`, the recipe, the configuration of the model, and a digest of the images.
 """
 
 import hashlib
@@ -29,13 +29,14 @@ __all__ = [
     "write_checkpoint",
 ]
 
-FORMAT = 1
+FORMAT = 2
 _NAME = re.compile(r"step-(\d+)\.pt")
-_KEYS = {"format", "recipe", "model", "step", "network", "average", "optimisers", "best"}
+_KEYS = {"format", "recipe", "model", "n_images", "images", "step", "seconds", "position", "sums", "counted", "failed"}
+_KEYS |= {"network", "average", "discriminator", "optimisers"}
 
-FREE = ("name", "description", "initial", "validation", "checkpoints", "log_every")
+FREE = ("name", "description", "initial", "validation", "checkpoints", "log_every", "micro_batch", "compile")
 """Entries of a recipe that may change when a run is resumed: the weights do not depend on them."""
-FREE_OF_DATA = ("folder", "lr_folder", "val_folder", "holdout", "memory_gb", "workers")
+FREE_OF_DATA = ("folder", "lr_folder", "val_folder", "holdout", "memory_gb")
 """The same of its `data`; which images lie in the folders is checked by itself (`check_same_images`)."""
 
 
@@ -105,7 +106,7 @@ def check_same_images(pairs: Sequence[ImagePair], state: Mapping[str, Any], run:
             f"`data.folder`: {len(pairs)} training images, but the run in {run} began with {state['n_images']}: "
             "resume with the same"
         )
-    if state.get("images", known := digest(pairs)) != known:  # checkpoints from before have none
+    if state["images"] != digest(pairs):
         raise VSpSRError(
             f"`data.folder`: not the training images that the run in {run} began with (by name and size): "
             "resume with the same"

@@ -4,18 +4,14 @@ import csv
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
-from typing import Any
-
-from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.utilities import rank_zero_only
 
 from vspsr.files import replacing
 
 __all__ = ["MetricsTable"]
 
 
-class MetricsTable(Logger):
-    """A row per step that has figures; new figures add columns. Lightning's own CSVLogger begins a file per run.
+class MetricsTable:
+    """A row per step that has figures; new figures add columns.
 
     Args:
         path: the file. Rows of steps after ``step`` are dropped: the resumed run writes them anew.
@@ -23,29 +19,16 @@ class MetricsTable(Logger):
     """
 
     def __init__(self, path: Path, step: int = 0) -> None:
-        super().__init__()
         self.path, self.rows = path, list[dict[str, str]]()
         if path.exists():
             with path.open(newline="", encoding="utf-8") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
 
-    @property
-    def name(self) -> str:
-        """Of the logger."""
-        return "metrics"
-
-    @property
-    def version(self) -> str:
-        """None is kept."""
-        return ""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+    def add(self, step: int, figures: Mapping[str, float]) -> None:
         """Add figures to the row of a step, and write the file."""
-        assert step is not None
         if not self.rows or int(self.rows[-1]["step"]) != step:
             self.rows.append({"step": str(step)})
-        self.rows[-1].update({key: f"{value:.6g}" for key, value in metrics.items()})
+        self.rows[-1].update({key: f"{value:.6g}" for key, value in figures.items()})
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         text = StringIO()
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -54,6 +37,3 @@ class MetricsTable(Logger):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path, overwrite=True) as file:
             file.write(text.getvalue().encode())
-
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """They are in recipe.yaml."""

@@ -2,27 +2,30 @@
 
 import inspect
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails
 
 from vspsr.errors import VSpSRError, did_you_mean
 from vspsr.files import one_line
 from vspsr.model import NETWORKS
-from vspsr.training.losses.options import (
+from vspsr.training.losses import LOSSES, Loss
+from vspsr.training.losses.base import (
     Count,
-    Losses,
     NotNegative,
     Number,
     Part,
     Positive,
     WholeNumber,
     WithoutNulls,
+    weighted,
 )
 
-__all__ = ["Phase", "Recipe", "RecipeError"]
+__all__ = ["Jpeg", "LearningRate", "Optimiser", "Phase", "Recipe", "RecipeError"]
 
 
 class RecipeError(VSpSRError):
@@ -32,10 +35,11 @@ class RecipeError(VSpSRError):
 class Model(Part):
     """Arguments of `vspsr.VSpSR`."""
 
-    network: Literal["overlapping", "vspm"] = "overlapping"
+    network: Literal["correlated", "overlapping", "vspm"] = "correlated"
     options: dict[str, Any] = Field(default_factory=dict)
     kernel: str = "bicubic"
     temperature: NotNegative = 1.0
+    calibration: NotNegative = 1.0
 
     @model_validator(mode="after")
     def _options_fit(self) -> "Model":
@@ -63,20 +67,27 @@ class Deterministic(Part):
     trainable: bool = False
 
 
+class Jpeg(Part):
+    """A ``share`` of the LR crops are JPEGs of these qualities (uniform) and kinds of subsampling (equally often)."""
+
+    share: Annotated[float, Number, Field(ge=0, le=1)] = 0.5
+    quality: tuple[Annotated[int, Number, Field(ge=1, le=100)], Annotated[int, Number, Field(ge=1, le=100)]] = (50, 97)
+    subsampling: tuple[Literal[420, 444], ...] = (420, 444)
+
+
 class Data(Part):
-    """Where the images lie: see `vspsr.data.files`."""
+    """Where the images lie (see `vspsr.data.files`), and how crops are changed (see `vspsr.data.crops`)."""
 
     folder: Path | None = None
     lr_folder: Path | None = None
     val_folder: Path | None = None
     holdout: WholeNumber = 20
     memory_gb: NotNegative = 8.0
-    workers: Annotated[int, Number, Field(ge=0, le=1024)] | Literal["auto"] = "auto"
-    augment: bool = True
-    shrink: Annotated[float, Number, Field(ge=1, le=1000)] = 1.0
-    rotate: bool = False
+    turn: bool = True
+    shrink: Annotated[float, Number, Field(ge=1)] = 1.0
     colour: NotNegative = 0.0
     sharpen: NotNegative = 0.0
+    jpeg: Jpeg | None = None
 
 
 Decay = Annotated[float, Number, Field(ge=0, lt=1)]
@@ -98,8 +109,7 @@ class LearningRate(Part):
     kind: Literal["cosine", "step", "constant"] = "cosine"
     warmup: WholeNumber = 0
     floor: NotNegative = 0.02
-    every_epochs: Positive | None = None
-    every: Count | None = None
+    every_epochs: Positive = 100
     factor: Positive = 0.1
 
 
@@ -112,11 +122,34 @@ class Features(Part):
     layer_weights: tuple[NotNegative, ...] | None = None
 
 
+def _parse_losses(value: Any) -> Any:
+    """{name: weight, options, or a list of several} → {name: losses}."""
+    if not isinstance(value, Mapping):
+        return value
+    found: dict[str, tuple[Loss, ...]] = {}
+    for name, entry in value.items():
+        if name not in LOSSES:
+            raise ValueError(f"unknown loss {name!r}: {did_you_mean(str(name), LOSSES)}")
+        if entry is None:
+            continue
+        several = entry if isinstance(entry, list | tuple) else [entry]
+        try:
+            found[name] = tuple(e if isinstance(e, Loss) else LOSSES[name].model_validate(weighted(e)) for e in several)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(name, [_below(name, line) for line in error.errors()]) from error
+    return found
+
+
+def _below(name: str, line: ErrorDetails) -> InitErrorDetails:
+    """A line of an error, its place below a key."""
+    return InitErrorDetails(type=line["type"], loc=(name, *line["loc"]), input=line["input"], ctx=line.get("ctx", {}))
+
+
 class Phase(Part):
     """A part of the run. Its length is given in one of three ways; what it leaves out is as in the whole recipe."""
 
     name: str
-    losses: Losses
+    losses: Annotated[dict[str, tuple[SerializeAsAny[Loss], ...]], BeforeValidator(_parse_losses), Field(min_length=1)]
     steps: Count | None = None
     epochs: Positive | None = None
     share: Annotated[float, Number, Field(gt=0, le=1)] | None = None
@@ -131,35 +164,35 @@ class Phase(Part):
             raise ValueError("give exactly one of `steps`, `epochs` and `share` (of the recipe's `steps`)")
         return self
 
-
-class Spread(Part):
-    """At the start of a run copies of the ``strongest`` atoms replace the others, moved by up to ``shift`` pixels and
-    turned by up to ``turn`` degrees, flipped or not; ``tied``: they stay copies throughout the run."""
-
-    strongest: Count
-    shift: NotNegative
-    turn: NotNegative = 0.0
-    flip: bool = False
-    tied: bool = False
+    def terms(self) -> list[tuple[str, Loss]]:
+        """The losses with a name each; several of one kind are numbered."""
+        return [
+            (name if len(losses) == 1 else f"{name}_{i}", loss)
+            for name, losses in self.losses.items()
+            for i, loss in enumerate(losses)
+        ]
 
 
 class Validation(Part):
-    """Full validation images, every ``every`` steps, with the averaged weights; `best.pt` is best by ``monitor``."""
+    """Full validation images, every ``every`` steps and at the end, with the averaged weights."""
 
     every: Count = 500
     images: WholeNumber = 16
-    monitor: Literal["energy", "energy_pixels", "psnr_mean", "psnr_sample"] = "energy"
 
 
 class Checkpoints(Part):
-    """How often to save, and how many to keep beside the best."""
+    """How often to save, and how many to keep."""
 
     minutes: NotNegative = 5.0
-    keep: Count = 3
+    keep: Count = 2
 
 
 class Recipe(Part):
-    """A whole run."""
+    """A whole run.
+
+    ``batch`` is that of all processes together; each takes its part in pieces of at most ``micro_batch`` crops (by
+    default all at once on a GPU, 8 on a CPU) and adds up their gradients.
+    """
 
     name: str
     description: str = ""
@@ -167,14 +200,14 @@ class Recipe(Part):
     model: Model
     deterministic: Deterministic | None = None
     initial: Path | None = None
-    spread: Spread | None = None
-    frozen: tuple[str, ...] = ()
     data: Data = Data()
     steps: Count | None = None
-    batch: Count = 8
-    crop: Count
+    batch: Count = 48
+    micro_batch: Count | None = None
+    crop: Count = 48
     projection: bool = True
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
     ema: Decay = 0.999
     optimiser: Optimiser = Optimiser()
     schedule: LearningRate = LearningRate()
@@ -186,34 +219,17 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
-        if self.spread is not None and self.initial is None:
-            raise ValueError("`spread` needs `initial`: before training no atom is stronger than another")
-        if self.frozen and self.initial is None:
-            raise ValueError("`frozen` needs `initial`: there is nothing to keep before training")
-        if self.spread is not None and self.model.network != "overlapping":
-            raise ValueError(f"`spread` is for the network `overlapping`, not {self.model.network!r}")
         if self.steps is None and any(p.share is not None for p in self.phases):
             raise ValueError("a phase has a `share`, so the recipe must have `steps`")
+        if self.data.jpeg is not None and (self.data.lr_folder or any((p.crop or self.crop) % 16 for p in self.phases)):
+            raise ValueError("`data.jpeg` needs crops of a multiple of 16 LR pixels, and LR images made on the fly")
         for phase in self.phases:
-            self._patches_fit(phase)
-            for name in phase.losses.features():
-                if name not in self.features:
-                    raise ValueError(f"`features` has no entry {name!r}: {did_you_mean(name, self.features)}")
+            for _, loss in phase.terms():
+                for used in loss.feature_networks() - self.features.keys():
+                    raise ValueError(f"`features` has no entry {used!r}: {did_you_mean(used, self.features)}")
         return self
 
-    def _patches_fit(self, phase: "Phase") -> None:
-        """Wherever their grid begins, a crop's coarsest band must hold a patch."""
-        patches = phase.losses.energy_pixels
-        side = (phase.crop or self.crop) * int(self.model.options.get("scale", 4))
-        for name in ("dct_crps", "log_power_crps"):
-            blocks = getattr(phase.losses, name)
-            if blocks is not None and side < 2 * blocks.block - 1:
-                raise ValueError(
-                    f"`{name}`: blocks of {blocks.block} need {2 * blocks.block - 1} pixels, but a crop of "
-                    f"phase {phase.name!r} has {side}: take smaller blocks or larger crops"
-                )
-        if patches is not None and (coarsest := side // 2 ** ((patches.bands or 1) - 1)) < 2 * patches.patch - 1:
-            raise ValueError(
-                f"`energy_pixels`: patches of {patches.patch} need {2 * patches.patch - 1} pixels in the coarsest band,"
-                f" but of a crop {coarsest} are left: take a larger `crop`, a smaller `patch` or fewer `bands`"
-            )
+    @property
+    def adversarial(self) -> bool:
+        """Whether any phase needs a discriminator."""
+        return any("adversarial" in p.losses for p in self.phases)

@@ -17,13 +17,13 @@ from pydantic import BaseModel, ValidationError
 
 from vspsr.errors import did_you_mean
 from vspsr.files import one_line, read_text, replacing
+from vspsr.training.losses import LOSSES, Loss
 from vspsr.training.recipe import Recipe, RecipeError
 
 __all__ = ["load_recipe", "parse_recipe", "plain", "shipped_recipes", "write_recipe"]
 
 _LONGEST_CHAIN = 8  # of recipes that extend one another
 _RENAMED = {
-    "energy_frequencies": "dct_crps",
     "energy_strength": "log_power_crps",
     "through_mean": "mean_gradient_scale",
 }
@@ -32,10 +32,15 @@ _ONLY_CHOICE = (("discriminator", "authors"), ("loss", "least-squares"))
 """Entries in the phases of such recipes whose value is the only one that is left."""
 _REMOVED = {
     "data.detail": "crops are no longer chosen by their detail",
-    "sparsity": "this loss was removed",
     "discriminator": "the authors' is the only one",
     "loss": "least squares is the only one",
     "temperature": "samples are drawn at temperature 1 in training",
+    "spread": "recipes are run from scratch",
+    "frozen": "recipes are run from scratch",
+    "data.workers": "crops are made on the device that trains",
+    "data.augment": "it is `data.turn` now",
+    "data.rotate": "crops are turned by quarters only",
+    "validation.monitor": "there is no `best.pt` any more",
 }
 """Keys of earlier versions that have no successor, and why."""
 
@@ -131,7 +136,7 @@ def _laid_over(base: Any, changes: Any, name: str) -> Any:
 def _apply(content: Any, change: str) -> None:
     key, separator, text = change.partition("=")
     if not separator or not key:
-        raise RecipeError(f"`--set` {change!r}: write it as key=value, for instance batch=16 or data.workers=4")
+        raise RecipeError(f"`--set` {change!r}: write it as key=value, for instance batch=16 or data.colour=0")
     *parents, last = key.split(".")
     try:
         for part in parents:
@@ -197,6 +202,8 @@ def _part_at(part: type[BaseModel], place: Sequence[int | str]) -> type[BaseMode
         field = part.model_fields.get(str(key))
         if field is not None:
             part = next(iter(_schemas(field.annotation)), part)
+        elif part is Loss and key in LOSSES:
+            part = LOSSES[str(key)]
     return part
 
 

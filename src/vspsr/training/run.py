@@ -1,72 +1,88 @@
-"""A run from recipe to finished folder: data, model, Lightning's trainer, callbacks.
+"""A run from recipe to finished folder.
 
-The folder of a run:
-
-    recipe.yaml             the recipe as it was run, changes of the command line included
-    checkpoints/*.pt        the last ones and best.pt: tensors and plain containers, read with weights_only
-    metrics.csv             figures by step;  tensorboard/  the same for TensorBoard
-    pictures/step-*.png     a validation image: bicubic, mean, two samples, HR
+recipe.yaml             the recipe as it was run, changes of the command line included
+checkpoints/*.pt        the last ones: tensors and plain containers, read with weights_only
+metrics.csv             figures by step
+pictures/step-*.png     a validation image: bicubic, mean, two samples, HR
 """
 
-import logging
-import warnings
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import lightning
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.fabric import Fabric
 
-from vspsr.data.crops import CropDataset
-from vspsr.data.files import ImageSet, find_images
-from vspsr.errors import ModelError, VSpSRError
+from vspsr.data.cache import read_rgb
+from vspsr.data.crops import Crops, Jpegs
+from vspsr.data.files import ImagePair, ImageSet, find_images
+from vspsr.data.photographs import Photographs
+from vspsr.errors import ImageFileError, VSpSRError
 from vspsr.files import one_line
+from vspsr.images.io import write_image
+from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
-from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.training.build import build_model
-from vspsr.training.callbacks import Checkpoints, Progress, Validation
 from vspsr.training.checkpoint import (
     check_same_images,
     check_same_recipe,
     clear_leftovers,
     digest,
     latest,
+    prune,
     read_checkpoint,
+    write_checkpoint,
 )
+from vspsr.training.engine import Engine
 from vspsr.training.metrics_table import MetricsTable
-from vspsr.training.module import SpaceTraining
-from vspsr.training.recipe import Recipe, RecipeError, Spread
-from vspsr.training.recipe_file import write_recipe
-from vspsr.training.signals import Interrupt
-from vspsr.training.spread import Copies, atom_energies, found_copies, spread_atoms
+from vspsr.training.recipe import Jpeg, Recipe, RecipeError
+from vspsr.training.recipe_file import plain, write_recipe
+from vspsr.training.signals import Signals
+from vspsr.training.validation import ValidationImage, validate_image
 
-__all__ = ["RunOptions", "train"]
+__all__ = ["Outcome", "RunOptions", "jpegs", "load_crops", "train"]
+
+Progress = Callable[[float, str], None]
+"""(share of the schedule done, what to say beside it)."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How and where to run a recipe; what the recipe's results do not depend on (but for the batch of all devices)."""
+    """How and where to run a recipe.
+
+    Attributes:
+        output: folder of the run.
+        resume: go on with the run that the folder holds.
+        max_time: seconds of training in which to come to the end of the schedule, or None.
+        accelerator, devices, nodes: as Lightning's Fabric takes them; "auto" is one process on a CPU, all GPUs else.
+        report: is given lines for people.
+        progress: is called after each step.
+        after_step: is called after each step with the engine; for tests and profiles.
+    """
 
     output: Path
     resume: bool = False
-    max_time: str | None = None
+    max_time: float | None = None
     accelerator: str = "auto"
     devices: int | str = "auto"
     nodes: int = 1
     report: Callable[[str], None] = print
-    progress: bool = True
-    callbacks: tuple[lightning.Callback, ...] = ()
+    progress: Progress = lambda _share, _text: None
+    after_step: Callable[[Engine], None] = lambda _engine: None
 
 
-def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
-    """Train by a recipe, to its end, to the time limit, a signal or an error; the newest state is saved in each case.
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: steps made, whether the schedule is at its end, and the signal that stopped it, if one did."""
 
-    `SpaceTraining.received` is the signal that came, Ctrl-C's or SIGTERM.
+    steps: int
+    done: bool
+    signal: int | None
+
+
+def train(recipe: Recipe, options: RunOptions) -> Outcome:
+    """Train by a recipe, to its end, a signal or an error; the newest state is saved in each case.
 
     Raises:
         RecipeError: the recipe has no data folder, or differs from the one being resumed.
@@ -78,157 +94,196 @@ def train(recipe: Recipe, options: RunOptions) -> SpaceTraining:
     found = latest(options.output)
     if found is not None and not options.resume:
         raise VSpSRError(f"{options.output}: holds a run already: --resume goes on with it, or give another folder")
-    torch.manual_seed(recipe.seed)
-    model = build_model(recipe)
-    data, crop = recipe.data, max([recipe.crop, *(p.crop or 0 for p in recipe.phases)])
-    images = find_images(recipe.data.folder, model.scale, crop, data.lr_folder, data.val_folder, data.holdout)
-    rank_zero = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    log = options.report if rank_zero else _silent
-    _introduce(images, log)
-    crops = _crops(recipe, images, model)
-    copies = None
-    if recipe.spread is not None and found is None:
-        copies = _spread(recipe, recipe.spread, model, crops, log)
-    module = SpaceTraining(recipe, model, crops, _workers(recipe, options.accelerator), copies)
-    best: float | None = None
-    if found is not None:
-        state = read_checkpoint(found)
-        check_same_recipe(recipe, state["recipe"], found)
-        check_same_images(images.train, state, options.output)
+    with Signals() as signals:
+        fabric = _fabric(options)
+        run = _Run(recipe, options, fabric, found)
         try:
-            module.restore(state)
-        except RuntimeError as error:
-            raise ModelError(f"{found}: does not fit the recipe ({one_line(error)[:200]})") from error
-        best = state["best"]
-        log(f"resuming at step {module.step} of {module.schedule.steps} from {found}")
-    if rank_zero:
-        clear_leftovers(options.output)
-        write_recipe(options.output / "recipe.yaml", recipe)
-    interrupt = Interrupt()
+            run.to_the_end(signals)
+        finally:
+            run.save()
+    return Outcome(run.engine.step, run.engine.done, signals.received)
+
+
+class _Run:
+    """A run under way: the engine, and what happens around its steps."""
+
+    def __init__(self, recipe: Recipe, options: RunOptions, fabric: Fabric, found: Path | None) -> None:
+        self.recipe, self.options, self.fabric = recipe, options, fabric
+        self.report = options.report if fabric.is_global_zero else _silent
+        torch.manual_seed(recipe.seed)
+        model = build_model(recipe)
+        data, crop = recipe.data, max(p.crop or recipe.crop for p in recipe.phases)
+        assert data.folder is not None
+        images = find_images(data.folder, model.scale, crop, data.lr_folder, data.val_folder, data.holdout)
+        _introduce(images, self.report)
+        pairs, crops = load_crops(recipe, images.train, model, fabric.device, self.report)
+        self.images, self.val = digest(pairs), images.val[: recipe.validation.images]
+        self.engine = Engine(recipe, model, crops, fabric, options.max_time)
+        if found is not None:
+            state = read_checkpoint(found)
+            check_same_recipe(recipe, state["recipe"], found)
+            check_same_images(pairs, state, options.output)
+            self.engine.restore(state, str(found))
+            self.report(f"resuming at step {self.engine.step} from {found}")
+        if fabric.is_global_zero:
+            clear_leftovers(options.output)
+            write_recipe(options.output / "recipe.yaml", recipe)
+        self.table = MetricsTable(options.output / "metrics.csv", self.engine.step)
+        self.saved_at, self.saved_step = time.monotonic(), self.engine.step if found else -1
+
+    def to_the_end(self, signals: Signals) -> None:
+        """Step by step until the schedule is at its end or a signal comes."""
+        engine, recipe = self.engine, self.recipe
+        while not engine.done:
+            stage = engine.schedule.stage(engine.position)
+            engine.train_step()
+            self.options.after_step(engine)
+            ends = engine.done or engine.schedule.stage(engine.position) is not stage
+            if ends or engine.step % recipe.log_every == 0:
+                self._log(stage.phase.name)
+            if self.val and (engine.done or engine.step % recipe.validation.every == 0):
+                self._validate()
+            if self._agreed(time.monotonic() - self.saved_at >= 60 * recipe.checkpoints.minutes):
+                self.save()
+            if self._agreed(signals.received is not None):
+                return
+
+    def save(self) -> None:
+        """Write a checkpoint, unless this step has one or is not whole: a run would not go on from it exactly."""
+        engine = self.engine
+        if not self.fabric.is_global_zero or engine.step == self.saved_step or not engine.whole:
+            return
+        content = {
+            **engine.state(),
+            "recipe": plain(self.recipe),
+            "model": engine.average.config,
+            "n_images": len(engine.crops.photographs),
+            "images": self.images,
+        }
+        folder = self.options.output / "checkpoints"
+        write_checkpoint(folder / f"step-{engine.step:08d}.pt", content)
+        prune(folder, self.recipe.checkpoints.keep)
+        self.saved_at, self.saved_step = time.monotonic(), engine.step
+
+    def _agreed(self, mine: bool) -> bool:
+        """What the first process says, so that all do the same."""
+        return mine if self.fabric.world_size == 1 else bool(self.fabric.broadcast(mine))
+
+    def _log(self, phase: str) -> None:
+        engine = self.engine
+        figures = {f"train/{k}": v for k, v in engine.log().items()}
+        figures |= {"rate": engine.schedule.rate(engine.position), "seconds": engine.seconds}
+        self._write(figures)
+        text = " ".join(f"{k.removeprefix('train/')} {v:.4g}" for k, v in figures.items() if k.startswith("train/"))
+        share = min(1.0, engine.position / engine.schedule.steps)
+        speed = engine.schedule.batch(engine.schedule.stage(engine.position).phase) * engine.step / engine.seconds
+        self.options.progress(share, f"{phase}  {speed:.1f} crops/s  {text}")
+
+    def _write(self, figures: dict[str, float]) -> None:
+        if self.fabric.is_global_zero:
+            self.table.add(self.engine.step, figures)
+
+    def _validate(self) -> None:
+        """Validation images, dealt out over the processes; their figures are averaged in float64."""
+        engine, fabric = self.engine, self.fabric
+        mine: list[ValidationImage] = []
+        for pair in self.val[fabric.global_rank :: fabric.world_size]:
+            try:
+                mine.append(validate_image(pair, engine.average, engine.device))
+            except ImageFileError as error:
+                self.report(f"{error}: not validated on")
+        figures = [m.figures for m in mine]
+        if fabric.world_size > 1:
+            gathered: list[list[dict[str, float]]] = [[] for _ in range(fabric.world_size)]
+            torch.distributed.all_gather_object(gathered, figures)
+            figures = [f for part in gathered for f in part]
+        if not figures:
+            return
+        self._write({f"val/{name}": sum(f[name] for f in figures) / len(figures) for name in figures[0]})
+        if fabric.is_global_zero and mine:
+            strip = torch.cat(mine[0].pictures, -1)
+            folder = self.options.output / "pictures"
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"step-{engine.step:08d}.png"
+            write_image(path, Picture((strip * 255).round().int()), overwrite=True)
+
+
+def load_crops(
+    recipe: Recipe,
+    pairs: Sequence[ImagePair],
+    model: VSpSR,
+    device: torch.device,
+    report: Callable[[str], None] = lambda _: None,
+) -> tuple[list[ImagePair], Crops]:
+    """The crops of a recipe, all images decoded and on the device; those that cannot be decoded are left out.
+
+    Raises:
+        VSpSRError: the images need more memory than `data.memory_gb`; not one can be decoded.
+    """
+    needed = sum(3 * p.size[0] * p.size[1] for p in pairs)
+    if needed > recipe.data.memory_gb * 1e9:
+        raise VSpSRError(
+            f"`data.memory_gb` {recipe.data.memory_gb:g}: {len(pairs)} images take {needed / 1e9:.1f} GB decoded: "
+            "give more, or fewer images"
+        )
+    kept: list[ImagePair] = []
+    hr, lr = [], []
+    for pair in pairs:
+        try:
+            images = read_rgb(pair.hr), None if pair.lr is None else read_rgb(pair.lr)
+        except ImageFileError as error:
+            report(f"{error}: left out")
+            continue
+        kept.append(pair)
+        hr.append(images[0])
+        if images[1] is not None:
+            lr.append(images[1])
+    if not kept:
+        raise VSpSRError(f"{recipe.data.folder}: not one of the training images can be decoded")
+    data = recipe.data
+    crops = Crops(
+        Photographs(hr, device),
+        model.degradation,
+        recipe.seed,
+        Photographs(lr, device) if lr else None,
+        turn=data.turn,
+        shrink=data.shrink,
+        sharpen=data.sharpen,
+        colour=data.colour,
+        jpegs=jpegs(data.jpeg),
+    )
+    return kept, crops
+
+
+def jpegs(part: Jpeg | None) -> Jpegs | None:
+    """The JPEGs among the crops, as a recipe has them."""
+    if part is None:
+        return None
+    low, high = sorted(part.quality)
+    return Jpegs(part.share, (low, high), part.subsampling.count(420) / len(part.subsampling))
+
+
+def _fabric(options: RunOptions) -> Fabric:
+    """Fabric for what was asked for, launched. VSpSRError where that cannot be had here."""
+    gpus = torch.cuda.is_available() and options.accelerator in ("auto", "gpu", "cuda")
+    devices = options.devices if options.devices != "auto" or gpus else 1
     try:
-        trainer = _trainer(recipe, options, module, images, best, interrupt)
-    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
+        fabric = Fabric(accelerator=options.accelerator, devices=devices, num_nodes=options.nodes)
+    except Exception as error:  # Fabric has no common base for what it refuses
         asked = f"`--accelerator` {options.accelerator}, `--devices` {options.devices}"
         raise VSpSRError(f"{asked}: cannot be had here ({one_line(error)[:200]})") from error
-    with interrupt:
-        trainer.fit(module)
-    module.received = interrupt.received
-    return module
+    fabric.launch()
+    return fabric
+
+
+def _introduce(images: ImageSet, report: Callable[[str], None]) -> None:
+    for problem in images.problems[:5]:
+        report(problem)
+    if len(images.problems) > 5:
+        report(f"… and {len(images.problems) - 5} more files left out")
+    paired = "LR and HR files" if images.train[0].lr else "LR made on the fly"
+    report(f"{len(images.train)} training images, {len(images.val)} validation images, {paired}")
 
 
 def _silent(_: str) -> None:
     pass
-
-
-def _introduce(images: ImageSet, log: Callable[[str], None]) -> None:
-    for problem in images.problems[:5]:
-        log(problem)
-    if len(images.problems) > 5:
-        log(f"… and {len(images.problems) - 5} more files left out")
-    paired = "LR and HR files" if images.train[0].lr else "LR made on the fly"
-    log(f"{len(images.train)} training images, {len(images.val)} validation images, {paired}")
-
-
-def _crops(recipe: Recipe, images: ImageSet, model: VSpSR) -> CropDataset:
-    memory = int(recipe.data.memory_gb * 1e9)
-    chances = {name: getattr(recipe.data, name) for name in ("augment", "shrink", "rotate", "colour", "sharpen")}
-    return CropDataset(images.train, model.degradation, recipe.seed, memory, **chances)
-
-
-def _spread(
-    recipe: Recipe, spread: Spread, model: VSpSR, crops: CropDataset, log: Callable[[str], None]
-) -> Copies | None:
-    """Copies of strong atoms in the place of weak ones: which, where they are to stay so."""
-    network = model.network
-    assert isinstance(network, OverlappingVSpM)
-    how = spread.model_dump(exclude={"tied"})
-    copies = found_copies(network, **how)
-    if copies is not None:
-        log(f"the atoms are {spread.strongest} and copies of them already: they are not spread again")
-        return copies if spread.tied else None
-    energies = atom_energies(network, crops, recipe.crop)
-    copies = spread_atoms(network, energies, **how)
-    kept = float(energies.topk(spread.strongest).values.sum())
-    times = ", ".join(map(str, copies.counts))
-    log(f"the {spread.strongest} strongest atoms, {kept:.1%} of the energy, in the place of all: {times} times")
-    return copies if spread.tied else None
-
-
-def _workers(recipe: Recipe, accelerator: str) -> int:
-    """Processes that make batches: on a CPU none, since they would take time from the training."""
-    if recipe.data.workers != "auto":
-        return recipe.data.workers
-    return 4 if _on_cuda(accelerator) else 0
-
-
-def _on_cuda(accelerator: str) -> bool:
-    return torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
-
-
-def _on_cpu(accelerator: str) -> bool:
-    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    return accelerator == "cpu" or (accelerator == "auto" and not gpu)
-
-
-def _trainer(
-    recipe: Recipe,
-    options: RunOptions,
-    module: SpaceTraining,
-    images: ImageSet,
-    best: float | None,
-    interrupt: Interrupt,
-) -> lightning.Trainer:
-    output = options.output
-    callbacks: list[Any] = [
-        Validation(images.val[: recipe.validation.images], output / "pictures", best),
-        Checkpoints(output / "checkpoints", digest(images.train)),
-        interrupt,
-    ]
-    callbacks += [Progress(options.report)] if options.progress else []
-    callbacks += options.callbacks
-    _hush()
-    cuda = _on_cuda(options.accelerator)
-    many = options.nodes > 1 or str(options.devices) not in ("auto", "1")
-    many = many or (cuda and options.devices == "auto" and torch.cuda.device_count() > 1)
-    # A phase may leave some weights without a gradient, and the discriminator has a turn of its own.
-    strategy: Any = DDPStrategy(find_unused_parameters=True) if many else "auto"
-    return lightning.Trainer(
-        accelerator=options.accelerator,
-        devices=_devices(options),
-        num_nodes=options.nodes,
-        strategy=strategy,
-        max_epochs=1,
-        max_time=options.max_time,
-        logger=[
-            MetricsTable(output / "metrics.csv", module.step),
-            TensorBoardLogger(str(output), name="tensorboard", version="", purge_step=module.step),
-        ],
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        sync_batchnorm=cuda,
-        num_sanity_val_steps=0,
-        benchmark=cuda,
-    )
-
-
-def _hush() -> None:
-    """Lightning's remarks on what is meant to be as it is here."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for remark in (
-        "does not have many workers",
-        "in eval mode at the start",
-        "smaller than the logging interval",
-        "across ranks is zero",
-    ):
-        warnings.filterwarnings("ignore", f".*{remark}.*")
-    warnings.filterwarnings("ignore", ".*LeafSpec.*", module="lightning")
-
-
-def _devices(options: RunOptions) -> int | str:
-    """On a CPU one process unless more are asked for."""
-    if options.devices != "auto":
-        return options.devices
-    return 1 if _on_cpu(options.accelerator) else "auto"

@@ -1,25 +1,21 @@
-"""Images drawn in training: noise that is a pure function of (seed, step, crop, sample), so that a resumed run, or
-one cut up over other processes, draws the same.
+"""Images drawn in training: noise that is a pure function of (seed, step, crop, sample), so that a resumed run, or one
+cut up over other processes or into smaller batches, draws the same.
 
-The noise of a crop has a generator of its own on the device that trains: the same on every machine with the same
-kind of device. (`SRSpace.sample` draws its noise by blocks of an image and on the CPU, which is slower.)
+The noise of a crop has a generator of its own on the device that trains: the same on every machine with the same kind
+of device. (`SRSpace.sample` draws its noise by blocks of an image and on the CPU, which is slower.)
 """
-
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vspsr.consistency.projection import project_unchecked
-from vspsr.degradation.operator import Degradation
+from vspsr.degradation import Degradation
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.synthesis import synthesize
 
-__all__ = ["centre", "draw", "noise_seed", "normals", "projected"]
+__all__ = ["draw", "noise_seed", "normals"]
 
-_NOISE = 2  # apart from the streams of the data
+_NOISE = 2  # apart from the streams of the data and the losses
 
 
 def noise_seed(seed: int, step: int, index: int, sample: int) -> int:
@@ -28,80 +24,55 @@ def noise_seed(seed: int, step: int, index: int, sample: int) -> int:
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def normals(like: Tensor, seed: int, step: int, first: int, sample: int) -> Tensor:
-    """Standard normals shaped as ``like`` (B, …): crop b has the noise of index ``first`` + b."""
-    out = torch.empty(like.shape, dtype=torch.float32, device=like.device)
-    generator = torch.Generator(like.device)
+def normals(shape: tuple[int, ...], device: torch.device, seed: int, step: int, first: int, sample: int) -> Tensor:
+    """Standard normals (B, …): crop b has the noise of index ``first`` + b."""
+    out = torch.empty(shape, dtype=torch.float32, device=device)
+    generator = torch.Generator(device)
     for b, item in enumerate(out):
         generator.manual_seed(noise_seed(seed, step, first + b, sample))
         item.normal_(generator=generator)
     return out
 
 
-def centre(p: SpaceParameters, scale: int) -> Tensor:
-    """The image at temperature 0, before projection: (B, 3, H, W)."""
-    if p.coefficient_mean is None:
-        return p.deterministic
-    z = synthesize(p.coefficient_mean, p.atoms, scale)
-    return p.deterministic + (z if p.refine is None else p.refine(z))
-
-
-def draw(p: SpaceParameters, scale: int, temperature: float, stream: Sequence[int]) -> Tensor:
-    """A sample, before projection: (B, 3, H, W), differentiable in the parameters.
+def draw(
+    p: SpaceParameters,
+    y: Tensor,
+    degradation: Degradation,
+    samples: int,
+    stream: tuple[int, int, int],
+    exact: Tensor | None = None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The images at temperature 0 and samples at temperature 1, differentiable in the parameters: (B, 3, H, W) each.
 
     Args:
-        p: parameters of the space.
-        scale: s.
-        temperature: factor on every σ.
-        stream: (seed, step, index of the first crop, sample), as in `normals`.
+        p: parameters of the spaces.
+        y: LR images, for the projection.
+        degradation: D.
+        samples: how many.
+        stream: (seed, step, index of the first crop).
+        exact: (B,) bool, which LR images the HR images are projected onto; None for no projection. What a JPEG shows is
+            not what its original downscales to.
     """
-    seed, step, first, sample = stream
-    atoms = p.atoms
-    if p.basis is not None:
-        spread = temperature * (0.5 * p.basis.log_var).exp()
-        atoms = p.basis.decode(p.basis.mean + spread * normals(p.basis.mean, seed, step, first, 2 * sample + 1))
-    coefficients = p.coefficient_mean
-    if p.coefficient_log_var is not None:
-        noise = normals(p.coefficient_log_var, seed, step, first, 2 * sample)
-        coefficients = _Drawn.apply(coefficients, p.coefficient_log_var, noise, temperature)
-    if coefficients is None:
-        return p.deterministic
-    z = synthesize(coefficients, atoms.float(), scale)
-    return p.deterministic + (z if p.refine is None else p.refine(z))
-
-
-def projected(images: Sequence[Tensor], y: Tensor, degradation: Degradation) -> list[Tensor]:
-    """Π of several images each (B, 3, H, W), all at once."""
-    stacked = project_unchecked(torch.cat(list(images)), y.repeat(len(images), 1, 1, 1), degradation)
-    return list(stacked.chunk(len(images)))
-
-
-class _Drawn(torch.autograd.Function):
-    """m + T σ ε, image by image, so that millions of coefficients pass through memory once; the noise is used up.
-
-    ∂/∂m = 1 and ∂/∂log σ² = ½ T σ ε.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, mean: Tensor | None, log_var: Tensor, noise: Tensor, temperature: float) -> Tensor:
-        """Means (B, …) or None, log-variances and standard normals (B, …) → coefficients (B, …)."""
-        out = noise if mean is None else torch.empty_like(mean)
-        for b, spread in enumerate(noise):
-            spread.mul_((0.5 * log_var[b]).exp_()).mul_(temperature)
-            if mean is not None:
-                torch.add(mean[b], spread, out=out[b])
-        ctx.has_mean = mean is not None
-        if mean is None:
-            ctx.mark_dirty(noise)
-        ctx.save_for_backward(noise)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """See the class."""
-        (spread,) = ctx.saved_tensors
-        # T σ ε is nobody else's where there is a mean, and not needed any more.
-        by_log_var = spread if ctx.has_mean else torch.empty_like(spread)
-        for b, gradient in enumerate(grads[0]):
-            torch.mul(gradient, spread[b], out=by_log_var[b]).mul_(0.5)
-        return grads[0] if ctx.has_mean else None, by_log_var, None, None
+    scale, device, (seed, step, first) = degradation.scale, p.deterministic.device, stream
+    size = p.deterministic.shape[-2] // scale, p.deterministic.shape[-1] // scale
+    refine = p.refine or (lambda z: z)
+    z0 = None if p.coefficient_mean is None else synthesize(p.coefficient_mean, p.atoms, scale)
+    images = [p.deterministic if z0 is None else p.deterministic + refine(z0)]
+    a = p.synthesis(scale)
+    for i in range(samples):
+        atoms = p.atoms
+        if p.basis is not None:
+            eps = normals(tuple(p.basis.mean.shape), device, seed, step, first, 2 * i + 1)
+            atoms = p.basis.decode(p.basis.mean + (0.5 * p.basis.log_var).exp() * eps)
+        if a is None:
+            z = None if p.coefficient_mean is None else synthesize(p.coefficient_mean, atoms, scale)
+        else:
+            eps = normals((len(y), a.channels, *size), device, seed, step, first, 2 * i)
+            w = a.coefficients(eps)
+            z = synthesize(w if p.coefficient_mean is None else p.coefficient_mean + w, atoms, scale)
+        images.append(p.deterministic if z is None else p.deterministic + refine(z))
+    if exact is not None:
+        stacked, n = torch.cat(images), len(images)
+        missing = (y.repeat(n, 1, 1, 1) - degradation.down(stacked)) * exact.repeat(n)[:, None, None, None]
+        images = list((stacked + degradation.pseudo_inverse(missing)).chunk(n))
+    return images[0], tuple(images[1:])

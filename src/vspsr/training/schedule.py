@@ -1,4 +1,8 @@
-"""A recipe laid out in steps: which phase a step belongs to, its batch and crop, its learning rate."""
+"""A recipe laid out in steps: which phase a step belongs to, its batch and crop, its learning rate.
+
+A run that is given a time is laid out the same, but moves along at the pace of the clock where that is faster: at
+``max_time`` it is at the end of the schedule, annealed, however many steps it has made.
+"""
 
 import math
 from dataclasses import dataclass
@@ -7,13 +11,10 @@ from vspsr.training.recipe import LearningRate, Optimiser, Phase, Recipe, Recipe
 
 __all__ = ["Schedule", "ScheduledPhase"]
 
-MOST_STEPS = 10**8
-"""Of a run: their crops are listed in memory."""
-
 
 @dataclass(frozen=True)
 class ScheduledPhase:
-    """A phase and the steps it takes: ``start`` … ``stop`` − 1."""
+    """A phase and the positions it takes: ``start`` … ``stop`` − 1."""
 
     phase: Phase
     start: int
@@ -26,15 +27,15 @@ class Schedule:
     Args:
         recipe: the recipe.
         n_images: number of training images.
-        world: number of processes, each with a batch of its own.
+        max_time: seconds of training in which to come to the end, or None.
 
     Raises:
-        RecipeError: phases of more than the recipe's `steps`, more than 10⁸ steps in all.
+        RecipeError: phases of more than the recipe's `steps`.
     """
 
-    def __init__(self, recipe: Recipe, n_images: int, world: int = 1) -> None:
-        self.recipe, self.n_images, self.world = recipe, n_images, world
-        self.phases: list[ScheduledPhase] = []
+    def __init__(self, recipe: Recipe, n_images: int, max_time: float | None = None) -> None:
+        self.recipe, self.n_images, self.max_time = recipe, n_images, max_time
+        self.stages: list[ScheduledPhase] = []
         start, share, before = 0, 0.0, 0
         for phase in recipe.phases:
             if phase.steps is not None:
@@ -47,53 +48,51 @@ class Schedule:
                 share += phase.share
                 length = max(1, round(share * recipe.steps) - before)
                 before += length
-            self.phases.append(ScheduledPhase(phase, start, start + length))
+            self.stages.append(ScheduledPhase(phase, start, start + length))
             start += length
-            if start > MOST_STEPS:
-                raise RecipeError(f"`phases`: {start:.3g} steps up to phase {phase.name!r}, more than {MOST_STEPS:.0e}")
         if share > 1 + 1e-9:
             raise RecipeError(f"`phases`: their shares sum to {share:g}, more than 1")
         self.steps = start
 
+    def position(self, step: int, seconds: float) -> float:
+        """Where in the schedule a step lies that begins after so many seconds of training; `steps` is the end."""
+        by_clock = self.steps * seconds / self.max_time if self.max_time else 0.0
+        return max(float(step), by_clock)
+
     def epoch(self, phase: Phase) -> float:
         """Steps in which every image is seen once."""
-        return self.n_images / (self.batch(phase) * self.world)
+        return self.n_images / self.batch(phase)
 
     def batch(self, phase: Phase) -> int:
-        """Crops of one process in a step."""
+        """Crops of a step, of all processes."""
         return phase.batch or self.recipe.batch
 
-    def phase_at(self, step: int) -> ScheduledPhase:
-        """The phase of a step; beyond the end the last."""
-        return next((s for s in self.phases if step < s.stop), self.phases[-1])
+    def crop(self, phase: Phase) -> int:
+        """LR pixels of a crop."""
+        return phase.crop or self.recipe.crop
 
-    def crops(self) -> list[tuple[int, int]]:
-        """(batch of one process, LR pixels of a crop) for every step."""
-        sizes = []
-        for scheduled in self.phases:
-            size = self.batch(scheduled.phase), scheduled.phase.crop or self.recipe.crop
-            sizes += [size] * (scheduled.stop - scheduled.start)
-        return sizes
+    def stage(self, position: float) -> ScheduledPhase:
+        """The stage of a position; beyond the end the last."""
+        return next((s for s in self.stages if position < s.stop), self.stages[-1])
 
-    def optimiser(self, scheduled: ScheduledPhase) -> Optimiser:
-        """Settings of the optimiser in a phase."""
-        return scheduled.phase.optimiser or self.recipe.optimiser
+    def optimiser(self, stage: ScheduledPhase) -> Optimiser:
+        """Settings of the optimiser in a stage."""
+        return stage.phase.optimiser or self.recipe.optimiser
 
-    def rate(self, step: int) -> float:
-        """Learning rate of a step. A phase with a schedule of its own follows that, else the run's goes on."""
-        scheduled = self.phase_at(step)
-        rate = self.optimiser(scheduled).rate
-        own, steps = scheduled.phase.schedule, scheduled.stop - scheduled.start
-        if own is not None:
-            return rate * self._factor(own, step - scheduled.start, steps, scheduled.phase)
-        return rate * self._factor(self.recipe.schedule, step, self.steps, scheduled.phase)
+    def rate(self, position: float) -> float:
+        """Learning rate. A phase with a schedule of its own follows that, else the run's goes on."""
+        stage = self.stage(position)
+        rate = self.optimiser(stage).rate
+        if stage.phase.schedule is not None:
+            return rate * self._factor(stage.phase.schedule, position - stage.start, stage.stop - stage.start, stage)
+        return rate * self._factor(self.recipe.schedule, position, self.steps, stage)
 
-    def _factor(self, schedule: LearningRate, step: int, steps: int, phase: Phase) -> float:
-        warm = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
+    def _factor(self, schedule: LearningRate, position: float, steps: int, stage: ScheduledPhase) -> float:
+        warm = min(1.0, (position + 1) / schedule.warmup) if schedule.warmup else 1.0
         if schedule.kind == "cosine":
-            cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
+            cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, position / steps)))
             return warm * (schedule.floor + (1 - schedule.floor) * cosine)
         if schedule.kind == "step":
-            every = schedule.every or (schedule.every_epochs or 100.0) * self.epoch(phase)
-            return warm * float(schedule.factor ** int(step / every + 1e-9))
+            every = schedule.every_epochs * self.epoch(stage.phase)
+            return warm * float(schedule.factor ** int(position / every + 1e-9))
         return warm

@@ -1,6 +1,5 @@
 """Full validation images, deterministic: no crops, fixed noise, the averaged weights."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +10,6 @@ from vspsr.data.files import ImagePair
 from vspsr.degradation.resize import imresize
 from vspsr.model import VSpSR
 from vspsr.training.losses.energy import energy_score, patch_distance
-from vspsr.training.losses.options import FeatureEnergy
-from vspsr.training.objective import Objective
 
 __all__ = ["ValidationImage", "read_pair", "validate_image"]
 
@@ -36,37 +33,23 @@ def read_pair(pair: ImagePair, model: VSpSR) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def validate_image(
-    pair: ImagePair, model: VSpSR, objective: Objective, device: torch.device, terms: Sequence[FeatureEnergy]
-) -> ValidationImage:
-    """Figures of one image: PSNR (RGB, whole image, clipped), energy scores of two samples of seed 0 at temperature 1.
+def validate_image(pair: ImagePair, model: VSpSR, device: torch.device) -> ValidationImage:
+    """Figures of one image: PSNR (RGB, whole image, clipped), spread, the energy score in pixels of two samples.
 
-    Args:
-        pair: HR file and perhaps LR file.
-        model: in evaluation mode.
-        objective: for the feature networks.
-        device: of the model.
-        terms: energy scores in features, of which the weighted sum with that in pixels is `energy`.
+    Samples are those of seed 0 at temperature 1.
     """
     x, y = (t.to(device) for t in read_pair(pair, model))
     space = model(y)
     first, second = space.sample(2, seed=0, temperature=1.0)
     mean = space.mean if space.is_gaussian else space.sample(1, seed=0, temperature=0.0)[0]
     bicubic = imresize(y, scale=model.scale)
-    pixels = float(energy_score(x, first, second, patch_distance))
     figures = {
         "psnr_bicubic": _psnr(x, bicubic),
         "psnr_mean": _psnr(x, mean),
         "psnr_sample": 0.5 * (_psnr(x, first) + _psnr(x, second)),
         "spread": float((first - second).square().mean().div(2).sqrt()) * 255,
-        "energy_pixels": pixels,
+        "energy_pixels": float(energy_score(x, first, second, patch_distance)),
     }
-    total = pixels
-    for index, term in enumerate(terms):
-        value = float(objective.feature_energy(x, first, second, term, 0, torch.no_grad))
-        figures["energy_features" if len(terms) == 1 else f"energy_features_{index}"] = value
-        total += term.weight * value
-    figures["energy"] = total
     return ValidationImage(figures, [t[0].clamp(0, 1).cpu() for t in (bicubic, mean, first, second, x)])
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vspsr.training.losses.energy import colour_bands, dct_crps, energy_score, log_power_crps, patch_distance
+from vspsr.training.losses.energy import colour_bands, energy_score, patch_distance
+from vspsr.training.losses.texture import log_power_crps
 
 
 class TestColourBands:
@@ -52,48 +53,6 @@ class TestColourBands:
 
         whole = score(colour, None) / score(grey[1:], None) - 1
         assert score(colour, 2) / score(grey[1:], 2) - 1 > 3 * whole > 0
-
-
-class TestFrequencies:
-    def test_against_scipy(self) -> None:
-        x, first, second = torch.rand(3, 2, 3, 21, 18, dtype=torch.float64)
-
-        def spectrum(image: Tensor) -> np.ndarray[Any, Any]:
-            red, green, blue = image[..., 3:19, 1:17].unbind(1)
-            parts = [
-                (red + green + blue) / 3**0.5,
-                (red - green) / 2**0.5,
-                (red + green - 2 * blue) / 6**0.5,
-            ]
-            blocks = torch.stack(parts, 1).numpy().reshape(2, 3, 2, 8, 2, 8)
-            return np.asarray(scipy.fft.dctn(blocks, axes=(3, 5), norm="ortho"))
-
-        t, a, b = spectrum(x), spectrum(first), spectrum(second)
-        score = (0.5 * (abs(t - a) + abs(t - b)) - 0.5 * abs(a - b)).mean((0, 1, 2, 4))
-        weight = np.hypot(np.arange(8)[:, None], np.arange(8))
-        expected = (weight * score).sum() / weight.sum()
-        assert float(dct_crps(x, first, second, 8, (3, 1))) == pytest.approx(expected, rel=1e-10)
-
-    def test_of_noise_it_is_the_crps_of_a_normal_distribution(self) -> None:
-        """With the truth from the same distribution: σ/√π (Gneiting & Raftery 2007, eq. 21, its mean)."""
-        torch.manual_seed(0)
-        x, first, second = 0.3 * torch.randn(3, 1, 3, 512, 512)
-        assert float(dct_crps(x, first, second)) == pytest.approx(0.3 / np.pi**0.5, rel=0.01)
-
-    def test_stripes_are_no_grain(self) -> None:
-        """Noise of the right strength at every wavelength, but all of it along the axes: worse than the right one."""
-        torch.manual_seed(0)
-        frequency = torch.fft.fftfreq(256)
-        upright = (torch.minimum(frequency[:, None].abs(), frequency.abs()) < 0.02).float()
-        x, *grain = torch.randn(3, 1, 3, 256, 256)
-        stripes = [torch.fft.ifft2(torch.fft.fft2(g) * upright).real for g in grain]
-        stripes = [s / s.std() for s in stripes]
-
-        def ratio(score: Any) -> float:
-            return float(score(x, *stripes)) / float(score(x, *grain))
-
-        patches = ratio(lambda *images: energy_score(*images, distance=patch_distance))
-        assert ratio(dct_crps) > 1.2 > 1 + 2 * (patches - 1)
 
 
 class TestStrength:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from vspsr.errors import ModelError
 from vspsr.training.features import TorchvisionFeatures, feature_network
-from vspsr.training.losses.energy import energy_score, feature_energy, patch_distance
+from vspsr.training.losses.deep import feature_energy
+from vspsr.training.losses.energy import energy_score, patch_distance
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

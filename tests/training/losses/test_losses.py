@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,16 @@ from torch.distributions import Gamma, Normal, kl_divergence
 
 pytest.importorskip("torchvision", reason="the extra `train` is not installed")
 
-from vspsr import VSpSR
+from vspsr import Degradation, VSpSR
 from vspsr.errors import ModelError
-from vspsr.nn.discriminator import PatchDiscriminator
 from vspsr.nn.vspm import VSpM
+from vspsr.space.parameters import SpaceParameters
 from vspsr.training.features import feature_network
-from vspsr.training.losses.adversarial import discriminator_loss, generator_loss
-from vspsr.training.losses.energy import energy_score, feature_energy, patch_distance
-from vspsr.training.losses.likelihood import gaussian_nll, l1, mse
-from vspsr.training.losses.perceptual import perceptual_loss
+from vspsr.training.losses import LOSSES, StepImages
+from vspsr.training.losses.adversarial import PatchDiscriminator, discriminator_loss
+from vspsr.training.losses.deep import feature_energy, perceptual_loss
+from vspsr.training.losses.distances import gaussian_nll
+from vspsr.training.losses.energy import energy_score, patch_distance
 from vspsr.training.losses.prior import (
     basis_kl_authors,
     coefficient_kl,
@@ -29,7 +32,7 @@ from vspsr.training.losses.prior import (
     expected_precision,
     prior_loss,
 )
-from vspsr.training.sampling import centre, draw, normals, projected
+from vspsr.training.sampling import draw, normals
 
 
 @pytest.fixture(autouse=True)
@@ -37,14 +40,44 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
+def step_images(x: Tensor, mean: Tensor, *samples: Tensor, **more: Any) -> StepImages:
+    parameters = SpaceParameters(mean, torch.zeros(len(x), 1, 1, 3, 8, 8), None, None)
+    return StepImages(x, parameters, mean, samples, 4, 0, 0, {}, {}, nullcontext, **more)
+
+
+def value(name: str, images: StepImages, **options: Any) -> Tensor:
+    return LOSSES[name].model_validate({"weight": 1.0, **options}).value(images)
+
+
 def test_likelihood_is_that_of_a_normal_distribution() -> None:
-    x, estimate = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
-    expected = -Normal(estimate, 0.07).log_prob(x).mean()
-    torch.testing.assert_close(gaussian_nll(x, estimate, 0.07), expected)
-    torch.testing.assert_close(mse(x, estimate), F.mse_loss(x, estimate))
-    torch.testing.assert_close(l1(x, estimate), F.l1_loss(x, estimate))
-    half = gaussian_nll(x, estimate, math.sqrt(0.5))
-    torch.testing.assert_close(half - 0.5 * math.log(math.pi), F.mse_loss(x, estimate))
+    x, mean, sample = torch.rand(3, 2, 3, 8, 8)
+    images = step_images(x, mean, sample)
+    expected = -Normal(sample, 0.07).log_prob(x).mean()
+    torch.testing.assert_close(gaussian_nll(x, sample, 0.07), expected)
+    torch.testing.assert_close(value("likelihood", images, stddev=0.07), expected)
+    torch.testing.assert_close(value("mse", images), F.mse_loss(x, sample))
+    torch.testing.assert_close(value("mean_mse", images), F.mse_loss(x, mean))
+    torch.testing.assert_close(value("mean_l1", images), F.l1_loss(x, mean))
+    half = gaussian_nll(x, sample, math.sqrt(0.5))
+    torch.testing.assert_close(half - 0.5 * math.log(math.pi), F.mse_loss(x, sample))
+
+
+def test_a_loss_of_a_batch_is_the_mean_over_its_crops() -> None:
+    """So that pieces of a batch add up to it."""
+    x, mean, first, second = torch.rand(4, 3, 3, 32, 32)
+    features = {
+        "networks": {"squeezenet": feature_network("squeezenet1_1", "random")},
+        "layer_weights": {"squeezenet": None},
+    }
+    opinion = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 1))
+    for name in LOSSES.keys() - {"kl", "perceptual"}:
+
+        def of(part: slice, name: str = name) -> Tensor:
+            images = step_images(x[part], mean[part], first[part], second[part], discriminator=opinion)
+            return value(name, replace(images, **features), **({"block": 8} if name == "log_power_crps" else {}))
+
+        pieces = (2 * of(slice(0, 2)) + of(slice(2, 3))) / 3
+        torch.testing.assert_close(of(slice(None)), pieces, rtol=1e-4, atol=1e-6, msg=name)
 
 
 class TestPrior:
@@ -201,7 +234,9 @@ class TestAdversarial:
         ones, zeros = torch.ones_like(real), torch.zeros_like(real)
         both = 0.5 * F.mse_loss(real, ones) + 0.5 * F.mse_loss(fake, zeros)
         torch.testing.assert_close(discriminator_loss(real, fake), both)
-        torch.testing.assert_close(generator_loss(fake), F.mse_loss(fake, ones))
+        x = torch.rand(5, 3, 8, 8)
+        images = step_images(x, x, x, discriminator=lambda image: fake)
+        torch.testing.assert_close(value("adversarial", images), F.mse_loss(fake, ones))
 
     def test_the_authors_discriminator(self) -> None:
         network = PatchDiscriminator()
@@ -315,32 +350,37 @@ class TestFeatures:
 
 class TestSampling:
     def test_noise_belongs_to_the_crop_not_the_batch(self) -> None:
-        like = torch.empty(4, 1, 3, 5, 5)
-        whole = normals(like, 7, 2, 0, 0)
-        assert torch.equal(normals(like[:2], 7, 2, 2, 0), whole[2:])
-        for other in ((8, 2, 0, 0), (7, 3, 0, 0), (7, 2, 0, 1), (7, 2, 1, 0)):
-            assert not torch.equal(normals(like, *other)[0], whole[0])
+        def of(*stream: int, count: int = 4) -> Tensor:
+            return normals((count, 3, 5, 5), torch.device("cpu"), *stream)
 
-    def test_samples_are_those_of_the_space(self) -> None:
-        """Projected, their moments are the closed forms of SRSpace."""
-        model = VSpSR("overlapping", {"scale": 4, "n_atoms": 6, "channels": 8, "blocks": 1})
+        whole = of(7, 2, 0, 0)
+        assert torch.equal(of(7, 2, 2, 0, count=2), whole[2:])
+        for other in ((8, 2, 0, 0), (7, 3, 0, 0), (7, 2, 0, 1), (7, 2, 1, 0)):
+            assert not torch.equal(of(*other)[0], whole[0])
+
+    @pytest.mark.parametrize("network", ["overlapping", "correlated"])
+    def test_samples_are_those_of_the_space(self, network: str) -> None:
+        """Projected, their moments are those of SRSpace."""
+        options = {"n_atoms": 6, "channels": 8, "blocks": 1} | (
+            {"noise_channels": 3} if network == "correlated" else {}
+        )
+        model = VSpSR(network, {"scale": 4, **options})
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=0.2)
-        y = torch.rand(1, 3, 5, 6)
+        y, exact = torch.rand(1, 3, 5, 6), torch.tensor([True])
         with torch.no_grad():
             space = model(y)
-            p = space.parameters
-            mean = projected([centre(p, 4)], y, model.degradation)[0]
-            torch.testing.assert_close(mean, space.mean)
-            drawn = [projected([draw(p, 4, 0.7, (0, i, 0, 0))], y, model.degradation)[0] for i in range(3000)]
-            stddev = space.with_calibration(0.7).stddev[0]
-        ratio = torch.cat(drawn).std(0) / stddev
-        assert 0.93 < float(ratio.min()) < float(ratio.max()) < 1.07
+            drawn = [draw(space.parameters, y, model.degradation, 2, (0, i, 0), exact) for i in range(1500)]
+            torch.testing.assert_close(drawn[0][0], space.mean)
+            ratio = torch.cat([s for _, samples in drawn for s in samples]).std(0) / space.stddev[0]
+        error = 0.07 if network == "overlapping" else 5 / math.sqrt(200)
+        assert 1 - error < float(ratio.min()) < float(ratio.max()) < 1 / (1 - error)
 
     @pytest.mark.parametrize("options", [{}, {"stochastic_basis": True}, {"stochastic_coefficients": False}])
     def test_every_kind_of_vspm(self, options: dict[str, Any]) -> None:
-        p = VSpM(4, 8, **options)(torch.rand(2, 3, 16, 16))
-        a, b = draw(p, 4, 1.0, (0, 0, 0, 0)), draw(p, 4, 1.0, (0, 0, 0, 1))
-        assert a.shape == (2, 3, 64, 64)
+        y = torch.rand(2, 3, 16, 16)
+        p = VSpM(4, 8, **options)(y)
+        mean, (a, b) = draw(p, y, Degradation(4), 2, (0, 0, 0))
+        assert mean.shape == a.shape == (2, 3, 64, 64)
         assert torch.equal(a, b) == (options.get("stochastic_coefficients") is False)
-        torch.testing.assert_close(draw(p, 4, 0.0, (0, 0, 0, 0)), centre(p, 4))
+        assert torch.equal(a, mean) == (options.get("stochastic_coefficients") is False)

@@ -12,14 +12,22 @@ form has exactly twice the gradient of KL above, though it is not the divergence
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from vspsr.space.parameters import SpaceParameters
+from vspsr.training.losses.base import Loss, Positive, StepImages
 
-__all__ = ["basis_kl_authors", "coefficient_kl", "coefficient_kl_authors", "expected_precision", "prior_loss"]
+__all__ = [
+    "KL",
+    "basis_kl_authors",
+    "coefficient_kl",
+    "coefficient_kl_authors",
+    "expected_precision",
+    "prior_loss",
+]
 
 
 def expected_precision(second_moment: Tensor, alpha: float, beta: float) -> Tensor:
@@ -46,7 +54,7 @@ def prior_loss(p: SpaceParameters, form: str, alpha: float, beta: float) -> Tens
     """The prior's term of the objective, a scalar.
 
     Args:
-        p: parameters of the spaces.
+        p: what the network said.
         form: "joint" sums the divergences of all coefficients (and codes of a stochastic basis) and divides by the
             number of HR values, as the likelihood is: together they are the evidence bound per HR value. "authors"
             takes their form's mean over coefficients, plus that over codes.
@@ -61,6 +69,18 @@ def prior_loss(p: SpaceParameters, form: str, alpha: float, beta: float) -> Tens
         kl = basis_kl_authors(p.basis.mean, p.basis.log_var)
         total = total + (0.5 * (kl - 1).sum() / p.deterministic.numel() if form == "joint" else kl.mean())
     return total
+
+
+class KL(Loss):
+    """Divergence of the coefficients from the Gamma hyper-prior, ρ ~ Gamma(α, β); ``form`` is as in `prior_loss`."""
+
+    form: Literal["joint", "authors"] = "joint"
+    alpha: Positive = 3.0
+    beta: Positive = 1.0
+
+    def value(self, images: StepImages) -> Tensor:
+        """See `Loss`."""
+        return prior_loss(images.parameters, self.form, self.alpha, self.beta)
 
 
 def _second_moment(mean: Tensor | None, log_var: Tensor) -> Tensor:

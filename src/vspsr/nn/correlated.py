@@ -1,0 +1,165 @@
+"""The network of the trained recipes: a short residual trunk, overlapping atoms, correlated coefficients.
+
+Atoms are (3, 2s, 2s) patches in colour under a raised-cosine window whose shifts sum to one, as in
+`vspsr.nn.overlapping`. The trunk sees the LR image and how coarsely it is quantised. Its features give the mean image
+and the gains of a chain of linear convolutions on the noise (`CorrelatedSynthesis`), or, with
+``correlated=False``, the variance of independent coefficients.
+
+The basis of an image mixes learned variants of the atoms. The mixture is inferred from a thumbnail of fixed size: of
+the picture as a whole, so that tiles of a picture share it.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vspsr.checks import check_flag, check_integer
+from vspsr.nn.deterministic import MAX_WIDTH, ResidualTrunk, ResidualUpsampler
+from vspsr.nn.overlapping import raised_cosine
+from vspsr.space.parameters import NoiseChain, SpaceParameters
+
+__all__ = ["CorrelatedVSpM", "thumbnail"]
+
+_THUMBNAIL = 16
+_LONGEST_CHAIN = 16
+_AMPLITUDE = 0.05  # of coefficients at the start of training
+
+
+def thumbnail(y: Tensor) -> Tensor:
+    """Colour and texture of LR images on a 16×16 grid: (B, 3, h, w) → (B, 5, 16, 16).
+
+    Means of R, G, B and of the absolute differences of brightness along rows and columns, added up in float64.
+    """
+    brightness = y.double().mean(1, keepdim=True)
+    across = F.pad(brightness.diff(dim=-1).abs(), (0, 1, 0, 0))
+    down = F.pad(brightness.diff(dim=-2).abs(), (0, 0, 0, 1))
+    return F.adaptive_avg_pool2d(torch.cat([y.double(), across, down], 1), _THUMBNAIL).to(y.dtype)
+
+
+class CorrelatedVSpM(nn.Module):
+    """LR image → parameters of its SR space, with C atoms of (3, 2s, 2s) pixels.
+
+    Args:
+        scale: s, even.
+        n_atoms: C.
+        channels, blocks: size of the residual trunk.
+        correlated: whether coefficients are correlated; False makes them independent.
+        noise_channels: m, normals at each LR pixel.
+        dilations: of the convolutions of the chain, one each.
+        n_modes: M, learned variants of each atom that an image mixes; 0 gives every image the same basis.
+
+    Shapes: y (B, 3, h, w) in [0, 1] and its quantisation (B, 3, h, w) in [0, 1] → `SpaceParameters` with G = 1.
+
+    Attributes:
+        receptive_field: LR pixels to each side that the parameters at an LR pixel depend on, the basis aside.
+
+    Raises:
+        ValueError: an odd scale (patches of 2s pixels could not be centred), sizes out of range.
+    """
+
+    takes_quantisation = True
+
+    def __init__(
+        self,
+        scale: int = 4,
+        n_atoms: int = 64,
+        channels: int = 56,
+        blocks: int = 12,
+        correlated: bool = True,
+        noise_channels: int = 32,
+        dilations: Sequence[int] = (1, 2, 4),
+        n_modes: int = 4,
+    ) -> None:
+        super().__init__()
+        if (scale := check_integer(scale, "scale", 2, 64)) % 2:
+            raise ValueError(f"`scale` must be even for overlapping atoms, got {scale}")
+        if not isinstance(dilations, list | tuple) or len(dilations) > _LONGEST_CHAIN:
+            raise ValueError(f"`dilations` must be a list of at most {_LONGEST_CHAIN} integers, got {dilations!r}")
+        self.dilations = tuple(check_integer(d, "dilations", 1, 64) for d in dilations)
+        n_atoms, n_modes, noise_channels = (
+            check_integer(n_atoms, "n_atoms", 1, MAX_WIDTH),
+            check_integer(n_modes, "n_modes", 0, MAX_WIDTH),
+            check_integer(noise_channels, "noise_channels", 1, MAX_WIDTH),
+        )
+        correlated = check_flag(correlated, "correlated")
+        self.scale, self.n_atoms, self.noise_channels = scale, n_atoms, noise_channels
+        self.receptive_field = 2 * blocks + 3
+        patch = 2 * scale
+        self.trunk = ResidualTrunk(channels, blocks, inputs=6)
+        self.mean_head = ResidualUpsampler(scale, channels)
+        self.basis_head = nn.Sequential(
+            nn.Conv2d(5, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(32, n_modes),
+        )
+        norm = 1 / (patch * 3**0.5)
+        # Most of what is missing is luminance.
+        brightness, colour = torch.randn(n_atoms, 1, patch, patch), torch.randn(n_atoms, 3, patch, patch)
+        self.atoms = nn.Parameter(norm * (brightness + 0.3 * colour))
+        self.modes = nn.Parameter(0.1 * norm * torch.randn(n_modes, self.atoms.numel()))
+        self.window: Tensor
+        self.register_buffer("window", raised_cosine(patch), persistent=False)
+        self.variance_head: nn.Module | None = None
+        self.gain_head: nn.Module | None = None
+        if correlated:
+            m = noise_channels
+            self.gain_head = nn.Conv2d(channels, (len(self.dilations) + 1) * m + n_atoms, 3, padding=1)
+            nn.init.normal_(self.gain_head.weight, std=0.1 / (3 * channels**0.5))
+            assert self.gain_head.bias is not None
+            nn.init.zeros_(self.gain_head.bias)
+            with torch.no_grad():
+                self.gain_head.bias[: (len(self.dilations) + 1) * m] = 1.0
+            fan = (9 * m) ** -0.5
+            self.kernels = nn.ParameterList(fan * torch.randn(m, m, 3, 3) for _ in self.dilations)
+            self.output_kernel = nn.Parameter(fan * torch.randn(n_atoms, m, 3, 3))
+        else:
+            self.variance_head = nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, n_atoms, 1)
+            )
+            last = self.variance_head[-1]
+            assert isinstance(last, nn.Conv2d)
+            assert last.bias is not None
+            nn.init.constant_(last.bias, 2 * math.log(_AMPLITUDE))
+
+    def forward(self, y: Tensor, quantisation: Tensor | None = None, overview: Tensor | None = None) -> SpaceParameters:
+        """See the class.
+
+        Args:
+            y: LR images, or tiles of them.
+            quantisation: how coarse their values are; None for images that are exact.
+            overview: `thumbnail` of the images that ``y`` are tiles of; None where they are whole.
+        """
+        coarse = torch.zeros_like(y) if quantisation is None else quantisation
+        features = self.trunk(torch.cat([y - 0.5, coarse], 1))
+        atoms = self.atoms
+        mixture = torch.tanh(self.basis_head(thumbnail(y) if overview is None else overview))
+        atoms = atoms + (mixture @ self.modes).unflatten(1, self.atoms.shape)
+        log_var, chain = None, None
+        if self.gain_head is not None:
+            gains = self.gain_head(features)
+            inner = (len(self.dilations) + 1) * self.noise_channels
+            chain = NoiseChain(
+                gains=gains[:, :inner].unflatten(1, (-1, self.noise_channels)),
+                output_gain=gains[:, inner:],
+                kernels=tuple(self.kernels),
+                output_kernel=_AMPLITUDE * self.output_kernel,
+                dilations=self.dilations,
+            )
+        else:
+            assert self.variance_head is not None
+            # Bounded so that no input, however odd, can overflow the exponential.
+            log_var = self.variance_head(features).clamp(-20.0, 4.0)[:, None]
+        return SpaceParameters(
+            deterministic=self.mean_head(features, y),
+            atoms=(self.window * atoms)[:, None],
+            coefficient_mean=None,
+            coefficient_log_var=log_var,
+            chain=chain,
+        )

@@ -1,0 +1,119 @@
+"""The CRPS of how strong texture is, in logarithms.
+
+Distances of pixels are of amplitudes: noise that is twice too strong costs little in a smooth sky, where it is seen,
+and much in grass, where it is not. Logarithms of power weigh both alike.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from vspsr.training.losses.base import Count, Loss, Positive, StepImages
+from vspsr.training.losses.energy import PAIRS
+
+__all__ = ["LogPowerCRPS", "log_power_crps"]
+
+
+def log_power_crps(
+    x: Tensor,
+    first: Tensor,
+    second: Tensor,
+    size: int = 16,
+    octaves: int = 2,
+    floor: float = 1 / 255,
+    offset: tuple[int, int] = (0, 0),
+) -> Tensor:
+    """The CRPS of how strong texture is in size×size blocks: of log(mean power + floor²).
+
+    The power of brightness, in octaves and three directions: along the rows, along the columns, and in between.
+
+    Args:
+        x, first, second: the truth and two samples, (B, 3, H, W).
+        size: of the blocks.
+        octaves: how many, from the highest frequencies down; with 2, from 1/8 cycle per pixel on.
+        floor: the standard deviation in [0, 1] below which strength is all the same; 1/255 is a level of 8 bits.
+        offset: the upper left corner of the grid; blocks cut by a border are left out.
+
+    Returns:
+        The mean over octaves, directions, blocks and crops, in natural logarithms of power.
+    """
+    power = _spectra(torch.stack([x, first, second]).mean(2), size, offset).square().flatten(-2)
+    groups = _texture_groups(size, octaves).to(power, non_blocking=True)
+    strength = torch.log(power @ groups + floor**2)
+    distances = [(strength[i] - strength[j]).abs().mean() for i, j in PAIRS]
+    return 0.5 * (distances[0] + distances[1] - distances[2])
+
+
+def _spectra(images: Tensor, size: int, offset: tuple[int, int]) -> Tensor:
+    """Orthonormal DCT-II of blocks: (…, H, W) → (…, rows, columns, size, size)."""
+    images = images[..., offset[0] :, offset[1] :]
+    rows, columns = images.shape[-2] // size, images.shape[-1] // size
+    tiles = images[..., : rows * size, : columns * size].unflatten(-2, (rows, size)).unflatten(-1, (columns, size))
+    matrix = _cosines(size).to(images, non_blocking=True)
+    return matrix @ tiles.transpose(-3, -2) @ matrix.T
+
+
+@lru_cache(maxsize=4)
+def _texture_groups(size: int, octaves: int) -> Tensor:
+    """Averages over octaves and directions, as a matrix (size², 3 · octaves)."""
+    index = torch.arange(size, dtype=torch.float64)
+    radius = torch.hypot(index[:, None], index)
+    angle = torch.rad2deg(torch.atan2(index[:, None].expand(size, size), index.expand(size, size)))
+    direction = torch.bucketize(angle, torch.tensor([22.5, 67.5], dtype=torch.float64))
+    columns = []
+    for octave in range(octaves):
+        high = size / 2**octave
+        within = (radius >= high / 2) & ((radius < high) | (octave == 0))  # the first has the corner as well
+        columns += [(within & (direction == d)).to(torch.float64).flatten() for d in range(3)]
+    groups = torch.stack(columns, 1)
+    return groups / groups.sum(0)
+
+
+@lru_cache(maxsize=4)
+def _cosines(size: int) -> Tensor:
+    """The orthonormal DCT-II as a matrix (frequency, place)."""
+    place = torch.arange(size, dtype=torch.float64) + 0.5
+    matrix = torch.cos(math.pi / size * torch.arange(size, dtype=torch.float64)[:, None] * place)
+    matrix[0] *= 0.5**0.5
+    return (2 / size) ** 0.5 * matrix
+
+
+class LogPowerCRPS(Loss):
+    """CRPS of how strong texture is in blocks of ``block`` pixels.
+
+    ``octaves``: from the highest frequencies down. ``floor``: the standard deviation in [0, 1] below which strength is
+    all the same. ``mean_gradient_scale``: factor on the gradient that reaches the samples' mean.
+    """
+
+    block: Annotated[int, Field(ge=2)] = 16
+    octaves: Count = 2
+    floor: Positive = 1 / 255
+    mean_gradient_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _octaves_fit(self) -> "LogPowerCRPS":
+        if self.block < 2**self.octaves:
+            raise ValueError(
+                f"`octaves` {self.octaves}: blocks of {self.block} pixels do not have so many: "
+                f"take a `block` of {2**self.octaves} or more"
+            )
+        return self
+
+    samples: ClassVar[int] = 2
+
+    def check_crop(self, side: int, networks: Mapping[str, nn.Module]) -> None:
+        """See `Loss`."""
+        if side < 2 * self.block - 1:
+            raise ValueError(f"blocks of {self.block} need {2 * self.block - 1} pixels, but a crop has {side}")
+
+    def value(self, images: StepImages) -> Tensor:
+        """See `Loss`."""
+        rng = images.random(self.block)
+        offset = int(rng.integers(self.block)), int(rng.integers(self.block))
+        first, second = images.held(self.mean_gradient_scale)[:2]
+        return log_power_crps(images.x, first, second, self.block, self.octaves, self.floor, offset)
