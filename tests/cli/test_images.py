@@ -86,9 +86,11 @@ def test_the_main_job(run: Run, run_process: Run, photo: Path, tmp_path: Path) -
     assert {**on_disk, "kept": False} == report
     assert report["lr_values_wrong"] == 0
     assert report["samples"] == 3
-    exact = {"lr_values_wrong": 0, "lr_max_deviation": 0}
+    pictures = [report["outputs"][f"photo_x4_{n}.png"] for n in ("s00", "s01", "s02", "mean")]
+    assert all((p["lr_values_wrong"], p["lr_max_deviation"]) == (0, 0) for p in pictures)
+    assert all(0.25 < p["moved_rms"] < p["moved_max"] < 32 for p in pictures)
     assert report["outputs"] == {
-        **{f"photo_x4_{n}.png": exact for n in ("s00", "s01", "s02", "mean")},
+        **dict(zip((f"photo_x4_{n}.png" for n in ("s00", "s01", "s02", "mean")), pictures, strict=True)),
         "photo_x4_sheet.png": {"samples": 3},
         **{key: {} for key in ("photo_x4_stddev.png", "photo_x4_stddev.npy")},
     }
