@@ -76,7 +76,7 @@ def test_bad_images_are_refused(y: torch.Tensor, message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"network": "nothing"}, "`network` must be one of vspm, overlapping, got 'nothing'"),
+        ({"network": "nothing"}, "`network` must be one of vspm, overlapping, correlated, got 'nothing'"),
         ({"options": {"atom": 3}}, "`options` of the network 'overlapping'.*atom"),
         ({"network": ["vspm"]}, "`network` must be one of vspm, overlapping"),
         ({"temperature": -1}, "`temperature` must be a finite number of at least 0, got -1"),
