@@ -82,7 +82,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     made = model()
     made.save_pretrained(tmp_path)
     loaded = VSpSR.from_pretrained(tmp_path)
-    assert (loaded.config, loaded.config) == (made.config, made.config)
+    assert loaded.config == made.config
     y = torch.rand(1, 3, 6, 6)
     assert torch.equal(loaded(y).sample(2), made(y).sample(2))
 
