@@ -24,9 +24,6 @@ __all__ = ["Status", "nearest_within"]
 _PENALTY = 1e10
 """On e², where the distance to x₀ weighs 1: a miss of one 16-bit level costs 2, more than any other image saves."""
 
-_STEPS = 50
-"""Newton steps: 8 bits take 10 to 20, 16 bits up to 40."""
-
 _TO_BOUNDARY = 0.99
 """Share of the way to the nearest bound that a step may go: usual, and keeps the next step from being short."""
 
@@ -105,7 +102,7 @@ class Status(Enum):
 
 
 def nearest_within(
-    problem: Problem, clipped: Tensor, precision: float, deadline: float = math.inf
+    problem: Problem, clipped: Tensor, precision: float, deadline: float = math.inf, steps: int = 50
 ) -> tuple[Tensor, Status]:
     """The image in range nearest to ``problem.x0`` that meets its bounds, or misses them by as little as possible.
 
@@ -115,6 +112,7 @@ def nearest_within(
             the others (0) stay within the range if ``problem.clips``.
         precision: what is negligible, in units of the range.
         deadline: a time of `time.thread_time` after which no further step is begun.
+        steps: the most Newton steps to take.
 
     Returns:
         x (H, W) in [0, 1] and how the method ended. x is the last iterate whatever the status.
@@ -136,7 +134,7 @@ def nearest_within(
     pairs = torch.einsum("ip,kp->ikp", down_v, down_v).flatten(0, 1)
     across = torch.einsum("jq,lq->qjl", down_h, down_h).flatten(1)
     status = Status.ITERATION_LIMIT
-    for _ in range(_STEPS):
+    for _ in range(steps):
         mean = sum(part.measure() for part in parts) / size
         if not all(part.curvature.isfinite().all() for part in parts):
             status = Status.SINGULAR  # a gap is 0 in floating point: no further step can be computed

@@ -10,9 +10,9 @@ That is all most photographs need. It crawls where most pixels are black or whit
 3. changes of single pixels and pairs of them (`pixel_search`), which mend what rounding has spoiled.
 
 Groups of missed values are treated one by one, small ones first. Regions that are far from every image in range
-(`descend`) are left at the nearest one, and do not keep the others from being met. A round may end with more misses
-than it began with; the next begins with `alternate`, which moves the image out of dead ends. The number of rounds is
-fixed and nothing is random: equal inputs give equal integers, unless the time limit ends the search.
+(`descend`) are left at the nearest one, and do not keep the others from being met. Where values are still missed
+after a round, the next begins with a smooth image: texture leads into dead ends. The number of rounds is fixed and
+nothing is random: equal inputs give equal integers, unless the time limit ends the search.
 """
 
 import logging
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 _MANY = 0.02
 """Share of the LR values missed from which the whole image is projected first: cheaper than many local corrections."""
 
-_ROUNDS = ((0.1, 4), (0.2, 6), (0.3, 8), (0.4, 10), (0.49, 6), (0.2, 8), (0.3, 10), (0.49, 10))
+_ROUNDS = ((0.1, 4), (0.1, 4), (0.2, 6), (0.3, 8), (0.4, 10), (0.49, 6), (0.2, 8), (0.3, 10), (0.49, 10))
 """Slack in levels and margin in LR pixels of the windows of each round. A small slack leaves room for rounding. Some
 images have none to spare, and need the larger. A wider margin gives more freedom, and costs its sixth power."""
 
@@ -66,6 +66,16 @@ those around it. Images that were downscaled end below 0.015 (checkerboards and 
 
 _PRECISION = 0.01
 """Levels: what the interior-point method neglects."""
+
+_NEWTON_STEPS = {255: 25, 65535: 50}
+"""Of the interior-point method, by peak: it needs 10 to 20, and up to 40, where there is a solution."""
+
+_RESTART_MARGIN = 12
+"""LR pixels around values still missed at the end of a round in which the next one begins with the smoothest
+consistent image: texture leads into dead ends."""
+
+_PAIRS_FROM = 2
+"""Round from which the pixel search also tries pairs, which costs four times as much."""
 
 _CLIPPED = 0.5
 """Levels: rows this far beyond the range are clipped. What is nearer to it rounds to its end, clipped or not."""
@@ -105,12 +115,7 @@ def solve_integers(
                 descend(state, deadline)
                 skipped = _unreachable(state)
             best.update(state, skipped)
-            _search(state, best, skipped, deadline)
-            if best.score[1]:
-                # Another beginning, the smoothest consistent image, where texture in x has led into a dead end.
-                state.set_image(degradation.pseudo_inverse(target).clamp_(0, peak))
-                alternate(state, skipped, deadline)
-                _search(state, best, skipped, deadline)
+            _search(state, best, skipped, deadline, degradation.pseudo_inverse(target).clamp_(0, peak))
         best.update(state, skipped)
         state.integers = best.integers
     return state.integers, degradation.down_integers(state.integers, bits, rounding).double()
@@ -143,20 +148,29 @@ def _unreachable(state: IntegerImage) -> Tensor:
     return torch.nn.functional.max_pool2d(far[None], side, stride=1, padding=_UNREACHABLE_MARGIN)[0] > 0
 
 
-def _search(state: IntegerImage, best: _Best, skipped: Tensor, deadline: float) -> None:
+def _search(state: IntegerImage, best: _Best, skipped: Tensor, deadline: float, smooth: Tensor) -> None:
     """Rounds of splitting, interior-point method and pixel search; ``state`` and ``best`` are updated."""
     for number, (slack, margin) in enumerate(_ROUNDS):
-        if number and alternate(state, skipped, deadline):
-            return
+        if number:
+            _restart(state, skipped, smooth)
+            if alternate(state, skipped, deadline):
+                return
         _solve_tiles(state, skipped, deadline)
         alternate(state, skipped, deadline)
-        search_pixels(state, skipped, deadline, pairs=False)
         _solve_groups(state, slack, margin, skipped, deadline)
-        search_pixels(state, skipped, deadline, pairs=number > 0)
+        search_pixels(state, skipped, deadline, pairs=number >= _PAIRS_FROM)
         fewest = best.update(state, skipped)
         _log.debug("round %d: best so far misses %d LR values, %d skipped", number, fewest, int(skipped.sum()))
         if not fewest or time.thread_time() > deadline:
             return
+
+
+def _restart(state: IntegerImage, skipped: Tensor, smooth: Tensor) -> None:
+    """Begin with a smooth image (C, H, W) around the values that are missed."""
+    for group in missed_groups((state.residual() != 0) & ~skipped, _GROUP):
+        window = Window.around(state, group, _RESTART_MARGIN)
+        state.image[window.hr] = smooth[window.hr]
+    state.set_image(state.image)
 
 
 def _solve_tiles(state: IntegerImage, skipped: Tensor, deadline: float) -> None:
@@ -177,7 +191,7 @@ def _solve_groups(state: IntegerImage, slack: float, margin: int, skipped: Tenso
             continue
         problem = window.problem(slack)
         clipped = problem.clipped(_CLIPPED / state.peak)
-        x, status = nearest_within(problem, clipped, _PRECISION / state.peak, deadline)
+        x, status = nearest_within(problem, clipped, _PRECISION / state.peak, deadline, _NEWTON_STEPS[state.peak])
         improved = window.improve(x * state.peak)
         _log.debug("%d values missed: interior point %s, improved %s", len(group), status.value, improved)
 
