@@ -3,8 +3,9 @@
     python benchmarks/sampling.py                      # LR image of 192×128
     python benchmarks/sampling.py --width 510 --height 340
 
-"Naïvely" runs the network for every sample, as published code does. Peak memory is that of the whole process, taken
-in a process of its own for each row. Times are the best of `--repeat` runs.
+"Naïvely" runs the network for every sample, as published code does. The network of the recipes has random weights
+here, and so has the paper's. Peak memory is that of the whole process, taken in a process of its own for each row.
+Times are the best of `--repeat` runs.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,47 +23,40 @@ from rich.table import Table
 from torch import Tensor
 
 from vspsr import VSpSR, quantize, read_image
-from vspsr.nn.vspm import VSpM
-from vspsr.space.sr_space import SRSpace
 
+MODELS: dict[str, Callable[[], VSpSR]] = {
+    "shipped": lambda: VSpSR.from_pretrained("vspsr-x4"),
+    "recipe x4": lambda: VSpSR("correlated", {"scale": 4}),
+    # Without the final convolutions that the authors' code adds.
+    "paper (4.4 M)": lambda: VSpSR("vspm", {"scale": 4, "n_atoms": 256, "convolutions": False}),
+}
+PASS, OUR_WAY, NAIVELY = "one network pass", "ten samples, our way", "ten samples, network each time"
+EXACT, STDDEV = "ten samples, quantised, exact", "exact standard deviation"
 ROWS = (
-    "shipped: one network pass",
-    "shipped: ten samples, our way",
-    "shipped: ten samples, network each time",
-    "shipped: ten samples, quantised, exact",
-    "shipped: exact standard deviation",
-    "paper (4.4 M): one network pass",
-    "paper (4.4 M): ten samples, our way",
-    "paper (4.4 M): ten samples, network each time",
+    *(("shipped", what) for what in (PASS, OUR_WAY, NAIVELY, EXACT, STDDEV)),
+    *(("recipe x4", what) for what in (PASS, OUR_WAY, NAIVELY)),
+    *(("paper (4.4 M)", what) for what in (PASS, OUR_WAY, NAIVELY)),
 )
 
 
-def paper() -> VSpSR:
-    """The paper's configuration without the final convolutions that its code adds, random weights."""
-    model = VSpSR("vspm", {"scale": 4, "n_atoms": 256, "convolutions": False})
-    assert isinstance(model.network, VSpM)
-    return model
-
-
 @torch.no_grad()
-def run(row: int, y: Tensor) -> float:
+def seconds_of(model: VSpSR, what: str, y: Tensor) -> float:
     """Seconds of one row."""
-    model = VSpSR.from_pretrained("vspsr-x4") if row < 5 else paper()
-    space: SRSpace = model(y)
-    samples = space.sample(10) if row == 3 else None
+    space = model(y)
+    samples = space.sample(10) if what == EXACT else None
     began = time.perf_counter()
-    if row in (0, 5):
+    if what == PASS:
         model(y)
-    elif row in (1, 6):
+    elif what == OUR_WAY:
         model(y).sample(10)
-    elif row in (2, 7):
+    elif what == NAIVELY:
         for _ in range(10):
             model(y).sample(1)
-    elif row == 3:
+    elif what == STDDEV:
+        _ = space.stddev
+    else:
         assert samples is not None
         assert quantize(samples, y).exact
-    else:
-        _ = space.stddev
     return time.perf_counter() - began
 
 
@@ -77,22 +72,25 @@ def main() -> None:
     if args.one is not None:
         torch.set_num_threads(1)
         y = photograph(args.height, args.width)
-        seconds = min(run(args.one, y) for _ in range(args.repeat))
+        name, what = ROWS[args.one]
+        model = MODELS[name]().eval()
+        seconds = min(seconds_of(model, what, y) for _ in range(args.repeat))
         print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
         return
     table = Table(title=f"LR {args.width}×{args.height} at x4, one core")
     for name in ("", "seconds", "× network pass", "peak GB"):
         table.add_column(name, justify="right" if name else "left")
-    passes: dict[bool, float] = {}
+    passes: dict[str, float] = {}
     found: dict[str, float] = {}
     for row in args.rows:
         size = ["--width", args.width, "--height", args.height, "--repeat", args.repeat]
         command = [sys.executable, __file__, "--one", str(row), *map(str, size)]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         seconds, peak = map(float, output.split())
-        passes.setdefault(row >= 5, seconds)
-        found[ROWS[row]] = seconds
-        table.add_row(ROWS[row], f"{seconds:.2f}", f"{seconds / passes[row >= 5]:.2f}", f"{peak:.2f}")
+        name, what = ROWS[row]
+        passes.setdefault(name, seconds)
+        found[f"{name}: {what}"] = seconds
+        table.add_row(f"{name}: {what}", f"{seconds:.2f}", f"{seconds / passes[name]:.2f}", f"{peak:.2f}")
     Console().print(table)
     if args.plot:
         bars(args.plot, str(table.title), found, "seconds")
