@@ -441,8 +441,8 @@ class TestSchedule:
         ]
         schedule = Schedule(small.recipe_of(photos, steps=101, phases=phases), n_images=20)
         assert [(s.start, s.stop) for s in schedule.stages] == [(0, 30), (30, 101), (101, 113), (113, 120)]
-        stages = [schedule.stage(position).phase for position in (101, 119)]
-        assert [(schedule.batch(p), schedule.crop(p)) for p in stages] == [(5, 6), (2, 9)]
+        stages = [schedule.stage(position) for position in (101, 119)]
+        assert [(s.batch, s.crop) for s in stages] == [(5, 6), (2, 9)]
         assert schedule.steps == 120
 
     def test_schedules(self, photos: Path) -> None:

@@ -6,15 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from vspsr.cli.console import output_folder, print_line, progress
-from vspsr.errors import VSpSRError
 
 __all__ = ["export", "train"]
 
 _SHARES = 1000  # that the progress bar is divided into
-
-
-def _missing(error: ImportError) -> VSpSRError:
-    return VSpSRError(f"training needs the extra `train` (pip install 'vspsr[train]'): {error}")
 
 
 def train(
@@ -42,12 +37,9 @@ def train(
     nodes: Annotated[int, typer.Option(min=1, help="Number of nodes.")] = 1,
 ) -> None:
     """Train a model by a recipe; interrupt it at any time, --resume goes on exactly where it was."""
-    try:
-        from vspsr.training.recipe_file import load_recipe
-        from vspsr.training.run import RunOptions
-        from vspsr.training.run import train as run
-    except ImportError as error:
-        raise _missing(error) from error
+    from vspsr.training.recipe_file import load_recipe
+    from vspsr.training.run import RunOptions
+    from vspsr.training.run import train as run
 
     extra: list[Any] = [f"data.folder={data.absolute()}"] if data is not None else []
     recipe = load_recipe(config, [*(changes or []), *extra])
@@ -87,10 +79,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
 ) -> None:
     """Make a model of a run: a folder for --model, `VSpSR.from_pretrained` or the Hub, with its model card."""
-    try:
-        from vspsr.training.export import export as write
-    except ImportError as error:
-        raise _missing(error) from error
+    from vspsr.training.export import export as write
 
     model = write(checkpoint, output, temperature, overwrite, half)
     count = sum(p.numel() for p in model.parameters())

@@ -23,8 +23,6 @@ from vspsr.files import one_line, read_text
 from vspsr.images.folders import composed_stem, image_files
 from vspsr.images.io import read_header
 
-__all__ = ["ImagePair", "ImageSet", "find_images", "pair_up"]
-
 HOLDOUT = 20
 """Without a split, every twentieth image of a folder is kept for validation."""
 

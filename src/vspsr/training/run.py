@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
+from torch import Tensor
 
-from vspsr.data.cache import read_rgb
-from vspsr.data.crops import Crops, Jpegs
+from vspsr.data.crops import Crops
 from vspsr.data.files import ImagePair, ImageSet, find_images
-from vspsr.data.photographs import Photographs
+from vspsr.data.photographs import Photographs, read_rgb
 from vspsr.errors import ImageFileError, VSpSRError
 from vspsr.files import one_line
 from vspsr.images.io import write_image
@@ -27,7 +27,6 @@ from vspsr.training.build import build_model
 from vspsr.training.checkpoint import (
     check_same_images,
     check_same_recipe,
-    clear_leftovers,
     digest,
     latest,
     prune,
@@ -36,12 +35,10 @@ from vspsr.training.checkpoint import (
 )
 from vspsr.training.engine import Engine
 from vspsr.training.metrics_table import MetricsTable
-from vspsr.training.recipe import Jpeg, Recipe, RecipeError
+from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.recipe_file import plain, write_recipe
 from vspsr.training.signals import Signals
 from vspsr.training.validation import ValidationImage, validate_image
-
-__all__ = ["Outcome", "RunOptions", "jpegs", "load_crops", "train"]
 
 Progress = Callable[[float, str], None]
 """(share of the schedule done, what to say beside it)."""
@@ -126,7 +123,6 @@ class _Run:
             self.engine.restore(state, str(found))
             self.report(f"resuming at step {self.engine.step} from {found}")
         if fabric.is_global_zero:
-            clear_leftovers(options.output)
             write_recipe(options.output / "recipe.yaml", recipe)
         self.table = MetricsTable(options.output / "metrics.csv", self.engine.step)
         self.saved_at, self.saved_step = time.monotonic(), self.engine.step if found else -1
@@ -176,7 +172,7 @@ class _Run:
         self._write(figures)
         text = " ".join(f"{k.removeprefix('train/')} {v:.4g}" for k, v in figures.items() if k.startswith("train/"))
         share = min(1.0, engine.position / engine.schedule.steps)
-        speed = engine.schedule.batch(engine.schedule.stage(engine.position).phase) * engine.step / engine.seconds
+        speed = engine.schedule.stage(engine.position).batch * engine.step / engine.seconds
         self.options.progress(share, f"{phase}  {speed:.1f} crops/s  {text}")
 
     def _write(self, figures: dict[str, float]) -> None:
@@ -227,40 +223,21 @@ def load_crops(
             "give more, or fewer images"
         )
     kept: list[ImagePair] = []
-    hr, lr = [], []
+    hr: list[Tensor] = []
+    lr: list[Tensor] = []
     for pair in pairs:
         try:
-            images = read_rgb(pair.hr), None if pair.lr is None else read_rgb(pair.lr)
+            images = [read_rgb(path) for path in (pair.hr, pair.lr) if path is not None]
         except ImageFileError as error:
             report(f"{error}: left out")
             continue
         kept.append(pair)
         hr.append(images[0])
-        if images[1] is not None:
-            lr.append(images[1])
+        lr += images[1:]
     if not kept:
         raise VSpSRError(f"{recipe.data.folder}: not one of the training images can be decoded")
-    data = recipe.data
-    crops = Crops(
-        Photographs(hr, device),
-        model.degradation,
-        recipe.seed,
-        Photographs(lr, device) if lr else None,
-        turn=data.turn,
-        shrink=data.shrink,
-        sharpen=data.sharpen,
-        colour=data.colour,
-        jpegs=jpegs(data.jpeg),
-    )
-    return kept, crops
-
-
-def jpegs(part: Jpeg | None) -> Jpegs | None:
-    """The JPEGs among the crops, as a recipe has them."""
-    if part is None:
-        return None
-    low, high = sorted(part.quality)
-    return Jpegs(part.share, (low, high), part.subsampling.count(420) / len(part.subsampling))
+    small = Photographs(lr, device) if lr else None
+    return kept, Crops(Photographs(hr, device), model.degradation, recipe.seed, small, **recipe.data.changes)
 
 
 def _fabric(options: RunOptions) -> Fabric:

@@ -13,15 +13,7 @@ from vspsr.degradation import Degradation
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.synthesis import synthesize
 
-__all__ = ["draw", "noise_seed", "normals"]
-
 _NOISE = 2  # apart from the streams of the data and the losses
-
-
-def noise_seed(seed: int, step: int, index: int, sample: int) -> int:
-    """Seed of the noise of one sample of one crop."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(_NOISE, step, index, sample))
-    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def normals(shape: tuple[int, ...], device: torch.device, seed: int, step: int, first: int, sample: int) -> Tensor:
@@ -29,7 +21,8 @@ def normals(shape: tuple[int, ...], device: torch.device, seed: int, step: int, 
     out = torch.empty(shape, dtype=torch.float32, device=device)
     generator = torch.Generator(device)
     for b, item in enumerate(out):
-        generator.manual_seed(noise_seed(seed, step, first + b, sample))
+        sequence = np.random.SeedSequence(seed, spawn_key=(_NOISE, step, first + b, sample))
+        generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         item.normal_(generator=generator)
     return out
 

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from vspsr.training.losses.base import Loss, Positive, StepImages
 
-__all__ = ["Likelihood", "MeanL1", "MeanMSE", "SampleMSE", "gaussian_nll"]
-
 
 def gaussian_nll(x: Tensor, image: Tensor, stddev: float) -> Tensor:
     """−log N(x; image, stddev² I) for each HR value, averaged (Zhou et al. 2021, eq. 4): a scalar, in nats."""
