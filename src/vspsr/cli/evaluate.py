@@ -12,8 +12,6 @@ from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import download_progress, out, output_folder, print_line, progress, when_stopped
 from vspsr.files import printable
 
-__all__ = ["BASELINES_EPILOG", "EVALUATE_EPILOG", "baselines", "evaluate"]
-
 EVALUATE_EPILOG = (
     "Examples:  vspsr evaluate --model vspsr-x4 --hr Set14 --scale 4 -o report\n\nvspsr evaluate --table 2 report"
 )

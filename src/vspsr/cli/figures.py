@@ -10,8 +10,6 @@ from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import output_folder, print_error, print_line, progress, when_stopped
 from vspsr.errors import is_expected
 
-__all__ = ["EPILOG", "figures"]
-
 EPILOG = (
     "Example:  vspsr figures photo.png -o figures\n\n"
     "Example:  vspsr figures --hr butterfly.png --crop 300,220,64 --format pdf\n\n"

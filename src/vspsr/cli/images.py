@@ -13,8 +13,6 @@ import typer
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import output_folder, print_error, print_line, progress, when_stopped
 
-__all__ = ["check", "degrade", "upscale"]
-
 Inputs = Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", show_default=False)]
 Folder = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for the outputs; made if missing.", callback=output_folder)

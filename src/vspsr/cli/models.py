@@ -11,8 +11,6 @@ from rich.table import Table
 from vspsr.cli.console import out, print_line
 from vspsr.cli.images import AsJson
 
-__all__ = ["info", "models"]
-
 
 def models(as_json: AsJson = False) -> None:
     """List the models that come with the package."""

@@ -7,8 +7,6 @@ import typer
 
 from vspsr.cli.console import output_folder, print_line, progress
 
-__all__ = ["export", "train"]
-
 _SHARES = 1000  # that the progress bar is divided into
 
 

@@ -32,8 +32,6 @@ from vspsr.images.metadata import (
 )
 from vspsr.images.picture import Header, Metadata, Picture
 
-__all__ = ["available_memory", "read_header", "read_image", "write_image"]
-
 _READERS = {"pngload", "jpegload", "uhdrload", "webpload", "tiffload", "heifload", "gifload", "bmpload"}
 _BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4, 5)}
 _AT_ONCE = {"webpload", "heifload", "gifload", "uhdrload"}  # decoders that do not work line by line

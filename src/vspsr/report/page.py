@@ -28,8 +28,6 @@ from vspsr.report.tables import cells, own_row
 from vspsr.report.words import GLOSSARY, METRIC_WORDS, PICTURE_WORDS, provenance
 from vspsr.version import __version__
 
-__all__ = ["write_page", "write_report"]
-
 _TABLES = {4: (2, 4), 8: (3, 5)}  # scale → tables of published rows
 
 

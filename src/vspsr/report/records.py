@@ -15,18 +15,6 @@ from vspsr.errors import VSpSRError
 from vspsr.files import one_line, printable, read_json, replacing
 from vspsr.metrics import Calibration
 
-__all__ = [
-    "METRICS",
-    "ImageRecord",
-    "ReportError",
-    "SampleRow",
-    "from_json",
-    "read_as",
-    "read_record",
-    "to_json",
-    "write_json",
-]
-
 _LARGEST = 1e300  # sums of such numbers do not overflow
 
 METRICS = {

@@ -4,8 +4,6 @@ from typing import Any, NamedTuple
 
 from vspsr.report.folder import ReportFolder
 
-__all__ = ["GLOSSARY", "METRIC_WORDS", "PICTURE_WORDS", "MetricWords", "provenance"]
-
 
 class MetricWords(NamedTuple):
     """Name of a metric, a note, and the number of decimals."""

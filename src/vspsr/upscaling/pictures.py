@@ -20,8 +20,6 @@ from vspsr.images.picture import Picture, bleed, to_bits
 from vspsr.model import VSpSR
 from vspsr.space import SRSpace, image_key
 
-__all__ = ["Exactness", "PictureSpace", "Upscaled", "upscale"]
-
 MAX_SAMPLES = 10_000
 
 
