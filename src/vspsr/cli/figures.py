@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,14 +23,6 @@ class Kind(StrEnum):
     sparsity = "sparsity"
     comparison = "comparison"
     atoms = "atoms"
-
-
-class Format(StrEnum):
-    """Kind of file."""
-
-    png = "png"
-    pdf = "pdf"
-    svg = "svg"
 
 
 def figures(
@@ -58,7 +50,7 @@ def figures(
             help="LEFT,TOP,SIDE in HR pixels; may be given more than once.", show_default="where the pictures differ"
         ),
     ] = None,
-    file_format: Annotated[Format, typer.Option("--format", help="Kind of file.")] = Format.png,
+    file_format: Annotated[Literal["png", "pdf", "svg"], typer.Option("--format", help="Kind of file.")] = "png",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace figures that exist.")] = False,
 ) -> None:
@@ -71,16 +63,16 @@ def figures(
 
     check_seed(seed)
     boxes = [_box(text) for text in crop or []]
-    kinds = list(dict.fromkeys(figure or Kind))
+    kinds = tuple(dict.fromkeys(figure or Kind))
     reports = [path for path in inputs if (path / "settings.json").is_file()]
     if reports:
         if len(reports) < len(inputs):
             other = next(p for p in inputs if p not in reports)
             raise ValueError(f"{other}: is no report folder; reports and images cannot be mixed")
-        if figure and Kind.comparison not in kinds:
+        if figure and "comparison" not in kinds:
             raise ValueError("`--figure`: report folders hold pictures only: the comparison can be drawn from them")
         make_folder(output)
-        options = FigureOptions(output, boxes=tuple(boxes), suffix=file_format.value, overwrite=overwrite)
+        options = FigureOptions(output, boxes=tuple(boxes), suffix=file_format, overwrite=overwrite)
         with (
             when_stopped(lambda: f"finished figures are in {output}; add --overwrite to draw them all again"),
             progress(len(list((reports[0] / "images").glob("*.json")))) as step,
@@ -88,7 +80,7 @@ def figures(
             drawn = figures_of_reports(reports, options, lambda stem: step(stem, 1))
         print_line(f"{len(drawn)} files written to {output}")
         return
-    options = FigureOptions(output, tuple(kinds), tuple(boxes), hr, samples, seed, file_format.value, overwrite)
+    options = FigureOptions(output, kinds, tuple(boxes), hr, samples, seed, file_format, overwrite)
     loaded = VSpSR.from_pretrained(model)
     loaded.to(pick_device(device))
     files = list(image_files(inputs))
