@@ -55,14 +55,14 @@ def train(
         options = RunOptions(
             folder, resume, seconds, accelerator, device_count, nodes, report=print_line, progress=show
         )
-        outcome = run(recipe, options)
-    if outcome.done:
-        print_line(f"done: {outcome.steps} steps; all is in {folder}")
+        engine, signal = run(recipe, options)
+    if engine.done:
+        print_line(f"done: {engine.step} steps; all is in {folder}")
         print_line(f"make it a model:  vspsr export {folder} -o {recipe.name}")
         return
-    print_line(f"stopped after {outcome.steps} steps: --resume goes on; all is in {folder}")
-    if outcome.signal is not None:
-        raise typer.Exit(128 + outcome.signal)  # as in shells: scripts must see that the run is not done
+    print_line(f"stopped after {engine.step} steps: --resume goes on; all is in {folder}")
+    if signal is not None:
+        raise typer.Exit(128 + signal)  # as in shells: scripts must see that the run is not done
 
 
 def export(

@@ -25,7 +25,7 @@ _KEYS |= {"network", "average", "discriminator", "optimisers"}
 
 FREE = ("name", "description", "initial", "validation", "checkpoints", "log_every", "micro_batch", "compile")
 """Entries of a recipe that may change when a run is resumed: the weights do not depend on them."""
-FREE_OF_DATA = ("folder", "lr_folder", "val_folder", "holdout", "memory_gb")
+FREE_OF_DATA = ("folder", "lr_folder", "holdout", "memory_gb")
 """The same of its `data`; which images lie in the folders is checked by itself (`check_same_images`)."""
 
 

@@ -3,9 +3,7 @@
 Nothing in them is ever trained.
 """
 
-import re
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Self
 
 import timm
@@ -18,16 +16,16 @@ from vspsr.errors import ModelError, did_you_mean
 from vspsr.files import one_line
 from vspsr.state_dicts import load, read_state
 
-_SQUEEZENET = {"conv1": 1, **{f"fire{n}": i for n, i in zip(range(2, 10), (3, 4, 6, 7, 9, 10, 11, 12), strict=True)}}
-"""Layers of SqueezeNet v1.1 as its authors name them → indices into torchvision's `features`, after the ReLU."""
 _TAPS = {
-    "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"),
-    "vgg19": ("conv5_4",),
-    "alexnet": ("1", "4", "7", "9", "11"),
-    "squeezenet1_1": ("conv1", "fire3", "fire5", "fire6", "fire7", "fire8", "fire9"),
+    "vgg16": [f"features.{i}" for i in (3, 8, 15, 22, 29)],
+    "vgg19": ["features.34"],
+    "alexnet": [f"features.{i}" for i in (1, 4, 7, 9, 11)],
+    "squeezenet1_1": [f"features.{i}" for i in (1, 4, 7, 9, 10, 11, 12)],
     # widened features at an eighth (one) and a sixteenth (three) of the size
-    "timm/tf_efficientnet_lite0": ("blocks.2.1.bn1", "blocks.3.1.bn1", "blocks.4.0.bn1", "blocks.5.0.bn1"),
+    "timm/tf_efficientnet_lite0": ["blocks.2.1.bn1", "blocks.3.1.bn1", "blocks.4.0.bn1", "blocks.5.0.bn1"],
 }
+_FIRE = {f"fire{n}": i for n, i in zip(range(2, 10), (3, 4, 6, 7, 9, 10, 11, 12), strict=True)}
+"""Modules of SqueezeNet v1.1 as its authors name them → indices into torchvision's `features`."""
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE = (122.679 / 255, 116.669 / 255, 104.006 / 255), (1 / 255, 1 / 255, 1 / 255)
 
@@ -36,15 +34,14 @@ class FeatureNetwork(nn.Module):
     """Layers of a frozen network, its input normalised as it was trained on.
 
     Args:
-        network: a torchvision network with `features` (vgg19, squeezenet1_1, …), or "timm/" and the name of one of
-            timm's (timm/tf_efficientnet_lite0).
+        network: a torchvision network (vgg19, squeezenet1_1, …), or "timm/" and the name of one of timm's
+            (timm/tf_efficientnet_lite0).
         weights: None for the library's own (downloaded once), "random", or a safetensors file with the library's keys.
             For squeezenet1_1 also the authors' Caffe model (Iandola et al. 2016): keys ``conv1.weight``,
             ``fire2.squeeze1x1.weight``, …, input channels in the order B, G, R.
-        layers: what to return, in order. Of torchvision's indices into `features` ("12"), for VGG also "conv5_4",
-            "relu3_3" and the like, for SqueezeNet "conv1", "fire2" to "fire9". Of timm's names of modules (there an
-            activation is often part of the normalisation before it). By default vgg19 conv5_4, of vgg16, alexnet and
-            squeezenet1_1 the layers that LPIPS uses, of tf_efficientnet_lite0 four of those with the most channels.
+        layers: what to return, in order: names of modules ("features.12"; in timm an activation is often part of the
+            normalisation before it). By default vgg19's last convolution, of vgg16, alexnet and squeezenet1_1 the
+            layers that LPIPS uses, of tf_efficientnet_lite0 four of those with the most channels.
 
     Shapes: (B, 3, H, W) RGB in [0, 1] → [(B, C, h, w), …].
 
@@ -58,16 +55,16 @@ class FeatureNetwork(nn.Module):
     def __init__(self, network: str, weights: str | None = None, layers: Sequence[str] | None = None) -> None:
         super().__init__()
         state = None if weights in (None, "random") else read_state(str(weights))
-        make = _from_timm if network.startswith("timm/") else _from_torchvision
         try:
-            whole, names, normalisation = make(network.removeprefix("timm/"), weights is None)
+            whole, normalisation = _network(network, weights is None)
         except (OSError, RuntimeError) as error:
             why = f"its weights cannot be downloaded ({one_line(error)[:120]})"
             raise ModelError(f"{network}: {why}: give a safetensors file as `weights`") from error
+        names = sorted(name for name, _ in whole.named_modules() if name)
         layers = layers or _TAPS.get(network)
         if not layers:
             raise ModelError(f"`layers`: which of {network}'s are to be looked at? For example {min(names)!r}")
-        if unknown := set(layers) - names.keys():
+        if unknown := set(layers) - set(names):
             raise ModelError(f"`layers`: {network} has no {(wrong := min(unknown))!r}: {did_you_mean(wrong, names)}")
         if network == "squeezenet1_1" and state is not None and "conv1.weight" in state:
             state, normalisation = _torchvision_keys(state), _CAFFE
@@ -76,8 +73,7 @@ class FeatureNetwork(nn.Module):
             if isinstance(module, nn.ReLU):
                 module.inplace = False  # it would overwrite the convolution's output, which may be asked for
         self.layers = tuple(layers)
-        taps = {names[layer]: layer for layer in layers}
-        self.features = timm.models.create_feature_extractor(whole.eval(), taps)
+        self.features = timm.models.create_feature_extractor(whole.eval(), dict(zip(layers, layers, strict=True)))
         if state is not None:
             places = self.features.state_dict()
             used = {k: v for k, v in state.items() if k in places}
@@ -96,40 +92,19 @@ class FeatureNetwork(nn.Module):
         return [found[layer] for layer in self.layers]
 
 
-Normalisation = tuple[Sequence[float], Sequence[float]]
-"""Mean and standard deviation of the input's channels."""
-
-
-def _from_torchvision(network: str, pretrained: bool) -> tuple[nn.Module, dict[str, str], Normalisation]:
-    """A network, names of its layers → those of modules, and the normalisation of its input."""
-    try:
-        whole: nn.Module = get_model(network, weights="DEFAULT" if pretrained else None)
-        layers = list(whole.get_submodule("features").children())
-    except (ValueError, AttributeError) as error:
-        raise ModelError(f"`network` {network!r}: no torchvision network with `features` by this name") from error
-    names = {str(i): i for i in range(len(layers))}
-    if network == "squeezenet1_1":
-        names |= _SQUEEZENET
-    if re.fullmatch(r"vgg\d+", network):
-        block, number = 1, 0
-        for index, (layer, following) in enumerate(pairwise([*layers, None])):
-            if isinstance(layer, nn.Conv2d):
-                number += 1
-                names[f"conv{block}_{number}"] = index
-                names[f"relu{block}_{number}"] = index + isinstance(following, nn.ReLU)
-            elif isinstance(layer, nn.MaxPool2d):
-                block, number = block + 1, 0
-    return whole, {name: f"features.{index}" for name, index in names.items()}, _IMAGENET
-
-
-def _from_timm(network: str, pretrained: bool) -> tuple[nn.Module, dict[str, str], Normalisation]:
-    """As `_from_torchvision`."""
-    if not timm.is_model(network):
-        raise ModelError(f"`network` {network!r}: no network of timm's by this name")
-    whole = timm.create_model(network, pretrained=pretrained)
-    names = sorted(name for name, module in whole.named_modules() if name and not isinstance(module, nn.Sequential))
+def _network(network: str, pretrained: bool) -> tuple[nn.Module, tuple[Sequence[float], Sequence[float]]]:
+    """A network by name; mean and standard deviation of its input's channels. ModelError for an unknown name."""
+    name = network.removeprefix("timm/")
+    if name == network:
+        try:
+            return get_model(name, weights="DEFAULT" if pretrained else None), _IMAGENET
+        except ValueError as error:
+            raise ModelError(f"`network` {name!r}: no network of torchvision's by this name") from error
+    if not timm.is_model(name):
+        raise ModelError(f"`network` {name!r}: no network of timm's by this name")
+    whole = timm.create_model(name, pretrained=pretrained)
     trained_on = resolve_model_data_config(whole)
-    return whole, {name: name for name in names}, (trained_on["mean"], trained_on["std"])
+    return whole, (trained_on["mean"], trained_on["std"])
 
 
 def _torchvision_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -139,6 +114,6 @@ def _torchvision_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
         layer, _, rest = key.partition(".")
         if layer == "conv1":
             found[f"features.0.{rest}"] = value.flip(1) if value.ndim == 4 else value
-        elif layer in _SQUEEZENET:
-            found[f"features.{_SQUEEZENET[layer]}.{rest.replace('squeeze1x1', 'squeeze')}"] = value
+        elif layer in _FIRE:
+            found[f"features.{_FIRE[layer]}.{rest.replace('squeeze1x1', 'squeeze')}"] = value
     return found

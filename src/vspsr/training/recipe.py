@@ -69,7 +69,6 @@ class Data(Part):
 
     folder: Path | None = None
     lr_folder: Path | None = None
-    val_folder: Path | None = None
     holdout: WholeNumber = 20
     memory_gb: NotNegative = 8.0
     turn: bool = True

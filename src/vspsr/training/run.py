@@ -23,22 +23,14 @@ from vspsr.files import one_line
 from vspsr.images.io import write_image
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
+from vspsr.training import checkpoint
 from vspsr.training.build import build_model
-from vspsr.training.checkpoint import (
-    check_same_images,
-    check_same_recipe,
-    digest,
-    latest,
-    prune,
-    read_checkpoint,
-    write_checkpoint,
-)
 from vspsr.training.engine import Engine
 from vspsr.training.metrics_table import MetricsTable
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.recipe_file import plain, write_recipe
 from vspsr.training.signals import Signals
-from vspsr.training.validation import ValidationImage, validate_image
+from vspsr.training.validation import validate_image
 
 Progress = Callable[[float, str], None]
 """(share of the schedule done, what to say beside it)."""
@@ -69,17 +61,11 @@ class RunOptions:
     after_step: Callable[[Engine], None] = lambda _engine: None
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: steps made, whether the schedule is at its end, and the signal that stopped it, if one did."""
-
-    steps: int
-    done: bool
-    signal: int | None
-
-
-def train(recipe: Recipe, options: RunOptions) -> Outcome:
+def train(recipe: Recipe, options: RunOptions) -> tuple[Engine, int | None]:
     """Train by a recipe, to its end, a signal or an error; the newest state is saved in each case.
+
+    Returns:
+        The engine as it was after the last step, and the signal that stopped the run, if one did.
 
     Raises:
         RecipeError: the recipe has no data folder, or differs from the one being resumed.
@@ -88,7 +74,7 @@ def train(recipe: Recipe, options: RunOptions) -> Outcome:
     """
     if recipe.data.folder is None:
         raise RecipeError("`data.folder`: say where the training images lie (--data DIR)")
-    found = latest(options.output)
+    found = checkpoint.latest(options.output)
     if found is not None and not options.resume:
         raise VSpSRError(f"{options.output}: holds a run already: --resume goes on with it, or give another folder")
     with Signals() as signals:
@@ -98,7 +84,7 @@ def train(recipe: Recipe, options: RunOptions) -> Outcome:
             run.to_the_end(signals)
         finally:
             run.save()
-    return Outcome(run.engine.step, run.engine.done, signals.received)
+    return run.engine, signals.received
 
 
 class _Run:
@@ -106,20 +92,20 @@ class _Run:
 
     def __init__(self, recipe: Recipe, options: RunOptions, fabric: Fabric, found: Path | None) -> None:
         self.recipe, self.options, self.fabric = recipe, options, fabric
-        self.report = options.report if fabric.is_global_zero else _silent
+        self.report = options.report if fabric.is_global_zero else lambda _: None
         torch.manual_seed(recipe.seed)
         model = build_model(recipe)
         data, crop = recipe.data, max(p.crop or recipe.crop for p in recipe.phases)
         assert data.folder is not None
-        images = find_images(data.folder, model.scale, crop, data.lr_folder, data.val_folder, data.holdout)
+        images = find_images(data.folder, model.scale, crop, data.lr_folder, data.holdout)
         _introduce(images, self.report)
         pairs, crops = load_crops(recipe, images.train, model, fabric.device, self.report)
-        self.images, self.val = digest(pairs), images.val[: recipe.validation.images]
+        self.images, self.val = checkpoint.digest(pairs), images.val[: recipe.validation.images]
         self.engine = Engine(recipe, model, crops, fabric, options.max_time)
         if found is not None:
-            state = read_checkpoint(found)
-            check_same_recipe(recipe, state["recipe"], found)
-            check_same_images(pairs, state, options.output)
+            state = checkpoint.read_checkpoint(found)
+            checkpoint.check_same_recipe(recipe, state["recipe"], found)
+            checkpoint.check_same_images(pairs, state, options.output)
             self.engine.restore(state, str(found))
             self.report(f"resuming at step {self.engine.step} from {found}")
         if fabric.is_global_zero:
@@ -157,8 +143,8 @@ class _Run:
             "images": self.images,
         }
         folder = self.options.output / "checkpoints"
-        write_checkpoint(folder / f"step-{engine.step:08d}.pt", content)
-        prune(folder, self.recipe.checkpoints.keep)
+        checkpoint.write_checkpoint(folder / f"step-{engine.step:08d}.pt", content)
+        checkpoint.prune(folder, self.recipe.checkpoints.keep)
         self.saved_at, self.saved_step = time.monotonic(), engine.step
 
     def _agreed(self, mine: bool) -> bool:
@@ -182,13 +168,15 @@ class _Run:
     def _validate(self) -> None:
         """Validation images, dealt out over the processes; their figures are averaged in float64."""
         engine, fabric = self.engine, self.fabric
-        mine: list[ValidationImage] = []
+        figures: list[dict[str, float]] = []
+        pictures: list[list[Tensor]] = []
         for pair in self.val[fabric.global_rank :: fabric.world_size]:
             try:
-                mine.append(validate_image(pair, engine.average, engine.device))
+                found = validate_image(pair, engine.average, engine.device)
+                figures.append(found[0])
+                pictures.append(found[1])
             except ImageFileError as error:
                 self.report(f"{error}: not validated on")
-        figures = [m.figures for m in mine]
         if fabric.world_size > 1:
             gathered: list[list[dict[str, float]]] = [[] for _ in range(fabric.world_size)]
             torch.distributed.all_gather_object(gathered, figures)
@@ -196,8 +184,8 @@ class _Run:
         if not figures:
             return
         self._write({f"val/{name}": sum(f[name] for f in figures) / len(figures) for name in figures[0]})
-        if fabric.is_global_zero and mine:
-            strip = torch.cat(mine[0].pictures, -1)
+        if fabric.is_global_zero and pictures:
+            strip = torch.cat(pictures[0], -1)
             folder = self.options.output / "pictures"
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"step-{engine.step:08d}.png"
@@ -205,11 +193,7 @@ class _Run:
 
 
 def load_crops(
-    recipe: Recipe,
-    pairs: Sequence[ImagePair],
-    model: VSpSR,
-    device: torch.device,
-    report: Callable[[str], None] = lambda _: None,
+    recipe: Recipe, pairs: Sequence[ImagePair], model: VSpSR, device: torch.device, report: Callable[[str], None]
 ) -> tuple[list[ImagePair], Crops]:
     """The crops of a recipe, all images decoded and on the device; those that cannot be decoded are left out.
 
@@ -254,13 +238,7 @@ def _fabric(options: RunOptions) -> Fabric:
 
 
 def _introduce(images: ImageSet, report: Callable[[str], None]) -> None:
-    for problem in images.problems[:5]:
+    for problem in images.problems:
         report(problem)
-    if len(images.problems) > 5:
-        report(f"… and {len(images.problems) - 5} more files left out")
     paired = "LR and HR files" if images.train[0].lr else "LR made on the fly"
     report(f"{len(images.train)} training images, {len(images.val)} validation images, {paired}")
-
-
-def _silent(_: str) -> None:
-    pass

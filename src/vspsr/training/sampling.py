@@ -49,21 +49,21 @@ def draw(
     scale, device, (seed, step, first) = degradation.scale, p.deterministic.device, stream
     size = p.deterministic.shape[-2] // scale, p.deterministic.shape[-1] // scale
     refine = p.refine or (lambda z: z)
-    z0 = None if p.coefficient_mean is None else synthesize(p.coefficient_mean, p.atoms, scale)
-    images = [p.deterministic if z0 is None else p.deterministic + refine(z0)]
+
+    def image(w: Tensor | None, atoms: Tensor) -> Tensor:
+        return p.deterministic if w is None else p.deterministic + refine(synthesize(w, atoms, scale))
+
+    images = [image(p.coefficient_mean, p.atoms)]
     a = p.synthesis(scale)
     for i in range(samples):
-        atoms = p.atoms
+        w, atoms = p.coefficient_mean, p.atoms
         if p.basis is not None:
             eps = normals(tuple(p.basis.mean.shape), device, seed, step, first, 2 * i + 1)
             atoms = p.basis.decode(p.basis.mean + (0.5 * p.basis.log_var).exp() * eps)
-        if a is None:
-            z = None if p.coefficient_mean is None else synthesize(p.coefficient_mean, atoms, scale)
-        else:
-            eps = normals((len(y), a.channels, *size), device, seed, step, first, 2 * i)
-            w = a.coefficients(eps)
-            z = synthesize(w if p.coefficient_mean is None else p.coefficient_mean + w, atoms, scale)
-        images.append(p.deterministic if z is None else p.deterministic + refine(z))
+        if a is not None:
+            random = a.coefficients(normals((len(y), a.channels, *size), device, seed, step, first, 2 * i))
+            w = random if w is None else w + random
+        images.append(image(w, atoms))
     if exact is not None:
         stacked, n = torch.cat(images), len(images)
         missing = (y.repeat(n, 1, 1, 1) - degradation.down(stacked)) * exact.repeat(n)[:, None, None, None]

@@ -1,7 +1,5 @@
 """Full validation images, deterministic: no crops, fixed noise, the averaged weights."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -12,17 +10,11 @@ from vspsr.model import VSpSR
 from vspsr.training.losses.energy import energy_score, patch_distance
 
 
-@dataclass(frozen=True)
-class ValidationImage:
-    """Figures of one image, and its pictures (3, H, W): bicubic, mean, two samples, HR."""
-
-    figures: dict[str, float]
-    pictures: list[Tensor]
-
-
 @torch.no_grad()
-def validate_image(pair: ImagePair, model: VSpSR, device: torch.device) -> ValidationImage:
-    """Figures of one image: PSNR (RGB, whole image, clipped), spread, the energy score in pixels of two samples.
+def validate_image(pair: ImagePair, model: VSpSR, device: torch.device) -> tuple[dict[str, float], list[Tensor]]:
+    """Figures of one image, and its pictures (3, H, W): bicubic, mean, two samples, HR.
+
+    The figures are PSNR (RGB, whole image, clipped), spread, the energy score in pixels of two samples.
 
     HR is cut to a multiple of the scale. Samples are those of seed 0 at temperature 1.
     """
@@ -42,7 +34,7 @@ def validate_image(pair: ImagePair, model: VSpSR, device: torch.device) -> Valid
         "spread": float((first - second).square().mean().div(2).sqrt()) * 255,
         "energy_pixels": float(energy_score(x, first, second, patch_distance)),
     }
-    return ValidationImage(figures, [t[0].clamp(0, 1).cpu() for t in (bicubic, mean, first, second, x)])
+    return figures, [t[0].clamp(0, 1).cpu() for t in (bicubic, mean, first, second, x)]
 
 
 def _psnr(x: Tensor, image: Tensor) -> float:

@@ -1,6 +1,6 @@
 """The losses of recipes, a class each, by the names that recipes give them."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator
 from typing_extensions import TypedDict
@@ -35,8 +35,4 @@ class Losses(TypedDict, total=False):
     log_power_crps: Several[LogPowerCRPS]
 
 
-def _checked(content: Any) -> Any:
-    return checked_keys(content, Losses.__annotations__)
-
-
-CheckedLosses = Annotated[Losses, BeforeValidator(_checked)]
+CheckedLosses = Annotated[Losses, BeforeValidator(lambda content: checked_keys(content, Losses.__annotations__))]

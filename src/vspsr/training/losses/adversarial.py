@@ -41,7 +41,6 @@ class Adversarial(Loss):
     samples: ClassVar[int] = 1
 
     def value(self, images: StepImages) -> Tensor:
-        """See `Loss`."""
         assert images.discriminator is not None
         with images.autocast():
             fake = images.discriminator(images.samples[0])

@@ -30,7 +30,6 @@ class FeatureEnergy(FeatureLoss):
     samples: ClassVar[int] = 2
 
     def value(self, images: StepImages) -> Tensor:
-        """See `Loss`."""
         period = images.scale
         top, left = images.offset(period, 0)
         rows, columns = (n - period + 1 for n in images.x.shape[-2:])
@@ -57,7 +56,6 @@ class Perceptual(FeatureLoss):
     samples: ClassVar[int] = 1
 
     def value(self, images: StepImages) -> Tensor:
-        """See `Loss`."""
         network = images.networks[self.features]
         with images.autocast():
             truth, sample = network(images.x), network(images.samples[0])

@@ -77,11 +77,9 @@ class PixelEnergy(Loss):
 
     @property
     def smallest(self) -> int:
-        """See `Loss`."""
         return (2 * self.patch - 1) * 2 ** ((self.bands or 1) - 1)
 
     def value(self, images: StepImages) -> Tensor:
-        """See `Loss`."""
         distance = partial(patch_distance, size=self.patch, offset=images.offset(self.patch, self.patch))
         first, second = images.samples[:2]
         if self.bands is None:

@@ -58,7 +58,6 @@ class KL(Loss):
     beta: Positive = 1.0
 
     def value(self, images: StepImages) -> Tensor:
-        """See `Loss`."""
         p, joint = images.parameters, self.form == "joint"
         n_values = p.deterministic.numel()
         total = p.deterministic.new_zeros(())

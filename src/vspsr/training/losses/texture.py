@@ -78,7 +78,7 @@ def _cosines(size: int) -> Tensor:
 
 
 class LogPowerCRPS(Loss):
-    """CRPS of how strong texture is in blocks of ``block`` pixels.
+    """`log_power_crps` in blocks of ``block`` pixels.
 
     ``mean_gradient_scale``: factor on the gradient that reaches the samples' mean.
     """
@@ -90,10 +90,8 @@ class LogPowerCRPS(Loss):
 
     @property
     def smallest(self) -> int:
-        """See `Loss`."""
         return 2 * self.block - 1
 
     def value(self, images: StepImages) -> Tensor:
-        """See `Loss`."""
         first, second = images.held(self.mean_gradient_scale)[:2]
         return log_power_crps(images.x, first, second, self.block, offset=images.offset(self.block, self.block))
