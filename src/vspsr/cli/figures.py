@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from vspsr.cli.console import device as pick_device
-from vspsr.cli.console import output_folder, print_error, print_line, progress, when_stopped
+from vspsr.cli.console import print_error, print_line, progress, when_stopped
+from vspsr.cli.options import Device, Folder, Model, Overwrite, Seed
 from vspsr.errors import is_expected
 
 EPILOG = (
@@ -32,18 +33,16 @@ def figures(
             help="LR images, or folders of them; or reports of `vspsr evaluate` to compare.", show_default=False
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the figures; made if missing.", callback=output_folder)
-    ] = Path("vspsr-figures"),
+    output: Folder = Path("vspsr-figures"),
     figure: Annotated[
         list[Kind] | None, typer.Option(help="Which figures; may be given more than once.", show_default="all")
     ] = None,
-    model: Annotated[str, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.")] = "vspsr-x4",
+    model: Model = "vspsr-x4",
     hr: Annotated[
         bool, typer.Option("--hr", help="The images are HR: they are downscaled first and shown in the comparison.")
     ] = False,
     samples: Annotated[int, typer.Option(min=0, max=20, help="Samples in the comparison.")] = 3,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
+    seed: Seed = 0,
     crop: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,8 +50,8 @@ def figures(
         ),
     ] = None,
     file_format: Annotated[Literal["png", "pdf", "svg"], typer.Option("--format", help="Kind of file.")] = "png",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace figures that exist.")] = False,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw sparsity, comparisons with crops, and the atoms of images: Figs. 3 to 6 of the paper."""
     from vspsr.checks import check_seed

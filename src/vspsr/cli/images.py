@@ -10,14 +10,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from vspsr.cli.console import device as pick_device
-from vspsr.cli.console import output_folder, print_error, print_line, progress, when_stopped
+from vspsr.cli.console import print_error, print_line, progress, when_stopped
+from vspsr.cli.options import AsJson, Device, Folder, Inputs, Model, Overwrite, Seed
 
-Inputs = Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", show_default=False)]
-Folder = Annotated[
-    Path, typer.Option("--output", "-o", help="Folder for the outputs; made if missing.", callback=output_folder)
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; they are kept otherwise.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a report for programs on standard output.")]
 Kernel = Annotated[str, typer.Option(help="bicubic (MATLAB's imresize), bilinear, lanczos3 or box.")]
 
 
@@ -32,10 +27,10 @@ MISSED = 3  # exit code where LR values are missed
 def upscale(
     inputs: Inputs,
     output: Folder = Path("vspsr-out"),
-    model: Annotated[str, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.")] = "vspsr-x4",
+    model: Model = "vspsr-x4",
     scale: Annotated[int | None, typer.Option(help="Check that the model has this scale.", show_default=False)] = None,
     samples: Annotated[int, typer.Option(min=0, help="How many HR images, at most 10,000.")] = 10,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
+    seed: Seed = 0,
     temperature: Annotated[
         float | None, typer.Option(help="Spread of the samples: 0 gives the mean.", show_default="the model's")
     ] = None,
@@ -50,7 +45,7 @@ def upscale(
         Literal["auto", "8", "16"], typer.Option(help="Depth of the outputs; auto: that of the input.")
     ] = "auto",
     rounding: Rounding = "per-pass",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:

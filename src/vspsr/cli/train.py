@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vspsr.cli.console import output_folder, print_line, progress
+from vspsr.cli.console import print_line, progress
+from vspsr.cli.options import Folder, Output
 
 _SHARES = 1000  # that the progress bar is divided into
 
@@ -15,16 +16,7 @@ def train(
         Path, typer.Option(help="Recipe: a YAML file, or x4, x8, paper/x4, … of the package.", show_default=False)
     ],
     data: Annotated[Path | None, typer.Option(help="Folder of HR images, or of DIV2K's or NTIRE's folders.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Folder of the run.",
-            show_default="runs/NAME",
-            callback=output_folder,
-        ),
-    ] = None,
+    output: Annotated[Path | None, Output] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change of the recipe, key=value; as often as wanted.")
     ] = None,
@@ -34,7 +26,10 @@ def train(
     devices: Annotated[str, typer.Option(help="Number of devices on this node, or auto.")] = "auto",
     nodes: Annotated[int, typer.Option(min=1, help="Number of nodes.")] = 1,
 ) -> None:
-    """Train a model by a recipe; interrupt it at any time, --resume goes on exactly where it was."""
+    """Train a model by a recipe; interrupt it at any time, --resume goes on exactly where it was.
+
+    Without -o, the folder of the run is runs/NAME, by the recipe's name.
+    """
     from vspsr.training.recipe_file import load_recipe
     from vspsr.training.run import RunOptions
     from vspsr.training.run import train as run
@@ -67,9 +62,7 @@ def train(
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a run, or one of its checkpoints.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the model; made if missing.", callback=output_folder)
-    ],
+    output: Folder,
     temperature: Annotated[
         float | None, typer.Option(help="Default temperature of the model.", show_default="the recipe's")
     ] = None,
