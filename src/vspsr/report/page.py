@@ -117,7 +117,7 @@ def _context(report: ReportFolder) -> dict[str, Any]:
         "factors": _factors(report),
         "image_columns": _image_columns(report),
         "images": images,
-        "pictured": sum(image.pictured for image in images),
+        "pictured": sum(bool(image.labels) for image in images),
         "provenance": provenance(report),
         "glossary": GLOSSARY,
     }
@@ -208,27 +208,6 @@ class _Image:
     metrics: list[str]
 
     @property
-    def stem(self) -> str:
-        return self.record.stem
-
-    @property
-    def width(self) -> int:
-        return self.record.width
-
-    @property
-    def height(self) -> int:
-        return self.record.height
-
-    @property
-    def largest(self) -> int:
-        """The largest region that a close-up can show."""
-        return max(8, min(self.width, self.height))
-
-    @property
-    def pictured(self) -> bool:
-        return bool(self.labels)
-
-    @property
     def labels(self) -> list[dict[str, str]]:
         """Names and texts of the available pictures, in the order in which they are shown."""
         there = self.report.pictures(self.record)
@@ -240,7 +219,7 @@ class _Image:
             label, alt, unit = PICTURE_WORDS.get(name) or (f"sample {int(name[1:])}", f"Sample {int(name[1:])}", "")
             end = self.record.pictures.get(name)
             note = f"yellow ≥ {end:g}{unit}" if end is not None else ""
-            shown.append({"name": name, "label": label, "alt": f"{alt} of {self.stem}", "note": note})
+            shown.append({"name": name, "label": label, "alt": f"{alt} of {self.record.stem}", "note": note})
         return shown
 
     @property
@@ -279,10 +258,6 @@ class _Image:
             for label, s in rows
             if s is not None
         ]
-
-    @property
-    def curve(self) -> list[str]:
-        return [number(s, 1) for s in self.record.curve or []]
 
 
 def _for_sorting(value: float | None) -> str:
