@@ -25,7 +25,7 @@ from vspsr.report.published import PUBLISHED_BACKEND, Row, published_rows
 from vspsr.report.records import METRICS, ImageRecord, SampleRow
 from vspsr.report.summary import total_calibration
 from vspsr.report.tables import cells, own_row
-from vspsr.report.words import GLOSSARY, METRIC_WORDS, PICTURE_WORDS, provenance
+from vspsr.report.words import METRIC_WORDS, PICTURE_WORDS, provenance
 from vspsr.version import __version__
 
 _TABLES = {4: (2, 4), 8: (3, 5)}  # scale → tables of published rows
@@ -119,7 +119,6 @@ def _context(report: ReportFolder) -> dict[str, Any]:
         "images": images,
         "pictured": sum(bool(image.labels) for image in images),
         "provenance": provenance(report),
-        "glossary": GLOSSARY,
     }
 
 
