@@ -42,11 +42,10 @@ class Engine:
     """Trains a `VSpSR` model by a recipe.
 
     Args:
-        recipe: the recipe.
-        model: the model, its weights as at the start.
+        recipe, model: the recipe, and its model at the start.
         crops: the training crops, on the device that trains.
-        fabric: Lightning's Fabric, launched.
-        max_time: seconds in which to come to the end of the schedule, or None.
+        fabric: launched.
+        max_time: as in `Schedule`.
 
     Attributes:
         average: the model with the averaged weights, for validation and export.
@@ -63,9 +62,10 @@ class Engine:
         self.objective = Objective(recipe, model.degradation).to(self.device).eval()
         adversarial = any("adversarial" in phase.losses for phase in recipe.phases)
         self.discriminator = PatchDiscriminator().to(self.device) if adversarial else None
-        modules = [self.network] + ([self.discriminator] if self.discriminator is not None else [])
         self.optimisers = [
-            torch.optim.Adam([p for p in m.parameters() if p.requires_grad], fused=True) for m in modules
+            torch.optim.Adam([p for p in module.parameters() if p.requires_grad], fused=True)
+            for module in (self.network, self.discriminator)
+            if module is not None
         ]
         self.dtype = network_dtype(recipe.precision, self.device)
         self.forward: Any = torch.compile(self.network) if recipe.compile else self.network
@@ -205,15 +205,16 @@ class Engine:
 
     # The state of a run
 
+    def _modules(self) -> dict[str, nn.Module | None]:
+        return {"network": self.network, "average": self.average.network, "discriminator": self.discriminator}
+
     def state(self) -> dict[str, Any]:
         """Tensors and plain containers from which the run goes on exactly."""
         return {
             "step": self.step,
             "seconds": self.seconds,
             "position": self.position,
-            "network": self.network.state_dict(),
-            "average": self.average.network.state_dict(),
-            "discriminator": None if self.discriminator is None else self.discriminator.state_dict(),
+            **{name: module.state_dict() if module else None for name, module in self._modules().items()},
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "sums": self.sums,
             "counted": self.counted,
@@ -223,13 +224,9 @@ class Engine:
     def restore(self, state: Mapping[str, Any], source: str) -> None:
         """Go on from `state`. ModelError, which names ``source``, where it does not fit."""
         self.step, self.seconds, self.counted = state["step"], state["seconds"], state["counted"]
-        for key, module in (
-            ("network", self.network),
-            ("average", self.average.network),
-            ("discriminator", self.discriminator),
-        ):
+        for name, module in self._modules().items():
             if module is not None:
-                load(module, state[key] or {}, source, "does not fit the recipe:")
+                load(module, state[name] or {}, source, "does not fit the recipe:")
         try:
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(saved)

@@ -14,7 +14,7 @@ from vspsr.model import VSpSR
 from vspsr.training.build import build_model
 from vspsr.training.checkpoint import latest, read_checkpoint
 from vspsr.training.metrics_table import MetricsTable
-from vspsr.training.recipe import Phase, Recipe
+from vspsr.training.recipe import Recipe
 from vspsr.training.recipe_file import parse_recipe
 from vspsr.version import __version__
 
@@ -76,7 +76,8 @@ def _card(model: VSpSR, recipe: Recipe, state: dict[str, Any], figures: dict[str
         projected = "Samples were projected onto consistency inside the loss. "
     if (jpeg := recipe.data.jpeg) is not None:
         seen = f"without noise, and with JPEGs of quality {min(jpeg.quality)} to {max(jpeg.quality)}"
-    phases = "\n".join(f"- {phase.name}: {_terms(phase)}" for phase in recipe.phases)
+    sums = [" + ".join(f"{loss.weight:g} · {name}" for name, loss in phase.terms()) for phase in recipe.phases]
+    phases = "\n".join(f"- {phase.name}: {losses}" for phase, losses in zip(recipe.phases, sums, strict=True))
     rows = "".join(f"| {name} | {float(value):.4g} |\n" for name, value in figures.items())
     head = "**Figures** on the validation images (whole images, averaged weights, samples at temperature 1):"
     table = f"{head}\n\n| figure | value |\n|---|---|\n{rows}\n" if figures else ""
@@ -112,10 +113,6 @@ samples = model(y).sample(10, seed=0)
 **Limits.** Trained for this degradation {seen}: on other LR images it sharpens their artefacts. Textures are \
 plausible, not true: `stddev` says where they are invented.
 """
-
-
-def _terms(phase: Phase) -> str:
-    return " + ".join(f"{loss.weight:g} · {name}" for name, loss in phase.terms())
 
 
 def _credits(recipe: Recipe) -> str:

@@ -19,10 +19,6 @@ from vspsr.training.sampling import draw
 class Objective(nn.Module):
     """All losses of a recipe, with the frozen feature networks that they need.
 
-    Args:
-        recipe: the recipe.
-        degradation: D.
-
     Raises:
         RecipeError: crops too small for a loss, layer weights that do not fit.
         ModelError: feature networks or weights that cannot be had.

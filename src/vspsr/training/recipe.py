@@ -2,7 +2,6 @@
 
 import inspect
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -14,7 +13,16 @@ from vspsr.errors import VSpSRError, did_you_mean
 from vspsr.files import one_line
 from vspsr.model import NETWORKS
 from vspsr.training.losses import CheckedLosses, Loss
-from vspsr.training.losses.base import Count, FeatureLoss, NotNegative, Number, Part, Positive, WholeNumber
+from vspsr.training.losses.base import (
+    Count,
+    FeatureLoss,
+    NotNegative,
+    Number,
+    Part,
+    Positive,
+    WholeNumber,
+    checked_keys,
+)
 
 
 class RecipeError(VSpSRError):
@@ -84,8 +92,7 @@ class Data(Part):
         return changes | {"jpegs": self.jpeg and Jpegs(**dict(self.jpeg))}
 
 
-Decay = Annotated[float, Number, Field(ge=0, lt=1)]
-"""Of a moving average."""
+Decay = Annotated[float, Number, Field(ge=0, lt=1)]  # of a moving average
 
 
 class Optimiser(Part):
@@ -114,10 +121,6 @@ class Features(Part):
     weights: str | None = None
     layers: tuple[str, ...] | None = None
     layer_weights: tuple[NotNegative, ...] | None = None
-
-
-def _without_nulls(value: Any) -> Any:
-    return {k: v for k, v in value.items() if v is not None} if isinstance(value, Mapping) else value
 
 
 class Phase(Part):
@@ -189,7 +192,9 @@ class Recipe(Part):
     ema: Decay = 0.999
     optimiser: Optimiser = Optimiser()
     schedule: LearningRate = LearningRate()
-    features: Annotated[dict[str, Features], BeforeValidator(_without_nulls)] = Field(default_factory=dict)
+    features: Annotated[dict[str, Features], BeforeValidator(lambda v: checked_keys(v, v))] = Field(
+        default_factory=dict
+    )
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()

@@ -21,8 +21,6 @@ from vspsr.training.recipe import Recipe, RecipeError
 
 def parse_recipe(content: Any, name: str = "recipe") -> Recipe:
     """A recipe from plain containers. RecipeError, one line, names the key that is wrong."""
-    if not isinstance(content, Mapping):
-        raise RecipeError(f"{name}: a recipe is a mapping of keys to values, got {type(content).__name__}")
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:

@@ -16,7 +16,7 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from vspsr.data.crops import Crops
-from vspsr.data.files import ImagePair, ImageSet, find_images
+from vspsr.data.files import ImagePair, find_images
 from vspsr.data.photographs import Photographs, read_rgb
 from vspsr.errors import ImageFileError, VSpSRError
 from vspsr.files import clear_stale, one_line
@@ -32,9 +32,6 @@ from vspsr.training.recipe_file import plain, write_recipe
 from vspsr.training.signals import Signals
 from vspsr.training.validation import validate_image
 
-Progress = Callable[[float, str], None]
-"""(share of the schedule done, what to say beside it)."""
-
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -46,7 +43,7 @@ class RunOptions:
         max_time: seconds of training in which to come to the end of the schedule, or None.
         accelerator, devices, nodes: as Lightning's Fabric takes them; "auto" is one process on a CPU, all GPUs else.
         report: is given lines for people.
-        progress: is called after each step.
+        progress: is given the share of the schedule done, and what to say beside it.
         after_step: is called after each step with the engine; for tests and profiles.
     """
 
@@ -57,7 +54,7 @@ class RunOptions:
     devices: int | str = "auto"
     nodes: int = 1
     report: Callable[[str], None] = print
-    progress: Progress = lambda _share, _text: None
+    progress: Callable[[float, str], None] = lambda _share, _text: None
     after_step: Callable[[Engine], None] = lambda _engine: None
 
 
@@ -98,7 +95,10 @@ class _Run:
         data, crop = recipe.data, max(p.crop or recipe.crop for p in recipe.phases)
         assert data.folder is not None
         images = find_images(data.folder, model.scale, crop, data.lr_folder, data.holdout)
-        _introduce(images, self.report)
+        for problem in images.problems:
+            self.report(problem)
+        paired = "LR and HR files" if images.train[0].lr else "LR made on the fly"
+        self.report(f"{len(images.train)} training images, {len(images.val)} validation images, {paired}")
         pairs, crops = load_crops(recipe, images.train, model, fabric.device, self.report)
         self.images, self.val = checkpoint.digest(pairs), images.val[: recipe.validation.images]
         self.engine = Engine(recipe, model, crops, fabric, options.max_time)
@@ -209,21 +209,18 @@ def load_crops(
             "give more, or fewer images"
         )
     kept: list[ImagePair] = []
-    hr: list[Tensor] = []
-    lr: list[Tensor] = []
+    images: list[list[Tensor]] = []
     for pair in pairs:
         try:
-            images = [read_rgb(path) for path in (pair.hr, pair.lr) if path is not None]
+            images.append([read_rgb(path) for path in (pair.hr, pair.lr) if path is not None])
+            kept.append(pair)
         except ImageFileError as error:
             report(f"{error}: left out")
-            continue
-        kept.append(pair)
-        hr.append(images[0])
-        lr += images[1:]
     if not kept:
         raise VSpSRError(f"{recipe.data.folder}: not one of the training images can be decoded")
-    small = Photographs(lr, device) if lr else None
-    return kept, Crops(Photographs(hr, device), model.degradation, recipe.seed, small, **recipe.data.changes)
+    columns = [Photographs(column, device) for column in zip(*images, strict=True)]
+    lr = columns[1] if len(columns) > 1 else None
+    return kept, Crops(columns[0], model.degradation, recipe.seed, lr, **recipe.data.changes)
 
 
 def _fabric(options: RunOptions) -> Fabric:
@@ -237,10 +234,3 @@ def _fabric(options: RunOptions) -> Fabric:
         raise VSpSRError(f"{asked}: cannot be had here ({one_line(error)[:200]})") from error
     fabric.launch()
     return fabric
-
-
-def _introduce(images: ImageSet, report: Callable[[str], None]) -> None:
-    for problem in images.problems:
-        report(problem)
-    paired = "LR and HR files" if images.train[0].lr else "LR made on the fly"
-    report(f"{len(images.train)} training images, {len(images.val)} validation images, {paired}")

@@ -38,8 +38,7 @@ def draw(
     """The images at temperature 0 and samples at temperature 1, differentiable in the parameters: (B, 3, H, W) each.
 
     Args:
-        p: parameters of the spaces.
-        y: LR images, for the projection.
+        p: parameters of the spaces of the LR images y.
         degradation: D.
         samples: how many.
         stream: (seed, step, index of the first crop).

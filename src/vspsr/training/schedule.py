@@ -30,12 +30,7 @@ class ScheduledPhase:
 
 
 class Schedule:
-    """The steps of a run. An epoch is as many steps as show every training image once.
-
-    Args:
-        recipe: the recipe.
-        n_images: number of training images.
-        max_time: seconds of training in which to come to the end, or None.
+    """The steps of a run, or as many as it makes in ``max_time`` seconds of training.
 
     Raises:
         RecipeError: phases of more than the recipe's `steps`.

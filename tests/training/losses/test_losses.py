@@ -23,7 +23,7 @@ from vspsr.space.parameters import SpaceParameters
 from vspsr.training.features import FeatureNetwork
 from vspsr.training.losses import Losses, StepImages
 from vspsr.training.losses.adversarial import PatchDiscriminator, discriminator_loss
-from vspsr.training.losses.deep import feature_energy, perceptual_loss
+from vspsr.training.losses.deep import feature_energy
 from vspsr.training.losses.energy import energy_score, patch_distance
 from vspsr.training.losses.prior import (
     basis_kl_authors,
@@ -279,7 +279,7 @@ class TestFeatures:
         optimiser = torch.optim.Adam([image, *network.parameters()], lr=0.1, weight_decay=0.1)
         network.train()
         assert not any(m.training for m in network.modules())
-        perceptual_loss(network(torch.rand(1, 3, 32, 32)), network(image)).backward()
+        feature_distance(network(torch.rand(1, 3, 32, 32)), network(image)).backward()
         optimiser.step()
         assert not torch.equal(start, image.detach())
         assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())

@@ -58,16 +58,10 @@ class Perceptual(FeatureLoss):
     def value(self, images: StepImages) -> Tensor:
         network = images.networks[self.features]
         with images.autocast():
-            truth, sample = network(images.x), network(images.samples[0])
-        weights = images.layer_weights[self.features]
-        return perceptual_loss([f.float() for f in truth], [f.float() for f in sample], weights)
-
-
-def perceptual_loss(x: Sequence[Tensor], estimate: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
-    """Features of the truth and of the estimate, [(B, C, h, w), …] → scalar; ``weights`` λ_l, by default 1 each."""
-    weights = weights or [1.0] * len(x)
-    terms = [w * (f - g).square().mean() for w, f, g in zip(weights, x, estimate, strict=True)]
-    return torch.stack(terms).sum()
+            layers = list(zip(network(images.x), network(images.samples[0]), strict=True))
+        weights = images.layer_weights[self.features] or [1.0] * len(layers)
+        terms = [w * (f.float() - g.float()).square().mean() for w, (f, g) in zip(weights, layers, strict=True)]
+        return torch.stack(terms).sum()
 
 
 def feature_energy(
