@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import torch
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from vspsr.data.crops import Jpegs
 from vspsr.errors import VSpSRError, did_you_mean
@@ -21,7 +21,7 @@ from vspsr.training.losses.base import (
     Part,
     Positive,
     WholeNumber,
-    checked_keys,
+    WithoutNulls,
 )
 
 
@@ -192,9 +192,7 @@ class Recipe(Part):
     ema: Decay = 0.999
     optimiser: Optimiser = Optimiser()
     schedule: LearningRate = LearningRate()
-    features: Annotated[dict[str, Features], BeforeValidator(lambda v: checked_keys(v, v))] = Field(
-        default_factory=dict
-    )
+    features: Annotated[dict[str, Features], WithoutNulls] = Field(default_factory=dict)
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()

@@ -28,6 +28,9 @@ def checked_keys(content: Any, known: Collection[str]) -> Any:
     return {k: v for k, v in content.items() if v is not None}
 
 
+WithoutNulls = BeforeValidator(lambda content: checked_keys(content, content))
+
+
 class Part(BaseModel):
     """A part of a recipe: unknown keys are errors, and null stands for a key that is left out."""
 
