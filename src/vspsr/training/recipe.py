@@ -13,16 +13,7 @@ from vspsr.errors import VSpSRError, did_you_mean
 from vspsr.files import one_line
 from vspsr.model import NETWORKS
 from vspsr.training.losses import CheckedLosses, Loss
-from vspsr.training.losses.base import (
-    Count,
-    FeatureLoss,
-    NotNegative,
-    Number,
-    Part,
-    Positive,
-    WholeNumber,
-    WithoutNulls,
-)
+from vspsr.training.losses.base import Count, FeatureLoss, NoNulls, NotNegative, Number, Part, Positive, WholeNumber
 
 
 class RecipeError(VSpSRError):
@@ -192,7 +183,7 @@ class Recipe(Part):
     ema: Decay = 0.999
     optimiser: Optimiser = Optimiser()
     schedule: LearningRate = LearningRate()
-    features: Annotated[dict[str, Features], WithoutNulls] = Field(default_factory=dict)
+    features: Annotated[dict[str, Features], NoNulls] = Field(default_factory=dict)
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()

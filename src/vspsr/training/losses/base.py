@@ -28,7 +28,7 @@ def checked_keys(content: Any, known: Collection[str]) -> Any:
     return {k: v for k, v in content.items() if v is not None}
 
 
-WithoutNulls = BeforeValidator(lambda content: checked_keys(content, content))
+NoNulls = BeforeValidator(lambda content: checked_keys(content, content))
 
 
 class Part(BaseModel):
