@@ -83,8 +83,8 @@ def check_same_images(pairs: Sequence[ImagePair], state: Mapping[str, Any], run:
     """VSpSRError where a run would go on with other images than it began with: it could not be exact."""
     if state["images"] != digest(pairs):
         raise VSpSRError(
-            f"`data.folder`: {len(pairs)} training images that are not the {state['n_images']} with which the run in "
-            f"{run} began, by name and size: resume with the same"
+            f"`data.folder`: not the training images that the run in {run} began with, by name and size "
+            f"({len(pairs)} here, {state['n_images']} there): resume with the same"
         )
 
 
