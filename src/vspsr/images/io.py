@@ -209,7 +209,7 @@ def check_memory(what: str, needed: float) -> None:
     free = available_memory()
     if free is not None and needed > free:
         raise ImageFileError(
-            f"{what} need about {needed / 1e9:.3g} GB of memory, {free / 1e9:.3g} GB are free: cut the image up or "
+            f"{what} need about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: cut the image up or "
             "use a machine with more memory"
         )
 
