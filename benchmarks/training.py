@@ -24,7 +24,6 @@ from vspsr.data.photographs import Photographs
 from vspsr.training.build import build_model
 from vspsr.training.engine import Engine
 from vspsr.training.recipe_file import load_recipe
-from vspsr.training.run import jpegs
 
 WARM_UP = 2
 
@@ -39,17 +38,7 @@ def engine_of(config: str, accelerator: str, changes: list[str]) -> Engine:
     model = build_model(recipe)
     generator = torch.Generator().manual_seed(0)
     images = [torch.randint(256, (3, 480, 480), dtype=torch.uint8, generator=generator) for _ in range(8)]
-    data = recipe.data
-    crops = Crops(
-        Photographs(images, fabric.device),
-        model.degradation,
-        recipe.seed,
-        turn=data.turn,
-        shrink=data.shrink,
-        sharpen=data.sharpen,
-        colour=data.colour,
-        jpegs=jpegs(data.jpeg),
-    )
+    crops = Crops(Photographs(images, fabric.device), model.degradation, recipe.seed, **recipe.data.changes)
     return Engine(recipe, model, crops, fabric)
 
 
@@ -74,7 +63,7 @@ def main() -> None:
     for column in ("phase", "batch", "crops/s", "CPU s/crop", "making crops"):
         table.add_column(column, justify="left" if column == "phase" else "right")
     for stage in engine.schedule.stages:
-        batch, crop = engine.schedule.batch(stage.phase), engine.schedule.crop(stage.phase)
+        batch, crop = stage.batch, stage.crop
         for step in range(WARM_UP + args.steps):
             if step == WARM_UP:
                 wait(engine)

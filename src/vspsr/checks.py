@@ -5,17 +5,6 @@ from numbers import Integral, Real
 
 from torch import Tensor
 
-__all__ = [
-    "check_bits_and_rounding",
-    "check_flag",
-    "check_image",
-    "check_integer",
-    "check_number",
-    "check_rgb",
-    "check_seed",
-    "check_temperature",
-]
-
 
 def check_image(x: Tensor, name: str, low: float | None = None, high: float | None = None) -> None:
     """ValueError that names the argument if an image is not floating point, not finite or out of [low, high]."""

@@ -6,18 +6,6 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = [
-    "ConsistencyWarning",
-    "ImageFileError",
-    "ImageFileWarning",
-    "ModelError",
-    "OutputError",
-    "VSpSRError",
-    "did_you_mean",
-    "explain",
-    "is_expected",
-]
-
 _LISTED = 12  # known names in an error
 
 

@@ -19,19 +19,6 @@ from vspsr.errors import OutputError, VSpSRError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = [
-    "clear_stale",
-    "kind_of",
-    "make_folder",
-    "one_line",
-    "printable",
-    "read_bytes",
-    "read_json",
-    "read_text",
-    "replacing",
-    "sha256_of",
-]
-
 _STALE = 24 * 3600  # seconds after which a temporary file is stale if the file system does not support locks
 _LARGEST = 1 << 28  # bytes, far above any of our text files
 _DIRECTIONS = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f", "\u061c"}

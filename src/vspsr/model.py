@@ -23,8 +23,6 @@ from vspsr.space.parameters import SpaceParameters
 from vspsr.space.sr_space import SRSpace
 from vspsr.state_dicts import check_keys, load, read_state
 
-__all__ = ["VSpSR", "shipped_models"]
-
 NETWORKS: dict[str, type[VSpM] | type[OverlappingVSpM] | type[CorrelatedVSpM]] = {
     "vspm": VSpM,
     "overlapping": OverlappingVSpM,

@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from vspsr.errors import ModelError
 from vspsr.files import kind_of, one_line
 
-__all__ = ["check_finite", "check_keys", "digest_of", "load", "read_state", "read_tensors"]
-
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator", "netG", "model", "net")
 """Entries that hold the network in files that hold more, the preferred first."""
 

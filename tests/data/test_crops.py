@@ -62,7 +62,7 @@ def test_crops_with_lr_files_lie_on_their_grid() -> None:
 
 
 def test_a_share_of_lr_crops_is_jpegs() -> None:
-    options = {**EVERYTHING, "jpegs": Jpegs(0.5, (60, 60), 1.0)}
+    options = {**EVERYTHING, "jpegs": Jpegs(0.5, (60, 60), (420,))}
     batch = crops(**options).batch(0, 0, 40, 40, 32)
     clean = crops(**{**options, "jpegs": None}).batch(0, 0, 40, 40, 32)
     coded = batch.quantisation.amax((1, 2, 3)) > 0

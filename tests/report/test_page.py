@@ -186,8 +186,8 @@ def settings(folder: Path, **changes: Any) -> None:
         (lambda f: settings(f, images=["../x"]), "settings.json: not of this version of vspsr (`images`"),
         (lambda f: settings(f, images=[]), "settings.json: not of this version of vspsr (`images`"),
         (
-            lambda f: settings(f, scale="4"),
-            "settings.json: not of this version of vspsr (`scale` must be int, got '4')",
+            lambda f: settings(f, scale="four"),
+            "settings.json: not of this version of vspsr (`scale`: Input should be a valid integer",
         ),
         (lambda f: (f / "images" / "zebra.json").write_text('{"stem": "zebra"}'), "zebra.json: not of this version"),
         (lambda f: (f / "images" / "zebra.json").unlink(), "zebra.json: missing: run `vspsr evaluate` to the end"),

@@ -14,7 +14,6 @@ import yaml
 from vspsr.degradation.operator import Degradation
 from vspsr.training.build import build_model
 from vspsr.training.losses.prior import KL
-from vspsr.training.losses.texture import LogPowerCRPS
 from vspsr.training.objective import Objective
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.recipe_file import load_recipe, parse_recipe, write_recipe
@@ -43,17 +42,17 @@ def test_recipes_of_the_package_by_name(name: str, tmp_path: Path, monkeypatch: 
         ),
         (
             {"phases": [{"name": "a", "steps": 1, "losses": {"energy_pixel": 1}}]},
-            r"`phases.0.losses`: unknown loss 'energy_pixel': did you mean `energy_pixels`\?",
+            r"unknown key `phases.0.losses.energy_pixel`: did you mean `energy_pixels`\?",
         ),
         (
             {"phases": [{"name": "a", "steps": 1, "losses": {"kl": {"weight": 1, "fom": "joint"}}}]},
-            r"unknown key `phases.0.losses.kl.fom`: did you mean `form`\?",
+            r"unknown key `phases.0.losses.kl.0.fom`: did you mean `form`\?",
         ),
         ({"batch": 0}, r"`batch`: Input should be greater than 0, got 0"),
         ({"batch": "many"}, r"`batch`: .*integer.*, got 'many'"),
         ({"precision": "fp16"}, r"`precision`: .*'auto', 'fp32' or 'bf16', got 'fp16'"),
         ({"phases": [{"name": "a", "steps": 1, "share": 0.5, "losses": {"mse": 1}}]}, "exactly one of `steps`"),
-        ({"phases": [{"name": "a", "steps": 1, "losses": {}}]}, "`phases.0.losses`: .*at least 1 item"),
+        ({"phases": [{"name": "a", "steps": 1, "losses": {}}]}, "`phases.0`: `losses` must have at least one"),
         (
             {
                 "features": {"squeezenet": {}},
@@ -65,16 +64,6 @@ def test_recipes_of_the_package_by_name(name: str, tmp_path: Path, monkeypatch: 
         ),
         ({"phases": [{"name": "a", "share": 0.5, "losses": {"mse": 1}}]}, "must have `steps`"),
         ({"optimiser": {"betas": [1.5, 2]}}, r"`optimiser.betas.0`: .*less than 1, got 1.5"),
-        ({"validation": {"monitor": "psnr_mean"}}, "`validation.monitor` is a key of earlier versions: .*best.pt"),
-        ({"spread": {"strongest": 8}}, "`spread` is a key of earlier versions: .*; leave it out"),
-        ({"frozen": ["trunk"]}, "`frozen` is a key of earlier versions: .*; leave it out"),
-        ({"data": {"detail": 3}}, r"`data.detail` is a key of earlier versions: .*; leave it out"),
-        ({"data": {"rotate": True}}, r"`data.rotate` is a key of earlier versions: .*; leave it out"),
-        ({"data": {"workers": 4}}, r"`data.workers` is a key of earlier versions: .*; leave it out"),
-        (
-            {"data": {"augment": True}},
-            r"`data.augment` is a key of earlier versions: it is `data.turn` now; leave it out",
-        ),
         ({"data": {"jpeg": {}}}, "`data.jpeg` needs crops of a multiple of 16 LR pixels"),
         (
             {"crop": 16, "data": {"jpeg": {"quality": [0, 50]}}},
@@ -83,10 +72,9 @@ def test_recipes_of_the_package_by_name(name: str, tmp_path: Path, monkeypatch: 
         ({"crop": 16, "data": {"jpeg": {"subsampling": [422]}}}, r"`data.jpeg.subsampling.0`: .*420 or 444, got 422"),
         ({"crop": 16, "data": {"jpeg": {"share": 2}}}, r"`data.jpeg.share`: .*less than or equal to 1, got 2"),
         (
-            {"phases": [{"name": "a", "steps": 1, "losses": {"adversarial": {"weight": 1, "discriminator": "unet"}}}]},
-            r"`phases.0.losses.adversarial.discriminator` is a key of earlier versions: the authors' is the only one",
+            {"phases": [{"name": "a", "steps": 1, "losses": {"sparsity": 1}}]},
+            "unknown key `phases.0.losses.sparsity`: known are",
         ),
-        ({"phases": [{"name": "a", "steps": 1, "losses": {"sparsity": 1}}]}, "`phases.0.losses`: .*'sparsity'"),
     ],
 )
 def test_mistakes_are_named_in_one_line(changes: dict[str, Any], message: str) -> None:
@@ -232,17 +220,13 @@ class TestExtends:
         text = "extends: x4\nphases: [{name: only, steps: 3, losses: {mean_l1: 1}}]\n"
         assert [p.name for p in load_recipe(self.recipe(tmp_path, "a.yaml", text)).phases] == ["only"]
 
-    def test_circles_and_endless_chains(self, tmp_path: Path) -> None:
+    def test_circles(self, tmp_path: Path) -> None:
         self.recipe(tmp_path, "own.yaml", "extends: own.yaml")
         self.recipe(tmp_path, "a.yaml", "extends: b.yaml")
         self.recipe(tmp_path, "b.yaml", "extends: a.yaml")
         for name in ("own", "a", "b"):
             with pytest.raises(RecipeError, match=rf"{name}.yaml: `extends` leads back to .*{name}.yaml$"):
                 load_recipe(tmp_path / f"{name}.yaml")
-        for i in range(20):
-            self.recipe(tmp_path, f"{i}.yaml", f"extends: {i + 1}.yaml")
-        with pytest.raises(RecipeError, match=r"0.yaml: `extends` more than 7 recipes"):
-            load_recipe(tmp_path / "0.yaml")
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -272,32 +256,6 @@ def test_recipes_as_editors_save_them(encoding: str, end: str, tmp_path: Path) -
     text = yaml.safe_dump({**small.RECIPE, "description": "größer"}, allow_unicode=True)
     path.write_bytes(text.replace("\n", end).encode(encoding))
     assert load_recipe(path) == parse_recipe({**small.RECIPE, "description": "größer"})
-
-
-def test_a_recipe_that_an_earlier_version_saved() -> None:
-    """Renamed losses, the prior's α and β among the network's options, the choice of a discriminator."""
-    options = {"scale": 4, "n_atoms": 8, "alpha": 2.0, "beta": 0.5}
-    losses = {
-        "kl": {"weight": 0.1, "form": "authors"},
-        "energy_strength": {"weight": 1.0, "block": 8, "through_mean": 0.0},
-        "energy_features": [{"weight": 1.0, "features": "net", "through_mean": 0.5}],
-        "adversarial": {"weight": 0.1, "discriminator": "authors", "loss": "least-squares"},
-    }
-    old = {
-        **small.RECIPE,
-        "model": {"network": "vspm", "options": options},
-        "features": {"net": {}},
-        "phases": [{"name": "a", "steps": 1, "losses": losses}, {"name": "b", "steps": 1, "losses": {"kl": 0.2}}],
-    }
-    recipe = parse_recipe(old)
-    assert recipe.model.options == {"scale": 4, "n_atoms": 8}
-    found = recipe.phases[0].losses
-    assert found["kl"] == (KL(weight=0.1, form="authors", alpha=2.0, beta=0.5),)
-    assert recipe.phases[1].losses["kl"] == (KL(weight=0.2, alpha=2.0, beta=0.5),)
-    assert found["log_power_crps"] == (LogPowerCRPS(weight=1.0, block=8, mean_gradient_scale=0.0),)
-    assert found["energy_features"][0].mean_gradient_scale == 0.5  # type: ignore[attr-defined]
-    assert found["adversarial"][0].weight == 0.1
-    assert old["model"]["options"]["beta"] == 0.5  # what was given is not changed
 
 
 @pytest.mark.parametrize("loss", ["log_power_crps", "energy_features"])
@@ -359,7 +317,7 @@ class TestChanges:
         ):
             load_recipe(tmp_path / "none.yaml")
         (tmp_path / "broken.yaml").write_text("a: [")
-        with pytest.raises(RecipeError, match="cannot be read as a recipe"):
+        with pytest.raises(RecipeError, match="cannot be read as YAML"):
             load_recipe(tmp_path / "broken.yaml")
         (tmp_path / "empty.yaml").write_text("")
         with pytest.raises(RecipeError, match="a recipe is a mapping of keys to values, got NoneType"):
@@ -368,7 +326,7 @@ class TestChanges:
         with pytest.raises(RecipeError, match="a recipe is a mapping"):
             load_recipe(tmp_path / "list.yaml")
         (tmp_path / "broken.yaml").write_text("a: [1")
-        with pytest.raises(RecipeError, match="cannot be read as a recipe"):
+        with pytest.raises(RecipeError, match="cannot be read as YAML"):
             load_recipe(tmp_path / "broken.yaml")
 
 

@@ -173,7 +173,7 @@ def test_a_batch_that_processes_cannot_share(photos: Path) -> None:
 
 def test_pieces_of_a_batch_add_up_to_it(photos: Path, tmp_path: Path) -> None:
     """Gradient accumulation, the last piece smaller: the same steps, whatever fits in memory."""
-    features = {"squeezenet": {"network": "squeezenet1_1", "weights": "random", "layers": ["1"]}}
+    features = {"squeezenet": {"network": "squeezenet1_1", "weights": "random", "layers": ["features.1"]}}
     losses = {"mean_l1": 1, "energy_pixels": 1, "energy_features": 1, "log_power_crps": {"weight": 1, "block": 8}}
     phases = [{"name": "a", "steps": 4, "losses": losses}]
     changes = {**everything(photos), "batch": 8, "phases": phases, "features": features}
@@ -246,8 +246,8 @@ def test_a_changed_recipe_is_not_resumed(photos: Path, tmp_path: Path) -> None:
 def test_a_run_that_is_at_its_end_is_resumed_without_a_step(photos: Path, tmp_path: Path) -> None:
     small.run(small.recipe_of(photos), tmp_path)
     before = (tmp_path / "metrics.csv").read_bytes()
-    outcome = train(small.recipe_of(photos), RunOptions(tmp_path, resume=True, accelerator="cpu", report=str))
-    assert (outcome.steps, outcome.done, outcome.signal) == (6, True, None)
+    engine, signal = train(small.recipe_of(photos), RunOptions(tmp_path, resume=True, accelerator="cpu", report=str))
+    assert (engine.step, engine.done, signal) == (6, True, None)
     assert (tmp_path / "metrics.csv").read_bytes() == before
 
 
@@ -298,7 +298,7 @@ def test_feature_networks_never_change(photos: Path, tmp_path: Path) -> None:
     """VGG19 and SqueezeNet, in steps of the run itself, weight decay and adversary included."""
     features = {
         "vgg19": {"network": "vgg19", "weights": "random"},
-        "squeezenet": {"network": "squeezenet1_1", "weights": "random", "layers": ["1"]},
+        "squeezenet": {"network": "squeezenet1_1", "weights": "random", "layers": ["features.1"]},
     }
     losses = {"perceptual": 1.0, "energy_features": {"weight": 1.0, "features": "squeezenet"}, "adversarial": 0.1}
     phases = [{"name": "a", "steps": 2, "losses": losses, "optimiser": {"rate": 0.01, "weight_decay": 0.1}}]
@@ -357,7 +357,7 @@ def test_bf16_trains(photos: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_no_step_waits_for_the_gpu(photos: Path, tmp_path: Path) -> None:
-    features = {"squeezenet": {"network": "squeezenet1_1", "weights": "random", "layers": ["1"]}}
+    features = {"squeezenet": {"network": "squeezenet1_1", "weights": "random", "layers": ["features.1"]}}
     losses = {"mean_l1": 1, "energy_pixels": {"weight": 1, "bands": 2}, "energy_features": 1, "adversarial": 0.1}
     phases = [{"name": "a", "steps": 8, "losses": {**losses, "log_power_crps": {"weight": 1, "block": 8}}}]
     changes = {**everything(photos), "phases": phases, "features": features, "log_every": 100}
@@ -441,8 +441,8 @@ class TestSchedule:
         ]
         schedule = Schedule(small.recipe_of(photos, steps=101, phases=phases), n_images=20)
         assert [(s.start, s.stop) for s in schedule.stages] == [(0, 30), (30, 101), (101, 113), (113, 120)]
-        stages = [schedule.stage(position).phase for position in (101, 119)]
-        assert [(schedule.batch(p), schedule.crop(p)) for p in stages] == [(5, 6), (2, 9)]
+        stages = [schedule.stage(position) for position in (101, 119)]
+        assert [(s.batch, s.crop) for s in stages] == [(5, 6), (2, 9)]
         assert schedule.steps == 120
 
     def test_schedules(self, photos: Path) -> None:

@@ -66,8 +66,7 @@ def test_the_papers_recipes(scale: int, mode: str, beta: float, crop: int, kind:
     assert [s.stop for s in schedule.stages] == [60_000, 80_000]
     assert [schedule.rate(s) for s in (0, 19_999, 20_000, 59_999)] == pytest.approx([1e-4, 1e-4, 1e-5, 1e-6])
     assert [schedule.rate(s) for s in (60_000, 79_999)] == pytest.approx([1e-5, 1e-5])
-    optimisers = [schedule.optimiser(s) for s in schedule.stages]
-    assert all(o.clip == 0.1 and o.weight_decay == 1e-4 for o in optimisers)
+    assert all(s.optimiser.clip == 0.1 and s.optimiser.weight_decay == 1e-4 for s in schedule.stages)
     first, last = (phase.losses for phase in recipe.phases)
     for losses in (first, last):
         (kl,) = losses["kl"]

@@ -76,8 +76,8 @@ def test_a_run_stopped_by_a_signal_goes_on_exactly(
             return update(self, *args)
 
         patch.setattr(Engine, "_update", signalled)
-        stopped = train(recipe, RunOptions(tmp_path / "parts", accelerator="cpu", report=str))
-    assert (stopped.steps, stopped.done, stopped.signal) == (5, False, signal.SIGTERM)
+        engine, stopped_by = train(recipe, RunOptions(tmp_path / "parts", accelerator="cpu", report=str))
+    assert (engine.step, engine.done, stopped_by) == (5, False, signal.SIGTERM)
     assert {s: signal.getsignal(s) for s in before} == before
     resumed = small.run(recipe, tmp_path / "parts", resume=True)
     assert small.different(small.weights(whole), small.weights(resumed)) == []
@@ -130,7 +130,7 @@ PHASES = [
         "losses": {"mean_l1": 1.0, "energy_features": {"weight": 2.0, "features": "squeezenet"}},
     },
 ]
-FEATURES = {"squeezenet": {"network": "squeezenet1_1", "weights": "random", "layers": ["1"]}}
+FEATURES = {"squeezenet": {"network": "squeezenet1_1", "weights": "random", "layers": ["features.1"]}}
 
 
 def test_what_is_logged_belongs_to_one_phase(photos: Path, tmp_path: Path) -> None:

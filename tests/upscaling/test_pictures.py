@@ -155,7 +155,7 @@ def test_bad_options_are_named(model: VSpSR) -> None:
 
 
 def test_what_does_not_fit_in_memory_is_refused_at_once(model: VSpSR, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vspsr.upscaling.pictures.available_memory", lambda: 100_000)
+    monkeypatch.setattr("vspsr.images.io.available_memory", lambda: 100_000)
     with pytest.raises(ImageFileError, match=r"12×9 pixels at x4 need about .* GB of memory"):
         upscale(picture(), model)
 

@@ -17,8 +17,6 @@ from vspsr.files import kind_of, one_line, sha256_of
 from vspsr.nn.pretrained import pretrained_from_state
 from vspsr.state_dicts import read_state
 
-__all__ = ["BASELINES", "Baseline", "BaselineInfo", "load_baseline"]
-
 
 @dataclass(frozen=True)
 class BaselineInfo:

@@ -17,8 +17,6 @@ from vspsr.baselines.networks import EDSR, MSRResNet, SRResNet
 from vspsr.errors import ModelError
 from vspsr.state_dicts import check_finite, check_keys
 
-__all__ = ["LAYOUTS", "Layout", "build", "layout_of"]
-
 State = Mapping[str, Tensor]
 Names = Iterator[tuple[str, str]]
 

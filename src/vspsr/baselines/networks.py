@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from vspsr.nn.pretrained import DIV2K_MEAN
 
-__all__ = ["EDSR", "MSRResNet", "SRResNet"]
-
 
 def _conv(channels_in: int, channels_out: int, kernel: int = 3, bias: bool = True) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=bias)

@@ -18,8 +18,6 @@ from vspsr.data.fetch import DownloadError, download
 from vspsr.errors import ModelError
 from vspsr.files import make_folder, one_line, sha256_of
 
-__all__ = ["PublishedWeights", "fetch_weights", "published_weights", "weights_folder"]
-
 _ATTEMPTS = 3
 
 

@@ -30,22 +30,6 @@ from rich.progress import (
 from vspsr.errors import ConsistencyWarning, ImageFileWarning, explain, is_expected
 from vspsr.files import one_line, printable
 
-__all__ = [
-    "device",
-    "download_progress",
-    "encode_anything",
-    "out",
-    "output_folder",
-    "print_error",
-    "print_line",
-    "print_warnings",
-    "progress",
-    "set_debug",
-    "stop_code",
-    "stopping_signals",
-    "when_stopped",
-]
-
 # Names of files are shown as they are: brackets are no markup, and :a: is no emoji.
 out, _err = (Console(stderr=stderr, markup=False, emoji=False, highlight=False) for stderr in (False, True))
 _debug = False

@@ -8,8 +8,6 @@ import typer
 from vspsr.cli.console import download_progress, output_folder, print_line, when_stopped
 from vspsr.errors import did_you_mean
 
-__all__ = ["app"]
-
 app = typer.Typer(help="Training data.", no_args_is_help=True)
 
 

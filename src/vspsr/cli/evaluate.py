@@ -9,10 +9,9 @@ import typer
 from rich.table import Table
 
 from vspsr.cli.console import device as pick_device
-from vspsr.cli.console import download_progress, out, output_folder, print_line, progress, when_stopped
+from vspsr.cli.console import download_progress, out, print_line, progress, when_stopped
+from vspsr.cli.options import AsJson, Device, Output, Seed
 from vspsr.files import printable
-
-__all__ = ["BASELINES_EPILOG", "EVALUATE_EPILOG", "baselines", "evaluate"]
 
 EVALUATE_EPILOG = (
     "Examples:  vspsr evaluate --model vspsr-x4 --hr Set14 --scale 4 -o report\n\nvspsr evaluate --table 2 report"
@@ -25,16 +24,7 @@ def evaluate(
         list[Path] | None, typer.Argument(help="With --table: folders of finished reports.", show_default=False)
     ] = None,
     hr: Annotated[Path | None, typer.Option(help="Folder of HR images.", show_default=False)] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Folder for the report; made if missing.",
-            show_default=False,
-            callback=output_folder,
-        ),
-    ] = None,
+    output: Annotated[Path | None, Output] = None,
     model: Annotated[
         str | None, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.", show_default=False)
     ] = None,
@@ -62,7 +52,7 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="How many of each image. (default: 10, or all in --results)", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the model's samples.")] = 0,
+    seed: Seed = 0,
     temperature: Annotated[
         float | None, typer.Option(help="Spread of the model's samples. (default: the model's)", show_default=False)
     ] = None,
@@ -79,7 +69,7 @@ def evaluate(
         ),
     ] = True,
     pictures: Annotated[int, typer.Option(min=0, help="How many images get pictures in the report.")] = 20,
-    device: Annotated[str, typer.Option(help="auto (all GPUs, else CPU), cpu, cuda, cuda:1 …")] = "auto",
+    device: Device = "auto",
     processes: Annotated[
         int | None,
         typer.Option(min=1, help="Worker processes. (default: as cores and memory allow)", show_default=False),
@@ -94,7 +84,7 @@ def evaluate(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report made with other settings.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary for programs on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Evaluate super-resolution: a model, a baseline or any results, by the NTIRE 2021 protocol and more metrics.
 
@@ -161,7 +151,7 @@ def baselines(
     unverified: Annotated[
         bool, typer.Option("--unverified", help="Accept a file without a published checksum.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the list for programs on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the published weights of baselines, or download some. Each is listed with its licence."""
     from vspsr.baselines import fetch_weights, published_weights

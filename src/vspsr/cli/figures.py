@@ -2,15 +2,14 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from vspsr.cli.console import device as pick_device
-from vspsr.cli.console import output_folder, print_error, print_line, progress, when_stopped
+from vspsr.cli.console import print_error, print_line, progress, when_stopped
+from vspsr.cli.options import Device, Folder, Model, Overwrite, Seed
 from vspsr.errors import is_expected
-
-__all__ = ["EPILOG", "figures"]
 
 EPILOG = (
     "Example:  vspsr figures photo.png -o figures\n\n"
@@ -27,14 +26,6 @@ class Kind(StrEnum):
     atoms = "atoms"
 
 
-class Format(StrEnum):
-    """Kind of file."""
-
-    png = "png"
-    pdf = "pdf"
-    svg = "svg"
-
-
 def figures(
     inputs: Annotated[
         list[Path],
@@ -42,27 +33,25 @@ def figures(
             help="LR images, or folders of them; or reports of `vspsr evaluate` to compare.", show_default=False
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the figures; made if missing.", callback=output_folder)
-    ] = Path("vspsr-figures"),
+    output: Folder = Path("vspsr-figures"),
     figure: Annotated[
         list[Kind] | None, typer.Option(help="Which figures; may be given more than once.", show_default="all")
     ] = None,
-    model: Annotated[str, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.")] = "vspsr-x4",
+    model: Model = "vspsr-x4",
     hr: Annotated[
         bool, typer.Option("--hr", help="The images are HR: they are downscaled first and shown in the comparison.")
     ] = False,
     samples: Annotated[int, typer.Option(min=0, max=20, help="Samples in the comparison.")] = 3,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
+    seed: Seed = 0,
     crop: Annotated[
         list[str] | None,
         typer.Option(
             help="LEFT,TOP,SIDE in HR pixels; may be given more than once.", show_default="where the pictures differ"
         ),
     ] = None,
-    file_format: Annotated[Format, typer.Option("--format", help="Kind of file.")] = Format.png,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace figures that exist.")] = False,
+    file_format: Annotated[Literal["png", "pdf", "svg"], typer.Option("--format", help="Kind of file.")] = "png",
+    device: Device = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw sparsity, comparisons with crops, and the atoms of images: Figs. 3 to 6 of the paper."""
     from vspsr.checks import check_seed
@@ -73,16 +62,16 @@ def figures(
 
     check_seed(seed)
     boxes = [_box(text) for text in crop or []]
-    kinds = list(dict.fromkeys(figure or Kind))
+    kinds = tuple(dict.fromkeys(figure or Kind))
     reports = [path for path in inputs if (path / "settings.json").is_file()]
     if reports:
         if len(reports) < len(inputs):
             other = next(p for p in inputs if p not in reports)
             raise ValueError(f"{other}: is no report folder; reports and images cannot be mixed")
-        if figure and Kind.comparison not in kinds:
+        if figure and "comparison" not in kinds:
             raise ValueError("`--figure`: report folders hold pictures only: the comparison can be drawn from them")
         make_folder(output)
-        options = FigureOptions(output, boxes=tuple(boxes), suffix=file_format.value, overwrite=overwrite)
+        options = FigureOptions(output, boxes=tuple(boxes), suffix=file_format, overwrite=overwrite)
         with (
             when_stopped(lambda: f"finished figures are in {output}; add --overwrite to draw them all again"),
             progress(len(list((reports[0] / "images").glob("*.json")))) as step,
@@ -90,7 +79,7 @@ def figures(
             drawn = figures_of_reports(reports, options, lambda stem: step(stem, 1))
         print_line(f"{len(drawn)} files written to {output}")
         return
-    options = FigureOptions(output, tuple(kinds), tuple(boxes), hr, samples, seed, file_format.value, overwrite)
+    options = FigureOptions(output, kinds, tuple(boxes), hr, samples, seed, file_format, overwrite)
     loaded = VSpSR.from_pretrained(model)
     loaded.to(pick_device(device))
     files = list(image_files(inputs))

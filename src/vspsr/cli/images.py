@@ -4,43 +4,20 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from vspsr.cli.console import device as pick_device
-from vspsr.cli.console import output_folder, print_error, print_line, progress, when_stopped
+from vspsr.cli.console import print_error, print_line, progress, when_stopped
+from vspsr.cli.options import AsJson, Device, Folder, Inputs, Model, Overwrite, Seed
 
-__all__ = ["check", "degrade", "upscale"]
-
-Inputs = Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", show_default=False)]
-Folder = Annotated[
-    Path, typer.Option("--output", "-o", help="Folder for the outputs; made if missing.", callback=output_folder)
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; they are kept otherwise.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a report for programs on standard output.")]
 Kernel = Annotated[str, typer.Option(help="bicubic (MATLAB's imresize), bilinear, lanczos3 or box.")]
 
 
-class Rounding(StrEnum):
-    """How LR integers arise."""
-
-    per_pass = "per-pass"
-    single = "single"
-
-
-class Bits(StrEnum):
-    """Depth of the outputs."""
-
-    auto = "auto"
-    eight = "8"
-    sixteen = "16"
-
-
-RoundingOption = Annotated[
-    Rounding,
+Rounding = Annotated[
+    Literal["per-pass", "single"],
     typer.Option(help="LR integers: rounded after each axis (MATLAB, the challenge) or once at the end."),
 ]
 
@@ -50,10 +27,10 @@ MISSED = 3  # exit code where LR values are missed
 def upscale(
     inputs: Inputs,
     output: Folder = Path("vspsr-out"),
-    model: Annotated[str, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.")] = "vspsr-x4",
+    model: Model = "vspsr-x4",
     scale: Annotated[int | None, typer.Option(help="Check that the model has this scale.", show_default=False)] = None,
     samples: Annotated[int, typer.Option(min=0, help="How many HR images, at most 10,000.")] = 10,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
+    seed: Seed = 0,
     temperature: Annotated[
         float | None, typer.Option(help="Spread of the samples: 0 gives the mean.", show_default="the model's")
     ] = None,
@@ -64,9 +41,11 @@ def upscale(
     contact_sheet: Annotated[
         bool, typer.Option("--contact-sheet", help="Also write a sheet with all side by side.")
     ] = False,
-    bits: Annotated[Bits, typer.Option(help="Depth of the outputs; auto: that of the input.")] = Bits.auto,
-    rounding: RoundingOption = Rounding.per_pass,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    bits: Annotated[
+        Literal["auto", "8", "16"], typer.Option(help="Depth of the outputs; auto: that of the input.")
+    ] = "auto",
+    rounding: Rounding = "per-pass",
+    device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -79,8 +58,8 @@ def upscale(
     from vspsr.model import VSpSR
     from vspsr.upscaling.folders import Options, upscale_files
 
-    depth = bits.value if bits is Bits.auto else int(bits.value)
-    options = Options(samples, seed, temperature, mean, stddev, contact_sheet, depth, rounding.value, overwrite)
+    depth = bits if bits == "auto" else int(bits)
+    options = Options(samples, seed, temperature, mean, stddev, contact_sheet, depth, rounding, overwrite)
     loaded = VSpSR.from_pretrained(model)
     if scale is not None and scale != loaded.scale:
         raise ValueError(f"`--scale` {scale} does not fit: the model {model} upscales by {loaded.scale}")
@@ -142,7 +121,7 @@ def degrade(
     output: Folder = Path("vspsr-lr"),
     scale: Annotated[int, typer.Option(help="Integer ≥ 2.")] = 4,
     kernel: Kernel = "bicubic",
-    rounding: RoundingOption = Rounding.per_pass,
+    rounding: Rounding = "per-pass",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -153,7 +132,7 @@ def degrade(
     degradation = Degradation(scale, kernel)
 
     def batch(files: Sequence[Path], step: Callable[[str, float], None]) -> Iterator[dict[str, Any]]:
-        return degrade_files(files, output, degradation, rounding.value, overwrite, step, print_error)
+        return degrade_files(files, output, degradation, rounding, overwrite, step, print_error)
 
     def summary(report: dict[str, Any]) -> str:
         height, width = report["lr_size"]
@@ -168,7 +147,7 @@ def check(
     lr: Annotated[Path, typer.Argument(help="LR image.", show_default=False)],
     scale: Annotated[int | None, typer.Option(help="Integer ≥ 2.", show_default="from the sizes")] = None,
     kernel: Kernel = "bicubic",
-    rounding: RoundingOption = Rounding.per_pass,
+    rounding: Rounding = "per-pass",
     as_json: AsJson = False,
 ) -> None:
     """Check whether HR downscales to LR: exit code 0 only if it does so bit for bit.
@@ -181,7 +160,7 @@ def check(
 
     with progress(1) as step:
         step(hr.name, 0)
-        result = compare(read_image(hr, needed_per_pixel=DEGRADING), read_image(lr), scale, kernel, rounding.value)
+        result = compare(read_image(hr, needed_per_pixel=DEGRADING), read_image(lr), scale, kernel, rounding)
     if as_json:
         psnr = None if math.isinf(result.lr_psnr) else result.lr_psnr
         print(json.dumps({"exact": result.exact, **asdict(result), "lr_psnr": psnr}))

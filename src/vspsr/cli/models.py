@@ -9,9 +9,7 @@ import typer
 from rich.table import Table
 
 from vspsr.cli.console import out, print_line
-from vspsr.cli.images import AsJson
-
-__all__ = ["info", "models"]
+from vspsr.cli.options import AsJson
 
 
 def models(as_json: AsJson = False) -> None:

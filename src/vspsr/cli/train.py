@@ -5,16 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from vspsr.cli.console import output_folder, print_line, progress
-from vspsr.errors import VSpSRError
-
-__all__ = ["export", "train"]
+from vspsr.cli.console import print_line, progress
+from vspsr.cli.options import Folder, Output
 
 _SHARES = 1000  # that the progress bar is divided into
-
-
-def _missing(error: ImportError) -> VSpSRError:
-    return VSpSRError(f"training needs the extra `train` (pip install 'vspsr[train]'): {error}")
 
 
 def train(
@@ -22,16 +16,7 @@ def train(
         Path, typer.Option(help="Recipe: a YAML file, or x4, x8, paper/x4, … of the package.", show_default=False)
     ],
     data: Annotated[Path | None, typer.Option(help="Folder of HR images, or of DIV2K's or NTIRE's folders.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Folder of the run.",
-            show_default="runs/NAME",
-            callback=output_folder,
-        ),
-    ] = None,
+    output: Annotated[Path | None, Output] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change of the recipe, key=value; as often as wanted.")
     ] = None,
@@ -41,13 +26,13 @@ def train(
     devices: Annotated[str, typer.Option(help="Number of devices on this node, or auto.")] = "auto",
     nodes: Annotated[int, typer.Option(min=1, help="Number of nodes.")] = 1,
 ) -> None:
-    """Train a model by a recipe; interrupt it at any time, --resume goes on exactly where it was."""
-    try:
-        from vspsr.training.recipe_file import load_recipe
-        from vspsr.training.run import RunOptions
-        from vspsr.training.run import train as run
-    except ImportError as error:
-        raise _missing(error) from error
+    """Train a model by a recipe; interrupt it at any time, --resume goes on exactly where it was.
+
+    Without -o, the folder of the run is runs/NAME, by the recipe's name.
+    """
+    from vspsr.training.recipe_file import load_recipe
+    from vspsr.training.run import RunOptions
+    from vspsr.training.run import train as run
 
     extra: list[Any] = [f"data.folder={data.absolute()}"] if data is not None else []
     recipe = load_recipe(config, [*(changes or []), *extra])
@@ -65,21 +50,19 @@ def train(
         options = RunOptions(
             folder, resume, seconds, accelerator, device_count, nodes, report=print_line, progress=show
         )
-        outcome = run(recipe, options)
-    if outcome.done:
-        print_line(f"done: {outcome.steps} steps; all is in {folder}")
+        engine, signal = run(recipe, options)
+    if engine.done:
+        print_line(f"done: {engine.step} steps; all is in {folder}")
         print_line(f"make it a model:  vspsr export {folder} -o {recipe.name}")
         return
-    print_line(f"stopped after {outcome.steps} steps: --resume goes on; all is in {folder}")
-    if outcome.signal is not None:
-        raise typer.Exit(128 + outcome.signal)  # as in shells: scripts must see that the run is not done
+    print_line(f"stopped after {engine.step} steps: --resume goes on; all is in {folder}")
+    if signal is not None:
+        raise typer.Exit(128 + signal)  # as in shells: scripts must see that the run is not done
 
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a run, or one of its checkpoints.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the model; made if missing.", callback=output_folder)
-    ],
+    output: Folder,
     temperature: Annotated[
         float | None, typer.Option(help="Default temperature of the model.", show_default="the recipe's")
     ] = None,
@@ -87,10 +70,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
 ) -> None:
     """Make a model of a run: a folder for --model, `VSpSR.from_pretrained` or the Hub, with its model card."""
-    try:
-        from vspsr.training.export import export as write
-    except ImportError as error:
-        raise _missing(error) from error
+    from vspsr.training.export import export as write
 
     model = write(checkpoint, output, temperature, overwrite, half)
     count = sum(p.numel() for p in model.parameters())

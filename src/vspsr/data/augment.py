@@ -6,8 +6,6 @@ Images are (B, 3, H, W) float32 in 0 … 255 throughout; what is drawn at random
 import torch
 from torch import Tensor
 
-__all__ = ["dihedral", "recoloured", "shrunk", "unsharp_masked"]
-
 
 def shrunk(windows: Tensor, factor: Tensor, side: int) -> Tensor:
     """The upper left ``factor``·side pixels of each window, made smaller to side×side.

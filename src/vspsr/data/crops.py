@@ -18,8 +18,6 @@ from vspsr.data.photographs import Photographs
 from vspsr.degradation import Degradation
 from vspsr.degradation.jpeg import jpeg, quality_tables, quantisation_map
 
-__all__ = ["Batch", "Crops", "Jpegs", "random_stream"]
-
 _ORDER, _CROP = 0, 1
 _PARTS = 24  # crops made at once on a CPU: what is in between stays in its caches
 
@@ -45,11 +43,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Jpegs:
-    """LR crops saved as JPEGs: a share of them, qualities from … to, and how many of these are subsampled (4:2:0)."""
+    """LR crops saved as JPEGs: a share of them, qualities from … to, kinds of subsampling (420, 444), equally often."""
 
     share: float = 0.5
-    quality: tuple[float, float] = (50, 97)
-    subsampled: float = 0.5
+    quality: tuple[int, int] = (50, 97)
+    subsampling: tuple[int, ...] = (420, 444)
 
 
 def random_stream(seed: int, *key: int) -> np.random.Generator:
@@ -107,9 +105,7 @@ class Crops:
         side = crop * self.degradation.scale
         if self.lr is None:
             room = sizes.amin(1) / side
-            factor = torch.where(
-                numbers[:, 0] < 0.5, 1.0, torch.minimum(room, _full(room, self.shrink)) ** numbers[:, 1]
-            )
+            factor = torch.where(numbers[:, 0] < 0.5, 1.0, room.clamp_max(self.shrink) ** numbers[:, 1])
             taken, grid = side * factor, 1
         else:
             factor, grid = torch.ones(size, dtype=torch.float64), self.degradation.scale
@@ -151,9 +147,10 @@ class Crops:
         lr = self.degradation.down_integers(hr).float()
         if self.jpegs is None:
             return hr / 255, lr / 255, torch.zeros_like(lr)
-        low, high = self.jpegs.quality
+        low, high = sorted(self.jpegs.quality)
         tables = quality_tables((low + (high - low) * u[:, 5]).round())
-        subsampled = u[:, 6] < self.jpegs.subsampled
+        kinds = self.jpegs.subsampling
+        subsampled = u[:, 6] < kinds.count(420) / len(kinds)
         coded = (u[:, 7] < self.jpegs.share)[:, None, None, None]
         seen = torch.where(coded, jpeg(lr, tables, subsampled), lr)
         quantisation = quantisation_map(tables, subsampled, *lr.shape[-2:])
@@ -171,10 +168,6 @@ class Crops:
         """Twelve uniform numbers and four normal ones."""
         rng = random_stream(self.seed, _CROP, step, index)
         return np.concatenate([rng.random(12), rng.normal(size=4)])
-
-
-def _full(like: Tensor, value: float) -> Tensor:
-    return torch.full_like(like, value)
 
 
 def _rounded(image: Tensor) -> Tensor:

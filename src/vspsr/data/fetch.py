@@ -21,8 +21,6 @@ from vspsr.errors import OutputError, VSpSRError
 from vspsr.files import make_folder, one_line, read_text, replacing, sha256_of
 from vspsr.version import __version__
 
-__all__ = ["DIV2K", "Archive", "DownloadError", "download", "fetch"]
-
 HOST = "https://data.vision.ee.ethz.ch/"
 _CHUNK = 1 << 14  # bytes; an unfinished chunk is lost when the connection breaks
 _TIMEOUT = 30.0  # seconds without a byte

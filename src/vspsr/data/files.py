@@ -23,8 +23,6 @@ from vspsr.files import one_line, read_text
 from vspsr.images.folders import composed_stem, image_files
 from vspsr.images.io import read_header
 
-__all__ = ["ImagePair", "ImageSet", "find_images", "pair_up"]
-
 HOLDOUT = 20
 """Without a split, every twentieth image of a folder is kept for validation."""
 
@@ -56,7 +54,6 @@ def find_images(
     scale: int,
     crop: int,
     lr_folder: Path | None = None,
-    val_folder: Path | None = None,
     holdout: int = HOLDOUT,
 ) -> ImageSet:
     """The images of a data folder, in one of the layouts above.
@@ -67,19 +64,16 @@ def find_images(
         crop: LR pixels of a training crop: images that are smaller are left out. Of validation images, those of more
             than 33 million pixels are.
         lr_folder: LR files of a paired data set.
-        val_folder: HR images to validate on, instead of a part of the data folder.
         holdout: without a split of its own, every ``holdout``-th image is kept for validation; 0 keeps none.
 
     Raises:
         ImageFileError: no such folder, no usable image in it, LR and HR that do not fit together.
     """
-    for path in filter(None, (folder, lr_folder, val_folder)):
+    for path in filter(None, (folder, lr_folder)):
         if not path.is_dir():
             raise ImageFileError(f"{path}: no such folder of training images")
     problems: list[str] = []
-    train, val = _layout(folder, scale, lr_folder, holdout if val_folder is None else 0, problems)
-    if val_folder is not None:
-        val = _paired(val_folder, None, scale, problems)
+    train, val = _layout(folder, scale, lr_folder, holdout, problems)
     problems += [
         f"{p.hr}: {p.size[0]}×{p.size[1]} pixels are more than {_LARGEST_VALIDATION}, too many to validate on: left out"
         for p in val

@@ -1,11 +1,24 @@
 """Photographs of any size as 8-bit values in one tensor, so that crops of many of them are one indexing operation."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-__all__ = ["Photographs"]
+from vspsr.images.io import read_image
+from vspsr.images.picture import to_bits
+
+
+def read_rgb(path: Path) -> Tensor:
+    """An image file as (3, H, W) uint8: grey is repeated, 16 bits are rounded to 8, alpha is dropped.
+
+    Raises:
+        ImageFileError: as in `read_image`.
+    """
+    picture = read_image(path)
+    pixels = to_bits(picture.pixels, picture.bits, 8)
+    return pixels.to(torch.uint8).expand(3, -1, -1).contiguous()
 
 
 class Photographs:

@@ -18,8 +18,6 @@ from vspsr.images.folders import composed_stem, image_files
 from vspsr.images.io import read_header, read_image
 from vspsr.images.picture import Header
 
-__all__ = ["Pair", "digests", "find_pairs", "read_integers"]
-
 Size = tuple[int, int]
 
 

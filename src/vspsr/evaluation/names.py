@@ -17,8 +17,6 @@ from pathlib import Path
 from vspsr.errors import VSpSRError
 from vspsr.images.folders import composed_stem
 
-__all__ = ["EvaluationError", "Matched", "match_files", "unique_stems"]
-
 Place = tuple[str, str, int | None]
 """The parts of a file name: stem of the HR image, the part between, number of the sample."""
 

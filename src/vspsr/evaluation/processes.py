@@ -28,8 +28,6 @@ from vspsr.files import one_line
 from vspsr.images.io import available_memory
 from vspsr.report.records import write_json
 
-__all__ = ["Task", "default_processes", "devices", "score_all"]
-
 _PER_GPU = 4  # processes that share a GPU: much of the work runs on CPUs
 _BASE = 700 << 20  # bytes that a process needs in addition to its image
 

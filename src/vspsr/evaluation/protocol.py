@@ -15,8 +15,6 @@ from torch import Tensor
 
 from vspsr.metrics.images import crop_to_multiple
 
-__all__ = ["PROTOCOLS", "Protocol"]
-
 
 @dataclass(frozen=True)
 class Protocol:

@@ -9,8 +9,6 @@ from vspsr.evaluation.protocol import PROTOCOLS
 from vspsr.evaluation.sources import BaselineSource, ModelSource, ResultsSource, Source
 from vspsr.metrics.backends import BACKENDS
 
-__all__ = ["Request"]
-
 
 @dataclass(frozen=True)
 class Request:

@@ -33,8 +33,6 @@ from vspsr.report.records import ReportError, read_as, read_record, write_json
 from vspsr.report.summary import references, samples
 from vspsr.version import __version__
 
-__all__ = ["Plan", "evaluate", "interrupted", "prepare"]
-
 Step = Callable[[str, int], None]
 """Called with the current work and the number of images finished since the last call."""
 

@@ -26,8 +26,6 @@ from vspsr.metrics.tallies import Calibration
 from vspsr.report.pictures import Shown, write_pictures
 from vspsr.report.records import ImageRecord, SampleRow
 
-__all__ = ["Scorer"]
-
 
 class Scorer:
     """Scores images one by one; holds the source and the perceptual network."""

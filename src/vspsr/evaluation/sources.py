@@ -27,8 +27,6 @@ from vspsr.space.sr_space import NotGaussianError
 from vspsr.state_dicts import digest_of
 from vspsr.upscaling.pictures import PictureSpace
 
-__all__ = ["BaselineSource", "Drawn", "ModelSource", "ResultsSource", "Source", "bicubic"]
-
 
 @dataclass(frozen=True)
 class Drawn:

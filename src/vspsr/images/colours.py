@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from vspsr.images.picture import Picture, to_bits
 
-__all__ = ["cmyk_to_srgb", "planes", "to_srgb", "vips_image"]
-
 _INTENT = {"intent": "relative", "black_point_compensation": True}
 
 

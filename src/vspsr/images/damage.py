@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-__all__ = ["decoder_warnings", "harmless_fault", "png_damage", "tiff_faults"]
-
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_NOTES = {b"tEXt", b"zTXt", b"iTXt", b"tIME"}  # chunks that say nothing about the pixels
 _JPEG = "VipsJpeg: "

@@ -9,8 +9,6 @@ from vspsr.images.colours import vips_image
 from vspsr.images.metadata import photoshop_block, resized_xmp, sizeless_iptc
 from vspsr.images.picture import Picture
 
-__all__ = ["SUFFIXES", "encode"]
-
 _KEEP = {
     "icc-profile-data": ForeignKeep.ICC,
     "exif-data": ForeignKeep.EXIF,

@@ -9,8 +9,6 @@ from pathlib import Path
 from vspsr.errors import ImageFileError, ImageFileWarning
 from vspsr.files import one_line
 
-__all__ = ["SUFFIXES", "composed_stem", "image_files"]
-
 # fmt: off
 SUFFIXES = {
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".tif", ".tiff", ".avif", ".heif", ".heic",

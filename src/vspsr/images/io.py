@@ -32,8 +32,6 @@ from vspsr.images.metadata import (
 )
 from vspsr.images.picture import Header, Metadata, Picture
 
-__all__ = ["available_memory", "read_header", "read_image", "write_image"]
-
 _READERS = {"pngload", "jpegload", "uhdrload", "webpload", "tiffload", "heifload", "gifload", "bmpload"}
 _BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4, 5)}
 _AT_ONCE = {"webpload", "heifload", "gifload", "uhdrload"}  # decoders that do not work line by line
@@ -74,7 +72,8 @@ def read_image(path: str | Path, *, needed_per_pixel: int = 0) -> Picture:
 
 def _read(path: str | Path, needed_per_pixel: int, strict: bool) -> Picture:
     with _opened(path, strict) as (image, palette):
-        _check_memory(one_line(path), image, needed_per_pixel)
+        needed = image.width * image.height * (_decoding_bytes(image) + needed_per_pixel)
+        check_memory(f"{one_line(path)}: {image.width}×{image.height} pixels", needed)
         return _decode(image, palette)
 
 
@@ -205,14 +204,13 @@ def _unsupported(image: pyvips.Image) -> str:
     return ""
 
 
-def _check_memory(name: str, image: pyvips.Image, needed_per_pixel: int) -> None:
-    """Refuse an image whose decoding takes more memory than is free."""
-    needed = image.width * image.height * (_decoding_bytes(image) + needed_per_pixel)
+def check_memory(what: str, needed: float) -> None:
+    """ImageFileError, which begins with ``what``, where so many bytes of memory are not free."""
     free = available_memory()
     if free is not None and needed > free:
         raise ImageFileError(
-            f"{name}: {image.width}×{image.height} pixels need {_gigabytes(needed)}, "
-            f"{_gigabytes(free)} are free; cut the image up or use a machine with more memory"
+            f"{what} need about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: cut the image up or "
+            "use a machine with more memory"
         )
 
 
@@ -286,8 +284,3 @@ def _reason(error: Exception) -> str:
         told = dict.fromkeys(line for line in lines if line and "bad seek" not in line)
         return one_line("; ".join(told) or _DAMAGED)[:200]
     return _DAMAGED if isinstance(error, UnicodeDecodeError) else one_line(error)
-
-
-def _gigabytes(size: int) -> str:
-    """A size in words."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.3f} MB"

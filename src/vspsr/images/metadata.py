@@ -12,21 +12,6 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import BinaryIO, NamedTuple
 
-__all__ = [
-    "BLOCKS",
-    "TIFF_PALETTE",
-    "TiffColours",
-    "carried_over",
-    "iptc_records",
-    "photoshop_block",
-    "resized_xmp",
-    "sizeless_iptc",
-    "tiff_colours",
-    "unsupported_tiff",
-    "upright_exif",
-    "upright_xmp",
-]
-
 BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "photoshop-data")
 TIFF_PALETTE = 3  # this and the next lines: TIFF's numbers of kinds of colour
 _YCBCR = 6

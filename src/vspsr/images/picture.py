@@ -8,8 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Header", "Metadata", "Picture", "bleed", "to_bits"]
-
 Metadata = Mapping[str, bytes | str | int | float]
 
 

@@ -14,8 +14,6 @@ from vspsr.degradation.resize import imresize
 from vspsr.images.colours import to_srgb
 from vspsr.images.picture import Picture
 
-__all__ = ["busiest", "coloured", "contact_sheet", "stddev_map", "webp"]
-
 # Anchors of a perceptually even map from dark to light (viridis, CC0), linear in between.
 _ANCHORS = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"]
 _BACKGROUND, _INK = (24, 24, 24), (235, 235, 235)

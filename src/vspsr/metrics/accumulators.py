@@ -5,8 +5,6 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-__all__ = ["Accumulator", "mean"]
-
 
 class Accumulator:
     """The values of one metric, one for each image or sample. They may come in any order and in any number of parts.

@@ -15,8 +15,6 @@ from vspsr.metrics.perceptual import Backend
 from vspsr.metrics.stlpips_nets import BlurPool, ShiftTolerantLPIPS
 from vspsr.state_dicts import digest_of, load, read_tensors
 
-__all__ = ["BACKENDS", "perceptual_backend"]
-
 BACKENDS = ("lpips-alex", "lpips-vgg", "lpips-squeeze", "stlpips-alex", "stlpips-vgg")
 """Names that `perceptual_backend` knows. Those in ``stlpips-`` need no network."""
 

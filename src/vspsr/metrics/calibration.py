@@ -26,8 +26,6 @@ from torch import Tensor
 from vspsr.metrics.images import check_pair
 from vspsr.metrics.tallies import PIT_BINS, SPREAD_EDGES, Calibration, Marginals
 
-__all__ = ["calibrate", "gaussian_marginals"]
-
 _PATCH, _STRIP = 8, 64
 
 

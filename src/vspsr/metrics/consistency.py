@@ -13,8 +13,6 @@ from vspsr.degradation.operator import Degradation
 from vspsr.metrics.fidelity import decibels, per_image
 from vspsr.metrics.images import check_range
 
-__all__ = ["lr_pixels_wrong", "lr_psnr", "lr_psnr_and_pixels_wrong"]
-
 
 def lr_psnr(
     sr: Tensor,

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["DiversityScore", "diversity_score", "pixel_stddev"]
-
 
 @dataclass(frozen=True)
 class DiversityScore:

@@ -14,8 +14,6 @@ from torch import Tensor
 from vspsr.degradation.banded import Banded
 from vspsr.metrics.images import check_pair, select
 
-__all__ = ["decibels", "per_image", "psnr", "ssim"]
-
 _WINDOW, _SIGMA = 11, 1.5
 
 

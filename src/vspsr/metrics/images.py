@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-__all__ = ["check_pair", "crop_to_multiple", "crop_to_size", "luma", "select"]
-
 
 def check_pair(a: Tensor, b: Tensor, peak: float, names: tuple[str, str] = ("a", "b")) -> None:
     """ValueError in one line where two images (..., C, H, W) cannot be compared on the range 0 … peak.

@@ -20,8 +20,6 @@ from torch import Tensor, nn
 
 from vspsr.metrics.images import check_pair
 
-__all__ = ["Backend", "Perceptual"]
-
 _EPS = 1e-10  # of the packages: added to the length of a feature vector
 
 

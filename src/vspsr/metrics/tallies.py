@@ -11,8 +11,6 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
-__all__ = ["LEVELS", "PIT_BINS", "SPREAD_EDGES", "Calibration", "Marginals"]
-
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 """The central intervals whose coverage is reported."""
 

@@ -10,8 +10,6 @@ from vspsr.metrics import LEVELS, Calibration, Marginals
 from vspsr.report.numbers import number
 from vspsr.report.plots import Series, pit_plot, reliability_plot, spread_skill_plot
 
-__all__ = ["calibration_parts", "coverage_curve", "spread_and_skill"]
-
 _FEWEST = 1e-4  # share of all values that a bin of spread must hold to be drawn
 
 

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from vspsr.space.sr_space import SRSpace
 
-__all__ = ["Basis", "Quantity", "Sparsity", "basis", "sparsity"]
-
 _DECADES = 4  # a histogram spans this many powers of ten below the largest value
 
 

@@ -23,8 +23,6 @@ from vspsr.upscaling import PictureSpace, degrade
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FigureOptions", "figures_of_image", "figures_of_reports"]
-
 _SIDE = 16  # LR pixels of a crop that is chosen here
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Box", "Panel", "busiest_boxes", "plot_basis", "plot_comparison", "plot_sparsity"]
-
 Box = tuple[int, int, int]
 """A square of HR pixels: (left, top, side)."""
 

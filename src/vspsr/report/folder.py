@@ -14,8 +14,6 @@ from vspsr.files import one_line
 from vspsr.report.records import ImageRecord, ReportError, read_as, read_record
 from vspsr.report.summary import summarize
 
-__all__ = ["ReportFolder", "read_report"]
-
 
 @dataclass(frozen=True)
 class _Settings:

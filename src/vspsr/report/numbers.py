@@ -3,8 +3,6 @@
 import math
 from typing import Any
 
-__all__ = ["mean_number", "number"]
-
 
 def number(value: float | None, digits: int) -> str:
     """A number with so many decimals."""

@@ -25,10 +25,8 @@ from vspsr.report.published import PUBLISHED_BACKEND, Row, published_rows
 from vspsr.report.records import METRICS, ImageRecord, SampleRow
 from vspsr.report.summary import total_calibration
 from vspsr.report.tables import cells, own_row
-from vspsr.report.words import GLOSSARY, METRIC_WORDS, PICTURE_WORDS, provenance
+from vspsr.report.words import METRIC_WORDS, PICTURE_WORDS, provenance
 from vspsr.version import __version__
-
-__all__ = ["write_page", "write_report"]
 
 _TABLES = {4: (2, 4), 8: (3, 5)}  # scale → tables of published rows
 
@@ -119,9 +117,8 @@ def _context(report: ReportFolder) -> dict[str, Any]:
         "factors": _factors(report),
         "image_columns": _image_columns(report),
         "images": images,
-        "pictured": sum(image.pictured for image in images),
+        "pictured": sum(bool(image.labels) for image in images),
         "provenance": provenance(report),
-        "glossary": GLOSSARY,
     }
 
 
@@ -210,27 +207,6 @@ class _Image:
     metrics: list[str]
 
     @property
-    def stem(self) -> str:
-        return self.record.stem
-
-    @property
-    def width(self) -> int:
-        return self.record.width
-
-    @property
-    def height(self) -> int:
-        return self.record.height
-
-    @property
-    def largest(self) -> int:
-        """The largest region that a close-up can show."""
-        return max(8, min(self.width, self.height))
-
-    @property
-    def pictured(self) -> bool:
-        return bool(self.labels)
-
-    @property
     def labels(self) -> list[dict[str, str]]:
         """Names and texts of the available pictures, in the order in which they are shown."""
         there = self.report.pictures(self.record)
@@ -242,7 +218,7 @@ class _Image:
             label, alt, unit = PICTURE_WORDS.get(name) or (f"sample {int(name[1:])}", f"Sample {int(name[1:])}", "")
             end = self.record.pictures.get(name)
             note = f"yellow ≥ {end:g}{unit}" if end is not None else ""
-            shown.append({"name": name, "label": label, "alt": f"{alt} of {self.stem}", "note": note})
+            shown.append({"name": name, "label": label, "alt": f"{alt} of {self.record.stem}", "note": note})
         return shown
 
     @property
@@ -281,10 +257,6 @@ class _Image:
             for label, s in rows
             if s is not None
         ]
-
-    @property
-    def curve(self) -> list[str]:
-        return [number(s, 1) for s in self.record.curve or []]
 
 
 def _for_sorting(value: float | None) -> str:

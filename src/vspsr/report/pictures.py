@@ -19,8 +19,6 @@ from vspsr.images.colours import to_srgb
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import coloured, webp
 
-__all__ = ["Shown", "write_pictures"]
-
 SHOWN_SAMPLES = 10
 """Largest number of samples shown of an image."""
 

@@ -9,8 +9,6 @@ from vspsr.report.plotting import GRID, INK, SERIES, inline_svg, style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Series", "diversity_plot", "pit_plot", "reliability_plot", "spread_skill_plot"]
-
 Series = tuple[str, Sequence[float], Sequence[float]]
 """What is plotted: its name, x, y."""
 

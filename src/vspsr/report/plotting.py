@@ -17,8 +17,6 @@ from vspsr.files import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["GRID", "INK", "SERIES", "inline_svg", "save_figure", "style"]
-
 INK, GRID = "#010203", "#010204"
 """Marker colours of an inline SVG: text and axes; grid lines."""
 SERIES = ("#010205", "#010206", "#010207")

@@ -6,8 +6,6 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-__all__ = ["COLUMNS", "PUBLISHED_BACKEND", "Row", "published_rows", "published_table"]
-
 PUBLISHED_BACKEND = "lpips-alex"
 COLUMNS = ("lr_psnr", "diversity", "ratio", "psnr", "ssim", "dists")
 """Columns of the tables beside the perceptual distances; "ratio" is LPIPS divided by that of bicubic."""

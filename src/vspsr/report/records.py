@@ -7,27 +7,15 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cache
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from vspsr.errors import VSpSRError
 from vspsr.files import one_line, printable, read_json, replacing
 from vspsr.metrics import Calibration
-
-__all__ = [
-    "METRICS",
-    "ImageRecord",
-    "ReportError",
-    "SampleRow",
-    "from_json",
-    "read_as",
-    "read_record",
-    "to_json",
-    "write_json",
-]
-
-_LARGEST = 1e300  # sums of such numbers do not overflow
 
 METRICS = {
     "lpips": False,
@@ -141,41 +129,6 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def from_json(kind: Any, value: Any, name: str = "content") -> Any:
-    """A value of JSON as a type: a dataclass, list, dict, union with None, float, int, str or bool.
-
-    Args:
-        kind: the type; keys that a dataclass does not have are ignored.
-        value: as `to_json` gave it.
-        name: what to call the value in errors.
-
-    Raises:
-        ValueError: the value is not of this type.
-    """
-    arguments = get_args(kind)
-    if NoneType in arguments:
-        other = next(a for a in arguments if a is not NoneType)
-        return None if value is None else from_json(other, value, name)
-    if is_dataclass(kind) and isinstance(value, dict):
-        hints = get_type_hints(kind)
-        if missing := [k for k in hints if k not in value]:
-            raise ValueError(f"`{missing[0]}` is missing")
-        return kind(**{k: from_json(hint, value[k], k) for k, hint in hints.items()})  # type: ignore[operator]
-    if get_origin(kind) is list and isinstance(value, list):
-        return [from_json(arguments[0], v, name) for v in value]
-    if get_origin(kind) is dict and isinstance(value, dict):
-        return {k: from_json(arguments[1], v, name) for k, v in value.items()}
-    if kind is Any:
-        return value
-    if kind is float and value == "inf":
-        return math.inf
-    if kind is float and type(value) is int:
-        value = float(value) if abs(value) < _LARGEST else value
-    if type(value) is not kind or (kind in (int, float) and not abs(value) < _LARGEST):
-        raise ValueError(f"`{name}` must be {getattr(kind, '__name__', kind)}, got {str(value)[:40]!r}")
-    return value
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write completely or not at all; what was there is replaced."""
     text = json.dumps(to_json(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
@@ -183,17 +136,23 @@ def write_json(path: Path, content: Any) -> None:
         file.write(text.encode(errors="backslashreplace"))  # bytes of names that are not UTF-8, as JSON escapes them
 
 
+_adapter = cache(TypeAdapter[Any])
+
+
 def read_as(kind: Any, path: Path) -> Any:
-    """What a file of JSON holds, as a type of `from_json`.
+    """What a file of JSON holds, as a dataclass or another type that pydantic checks.
 
     Raises:
         ReportError: no such file, or it is damaged or holds something else.
     """
     content = read_json(path, error=ReportError)
     try:
-        return from_json(kind, content)
-    except ValueError as error:
-        raise ReportError(f"{one_line(path)}: not of this version of vspsr ({error}): evaluate anew") from error
+        return _adapter(kind).validate_python(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = f"`{'.'.join(map(str, problem['loc']))}`: " if problem["loc"] else ""
+        why = one_line(place + problem["msg"].removeprefix("Value error, "))
+        raise ReportError(f"{one_line(path)}: not of this version of vspsr ({why}): evaluate anew") from error
 
 
 def read_record(path: Path) -> ImageRecord:

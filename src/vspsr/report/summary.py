@@ -16,8 +16,6 @@ from vspsr.metrics import LEVELS, Accumulator, Calibration
 from vspsr.metrics.accumulators import mean
 from vspsr.report.records import METRICS, ImageRecord, SampleRow, to_json
 
-__all__ = ["references", "samples", "summarize", "total_calibration"]
-
 
 def samples(records: Sequence[ImageRecord]) -> bytes:
     """CSV with a line for each image and sample: image, sample, then the metrics."""

@@ -21,8 +21,6 @@ from vspsr.report.folder import ReportFolder, read_report
 from vspsr.report.numbers import number
 from vspsr.report.published import COLUMNS, PUBLISHED_BACKEND, Row, published_rows, published_table
 
-__all__ = ["PaperTable", "as_json", "as_markdown", "as_rich", "cells", "own_row", "paper_table"]
-
 _LABELS = {"lr_psnr": "LR-PSNR", "ratio": "÷ bicubic", "psnr": "PSNR", "ssim": "SSIM", "dists": "DISTS"}
 _DIGITS = {"lr_psnr": 2, "lr_psnr_worst": 2, "diversity": 2, "ratio": 2, "psnr": 2}
 

@@ -1,10 +1,8 @@
-"""Text of the report: names and meanings of metrics and pictures, and the settings."""
+"""Text of the report: names of metrics and pictures, and the settings."""
 
 from typing import Any, NamedTuple
 
 from vspsr.report.folder import ReportFolder
-
-__all__ = ["GLOSSARY", "METRIC_WORDS", "PICTURE_WORDS", "MetricWords", "provenance"]
 
 
 class MetricWords(NamedTuple):
@@ -36,48 +34,6 @@ PICTURE_WORDS = {
     "local_best": ("local best", "Smallest perceptual distance of all samples at each pixel, dark for near,", ""),
 }
 """Picture → its name, what it shows (to be followed by "of" and the image), the unit of its colour scale."""
-
-GLOSSARY = [
-    (
-        "Perceptual distance",
-        "Difference of two images in a network's features; 0 for equal images. The name says which network: figures of "
-        "different backends cannot be compared.",
-    ),
-    (
-        "LR-PSNR",
-        "PSNR of the downscaled sample against the LR image. ∞: every LR pixel is reproduced exactly. The challenge "
-        "requires 45 dB.",
-    ),
-    (
-        "Diversity score Sₙ",
-        "(global best − local best) / global best, in per cent: the gain from choosing among n samples at every pixel, "
-        "compared with choosing one sample for the whole image.",
-    ),
-    (
-        "σ of samples",
-        "Standard deviation of the samples, mean over all pixels, in levels of 0–255. Noise increases it, too: read it "
-        "together with the score.",
-    ),
-    (
-        "Coverage",
-        "The share of values whose truth lies inside the predicted central interval. A calibrated space has 90 % of "
-        "them inside its 90 % interval; fewer means overconfident.",
-    ),
-    (
-        "PIT histogram",
-        "PIT: the share of the predicted distribution that lies below the truth (with samples, the rank of the truth). "
-        "Flat is calibrated, a U is overconfident, a hill is underconfident.",
-    ),
-    (
-        "Spread and skill",
-        "If the predicted spread is twice as large, the error of the mean should be twice as large.",
-    ),
-    (
-        "CRPS, energy score",
-        "Distance between the predicted distribution and the truth, for single values and for whole images; lower is "
-        "better. For a single image, CRPS is the absolute error.",
-    ),
-]
 
 _HEADS = {
     "name": "evaluated", "kind": "kind", "version": "its version", "source": "source", "licence": "licence",

@@ -13,30 +13,19 @@ import torch
 
 from vspsr.data.files import ImagePair
 from vspsr.errors import ModelError, VSpSRError
-from vspsr.files import clear_stale, replacing
+from vspsr.files import replacing
 from vspsr.state_dicts import read_tensors
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.recipe_file import parse_recipe
 
-__all__ = [
-    "check_same_images",
-    "check_same_recipe",
-    "clear_leftovers",
-    "digest",
-    "latest",
-    "prune",
-    "read_checkpoint",
-    "write_checkpoint",
-]
-
 FORMAT = 2
-_NAME = re.compile(r"step-(\d+)\.pt")
+_NAME = re.compile(r"step-\d+\.pt")
 _KEYS = {"format", "recipe", "model", "n_images", "images", "step", "seconds", "position", "sums", "counted", "failed"}
 _KEYS |= {"network", "average", "discriminator", "optimisers"}
 
 FREE = ("name", "description", "initial", "validation", "checkpoints", "log_every", "micro_batch", "compile")
 """Entries of a recipe that may change when a run is resumed: the weights do not depend on them."""
-FREE_OF_DATA = ("folder", "lr_folder", "val_folder", "holdout", "memory_gb")
+FREE_OF_DATA = ("folder", "lr_folder", "holdout", "memory_gb")
 """The same of its `data`; which images lie in the folders is checked by itself (`check_same_images`)."""
 
 
@@ -61,21 +50,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def latest(run: Path) -> Path | None:
     """The newest checkpoint of a run's folder, or None."""
-    folder = run / "checkpoints"
-    if not folder.is_dir():
-        return None
-    return max(_numbered(folder), default=None, key=lambda p: p.name)
-
-
-def clear_leftovers(run: Path) -> None:
-    """Remove what killed processes have left in a run's folders."""
-    for folder in (run, run / "checkpoints", run / "pictures"):
-        clear_stale(folder)
+    return max(_numbered(run / "checkpoints"), default=None)
 
 
 def prune(folder: Path, keep: int) -> None:
     """Remove all but the ``keep`` newest numbered checkpoints."""
-    for path in sorted(_numbered(folder), key=lambda p: p.name)[:-keep]:
+    for path in sorted(_numbered(folder))[:-keep]:
         path.unlink(missing_ok=True)
 
 
@@ -101,17 +81,12 @@ def digest(pairs: Sequence[ImagePair]) -> str:
 
 def check_same_images(pairs: Sequence[ImagePair], state: Mapping[str, Any], run: Path) -> None:
     """VSpSRError where a run would go on with other images than it began with: it could not be exact."""
-    if state["n_images"] != len(pairs):
-        raise VSpSRError(
-            f"`data.folder`: {len(pairs)} training images, but the run in {run} began with {state['n_images']}: "
-            "resume with the same"
-        )
     if state["images"] != digest(pairs):
         raise VSpSRError(
-            f"`data.folder`: not the training images that the run in {run} began with (by name and size): "
-            "resume with the same"
+            f"`data.folder`: not the training images that the run in {run} began with, by name and size "
+            f"({len(pairs)} here, {state['n_images']} there): resume with the same"
         )
 
 
 def _numbered(folder: Path) -> list[Path]:
-    return [p for p in folder.iterdir() if _NAME.fullmatch(p.name)]
+    return [p for p in folder.glob("step-*.pt") if _NAME.fullmatch(p.name)]

@@ -11,7 +11,7 @@ not finite counts as zero; too many of them end the run when they are read.
 import copy
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -28,8 +28,6 @@ from vspsr.training.objective import Objective
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.schedule import Schedule, ScheduledPhase
 
-__all__ = ["Engine", "NotFiniteError"]
-
 PATIENCE = 10
 """Steps without a finite gradient between two lines of the log after which a run ends."""
 
@@ -44,11 +42,10 @@ class Engine:
     """Trains a `VSpSR` model by a recipe.
 
     Args:
-        recipe: the recipe.
-        model: the model, its weights as at the start.
+        recipe, model: the recipe, and its model at the start.
         crops: the training crops, on the device that trains.
-        fabric: Lightning's Fabric, launched.
-        max_time: seconds in which to come to the end of the schedule, or None.
+        fabric: launched.
+        max_time: as in `Schedule`.
 
     Attributes:
         average: the model with the averaged weights, for validation and export.
@@ -63,10 +60,12 @@ class Engine:
         self.average = copy.deepcopy(model).requires_grad_(False).eval().to(self.device)
         self.network = model.network.to(self.device).train()
         self.objective = Objective(recipe, model.degradation).to(self.device).eval()
-        self.discriminator = PatchDiscriminator().to(self.device) if recipe.adversarial else None
-        modules = [self.network] + ([self.discriminator] if self.discriminator is not None else [])
+        adversarial = any("adversarial" in phase.losses for phase in recipe.phases)
+        self.discriminator = PatchDiscriminator().to(self.device) if adversarial else None
         self.optimisers = [
-            torch.optim.Adam([p for p in m.parameters() if p.requires_grad], fused=True) for m in modules
+            torch.optim.Adam([p for p in module.parameters() if p.requires_grad], fused=True)
+            for module in (self.network, self.discriminator)
+            if module is not None
         ]
         self.dtype = network_dtype(recipe.precision, self.device)
         self.forward: Any = torch.compile(self.network) if recipe.compile else self.network
@@ -75,10 +74,8 @@ class Engine:
         self.counted = 0
         self.failed = torch.zeros((), dtype=torch.int64, device=self.device)
         for stage in self.schedule.stages:
-            if self.schedule.batch(stage.phase) % fabric.world_size:
-                raise RecipeError(
-                    f"`batch` {self.schedule.batch(stage.phase)} is no multiple of {fabric.world_size} devices"
-                )
+            if stage.batch % fabric.world_size:
+                raise RecipeError(f"`batch` {stage.batch} is no multiple of {fabric.world_size} devices")
 
     @property
     def done(self) -> bool:
@@ -89,15 +86,13 @@ class Engine:
         """One step of the network, and one of the discriminator in adversarial phases."""
         began, self.whole = time.monotonic(), False
         stage = self.schedule.stage(self.position)
-        settings, rate = self.schedule.optimiser(stage), self.schedule.rate(self.position)
+        settings, rate = stage.optimiser, self.schedule.rate(self.position)
         adversary = self.discriminator if "adversarial" in stage.phase.losses else None
         figures: dict[str, Tensor] = {}
-        for index, optimiser in enumerate(self.optimisers):
+        for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=False)
-            loss = stage.phase.losses.get("adversarial", (None,))[0]
-            ratio = (getattr(loss, "rate", None) or settings.rate) / settings.rate if index else 1.0
             for group in optimiser.param_groups:
-                group.update(lr=ratio * rate, betas=tuple(settings.betas), weight_decay=settings.weight_decay)
+                group.update(lr=rate, betas=settings.betas, weight_decay=settings.weight_decay)
         for batch in self._batches(stage):
             self._backward(batch, stage, adversary, figures)
         finite = self._update(self.optimisers[0], settings.clip, figures, "gradient_norm")
@@ -129,28 +124,26 @@ class Engine:
 
     def autocast(self) -> AbstractContextManager[None]:
         """Context in which networks are evaluated in the precision chosen."""
-        if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     # Parts of a step
 
     def _batches(self, stage: ScheduledPhase) -> list[Batch]:
         """The crops of this process in pieces that fit in memory."""
-        whole, crop = self.schedule.batch(stage.phase), self.schedule.crop(stage.phase)
-        size = whole // self.fabric.world_size
+        size = stage.batch // self.fabric.world_size
         piece = self.recipe.micro_batch or (_MICRO_BATCH if self.device.type == "cpu" else size)
         first = self.fabric.global_rank * size
         return [
-            self.crops.batch(self.step, first + i, min(piece, size - i), whole, crop) for i in range(0, size, piece)
+            self.crops.batch(self.step, first + i, min(piece, size - i), stage.batch, stage.crop)
+            for i in range(0, size, piece)
         ]
 
     def _backward(
         self, batch: Batch, stage: ScheduledPhase, adversary: nn.Module | None, figures: dict[str, Tensor]
     ) -> None:
-        share = len(batch.hr) * self.fabric.world_size / self.schedule.batch(stage.phase)
+        share = len(batch.hr) * self.fabric.world_size / stage.batch
         y = batch.lr.contiguous(memory_format=torch.channels_last)
-        extra = (batch.quantisation,) if self.takes_quantisation else ()
+        extra = (batch.quantisation,) if getattr(self.network, "takes_quantisation", False) else ()
         with self.autocast():
             parameters = self.forward(y, *extra)
         parameters = parameters.map_tensors(_float32)
@@ -171,11 +164,6 @@ class Engine:
         for name, value in values.items():
             figures[name] = figures.get(name, 0.0) + share * value
 
-    @property
-    def takes_quantisation(self) -> bool:
-        """Whether the network looks at how coarsely its input is quantised."""
-        return bool(getattr(self.network, "takes_quantisation", False))
-
     def _update(self, optimiser: torch.optim.Optimizer, clip: float, figures: dict[str, Tensor], name: str) -> Tensor:
         """Average over processes, clip and step; whether the gradient was finite. Else it counts as zero."""
         gradients = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
@@ -184,7 +172,7 @@ class Engine:
             flat = self.fabric.all_reduce(flat, reduce_op="mean")  # type: ignore[assignment]
             for g, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
                 g.copy_(part.view_as(g))
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        norm = torch.nn.utils.get_total_norm(gradients)
         finite = norm.isfinite()
         factor = torch.where(finite, (clip / (norm + 1e-6)).clamp_max(1.0) if clip else torch.ones_like(norm), 0.0)
         torch._foreach_mul_(gradients, factor)
@@ -217,15 +205,16 @@ class Engine:
 
     # The state of a run
 
+    def _modules(self) -> dict[str, nn.Module | None]:
+        return {"network": self.network, "average": self.average.network, "discriminator": self.discriminator}
+
     def state(self) -> dict[str, Any]:
         """Tensors and plain containers from which the run goes on exactly."""
         return {
             "step": self.step,
             "seconds": self.seconds,
             "position": self.position,
-            "network": self.network.state_dict(),
-            "average": self.average.network.state_dict(),
-            "discriminator": None if self.discriminator is None else self.discriminator.state_dict(),
+            **{name: module.state_dict() if module else None for name, module in self._modules().items()},
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "sums": self.sums,
             "counted": self.counted,
@@ -235,13 +224,9 @@ class Engine:
     def restore(self, state: Mapping[str, Any], source: str) -> None:
         """Go on from `state`. ModelError, which names ``source``, where it does not fit."""
         self.step, self.seconds, self.counted = state["step"], state["seconds"], state["counted"]
-        for key, module in (
-            ("network", self.network),
-            ("average", self.average.network),
-            ("discriminator", self.discriminator),
-        ):
+        for name, module in self._modules().items():
             if module is not None:
-                load(module, state[key] or {}, source, "does not fit the recipe:")
+                load(module, state[name] or {}, source, "does not fit the recipe:")
         try:
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(saved)

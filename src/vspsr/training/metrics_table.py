@@ -7,8 +7,6 @@ from pathlib import Path
 
 from vspsr.files import replacing
 
-__all__ = ["MetricsTable"]
-
 
 class MetricsTable:
     """A row per step that has figures; new figures add columns.

@@ -9,20 +9,15 @@ from torch import Tensor, nn
 from vspsr.data.crops import Batch
 from vspsr.degradation import Degradation
 from vspsr.space.parameters import SpaceParameters
-from vspsr.training.features import feature_network
-from vspsr.training.losses import StepImages
+from vspsr.training.features import FeatureNetwork
+from vspsr.training.losses import Loss, StepImages
+from vspsr.training.losses.base import FeatureLoss
 from vspsr.training.recipe import Phase, Recipe, RecipeError
 from vspsr.training.sampling import draw
-
-__all__ = ["Objective"]
 
 
 class Objective(nn.Module):
     """All losses of a recipe, with the frozen feature networks that they need.
-
-    Args:
-        recipe: the recipe.
-        degradation: D.
 
     Raises:
         RecipeError: crops too small for a loss, layer weights that do not fit.
@@ -33,22 +28,32 @@ class Objective(nn.Module):
         super().__init__()
         self.recipe, self.degradation = recipe, degradation
         terms = [(phase, name, loss) for phase in recipe.phases for name, loss in phase.terms()]
-        used = {network for _, _, loss in terms for network in loss.feature_networks()}
+        used = {loss.features for _, _, loss in terms if isinstance(loss, FeatureLoss)}
         entries = {name: entry for name, entry in recipe.features.items() if name in used}
         self.networks = nn.ModuleDict(
-            {name: feature_network(e.network, e.weights, e.layers) for name, e in entries.items()}
+            {name: FeatureNetwork(e.network, e.weights, e.layers) for name, e in entries.items()}
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.layer_weights = {name: entry.layer_weights for name, entry in entries.items()}
         for name, weights in self.layer_weights.items():
-            layers = len(self.networks[name](torch.zeros(1, 3, 64, 64)))
+            layers = len(self.networks[name].layers)  # type: ignore[arg-type]
             if weights is not None and len(weights) != layers:
                 raise RecipeError(f"`features.{name}.layer_weights`: {len(weights)} of them for {layers} layers")
         for phase, name, loss in terms:
             crop = phase.crop or recipe.crop
+            self._check_crop(loss, crop, f"`crop` {crop}, `{name}` in phase {phase.name!r}")
+
+    def _check_crop(self, loss: Loss, crop: int, context: str) -> None:
+        """RecipeError where a crop of so many LR pixels is too small for a loss."""
+        side = self.degradation.scale * (crop - 1) + 1  # what losses see whose grid moves
+        if side < loss.smallest:
+            raise RecipeError(f"{context}: needs {loss.smallest} HR pixels, but of a crop {side} are seen")
+        if not isinstance(loss, FeatureLoss):
+            return
+        for scale in getattr(loss, "scales", (1,)):
             try:
-                loss.check_crop(degradation.scale * (crop - 1) + 1, dict(self.networks.items()))
-            except ValueError as error:
-                raise RecipeError(f"`crop` {crop}, `{name}` in phase {phase.name!r}: {error}") from error
+                self.networks[loss.features](torch.zeros(1, 3, side // scale, side // scale))
+            except RuntimeError as error:
+                raise RecipeError(f"{context}: too small for {loss.features} at scale {scale}") from error
 
     def forward(
         self,

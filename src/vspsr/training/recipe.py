@@ -2,30 +2,18 @@
 
 import inspect
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
-from pydantic_core import ErrorDetails, InitErrorDetails
+from pydantic import Field, model_validator
 
+from vspsr.data.crops import Jpegs
 from vspsr.errors import VSpSRError, did_you_mean
 from vspsr.files import one_line
 from vspsr.model import NETWORKS
-from vspsr.training.losses import LOSSES, Loss
-from vspsr.training.losses.base import (
-    Count,
-    NotNegative,
-    Number,
-    Part,
-    Positive,
-    WholeNumber,
-    WithoutNulls,
-    weighted,
-)
-
-__all__ = ["Jpeg", "LearningRate", "Optimiser", "Phase", "Recipe", "RecipeError"]
+from vspsr.training.losses import CheckedLosses, Loss
+from vspsr.training.losses.base import Count, FeatureLoss, NoNulls, NotNegative, Number, Part, Positive, WholeNumber
 
 
 class RecipeError(VSpSRError):
@@ -80,7 +68,6 @@ class Data(Part):
 
     folder: Path | None = None
     lr_folder: Path | None = None
-    val_folder: Path | None = None
     holdout: WholeNumber = 20
     memory_gb: NotNegative = 8.0
     turn: bool = True
@@ -89,9 +76,14 @@ class Data(Part):
     sharpen: NotNegative = 0.0
     jpeg: Jpeg | None = None
 
+    @property
+    def changes(self) -> dict[str, Any]:
+        """How crops are changed: arguments of `Crops`."""
+        changes = self.model_dump(include={"turn", "shrink", "colour", "sharpen"})
+        return changes | {"jpegs": self.jpeg and Jpegs(**dict(self.jpeg))}
 
-Decay = Annotated[float, Number, Field(ge=0, lt=1)]
-"""Of a moving average."""
+
+Decay = Annotated[float, Number, Field(ge=0, lt=1)]  # of a moving average
 
 
 class Optimiser(Part):
@@ -122,34 +114,11 @@ class Features(Part):
     layer_weights: tuple[NotNegative, ...] | None = None
 
 
-def _parse_losses(value: Any) -> Any:
-    """{name: weight, options, or a list of several} → {name: losses}."""
-    if not isinstance(value, Mapping):
-        return value
-    found: dict[str, tuple[Loss, ...]] = {}
-    for name, entry in value.items():
-        if name not in LOSSES:
-            raise ValueError(f"unknown loss {name!r}: {did_you_mean(str(name), LOSSES)}")
-        if entry is None:
-            continue
-        several = entry if isinstance(entry, list | tuple) else [entry]
-        try:
-            found[name] = tuple(e if isinstance(e, Loss) else LOSSES[name].model_validate(weighted(e)) for e in several)
-        except ValidationError as error:
-            raise ValidationError.from_exception_data(name, [_below(name, line) for line in error.errors()]) from error
-    return found
-
-
-def _below(name: str, line: ErrorDetails) -> InitErrorDetails:
-    """A line of an error, its place below a key."""
-    return InitErrorDetails(type=line["type"], loc=(name, *line["loc"]), input=line["input"], ctx=line.get("ctx", {}))
-
-
 class Phase(Part):
     """A part of the run. Its length is given in one of three ways; what it leaves out is as in the whole recipe."""
 
     name: str
-    losses: Annotated[dict[str, tuple[SerializeAsAny[Loss], ...]], BeforeValidator(_parse_losses), Field(min_length=1)]
+    losses: CheckedLosses
     steps: Count | None = None
     epochs: Positive | None = None
     share: Annotated[float, Number, Field(gt=0, le=1)] | None = None
@@ -160,15 +129,18 @@ class Phase(Part):
 
     @model_validator(mode="after")
     def _one_length(self) -> "Phase":
+        if not self.losses:
+            raise ValueError("`losses` must have at least one")
         if sum(v is not None for v in (self.steps, self.epochs, self.share)) != 1:
             raise ValueError("give exactly one of `steps`, `epochs` and `share` (of the recipe's `steps`)")
         return self
 
     def terms(self) -> list[tuple[str, Loss]]:
         """The losses with a name each; several of one kind are numbered."""
+        kinds = cast(dict[str, tuple[Loss, ...]], self.losses)
         return [
             (name if len(losses) == 1 else f"{name}_{i}", loss)
-            for name, losses in self.losses.items()
+            for name, losses in kinds.items()
             for i, loss in enumerate(losses)
         ]
 
@@ -211,7 +183,7 @@ class Recipe(Part):
     ema: Decay = 0.999
     optimiser: Optimiser = Optimiser()
     schedule: LearningRate = LearningRate()
-    features: Annotated[dict[str, Features], WithoutNulls] = Field(default_factory=dict)
+    features: Annotated[dict[str, Features], NoNulls] = Field(default_factory=dict)
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()
@@ -225,11 +197,6 @@ class Recipe(Part):
             raise ValueError("`data.jpeg` needs crops of a multiple of 16 LR pixels, and LR images made on the fly")
         for phase in self.phases:
             for _, loss in phase.terms():
-                for used in loss.feature_networks() - self.features.keys():
+                if isinstance(loss, FeatureLoss) and (used := loss.features) not in self.features:
                     raise ValueError(f"`features` has no entry {used!r}: {did_you_mean(used, self.features)}")
         return self
-
-    @property
-    def adversarial(self) -> bool:
-        """Whether any phase needs a discriminator."""
-        return any("adversarial" in p.losses for p in self.phases)

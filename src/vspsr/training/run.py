@@ -13,38 +13,24 @@ from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
+from torch import Tensor
 
-from vspsr.data.cache import read_rgb
-from vspsr.data.crops import Crops, Jpegs
-from vspsr.data.files import ImagePair, ImageSet, find_images
-from vspsr.data.photographs import Photographs
+from vspsr.data.crops import Crops
+from vspsr.data.files import ImagePair, find_images
+from vspsr.data.photographs import Photographs, read_rgb
 from vspsr.errors import ImageFileError, VSpSRError
-from vspsr.files import one_line
+from vspsr.files import clear_stale, one_line
 from vspsr.images.io import write_image
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
+from vspsr.training import checkpoint
 from vspsr.training.build import build_model
-from vspsr.training.checkpoint import (
-    check_same_images,
-    check_same_recipe,
-    clear_leftovers,
-    digest,
-    latest,
-    prune,
-    read_checkpoint,
-    write_checkpoint,
-)
 from vspsr.training.engine import Engine
 from vspsr.training.metrics_table import MetricsTable
-from vspsr.training.recipe import Jpeg, Recipe, RecipeError
+from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.recipe_file import plain, write_recipe
 from vspsr.training.signals import Signals
-from vspsr.training.validation import ValidationImage, validate_image
-
-__all__ = ["Outcome", "RunOptions", "jpegs", "load_crops", "train"]
-
-Progress = Callable[[float, str], None]
-"""(share of the schedule done, what to say beside it)."""
+from vspsr.training.validation import validate_image
 
 
 @dataclass(frozen=True)
@@ -57,7 +43,7 @@ class RunOptions:
         max_time: seconds of training in which to come to the end of the schedule, or None.
         accelerator, devices, nodes: as Lightning's Fabric takes them; "auto" is one process on a CPU, all GPUs else.
         report: is given lines for people.
-        progress: is called after each step.
+        progress: is given the share of the schedule done, and what to say beside it.
         after_step: is called after each step with the engine; for tests and profiles.
     """
 
@@ -68,21 +54,15 @@ class RunOptions:
     devices: int | str = "auto"
     nodes: int = 1
     report: Callable[[str], None] = print
-    progress: Progress = lambda _share, _text: None
+    progress: Callable[[float, str], None] = lambda _share, _text: None
     after_step: Callable[[Engine], None] = lambda _engine: None
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: steps made, whether the schedule is at its end, and the signal that stopped it, if one did."""
-
-    steps: int
-    done: bool
-    signal: int | None
-
-
-def train(recipe: Recipe, options: RunOptions) -> Outcome:
+def train(recipe: Recipe, options: RunOptions) -> tuple[Engine, int | None]:
     """Train by a recipe, to its end, a signal or an error; the newest state is saved in each case.
+
+    Returns:
+        The engine as it was after the last step, and the signal that stopped the run, if one did.
 
     Raises:
         RecipeError: the recipe has no data folder, or differs from the one being resumed.
@@ -91,7 +71,7 @@ def train(recipe: Recipe, options: RunOptions) -> Outcome:
     """
     if recipe.data.folder is None:
         raise RecipeError("`data.folder`: say where the training images lie (--data DIR)")
-    found = latest(options.output)
+    found = checkpoint.latest(options.output)
     if found is not None and not options.resume:
         raise VSpSRError(f"{options.output}: holds a run already: --resume goes on with it, or give another folder")
     with Signals() as signals:
@@ -101,7 +81,7 @@ def train(recipe: Recipe, options: RunOptions) -> Outcome:
             run.to_the_end(signals)
         finally:
             run.save()
-    return Outcome(run.engine.step, run.engine.done, signals.received)
+    return run.engine, signals.received
 
 
 class _Run:
@@ -109,24 +89,28 @@ class _Run:
 
     def __init__(self, recipe: Recipe, options: RunOptions, fabric: Fabric, found: Path | None) -> None:
         self.recipe, self.options, self.fabric = recipe, options, fabric
-        self.report = options.report if fabric.is_global_zero else _silent
+        self.report = options.report if fabric.is_global_zero else lambda _: None
         torch.manual_seed(recipe.seed)
         model = build_model(recipe)
         data, crop = recipe.data, max(p.crop or recipe.crop for p in recipe.phases)
         assert data.folder is not None
-        images = find_images(data.folder, model.scale, crop, data.lr_folder, data.val_folder, data.holdout)
-        _introduce(images, self.report)
+        images = find_images(data.folder, model.scale, crop, data.lr_folder, data.holdout)
+        for problem in images.problems:
+            self.report(problem)
+        paired = "LR and HR files" if images.train[0].lr else "LR made on the fly"
+        self.report(f"{len(images.train)} training images, {len(images.val)} validation images, {paired}")
         pairs, crops = load_crops(recipe, images.train, model, fabric.device, self.report)
-        self.images, self.val = digest(pairs), images.val[: recipe.validation.images]
+        self.images, self.val = checkpoint.digest(pairs), images.val[: recipe.validation.images]
         self.engine = Engine(recipe, model, crops, fabric, options.max_time)
         if found is not None:
-            state = read_checkpoint(found)
-            check_same_recipe(recipe, state["recipe"], found)
-            check_same_images(pairs, state, options.output)
+            state = checkpoint.read_checkpoint(found)
+            checkpoint.check_same_recipe(recipe, state["recipe"], found)
+            checkpoint.check_same_images(pairs, state, options.output)
             self.engine.restore(state, str(found))
             self.report(f"resuming at step {self.engine.step} from {found}")
         if fabric.is_global_zero:
-            clear_leftovers(options.output)
+            for folder in ("", "checkpoints", "pictures"):
+                clear_stale(options.output / folder)
             write_recipe(options.output / "recipe.yaml", recipe)
         self.table = MetricsTable(options.output / "metrics.csv", self.engine.step)
         self.saved_at, self.saved_step = time.monotonic(), self.engine.step if found else -1
@@ -161,8 +145,8 @@ class _Run:
             "images": self.images,
         }
         folder = self.options.output / "checkpoints"
-        write_checkpoint(folder / f"step-{engine.step:08d}.pt", content)
-        prune(folder, self.recipe.checkpoints.keep)
+        checkpoint.write_checkpoint(folder / f"step-{engine.step:08d}.pt", content)
+        checkpoint.prune(folder, self.recipe.checkpoints.keep)
         self.saved_at, self.saved_step = time.monotonic(), engine.step
 
     def _agreed(self, mine: bool) -> bool:
@@ -176,7 +160,7 @@ class _Run:
         self._write(figures)
         text = " ".join(f"{k.removeprefix('train/')} {v:.4g}" for k, v in figures.items() if k.startswith("train/"))
         share = min(1.0, engine.position / engine.schedule.steps)
-        speed = engine.schedule.batch(engine.schedule.stage(engine.position).phase) * engine.step / engine.seconds
+        speed = engine.schedule.stage(engine.position).batch * engine.step / engine.seconds
         self.options.progress(share, f"{phase}  {speed:.1f} crops/s  {text}")
 
     def _write(self, figures: dict[str, float]) -> None:
@@ -186,13 +170,15 @@ class _Run:
     def _validate(self) -> None:
         """Validation images, dealt out over the processes; their figures are averaged in float64."""
         engine, fabric = self.engine, self.fabric
-        mine: list[ValidationImage] = []
+        figures: list[dict[str, float]] = []
+        pictures: list[list[Tensor]] = []
         for pair in self.val[fabric.global_rank :: fabric.world_size]:
             try:
-                mine.append(validate_image(pair, engine.average, engine.device))
+                found = validate_image(pair, engine.average, engine.device)
+                figures.append(found[0])
+                pictures.append(found[1])
             except ImageFileError as error:
                 self.report(f"{error}: not validated on")
-        figures = [m.figures for m in mine]
         if fabric.world_size > 1:
             gathered: list[list[dict[str, float]]] = [[] for _ in range(fabric.world_size)]
             torch.distributed.all_gather_object(gathered, figures)
@@ -200,8 +186,8 @@ class _Run:
         if not figures:
             return
         self._write({f"val/{name}": sum(f[name] for f in figures) / len(figures) for name in figures[0]})
-        if fabric.is_global_zero and mine:
-            strip = torch.cat(mine[0].pictures, -1)
+        if fabric.is_global_zero and pictures:
+            strip = torch.cat(pictures[0], -1)
             folder = self.options.output / "pictures"
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"step-{engine.step:08d}.png"
@@ -209,11 +195,7 @@ class _Run:
 
 
 def load_crops(
-    recipe: Recipe,
-    pairs: Sequence[ImagePair],
-    model: VSpSR,
-    device: torch.device,
-    report: Callable[[str], None] = lambda _: None,
+    recipe: Recipe, pairs: Sequence[ImagePair], model: VSpSR, device: torch.device, report: Callable[[str], None]
 ) -> tuple[list[ImagePair], Crops]:
     """The crops of a recipe, all images decoded and on the device; those that cannot be decoded are left out.
 
@@ -227,40 +209,18 @@ def load_crops(
             "give more, or fewer images"
         )
     kept: list[ImagePair] = []
-    hr, lr = [], []
+    images: list[list[Tensor]] = []
     for pair in pairs:
         try:
-            images = read_rgb(pair.hr), None if pair.lr is None else read_rgb(pair.lr)
+            images.append([read_rgb(path) for path in (pair.hr, pair.lr) if path is not None])
+            kept.append(pair)
         except ImageFileError as error:
             report(f"{error}: left out")
-            continue
-        kept.append(pair)
-        hr.append(images[0])
-        if images[1] is not None:
-            lr.append(images[1])
     if not kept:
         raise VSpSRError(f"{recipe.data.folder}: not one of the training images can be decoded")
-    data = recipe.data
-    crops = Crops(
-        Photographs(hr, device),
-        model.degradation,
-        recipe.seed,
-        Photographs(lr, device) if lr else None,
-        turn=data.turn,
-        shrink=data.shrink,
-        sharpen=data.sharpen,
-        colour=data.colour,
-        jpegs=jpegs(data.jpeg),
-    )
-    return kept, crops
-
-
-def jpegs(part: Jpeg | None) -> Jpegs | None:
-    """The JPEGs among the crops, as a recipe has them."""
-    if part is None:
-        return None
-    low, high = sorted(part.quality)
-    return Jpegs(part.share, (low, high), part.subsampling.count(420) / len(part.subsampling))
+    columns = [Photographs(column, device) for column in zip(*images, strict=True)]
+    lr = columns[1] if len(columns) > 1 else None
+    return kept, Crops(columns[0], model.degradation, recipe.seed, lr, **recipe.data.changes)
 
 
 def _fabric(options: RunOptions) -> Fabric:
@@ -274,16 +234,3 @@ def _fabric(options: RunOptions) -> Fabric:
         raise VSpSRError(f"{asked}: cannot be had here ({one_line(error)[:200]})") from error
     fabric.launch()
     return fabric
-
-
-def _introduce(images: ImageSet, report: Callable[[str], None]) -> None:
-    for problem in images.problems[:5]:
-        report(problem)
-    if len(images.problems) > 5:
-        report(f"… and {len(images.problems) - 5} more files left out")
-    paired = "LR and HR files" if images.train[0].lr else "LR made on the fly"
-    report(f"{len(images.train)} training images, {len(images.val)} validation images, {paired}")
-
-
-def _silent(_: str) -> None:
-    pass

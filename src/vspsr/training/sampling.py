@@ -13,15 +13,7 @@ from vspsr.degradation import Degradation
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.synthesis import synthesize
 
-__all__ = ["draw", "noise_seed", "normals"]
-
 _NOISE = 2  # apart from the streams of the data and the losses
-
-
-def noise_seed(seed: int, step: int, index: int, sample: int) -> int:
-    """Seed of the noise of one sample of one crop."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(_NOISE, step, index, sample))
-    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def normals(shape: tuple[int, ...], device: torch.device, seed: int, step: int, first: int, sample: int) -> Tensor:
@@ -29,7 +21,8 @@ def normals(shape: tuple[int, ...], device: torch.device, seed: int, step: int, 
     out = torch.empty(shape, dtype=torch.float32, device=device)
     generator = torch.Generator(device)
     for b, item in enumerate(out):
-        generator.manual_seed(noise_seed(seed, step, first + b, sample))
+        sequence = np.random.SeedSequence(seed, spawn_key=(_NOISE, step, first + b, sample))
+        generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         item.normal_(generator=generator)
     return out
 
@@ -45,8 +38,7 @@ def draw(
     """The images at temperature 0 and samples at temperature 1, differentiable in the parameters: (B, 3, H, W) each.
 
     Args:
-        p: parameters of the spaces.
-        y: LR images, for the projection.
+        p: parameters of the spaces of the LR images y.
         degradation: D.
         samples: how many.
         stream: (seed, step, index of the first crop).
@@ -56,21 +48,21 @@ def draw(
     scale, device, (seed, step, first) = degradation.scale, p.deterministic.device, stream
     size = p.deterministic.shape[-2] // scale, p.deterministic.shape[-1] // scale
     refine = p.refine or (lambda z: z)
-    z0 = None if p.coefficient_mean is None else synthesize(p.coefficient_mean, p.atoms, scale)
-    images = [p.deterministic if z0 is None else p.deterministic + refine(z0)]
+
+    def image(w: Tensor | None, atoms: Tensor) -> Tensor:
+        return p.deterministic if w is None else p.deterministic + refine(synthesize(w, atoms, scale))
+
+    images = [image(p.coefficient_mean, p.atoms)]
     a = p.synthesis(scale)
     for i in range(samples):
-        atoms = p.atoms
+        w, atoms = p.coefficient_mean, p.atoms
         if p.basis is not None:
             eps = normals(tuple(p.basis.mean.shape), device, seed, step, first, 2 * i + 1)
             atoms = p.basis.decode(p.basis.mean + (0.5 * p.basis.log_var).exp() * eps)
-        if a is None:
-            z = None if p.coefficient_mean is None else synthesize(p.coefficient_mean, atoms, scale)
-        else:
-            eps = normals((len(y), a.channels, *size), device, seed, step, first, 2 * i)
-            w = a.coefficients(eps)
-            z = synthesize(w if p.coefficient_mean is None else p.coefficient_mean + w, atoms, scale)
-        images.append(p.deterministic if z is None else p.deterministic + refine(z))
+        if a is not None:
+            random = a.coefficients(normals((len(y), a.channels, *size), device, seed, step, first, 2 * i))
+            w = random if w is None else w + random
+        images.append(image(w, atoms))
     if exact is not None:
         stacked, n = torch.cat(images), len(images)
         missing = (y.repeat(n, 1, 1, 1) - degradation.down(stacked)) * exact.repeat(n)[:, None, None, None]

@@ -9,46 +9,52 @@ from dataclasses import dataclass
 
 from vspsr.training.recipe import LearningRate, Optimiser, Phase, Recipe, RecipeError
 
-__all__ = ["Schedule", "ScheduledPhase"]
-
 
 @dataclass(frozen=True)
 class ScheduledPhase:
-    """A phase and the positions it takes: ``start`` … ``stop`` − 1."""
+    """A phase, the positions it takes (``start`` … ``stop`` − 1), and what it leaves to the recipe.
+
+    Attributes:
+        batch: crops of a step, of all processes.
+        crop: LR pixels of a crop.
+        epoch: steps in which every image is seen once.
+    """
 
     phase: Phase
     start: int
     stop: int
+    batch: int
+    crop: int
+    epoch: float
+    optimiser: Optimiser
 
 
 class Schedule:
-    """The steps of a run. An epoch is as many steps as show every training image once.
-
-    Args:
-        recipe: the recipe.
-        n_images: number of training images.
-        max_time: seconds of training in which to come to the end, or None.
+    """The steps of a run, or as many as it makes in ``max_time`` seconds of training.
 
     Raises:
         RecipeError: phases of more than the recipe's `steps`.
     """
 
     def __init__(self, recipe: Recipe, n_images: int, max_time: float | None = None) -> None:
-        self.recipe, self.n_images, self.max_time = recipe, n_images, max_time
+        self.recipe, self.max_time = recipe, max_time
         self.stages: list[ScheduledPhase] = []
         start, share, before = 0, 0.0, 0
         for phase in recipe.phases:
+            batch = phase.batch or recipe.batch
+            epoch = n_images / batch
             if phase.steps is not None:
                 length = phase.steps
             elif phase.epochs is not None:
-                length = max(1, round(phase.epochs * self.epoch(phase)))
+                length = max(1, round(phase.epochs * epoch))
             else:
                 assert phase.share is not None
                 assert recipe.steps is not None
                 share += phase.share
                 length = max(1, round(share * recipe.steps) - before)
                 before += length
-            self.stages.append(ScheduledPhase(phase, start, start + length))
+            crop, optimiser = phase.crop or recipe.crop, phase.optimiser or recipe.optimiser
+            self.stages.append(ScheduledPhase(phase, start, start + length, batch, crop, epoch, optimiser))
             start += length
         if share > 1 + 1e-9:
             raise RecipeError(f"`phases`: their shares sum to {share:g}, more than 1")
@@ -59,30 +65,14 @@ class Schedule:
         by_clock = self.steps * seconds / self.max_time if self.max_time else 0.0
         return max(float(step), by_clock)
 
-    def epoch(self, phase: Phase) -> float:
-        """Steps in which every image is seen once."""
-        return self.n_images / self.batch(phase)
-
-    def batch(self, phase: Phase) -> int:
-        """Crops of a step, of all processes."""
-        return phase.batch or self.recipe.batch
-
-    def crop(self, phase: Phase) -> int:
-        """LR pixels of a crop."""
-        return phase.crop or self.recipe.crop
-
     def stage(self, position: float) -> ScheduledPhase:
         """The stage of a position; beyond the end the last."""
         return next((s for s in self.stages if position < s.stop), self.stages[-1])
 
-    def optimiser(self, stage: ScheduledPhase) -> Optimiser:
-        """Settings of the optimiser in a stage."""
-        return stage.phase.optimiser or self.recipe.optimiser
-
     def rate(self, position: float) -> float:
         """Learning rate. A phase with a schedule of its own follows that, else the run's goes on."""
         stage = self.stage(position)
-        rate = self.optimiser(stage).rate
+        rate = stage.optimiser.rate
         if stage.phase.schedule is not None:
             return rate * self._factor(stage.phase.schedule, position - stage.start, stage.stop - stage.start, stage)
         return rate * self._factor(self.recipe.schedule, position, self.steps, stage)
@@ -93,6 +83,6 @@ class Schedule:
             cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, position / steps)))
             return warm * (schedule.floor + (1 - schedule.floor) * cosine)
         if schedule.kind == "step":
-            every = schedule.every_epochs * self.epoch(stage.phase)
+            every = schedule.every_epochs * stage.epoch
             return warm * float(schedule.factor ** int(position / every + 1e-9))
         return warm

@@ -5,8 +5,6 @@ import threading
 from types import FrameType
 from typing import Any, Self
 
-__all__ = ["Signals"]
-
 
 class Signals:
     """A context that notes the first SIGINT or SIGTERM; a second Ctrl-C stops at once.

@@ -9,8 +9,6 @@ from torch import Tensor
 from vspsr.degradation import Degradation
 from vspsr.images.picture import Picture, to_bits
 
-__all__ = ["DEGRADING", "Comparison", "compare", "degrade"]
-
 DEGRADING = 48  # bytes that `degrade` takes for each pixel: three channels in float64, and half as much again
 
 

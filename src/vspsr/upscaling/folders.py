@@ -30,8 +30,6 @@ from vspsr.upscaling.outputs import Outputs, Record
 from vspsr.upscaling.pictures import PictureSpace, bytes_per_pixel, check_depth, check_samples
 from vspsr.version import __version__
 
-__all__ = ["Options", "Report", "degrade_file", "degrade_files", "input_files", "upscale_file", "upscale_files"]
-
 Report = dict[str, Any]
 """What was done with a file, as JSON values; with "error", one line, where it failed."""
 

@@ -20,8 +20,6 @@ from vspsr.files import one_line, read_json, replacing
 from vspsr.images import write_image
 from vspsr.images.picture import Picture
 
-__all__ = ["Outputs", "Record"]
-
 Record = dict[str, int | float]
 """What the report says about a finished file, lr_values_wrong for instance."""
 

@@ -14,13 +14,11 @@ from torch import Tensor
 
 from vspsr.consistency.quantize import Quantized, quantize
 from vspsr.degradation.resize import imresize
-from vspsr.errors import ConsistencyWarning, ImageFileError
-from vspsr.images.io import available_memory, read_image
+from vspsr.errors import ConsistencyWarning
+from vspsr.images.io import check_memory, read_image
 from vspsr.images.picture import Picture, bleed, to_bits
 from vspsr.model import VSpSR
 from vspsr.space import SRSpace, image_key
-
-__all__ = ["Exactness", "PictureSpace", "Upscaled", "upscale"]
 
 MAX_SAMPLES = 10_000
 
@@ -93,8 +91,9 @@ class PictureSpace:
     def __post_init__(self) -> None:
         check_depth(self.bits)
         self.out_bits = self.picture.bits if self.bits == "auto" else int(self.bits)
-        _check_memory(self.picture, self.model)
-        picture = self.picture
+        picture, (height, width) = self.picture, self.picture.size
+        what = f"{width}×{height} pixels at x{self.model.scale}"
+        check_memory(what, height * width * bytes_per_pixel(self.model))
         # What lies under invisible pixels is arbitrary and would shine through at the edges.
         pixels = picture.pixels if picture.alpha is None else bleed(picture.pixels, picture.alpha)
         self._target = to_bits(pixels, picture.bits, self.out_bits)
@@ -214,15 +213,3 @@ def bytes_per_pixel(model: VSpSR) -> int:
     width = max(p.shape[0] for p in model.network.parameters() if p.ndim == 4)
     # Features and parameters of the space; images in float32 and float64 beside the integers.
     return 4 * 6 * width + 3 * 60 * model.scale**2
-
-
-def _check_memory(picture: Picture, model: VSpSR) -> None:
-    """Refuse, before anything is computed, what would not fit."""
-    h, w = picture.size
-    needed = h * w * bytes_per_pixel(model)
-    free = available_memory()
-    if free is not None and needed > free:
-        raise ImageFileError(
-            f"{w}×{h} pixels at x{model.scale} need about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are "
-            "free: cut the image up or use a machine with more memory"
-        )

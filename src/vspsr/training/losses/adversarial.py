@@ -5,9 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from vspsr.training.losses.base import Loss, Positive, StepImages
-
-__all__ = ["Adversarial", "PatchDiscriminator", "discriminator_loss"]
+from vspsr.training.losses.base import Loss, StepImages
 
 
 class PatchDiscriminator(nn.Module):
@@ -38,14 +36,11 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 class Adversarial(Loss):
-    """(f − 1)² for the discriminator's opinion f of a sample; ``rate`` is the discriminator's learning rate."""
-
-    rate: Positive | None = None
+    """(f − 1)² for the discriminator's opinion f of a sample."""
 
     samples: ClassVar[int] = 1
 
     def value(self, images: StepImages) -> Tensor:
-        """See `Loss`."""
         assert images.discriminator is not None
         with images.autocast():
             fake = images.discriminator(images.samples[0])

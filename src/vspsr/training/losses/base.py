@@ -1,53 +1,45 @@
 """What every loss is: options that a recipe can give, what it needs of a step, and its value."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from vspsr.data.crops import random_stream
+from vspsr.errors import did_you_mean
 from vspsr.space.parameters import SpaceParameters
-
-__all__ = [
-    "Count",
-    "Loss",
-    "NotNegative",
-    "Number",
-    "Part",
-    "Positive",
-    "StepImages",
-    "WholeNumber",
-    "WithoutNulls",
-    "weighted",
-]
 
 _LOSSES = 3  # the stream of random numbers of losses, apart from those of the data and the noise
 
 
-def _without_nulls(value: Any, known: Mapping[str, Any] | None = None) -> Any:
-    """A mapping without entries that are null; where the keys are ``known``, others stay, to be refused."""
-    if not isinstance(value, Mapping):
-        return value
-    return {k: v for k, v in value.items() if v is not None or (known is not None and k not in known)}
+def checked_keys(content: Any, known: Collection[str]) -> Any:
+    """A mapping without keys that are null; the first key that is not known is an error."""
+    if not isinstance(content, Mapping):
+        return content
+    for key in content:
+        if key not in known:
+            hint = did_you_mean(str(key), known)
+            raise PydanticCustomError("unknown_key", "{hint}", {"key": str(key), "hint": hint})
+    return {k: v for k, v in content.items() if v is not None}
 
 
-WithoutNulls = BeforeValidator(_without_nulls)
+NoNulls = BeforeValidator(lambda content: checked_keys(content, content))
 
 
 class Part(BaseModel):
     """A part of a recipe: unknown keys are errors, and null stands for a key that is left out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _null_is_left_out(cls, content: Any) -> Any:
-        return _without_nulls(content, cls.model_fields)
+    def _keys(cls, content: Any) -> Any:
+        return checked_keys(content, cls.model_fields)
 
 
 def _no_bool(value: Any) -> Any:
@@ -92,9 +84,10 @@ class StepImages:
     autocast: Callable[[], AbstractContextManager[None]]
     discriminator: nn.Module | None = None
 
-    def random(self, *key: int) -> np.random.Generator:
-        """Random numbers of this step, the same for every part of its batch."""
-        return random_stream(self.seed, _LOSSES, self.step, *key)
+    def offset(self, period: int, key: int) -> tuple[int, int]:
+        """Where a grid begins in this step, the same for every part of its batch: each in 0 … period − 1."""
+        rng = random_stream(self.seed, _LOSSES, self.step, key)
+        return int(rng.integers(period)), int(rng.integers(period))
 
     def held(self, mean_gradient_scale: float) -> tuple[Tensor, ...]:
         """The samples, with so much of the gradient that reaches the images at temperature 0, which they contain."""
@@ -113,23 +106,28 @@ class Loss(Part):
     weight: NotNegative
     samples: ClassVar[int] = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_number(cls, value: Any) -> Any:
+        """YAML reads 1e-3 as text."""
+        return value if isinstance(value, Mapping | Loss) else {"weight": value}
+
     @property
     def needs_affine(self) -> bool:
         """Whether the samples must be the image at temperature 0 plus something that does not depend on it."""
         return getattr(self, "mean_gradient_scale", 1) < 1
 
-    def feature_networks(self) -> set[str]:
-        """Entries of the recipe's `features` that it looks through."""
-        return set()
-
-    def check_crop(self, side: int, networks: Mapping[str, nn.Module]) -> None:
-        """ValueError where crops of ``side`` HR pixels are too small."""
+    @property
+    def smallest(self) -> int:
+        """The smallest side of a crop, in HR pixels."""
+        return 1
 
     @abstractmethod
     def value(self, images: StepImages) -> Tensor:
         """The unweighted loss, a scalar: a mean over the crops of the batch."""
 
 
-def weighted(value: Any) -> Any:
-    """A bare number stands for {weight: number}; YAML reads 1e-3 as text."""
-    return value if isinstance(value, Mapping | BaseModel) else {"weight": value}
+class FeatureLoss(Loss):
+    """A loss in deep features; ``features`` names an entry of the recipe's `features`."""
+
+    features: str

@@ -9,22 +9,17 @@ The score of a whole patch hardly depends on how its spread is distributed: nois
 in brightness, coarse noise fine noise. `colour_bands` takes images apart into parts that have a score each.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from vspsr.training.losses.base import Count, Loss, StepImages
 
-__all__ = ["PAIRS", "SIGNS", "PixelEnergy", "colour_bands", "energy_score", "patch_distance"]
-
 _EPS = 1e-6  # keeps the gradient of a norm finite at zero
-PAIRS = ((0, 1), (0, 2), (1, 2))
-SIGNS = (1.0, 1.0, -1.0)
-"""Of the truth and two samples: which distances are taken, and whether they are added or subtracted."""
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -39,10 +34,14 @@ def patch_distance(a: Tensor, b: Tensor, size: int = 8, offset: tuple[int, int] 
 
     ``offset`` is the upper left corner of the grid of patches; patches cut by a border are left out.
     """
-    difference = (a - b)[..., offset[0] :, offset[1] :]
-    rows, columns = difference.shape[-2] // size, difference.shape[-1] // size
-    tiles = difference[..., : rows * size, : columns * size].unflatten(-2, (rows, size)).unflatten(-1, (columns, size))
-    return (tiles.square().mean((1, 3, 5)) + _EPS**2).sqrt().mean()
+    return (tiles(a - b, size, offset).square().mean((1, 3, 5)) + _EPS**2).sqrt().mean()
+
+
+def tiles(images: Tensor, size: int, offset: tuple[int, int]) -> Tensor:
+    """Images (…, H, W) cut into whole squares from ``offset`` on: (…, rows, size, columns, size)."""
+    images = images[..., offset[0] :, offset[1] :]
+    rows, columns = images.shape[-2] // size, images.shape[-1] // size
+    return images[..., : rows * size, : columns * size].unflatten(-2, (rows, size)).unflatten(-1, (columns, size))
 
 
 def colour_bands(image: Tensor, bands: int) -> Iterator[Tensor]:
@@ -76,20 +75,12 @@ class PixelEnergy(Loss):
 
     samples: ClassVar[int] = 2
 
-    def check_crop(self, side: int, networks: Mapping[str, nn.Module]) -> None:
-        """See `Loss`."""
-        coarsest = side // 2 ** ((self.bands or 1) - 1)
-        if coarsest < 2 * self.patch - 1:
-            raise ValueError(
-                f"patches of {self.patch} need {2 * self.patch - 1} pixels in the coarsest band, but of a crop "
-                f"{coarsest} are left: take a larger `crop`, a smaller `patch` or fewer `bands`"
-            )
+    @property
+    def smallest(self) -> int:
+        return (2 * self.patch - 1) * 2 ** ((self.bands or 1) - 1)
 
     def value(self, images: StepImages) -> Tensor:
-        """See `Loss`."""
-        rng = images.random(self.patch)
-        offset = int(rng.integers(self.patch)), int(rng.integers(self.patch))
-        distance = partial(patch_distance, size=self.patch, offset=offset)
+        distance = partial(patch_distance, size=self.patch, offset=images.offset(self.patch, self.patch))
         first, second = images.samples[:2]
         if self.bands is None:
             return energy_score(images.x, first, second, distance)

@@ -5,18 +5,15 @@ and much in grass, where it is not. Logarithms of power weigh both alike.
 """
 
 import math
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import Field, model_validator
-from torch import Tensor, nn
+from pydantic import Field
+from torch import Tensor
 
-from vspsr.training.losses.base import Count, Loss, Positive, StepImages
-from vspsr.training.losses.energy import PAIRS
-
-__all__ = ["LogPowerCRPS", "log_power_crps"]
+from vspsr.training.losses.base import Loss, StepImages
+from vspsr.training.losses.energy import energy_score, tiles
 
 
 def log_power_crps(
@@ -45,17 +42,14 @@ def log_power_crps(
     power = _spectra(torch.stack([x, first, second]).mean(2), size, offset).square().flatten(-2)
     groups = _texture_groups(size, octaves).to(power, non_blocking=True)
     strength = torch.log(power @ groups + floor**2)
-    distances = [(strength[i] - strength[j]).abs().mean() for i, j in PAIRS]
-    return 0.5 * (distances[0] + distances[1] - distances[2])
+    truth, one, other = strength.unbind()
+    return energy_score(truth, one, other, lambda a, b: (a - b).abs().mean())
 
 
 def _spectra(images: Tensor, size: int, offset: tuple[int, int]) -> Tensor:
     """Orthonormal DCT-II of blocks: (…, H, W) → (…, rows, columns, size, size)."""
-    images = images[..., offset[0] :, offset[1] :]
-    rows, columns = images.shape[-2] // size, images.shape[-1] // size
-    tiles = images[..., : rows * size, : columns * size].unflatten(-2, (rows, size)).unflatten(-1, (columns, size))
     matrix = _cosines(size).to(images, non_blocking=True)
-    return matrix @ tiles.transpose(-3, -2) @ matrix.T
+    return matrix @ tiles(images, size, offset).transpose(-3, -2) @ matrix.T
 
 
 @lru_cache(maxsize=4)
@@ -84,36 +78,20 @@ def _cosines(size: int) -> Tensor:
 
 
 class LogPowerCRPS(Loss):
-    """CRPS of how strong texture is in blocks of ``block`` pixels.
+    """`log_power_crps` in blocks of ``block`` pixels.
 
-    ``octaves``: from the highest frequencies down. ``floor``: the standard deviation in [0, 1] below which strength is
-    all the same. ``mean_gradient_scale``: factor on the gradient that reaches the samples' mean.
+    ``mean_gradient_scale``: factor on the gradient that reaches the samples' mean.
     """
 
-    block: Annotated[int, Field(ge=2)] = 16
-    octaves: Count = 2
-    floor: Positive = 1 / 255
+    block: Annotated[int, Field(ge=4)] = 16
     mean_gradient_scale: Annotated[float, Field(ge=0, le=1)] = 1.0
-
-    @model_validator(mode="after")
-    def _octaves_fit(self) -> "LogPowerCRPS":
-        if self.block < 2**self.octaves:
-            raise ValueError(
-                f"`octaves` {self.octaves}: blocks of {self.block} pixels do not have so many: "
-                f"take a `block` of {2**self.octaves} or more"
-            )
-        return self
 
     samples: ClassVar[int] = 2
 
-    def check_crop(self, side: int, networks: Mapping[str, nn.Module]) -> None:
-        """See `Loss`."""
-        if side < 2 * self.block - 1:
-            raise ValueError(f"blocks of {self.block} need {2 * self.block - 1} pixels, but a crop has {side}")
+    @property
+    def smallest(self) -> int:
+        return 2 * self.block - 1
 
     def value(self, images: StepImages) -> Tensor:
-        """See `Loss`."""
-        rng = images.random(self.block)
-        offset = int(rng.integers(self.block)), int(rng.integers(self.block))
         first, second = images.held(self.mean_gradient_scale)[:2]
-        return log_power_crps(images.x, first, second, self.block, self.octaves, self.floor, offset)
+        return log_power_crps(images.x, first, second, self.block, offset=images.offset(self.block, self.block))
