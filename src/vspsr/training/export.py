@@ -99,7 +99,8 @@ samples = model(y).sample(10, seed=0)
 ```
 
 **Network.** `{model.config["network"]}` ({options}), {parameters / 1e6:.2f} M parameters. Default temperature \
-{model.temperature:g}.
+{model.temperature:g}; standard deviations are multiplied by {model.calibration:g} \
+({"as the recipe says" if model.calibration != 1 else "not calibrated"}).
 
 **Data.** {state["n_images"]} training images. {_credits(recipe)}
 

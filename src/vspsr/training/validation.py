@@ -7,6 +7,7 @@ from vspsr.data.files import ImagePair
 from vspsr.data.photographs import read_rgb
 from vspsr.degradation.resize import imresize
 from vspsr.model import VSpSR
+from vspsr.space.noise import image_key
 from vspsr.training.losses.energy import energy_score, patch_distance
 
 
@@ -16,14 +17,15 @@ def validate_image(pair: ImagePair, model: VSpSR, device: torch.device) -> tuple
 
     The figures are PSNR (RGB, whole image, clipped), spread, the energy score in pixels of two samples.
 
-    HR is cut to a multiple of the scale. Samples are those of seed 0 at temperature 1.
+    HR is cut to a multiple of the scale. Samples are those of seed 0 at temperature 1, the
+    image's key that of its LR pixels.
     """
     hr = read_rgb(pair.hr)
     rows, columns = (n // model.scale for n in hr.shape[1:])
     hr = hr[:, : rows * model.scale, : columns * model.scale]
     lr = model.degradation.down_uint8(hr) if pair.lr is None else read_rgb(pair.lr)[:, :rows, :columns]
     x, y = (t[None].to(device).float() / 255 for t in (hr, lr))
-    space = model(y)
+    space = model(y).with_keys([image_key(lr)])
     first, second = space.sample(2, seed=0, temperature=1.0)
     mean = space.mean if space.is_gaussian else space.sample(1, seed=0, temperature=0.0)[0]
     bicubic = imresize(y, scale=model.scale)
