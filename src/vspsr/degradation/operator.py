@@ -96,6 +96,16 @@ class Degradation:
         """Condition number of D along an axis of n HR pixels (that of the whole image is a product of two)."""
         return self._axis(_short_length(n, self.scale)).condition
 
+    def reach(self, tolerance: float) -> int:
+        """LR pixels beyond which a change of an image has no effect on D⁺D x above a relative ``tolerance``.
+
+        Raises:
+            ValueError: an ill-conditioned kernel (see `axis_pseudo_inverse`).
+        """
+        n = _REFERENCE * self.scale
+        self.axis_pseudo_inverse(n)
+        return _reach(self._axis(n), tolerance)
+
     def down(self, x: Tensor) -> Tensor:
         """y = D x. x: (..., H, W) floating point, any range → (..., ceil(H/s), ceil(W/s)). Differentiable."""
         height, width = _size(x)
@@ -167,6 +177,16 @@ def _short_length(n: int, scale: int, reference: int = _REFERENCE) -> int:
 @lru_cache(maxsize=256)
 def _axis(n: int, scale: int, kernel: str | tuple[float, ...]) -> "_Axis":
     return _Axis(n, scale, kernel)
+
+
+@lru_cache(maxsize=64)
+def _reach(axis: "_Axis", tolerance: float) -> int:
+    """See `Degradation.reach`: how far D⁺ takes to decay in the middle of an axis, plus what D overlaps."""
+    middle = axis.n // axis.scale // 2
+    rows = slice(axis.scale * middle, axis.scale * (middle + 1))
+    inverse = axis.pseudo_inverse.dense(rows).abs().amax(0)
+    decay = int((inverse >= tolerance * inverse.max()).nonzero().sub(middle).abs().max())
+    return decay + -(-axis.down.weights.shape[1] // (2 * axis.scale))
 
 
 class _Axis:

@@ -45,15 +45,19 @@ class Sampler:
             factor = PatchFactor.build(log_var, parameters.atoms)
         return cls(parameters, scale, None if log_var is None else (0.5 * log_var).exp(), factor)
 
-    def linear(self, b: int, noise: Noise, temperature: float) -> Tensor:
-        """T·Σ σ ε atom of image b, without the mean of the coefficients: (1, channels, H, W)."""
+    def linear(self, b: int, noise: Noise, temperature: float, by_place: Tensor | None = None) -> Tensor:
+        """T·Σ σ ε atom of image b, without the mean of the coefficients: (1, channels, H, W).
+
+        ``by_place`` (h, w) is a factor on the patches of each LR pixel.
+        """
         p, scale = self.parameters, self.scale
         if p.chain is not None:
             a = p.map_tensors(lambda t: t[b : b + 1], lambda t: t).synthesis(scale)
             assert a is not None
             h = p.chain.gains.shape[-2]
             eps = torch.cat([noise(a.channels, row) for row in range(-(-h // BLOCK))], 1)
-            return a.apply(temperature * eps[None, :, :h].to(p.deterministic))
+            w = a.coefficients(temperature * eps[None, :, :h].to(p.deterministic))
+            return synthesize(w if by_place is None else by_place * w, p.atoms[b : b + 1], scale)
         assert p.coefficient_log_var is not None
         h, size = p.coefficient_log_var.shape[-2], p.atoms.shape[-1]
         overhang = (size - scale) // 2
@@ -61,7 +65,7 @@ class Sampler:
         for row in range(-(-h // BLOCK)):
             rows = slice(row * BLOCK, min((row + 1) * BLOCK, h))
             # Rows that overhang the band above and below are kept, and added to the neighbours'.
-            bands.append(self._band(b, rows, noise, temperature))
+            bands.append(self._band(b, rows, noise, temperature, by_place))
         if len(bands) == 1:
             out = bands[0]
         else:
@@ -71,17 +75,19 @@ class Sampler:
                 out[:, :, top : top + band.shape[2]] += band
         return out[:, :, overhang : overhang + scale * h]
 
-    def _band(self, b: int, rows: slice, noise: Noise, temperature: float) -> Tensor:
+    def _band(self, b: int, rows: slice, noise: Noise, temperature: float, by_place: Tensor | None) -> Tensor:
         """What the patches of some LR rows add, overhang included: (1, channels, s·rows + k − s, W)."""
         p, scale = self.parameters, self.scale
         height, row = rows.stop - rows.start, rows.start // BLOCK
-        if self.factor is not None:
-            eps = noise(self.factor.channels, row)[:, :height].to(p.deterministic)
-            patches = self.factor.apply(b, rows, temperature * eps)
-            return synthesize_patches(patches, p.atoms.shape[-1], scale, keep_overhang=True)
         assert self.sigma is not None
         sigma = self.sigma[b : b + 1, :, :, rows]
-        eps = noise(sigma.shape[1] * sigma.shape[2], row)[:, :height].to(sigma)
+        channels = sigma.shape[1] * sigma.shape[2] if self.factor is None else self.factor.channels
+        eps = noise(channels, row)[:, :height].to(sigma)
+        if by_place is not None:
+            eps = by_place[rows] * eps
+        if self.factor is not None:
+            patches = self.factor.apply(b, rows, temperature * eps)
+            return synthesize_patches(patches, p.atoms.shape[-1], scale, keep_overhang=True)
         # Cheaper than scaling the coefficients: there are fewer atoms than LR pixels.
         atoms = temperature * p.atoms[b : b + 1]
         return synthesize(sigma * eps.view_as(sigma), atoms, scale, keep_overhang=True)

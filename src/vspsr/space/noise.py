@@ -13,14 +13,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["BLOCK", "image_key", "noise_rows"]
+__all__ = ["BLOCK", "image_key", "noise_area", "noise_rows"]
 
 BLOCK = 32
 """Side of a noise block in LR pixels."""
 
 
-def noise_rows(seed: int, sample: int, key: int, channels: int, block_row: int, width: int) -> Tensor:
-    """The noise of one row of blocks: (channels, 32, width) float32 on the CPU.
+def noise_area(seed: int, sample: int, key: int, channels: int, rows: slice, columns: slice) -> Tensor:
+    """The noise of some LR pixels, as in the whole: (channels, rows, columns) float32 on the CPU.
+
+    Args:
+        seed, sample, key, channels: as in `noise_rows`.
+        rows, columns: LR pixels, 0 ≤ start < stop.
+    """
+    first, last = rows.start // BLOCK, -(-rows.stop // BLOCK)
+    blocks = [noise_rows(seed, sample, key, channels, row, columns.stop, columns.start) for row in range(first, last)]
+    top = rows.start - BLOCK * first
+    return torch.cat(blocks, 1)[:, top : top + rows.stop - rows.start]
+
+
+def noise_rows(seed: int, sample: int, key: int, channels: int, block_row: int, stop: int, start: int = 0) -> Tensor:
+    """The noise of one row of blocks: (channels, 32, stop − start) float32 on the CPU.
 
     Args:
         seed: seed of the set of samples.
@@ -28,13 +41,13 @@ def noise_rows(seed: int, sample: int, key: int, channels: int, block_row: int, 
         key: key of the image.
         channels: number of normals at each LR pixel.
         block_row: LR rows 32·block_row … 32·block_row + 31.
-        width: LR columns from 0.
+        stop, start: LR columns start … stop − 1.
     """
-    blocks = []
-    for block_column in range(-(-width // BLOCK)):
+    blocks, first = [], start // BLOCK
+    for block_column in range(first, -(-stop // BLOCK)):
         sequence = np.random.SeedSequence(seed, spawn_key=(sample, key, block_row, block_column))
         blocks.append(_normals(np.random.SFC64(sequence), channels * BLOCK * BLOCK).view(channels, BLOCK, BLOCK))
-    return torch.cat(blocks, -1)[..., :width]
+    return torch.cat(blocks, -1)[..., start - BLOCK * first : stop - BLOCK * first]
 
 
 def image_key(pixels: Tensor) -> int:

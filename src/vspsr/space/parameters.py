@@ -96,6 +96,26 @@ class SpaceParameters:
         )
         return replace(self, **tensors, basis=basis, chain=chain)
 
+    def crop(self, rows: slice, columns: slice, scale: int) -> "SpaceParameters":
+        """The parameters of some LR pixels."""
+        top, bottom, left, right = (scale * i for i in (rows.start, rows.stop, columns.start, columns.stop))
+
+        def cut(t: Tensor | None) -> Tensor | None:
+            return None if t is None else t[..., rows, columns]
+
+        return replace(
+            self,
+            deterministic=self.deterministic[..., top:bottom, left:right],
+            coefficient_mean=cut(self.coefficient_mean),
+            coefficient_log_var=cut(self.coefficient_log_var),
+            chain=self.chain
+            and replace(
+                self.chain,
+                gains=self.chain.gains[..., rows, columns],
+                output_gain=self.chain.output_gain[..., rows, columns],
+            ),
+        )
+
     @staticmethod
     def stack(parts: "Sequence[SpaceParameters]") -> "SpaceParameters":
         """The parameters of several images as those of a batch."""

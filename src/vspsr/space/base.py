@@ -1,0 +1,241 @@
+"""What spaces have in common: their state, copies of them with other settings or of a part, and drawing one member."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from vspsr.checks import check_integer, check_number, check_temperature
+from vspsr.consistency.projection import project_unchecked
+from vspsr.degradation.operator import Degradation
+from vspsr.errors import VSpSRError
+from vspsr.space.covariance import Covariance
+from vspsr.space.drawing import Noise, Sampler
+from vspsr.space.noise import BLOCK, noise_area
+from vspsr.space.parameters import SpaceParameters
+from vspsr.space.synthesis import synthesize
+
+__all__ = ["NotGaussianError", "SpaceBase"]
+
+
+class NotGaussianError(VSpSRError):
+    """A closed form was asked of a space that is not Gaussian."""
+
+
+class SpaceBase:
+    """See `vspsr.space.SRSpace`."""
+
+    def __init__(
+        self,
+        y: Tensor,
+        parameters: SpaceParameters,
+        degradation: Degradation,
+        temperature: float | Tensor = 1.0,
+        calibration: float = 1.0,
+        keys: Sequence[int] | None = None,
+    ) -> None:
+        self.y, self.parameters, self.degradation = y, parameters, degradation
+        self.temperature = self._check_temperature(temperature)
+        self.calibration = check_number(calibration, "calibration")
+        self.keys = tuple(range(len(y))) if keys is None else _check_keys(keys, len(y))
+        self._origin = (0, 0)  # LR pixel of the whole picture at which this part of it begins
+        self._cache: dict[tuple[str, bool], Any] = {}
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.event_shape))
+        temperature = "map" if isinstance(self.temperature, Tensor) else f"{self.temperature:g}"
+        factors = f"temperature={temperature}, calibration={self.calibration:g}"
+        return f"{type(self).__name__}(batch={len(self.y)}, images={shape}, {self.degradation}, {factors})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For deep copies and pickles: neither can hold tensors that have a gradient's graph."""
+        parameters = self.parameters.map_tensors(Tensor.detach)
+        return {**vars(self), "y": self.y.detach(), "parameters": parameters, "_cache": {}}
+
+    def __copy__(self) -> Self:
+        return self._with()
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """(B,)"""
+        return self.y.shape[:1]
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """(channels, H, W)"""
+        return self.parameters.deterministic.shape[1:]
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the space is a Gaussian over images, so that its closed forms hold."""
+        return self.parameters.refine is None and self.parameters.basis is None
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same space on another device: its samples are the same images up to rounding."""
+        temperature = self.temperature.to(device) if isinstance(self.temperature, Tensor) else self.temperature
+        parameters = self.parameters.to(device)
+        return self._with(y=self.y.to(device), parameters=parameters, temperature=temperature, _cache={})
+
+    def with_temperature(self, temperature: float | Tensor) -> Self:
+        """The same space with another default temperature of its samples.
+
+        Args:
+            temperature: ≥ 0; or a map of it, (h, w), one for each LR pixel: more or less texture by place. The patch
+                of an LR pixel is scaled by its temperature; patches overlap, so that places blend.
+
+        Raises:
+            ValueError: a negative temperature, a map of another shape.
+            NotGaussianError: a map for a space that is not Gaussian.
+        """
+        return self._with(temperature=self._check_temperature(temperature))
+
+    def with_calibration(self, calibration: float) -> Self:
+        """The same space with another factor on its standard deviation."""
+        return self._with(calibration=check_number(calibration, "calibration"))
+
+    def with_keys(self, keys: Sequence[int]) -> Self:
+        """The same space with other keys of its images' noise: see the class and `vspsr.space.image_key`."""
+        return self._with(keys=_check_keys(keys, len(self.y)))
+
+    def select(self, image: int) -> Self:
+        """The space of one image of the batch, B = 1."""
+        i = check_integer(image, "image", 0, len(self.y) - 1)
+        parameters = self.parameters.map_tensors(lambda t: t[i : i + 1], lambda t: t)
+        return self._with(y=self.y[i : i + 1], parameters=parameters, keys=self.keys[i : i + 1], _cache={})
+
+    def grey(self) -> Self:
+        """The space of the mean over the colour channels, one channel: for LR images that are grey.
+
+        Raises:
+            NotGaussianError: the space is not linear in its coefficients.
+        """
+        self._require_gaussian("grey")
+        p, groups = self.parameters, self.parameters.atoms.shape[1]
+        # Channels with coefficients of their own become one channel with the coefficients of all.
+        parameters = replace(
+            p,
+            deterministic=p.deterministic.mean(1, keepdim=True),
+            atoms=p.atoms.mean(3, keepdim=True).flatten(1, 2)[:, None] / groups,
+            coefficient_mean=None if p.coefficient_mean is None else p.coefficient_mean.flatten(1, 2)[:, None],
+            coefficient_log_var=None if p.coefficient_log_var is None else p.coefficient_log_var.flatten(1, 2)[:, None],
+        )
+        return self._with(y=self.y.mean(1, keepdim=True), parameters=parameters, _cache={})
+
+    def _with(self, **changes: Any) -> Self:
+        """A shallow copy with other attributes; what is computed once is shared unless `_cache` is among them."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self), **changes)
+        return other
+
+    def _crop(self, rows: slice, columns: slice) -> Self:
+        """The space of a part, LR pixels rows × columns, as if it was the whole, with the noise of its place.
+
+        It is that of the whole except near cut edges: see `vspsr.space.region`.
+        """
+        scale, temperature = self.degradation.scale, self.temperature
+        if isinstance(temperature, Tensor):
+            temperature = temperature[rows, columns]
+        return self._with(
+            y=self.y[..., rows, columns],
+            parameters=self.parameters.crop(rows, columns, scale),
+            temperature=temperature,
+            _origin=(self._origin[0] + rows.start, self._origin[1] + columns.start),
+            _cache={},
+        )
+
+    def _covariance(self) -> Covariance:
+        """Products with the covariance of the space of one image."""
+        synthesis = self.parameters.synthesis(self.degradation.scale)
+        assert synthesis is not None
+        h, w = self.y.shape[-2:]
+        return Covariance(synthesis, self.degradation, (h, w), self.calibration)
+
+    def _require_gaussian(self, what: str) -> None:
+        if not self.is_gaussian:
+            raise NotGaussianError(
+                f"`{what}` has no closed form: the model's stochastic basis or refinement makes the space "
+                "non-Gaussian; estimate it from `sample`"
+            )
+
+    def _require_one(self, what: str) -> None:
+        """A Gaussian over one picture, whose coefficients are random."""
+        self._require_gaussian(what)
+        if len(self.y) != 1:
+            raise ValueError(f"`{what}` needs the space of one image, got {len(self.y)}: take one by `space.select(0)`")
+        if self.parameters.chain is None and self.parameters.coefficient_log_var is None:
+            raise NotGaussianError(f"`{what}` needs a space with more than one member: its coefficients are not random")
+
+    def _check_temperature(self, temperature: float | Tensor) -> float | Tensor:
+        if not isinstance(temperature, Tensor) or temperature.ndim == 0:
+            return check_temperature(temperature.item() if isinstance(temperature, Tensor) else temperature)
+        self._require_gaussian("temperature map")
+        if temperature.shape != self.y.shape[-2:]:
+            h, w = self.y.shape[-2:]
+            raise ValueError(f"`temperature` must be a number or a map ({h}, {w}), got {tuple(temperature.shape)}")
+        if not bool((temperature >= 0).all()) or not bool(temperature.isfinite().all()):
+            raise ValueError("`temperature` must be a map of finite numbers of at least 0")
+        return temperature.to(self.y)
+
+    def _cached(self, name: str, build: Callable[[], Any], gradient: bool = True) -> Any:
+        """Something computed once: once more with a gradient, if one is wanted and the first had none.
+
+        It is built outside of inference mode and of autocast, whatever mode the first caller is in.
+        """
+        graph = gradient and torch.is_grad_enabled()
+        graph = graph and any(t.requires_grad for t in (self.y, *self.parameters.tensors()))
+        if (name, graph) not in self._cache:
+            autocast = torch.autocast(self.y.device.type, enabled=False)
+            with torch.inference_mode(False), torch.set_grad_enabled(graph), torch.device("cpu"), autocast:
+                self._cache[name, graph] = build()
+        return self._cache[name, graph]
+
+    @property
+    def _centre(self) -> Tensor:
+        """μ plus the patches of the mean coefficients: (B, 3, H, W)."""
+        p = self.parameters
+        if p.coefficient_mean is None:
+            return p.deterministic
+        mean, scale = p.coefficient_mean, self.degradation.scale
+        return self._cached("centre", lambda: p.deterministic + synthesize(mean, p.atoms, scale))
+
+    def _noise(self, seed: int, sample: int, b: int, channels: int, row: int) -> Tensor:
+        """The noise of image b in a row of blocks. It is drawn on the CPU, whatever the device."""
+        top, left = self._origin
+        rows = slice(top + BLOCK * row, top + BLOCK * (row + 1))
+        return noise_area(seed, sample, self.keys[b], channels, rows, slice(left, left + self.y.shape[-1]))
+
+    def _draw(self, noise: Callable[[int, int, int], Tensor], temperature: float | Tensor | None) -> Tensor:
+        """One member of the space for the noise of (image, channels, row): (B, 3, H, W), each image by itself."""
+        t = self.temperature if temperature is None else self._check_temperature(temperature)
+        with torch.autocast(self.y.device.type, enabled=False):
+            images = [self._draw_one(b, partial(noise, b), t) for b in range(len(self.y))]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+    def _draw_one(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
+        """Image b alone: (1, 3, H, W)."""
+        sampler = self._cached("sampler", lambda: Sampler.build(self.parameters, self.degradation.scale))
+        if not self.is_gaussian:
+            assert not isinstance(temperature, Tensor)
+            x = self.parameters.deterministic[b : b + 1] + sampler.nonlinear(b, noise, temperature)
+            return self._project(x[0], b)
+        x, p = self._centre[b : b + 1], self.parameters
+        if p.coefficient_log_var is not None or p.chain is not None:
+            if isinstance(temperature, Tensor):
+                x = x + sampler.linear(b, noise, 1.0, temperature)
+            elif temperature > 0:
+                x = x + sampler.linear(b, noise, temperature)
+        return self._project(x[0], b)
+
+    def _project(self, x: Tensor, b: int) -> Tensor:
+        """Π of image b, (3, H, W) → (1, 3, H, W)."""
+        return project_unchecked(x[None], self.y[b : b + 1], self.degradation)
+
+
+def _check_keys(keys: Sequence[int], count: int) -> tuple[int, ...]:
+    checked = tuple(check_integer(key, "keys", 0, 2**64 - 1) for key in keys)
+    if len(checked) != count:
+        raise ValueError(f"`keys` must be one for each of {count} images, got {len(checked)}")
+    return checked

@@ -1,0 +1,100 @@
+"""The leading eigenpairs of a covariance that is only known by its products.
+
+Randomised block Krylov iteration (Halko, Martinsson & Tropp, *Finding Structure with Randomness*, SIAM Review 2011,
+with the whole Krylov space instead of its last block as in Musco & Musco, NeurIPS 2015): from a random block Q₀ the
+space of Q₀, C Q₀, C² Q₀ … is orthonormalised block by block, and the eigenpairs of C in that space are taken
+(Rayleigh–Ritz). Each comes with its residual ‖C v − λ v‖: an eigenvalue of C lies within it of λ.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Eigenpairs", "PrincipalComponents", "leading_eigenpairs"]
+
+Product = Callable[[Tensor], Tensor]
+"""(N, n) → (N, n): a symmetric positive semi-definite matrix applied to each of N vectors."""
+
+
+@dataclass(frozen=True)
+class PrincipalComponents:
+    """The k directions of largest variance of a region of s·height × s·width HR pixels.
+
+    Attributes:
+        directions: (k, channels, s·height, s·width), of unit length and orthogonal to each other.
+        stddev: (k,), standard deviation along each, the calibration included, in units of the image: falling.
+        explained: (k,), share of the region's variance along each, 0 … 1.
+        residual: (k,), ‖C v − λ v‖ / λ of each: the relative accuracy of its variance λ, at worst.
+    """
+
+    directions: Tensor
+    stddev: Tensor
+    explained: Tensor
+    residual: Tensor
+
+
+@dataclass(frozen=True)
+class Eigenpairs:
+    """Approximate eigenpairs of a symmetric matrix, largest first.
+
+    Attributes:
+        values: (k,) float64.
+        vectors: (k, n), orthonormal.
+        residuals: (k,) float64, ‖C v − λ v‖.
+        basis: (m, n), orthonormal: the space in which they were found.
+        trace_within: Σ qᵀ C q over the basis.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    residuals: Tensor
+    basis: Tensor
+    trace_within: float
+
+
+def leading_eigenpairs(product: Product, start: Tensor, k: int, tolerance: float, most: int) -> Eigenpairs:
+    """The k largest eigenvalues and their vectors.
+
+    Args:
+        product: C.
+        start: (b, n), the random block.
+        k: number of eigenpairs, ≤ n.
+        tolerance: stop when every residual is below this share of its eigenvalue …
+        most: … or when the space has this many dimensions, ≥ k.
+    """
+    n = start.shape[1]
+    basis = _orthonormal(start[: min(len(start), n)], start[:0])
+    projected = torch.zeros(0, 0, dtype=torch.float64, device=start.device)
+    block = basis
+    while True:
+        image = product(block)
+        column = (basis @ image.T).double()  # (m, b)
+        m, b = column.shape
+        grown = projected.new_zeros(m, m)
+        grown[: m - b, : m - b] = projected
+        grown[:, m - b :] = column
+        grown[m - b :] = column.T
+        grown[m - b :, m - b :] = 0.5 * (column[m - b :] + column[m - b :].T)
+        projected = grown
+        rest = image - column.T.to(image) @ basis
+        values, y = torch.linalg.eigh(projected)
+        values, y = values.flip(0), y.flip(1)
+        # The residual of a Ritz vector is what its part in the last block brings from outside of the space.
+        residuals = (rest.double().T @ y[m - b :, :k]).norm(dim=0)
+        wanted = values[:k].clamp_min(torch.finfo(start.dtype).tiny)
+        room = min(n, max(most, k)) - m
+        if m >= k and (room <= 0 or bool((residuals <= tolerance * wanted).all())):
+            vectors = y[:, :k].T.to(basis) @ basis
+            return Eigenpairs(values[:k].clamp_min(0), vectors, residuals, basis, float(projected.trace()))
+        block = _orthonormal(rest[: max(room, 1)], basis)
+        basis = torch.cat([basis, block])
+
+
+def _orthonormal(vectors: Tensor, against: Tensor) -> Tensor:
+    """Orthonormal rows that span ``vectors`` (b, n), orthogonal to the orthonormal rows of ``against``."""
+    for _ in range(2):  # once is not enough in floating point
+        vectors = vectors - (vectors @ against.T) @ against
+        vectors = torch.linalg.qr(vectors.T)[0].T
+    return vectors
