@@ -3,7 +3,7 @@
 The HR pixels of some LR pixels depend on noise as far as A reaches, and, through the projection Π, on all LR pixels of
 the picture; but the entries of D⁺ fall by a factor of about 3 with each LR pixel (bicubic). So the region is cut out
 with a margin and treated as a picture of its own: A's reach, plus what D overlaps, plus as many LR pixels as D⁺ needs
-to fall below a tolerance (1e-7 in float32, 14 LR pixels for bicubic; 1e-13 in float64). Where the margin meets the
+to fall below a tolerance (1e-7 in float32, 14 LR pixels for bicubic; 1e-10 in float64). Where the margin meets the
 picture's border it ends there, and nothing is cut.
 """
 
@@ -35,7 +35,7 @@ def margin(space: "SRSpace", tolerance: float | None = None) -> int:
     synthesis = space.parameters.synthesis(space.degradation.scale)
     reach = 0 if synthesis is None else synthesis.reach
     if tolerance is None:
-        tolerance = 1e-13 if space.y.dtype == torch.float64 else 1e-7
+        tolerance = 1e-10 if space.y.dtype == torch.float64 else 1e-7
     return reach + space.degradation.reach(tolerance)
 
 
