@@ -39,7 +39,7 @@ def test_shipped_models_take_any_size(h: int, w: int) -> None:
     torch.testing.assert_close(model.degradation.down(x), space.y, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["vspsr-x4", "vspsr-x8"])
+@pytest.mark.parametrize("name", ["vspsr-x4", "vspsr-x4-explore", "vspsr-x8"])
 def test_shipped_models_load_without_a_network_and_are_small(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert name in shipped_models()

@@ -127,7 +127,7 @@ def test_every_way_a_model_folder_can_be_broken(tmp_path: Path) -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ModelError, match=r"unknown model 'vspsr-x5': give one of vspsr-x4, vspsr-x8"):
+    with pytest.raises(ModelError, match=r"unknown model 'vspsr-x5': give one of vspsr-x4, vspsr-x4-explore, vspsr-x8"):
         VSpSR.from_pretrained("vspsr-x5")
 
 

@@ -29,6 +29,14 @@ class ConsistencyWarning(UserWarning):
     """No integer image in range was found that downscales to the LR image exactly."""
 
 
+class ConvergenceWarning(UserWarning):
+    """An iterative solve did not reach its accuracy."""
+
+
+class ConditionWarning(UserWarning):
+    """A condition on a space contradicts the LR image or lies far outside of the space."""
+
+
 class ImageFileWarning(UserWarning):
     """An image file was left out of a folder's, or was read although its decoder found fault with it."""
 

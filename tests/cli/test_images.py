@@ -194,7 +194,7 @@ def test_degrade_and_check(run: Run, tmp_path: Path) -> None:
 
 def test_models_and_info(run: Run) -> None:
     listed = json.loads(run("models", "--json").stdout)
-    assert [(m["name"], m["scale"]) for m in listed] == [("vspsr-x4", 4), ("vspsr-x8", 8)]
+    assert [(m["name"], m["scale"]) for m in listed] == [("vspsr-x4", 4), ("vspsr-x4-explore", 4), ("vspsr-x8", 8)]
     assert "vspsr-x8" in run("models").stdout
     info = json.loads(run("info", "vspsr-x4", "--json").stdout)
     assert info["options"]["scale"] == 4

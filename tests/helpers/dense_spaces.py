@@ -26,7 +26,7 @@ def exploring_space(kind: str, h: int, w: int, scale: int = 4, calibration: floa
 
 @dataclass(frozen=True)
 class Dense:
-    """The Gaussian N(mean, root rootᵀ) of the flat images (n,) of a space; ``root`` (n, noise) holds the calibration."""
+    """The Gaussian N(mean, root rootᵀ) of the flat images (n,) of a space; ``root`` (n, noise) with calibration."""
 
     mean: Tensor
     root: Tensor

@@ -26,7 +26,9 @@ def test_a_region_is_as_in_the_whole(kind: str, place: tuple[int, int, int, int]
     region = space.region(*place)
     assert max(region.surroundings[2:]) < 62
     torch.testing.assert_close(region.mean, part(space.mean[0], *place), rtol=0, atol=1e-10)
-    torch.testing.assert_close(region.sample(2, seed=3), part(space.sample(2, seed=3)[:, 0], *place), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        region.sample(2, seed=3), part(space.sample(2, seed=3)[:, 0], *place), rtol=0, atol=1e-10
+    )
 
 
 def test_the_standard_deviation_of_a_region_is_that_of_the_whole() -> None:
@@ -111,9 +113,12 @@ def test_what_lies_outside_follows_as_the_conditional_mean(kind: str) -> None:
     values, vectors = values[-4:].flip(0), vectors[:, -4:].flip(1)
     signs = (found.directions.flatten(1) * vectors.T).sum(1).sign()
     inside = (vectors * values.sqrt()) @ (signs * amounts).double()
-    expected = model.mean + model.covariance[:, index] @ torch.linalg.pinv(
-        model.covariance[index][:, index], rtol=1e-9, hermitian=True
-    ) @ inside
+    expected = (
+        model.mean
+        + model.covariance[:, index]
+        @ torch.linalg.pinv(model.covariance[index][:, index], rtol=1e-9, hermitian=True)
+        @ inside
+    )
     assert float((moved.flatten() - expected).abs().max()) < 0.02 * float((expected - model.mean).abs().max())
     torch.testing.assert_close(space.degradation.down(moved), space.y, rtol=0, atol=1e-10)
     top, left, height, width = region.surroundings

@@ -1,7 +1,25 @@
 """The super-resolution space of an image: a distribution over HR images that all downscale to it."""
 
+from vspsr.space.conditioning import ConditionedSpace, Conflict
 from vspsr.space.noise import image_key
+from vspsr.space.observations import Average, Linear, Pixels, Same
 from vspsr.space.parameters import SpaceParameters, StochasticBasis
+from vspsr.space.principal_components import PrincipalComponents
+from vspsr.space.region import Region
 from vspsr.space.sr_space import NotGaussianError, SRSpace
 
-__all__ = ["NotGaussianError", "SRSpace", "SpaceParameters", "StochasticBasis", "image_key"]
+__all__ = [
+    "Average",
+    "ConditionedSpace",
+    "Conflict",
+    "Linear",
+    "NotGaussianError",
+    "Pixels",
+    "PrincipalComponents",
+    "Region",
+    "SRSpace",
+    "Same",
+    "SpaceParameters",
+    "StochasticBasis",
+    "image_key",
+]

@@ -14,11 +14,14 @@ from vspsr.degradation.operator import Degradation
 from vspsr.errors import VSpSRError
 from vspsr.space.covariance import Covariance
 from vspsr.space.drawing import Noise, Sampler
-from vspsr.space.noise import BLOCK, noise_area
+from vspsr.space.noise import BLOCK, noise_area, noise_rows
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.synthesis import synthesize
 
-__all__ = ["NotGaussianError", "SpaceBase"]
+__all__ = ["EXTRA_ROW", "NotGaussianError", "SpaceBase"]
+
+EXTRA_ROW = -1
+"""In place of a row of blocks: noise of an image that belongs to no place in it."""
 
 
 class NotGaussianError(VSpSRError):
@@ -203,6 +206,8 @@ class SpaceBase:
 
     def _noise(self, seed: int, sample: int, b: int, channels: int, row: int) -> Tensor:
         """The noise of image b in a row of blocks. It is drawn on the CPU, whatever the device."""
+        if row == EXTRA_ROW:
+            return noise_rows(seed, sample, self.keys[b], channels, 2**31, BLOCK)
         top, left = self._origin
         rows = slice(top + BLOCK * row, top + BLOCK * (row + 1))
         return noise_area(seed, sample, self.keys[b], channels, rows, slice(left, left + self.y.shape[-1]))

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from functools import partial
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,6 +21,10 @@ from vspsr.checks import check_integer, check_seed
 from vspsr.space.base import NotGaussianError, SpaceBase
 from vspsr.space.region import Region
 from vspsr.space.variance import projected_variance
+
+if TYPE_CHECKING:
+    from vspsr.space.conditioning import ConditionedSpace
+    from vspsr.space.observations import Observation
 
 __all__ = ["NotGaussianError", "SRSpace"]
 
@@ -142,6 +147,26 @@ class SRSpace(SpaceBase):
         """
         self._require_one("region")
         return Region(self, top, left, height, width)
+
+    def condition(self, *observations: "Observation") -> "ConditionedSpace":
+        """The space given observations of the picture: a space again, all of whose members downscale to y.
+
+        With the same seed a sample is the sample of this space, changed no more than the observations ask for.
+        A `ConditionWarning` says which condition contradicts y, by how many of its σ and where; `conflicts` of what is
+        returned says how far each is from this space.
+
+        Args:
+            observations: `vspsr.space.Pixels`, `Average`, `Same` or `Linear`; their standard deviations are greater
+                than 0, so that there is always an answer.
+
+        Raises:
+            ValueError: an observation that does not fit the picture, a space of several pictures.
+            NotGaussianError: the space is not a Gaussian, or has one member only.
+        """
+        from vspsr.space.conditioning import ConditionedSpace
+
+        self._require_one("condition")
+        return ConditionedSpace.build(self, observations)
 
     def _unit_stddev(self) -> Tensor:
         """`stddev` for calibration 1."""

@@ -1,0 +1,335 @@
+"""A space given linear observations of the picture: a Gaussian again.
+
+With G the observations, v their values and R their variances, b = v − G m and S = G C Gᵀ + R,
+
+    mean:        m + C Gᵀ S⁻¹ b
+    covariance:  C − C Gᵀ S⁻¹ G C
+    samples:     x + C Gᵀ S⁻¹ (v − G x − r), r ~ N(0, R)       (Matheron's rule; x a sample of the space as it was)
+
+so that a sample changes no more than the observations ask for. S⁻¹ is applied by conjugate gradients in the space of
+observations, which equals those on the noise and needs shorter vectors; all images involved lie in the range of C, so
+that every result downscales to y. Only a window around what is observed takes part, with the margin of
+`vspsr.space.region`. C contains the calibration.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from vspsr.errors import ConditionWarning
+from vspsr.space.base import EXTRA_ROW
+from vspsr.space.conjugate_gradients import conjugate_gradients
+from vspsr.space.covariance import Covariance
+from vspsr.space.drawing import Noise
+from vspsr.space.noise import BLOCK
+from vspsr.space.observations import LinearMap, Observation, SparseMap
+from vspsr.space.region import margin
+from vspsr.space.sr_space import SRSpace
+
+__all__ = ["ConditionedSpace", "Conflict"]
+
+_FEW = 3000  # observed values up to which S is formed, for covariances
+_CHUNK = 16  # columns of S made at once
+_SAMPLES = 100  # that standard deviations are estimated from
+_SEED = 2**64 - 1
+_FAR = 5.0  # σ of a condition: if a value is missed by more, the condition contradicts the space
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """How a condition agrees with the space before it.
+
+    Attributes:
+        observation: the condition.
+        distance: root mean square distance of its values from the space, in σ: about 1 for a true one.
+        missed: largest distance of a value from the conditional mean, in the condition's own σ: large where the
+            condition contradicts the LR image or another condition.
+        where: (H, W), that distance at each HR pixel, 0 elsewhere; None for a `Linear` condition.
+    """
+
+    observation: Observation
+    distance: float
+    missed: float
+    where: Tensor | None
+
+
+@dataclass(frozen=True)
+class _System:
+    """The equations G x = v ± √R of some observations, on a window of the picture.
+
+    Attributes:
+        maps: G, one after the other.
+        values, stddev: v and √R, (n,).
+        covariance: C of the window.
+    """
+
+    maps: tuple[LinearMap, ...]
+    values: Tensor
+    stddev: Tensor
+    covariance: Covariance
+
+    def observe(self, x: Tensor) -> Tensor:
+        """G x: (N, channels, H, W) → (N, n)."""
+        return torch.cat([g.apply(x) for g in self.maps], 1)
+
+    def spread(self, u: Tensor) -> Tensor:
+        """Gᵀ u: (N, n) → (N, channels, H, W)."""
+        parts = u.split([g.count for g in self.maps], 1)
+        return torch.stack([g.adjoint(p) for g, p in zip(self.maps, parts, strict=True)]).sum(0)
+
+    def solve(self, b: Tensor) -> Tensor:
+        """S⁻¹ b, (n,) float64."""
+        dtype, variance = self.values.dtype, self.stddev.double().square()
+
+        def product(u: Tensor) -> Tensor:
+            return self.observe(self.covariance.product(self.spread(u.to(dtype)[None])))[0].double() + variance * u
+
+        return conjugate_gradients(product, b.double(), 1e-12 if dtype == torch.float64 else 1e-4)
+
+    @cached_property
+    def factor(self) -> Tensor:
+        """Cholesky factor of S, (n, n) float64."""
+        n = len(self.values)
+        if n > _FEW:
+            raise ValueError(f"the covariance given {n} observed values is not offered, at most {_FEW}: observe fewer")
+        eye = torch.eye(n, dtype=self.values.dtype, device=self.values.device)
+        columns = [self.observe(self.covariance.product(self.spread(part))) for part in eye.split(_CHUNK)]
+        s = torch.cat(columns).double()
+        return torch.linalg.cholesky(0.5 * (s + s.T) + torch.diag(self.stddev.double().square()))
+
+
+@dataclass(frozen=True)
+class ConditionedCovariance(Covariance):
+    """C − C Gᵀ S⁻¹ G C.
+
+    Attributes:
+        system: G on the images of this covariance, which may be larger than the window that S is computed on.
+        factor: Cholesky factor of S.
+    """
+
+    system: _System
+    factor: Tensor
+
+    def product(self, x: Tensor) -> Tensor:
+        """See `Covariance`."""
+        before = super().product(x)
+        half = torch.cholesky_solve(self.system.observe(before).double().T, self.factor).T
+        return before - super().product(self.system.spread(half.to(x)))
+
+    def quadratic(self, x: Tensor) -> Tensor:
+        """See `Covariance`."""
+        observed = self.system.observe(super().product(x)).double()
+        half = torch.linalg.solve_triangular(self.factor, observed.T, upper=False)
+        return super().quadratic(x) - half.square().sum(0).to(x)
+
+
+class ConditionedSpace(SRSpace):
+    """A space given observations: made by `SRSpace.condition`.
+
+    It offers what `SRSpace` does, `grey` excepted. The temperature scales how samples differ from the conditional mean.
+
+    Attributes:
+        observations: the conditions.
+    """
+
+    observations: tuple[Observation, ...]
+    _maps: tuple[LinearMap, ...]
+    _values: Tensor
+    _sigma: Tensor
+    _window: tuple[slice, slice]  # LR rows and columns around what is observed
+    _prior_cache: dict[tuple[str, bool], Any]
+
+    @classmethod
+    def build(cls, space: SRSpace, observations: Sequence[Observation]) -> "ConditionedSpace":
+        """See `SRSpace.condition`."""
+        prior = space._prior if isinstance(space, ConditionedSpace) else space
+        before = space.observations if isinstance(space, ConditionedSpace) else ()
+        made = cls._of(prior, (*before, *observations))
+        made._warn(len(before))
+        return made
+
+    @classmethod
+    def _of(cls, prior: SRSpace, observations: Sequence[Observation]) -> "ConditionedSpace":
+        for observation in observations:
+            if not isinstance(observation, Observation):
+                got = " ".join(repr(observation).split())[:60]
+                raise ValueError(f"`observations` must be Pixels, Average, Same or Linear, got {got}")
+        if not observations:
+            raise ValueError("`observations` must be at least one")
+        maps, values, sigma = zip(*(o.resolve(prior.parameters.deterministic) for o in observations), strict=True)
+        around, scale = margin(prior), prior.degradation.scale
+        window = []
+        for bounds, n in zip(zip(*(g.bounds() for g in maps), strict=True), prior.y.shape[-2:], strict=True):
+            start = min(b.start for b in bounds) // scale - around
+            stop = -(-max(b.stop for b in bounds) // scale) + around
+            window.append(slice(max(0, start), min(n, stop)))
+        made = object.__new__(cls)
+        own = {"_maps": maps, "_values": torch.cat(values), "_sigma": torch.cat(sigma), "_window": tuple(window)}
+        vars(made).update(vars(prior), **own, observations=tuple(observations), _cache={}, _prior_cache=prior._cache)
+        return made
+
+    @property
+    def mean(self) -> Tensor:
+        """Conditional mean: (1, channels, H, W)."""
+        return self._cached("mean", lambda: self._corrected(self._prior.mean, self._weights), gradient=False)
+
+    @property
+    def stddev(self) -> Tensor:
+        """Conditional standard deviation of each pixel, the calibration included: (1, channels, H, W).
+
+        Around what is observed it is estimated from 100 samples, see `stddev_error`.
+        """
+        return self._cached("stddev", self._conditional_stddev, gradient=False)
+
+    @property
+    def stddev_error(self) -> Tensor:
+        """Standard error of `stddev`: σ/√200 around what is observed, elsewhere that of the space as it was."""
+        error, window = self._prior.stddev_error.clone(), self._hr_window
+        error[window] = self.stddev[window] * (2 * _SAMPLES) ** -0.5
+        return error
+
+    @property
+    def conflicts(self) -> list[Conflict]:
+        """How each condition, by itself, agrees with the space as it was."""
+        single = len(self.observations) == 1
+        return [(self if single else self._of(self._prior, [o]))._conflict() for o in self.observations]
+
+    def grey(self) -> Self:
+        """Not offered: conditions are on colours.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("`grey` must come before `condition`: conditions are on the channels that there are")
+
+    def to(self, device: torch.device | str) -> "ConditionedSpace":  # type: ignore[override]
+        """The same space on another device."""
+        return self._of(self._prior.to(device), self.observations)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_prior_cache": {}}
+
+    @property
+    def _prior(self) -> SRSpace:
+        """The space as it was before all conditions."""
+        prior = object.__new__(SRSpace)
+        vars(prior).update({k: v for k, v in vars(self).items() if k not in _OWN}, _cache=self._prior_cache)
+        return prior
+
+    def _with(self, **changes: Any) -> Self:
+        if "_cache" in changes:
+            changes.setdefault("_prior_cache", {})
+        elif "calibration" in changes:  # S contains it
+            changes["_cache"] = {}
+        return super()._with(**changes)
+
+    def _crop(self, rows: slice, columns: slice) -> Self:
+        """At least the part asked for: with the window of the conditions, if these have an influence there."""
+        asked, window = (rows, columns), self._window
+        if all(a.start < b.stop and b.start < a.stop for a, b in zip(asked, window, strict=True)) and self._maps:
+            rows, columns = (
+                slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(asked, window, strict=True)
+            )
+            own = {"_maps": self._cropped_maps(rows, columns), "_cache": {("system", False): self._system}}
+            shifted = [slice(b.start - a.start, b.stop - a.start) for a, b in zip((rows, columns), window, strict=True)]
+            return super()._crop(rows, columns)._with(**own, _window=tuple(shifted))
+        none = self._values[:0]
+        return super()._crop(rows, columns)._with(_maps=(), _values=none, _sigma=none, _window=(slice(0, 0),) * 2)
+
+    def _cropped_maps(self, rows: slice, columns: slice) -> tuple[LinearMap, ...]:
+        s = self.degradation.scale
+        hr = [slice(s * part.start, s * part.stop) for part in (rows, columns)]
+        return tuple(g.crop(*hr) for g in self._maps)
+
+    @property
+    def _hr_window(self) -> tuple[Any, ...]:
+        """The index of the window in images (…, H, W)."""
+        s = self.degradation.scale
+        return (..., *(slice(s * part.start, s * part.stop) for part in self._window))
+
+    @property
+    def _system(self) -> _System:
+        def build() -> _System:
+            covariance = self._prior._crop(*self._window)._covariance()
+            return _System(self._cropped_maps(*self._window), self._values, self._sigma, covariance)
+
+        return self._cached("system", build, gradient=False)
+
+    @property
+    def _weights(self) -> Tensor:
+        """S⁻¹ (v − G m), (n,) float64."""
+
+        def build() -> Tensor:
+            return self._system.solve(self._values - self._observed(self._prior.mean))
+
+        return self._cached("weights", build, gradient=False) if self._maps else self._values.double()
+
+    def _observed(self, x: Tensor) -> Tensor:
+        """G x of one image: (n,)."""
+        return self._system.observe(x[self._hr_window])[0]
+
+    def _corrected(self, x: Tensor, weights: Tensor) -> Tensor:
+        """x + C Gᵀ of weights (n,), made consistent once more: (1, channels, H, W)."""
+        if not self._maps:
+            return x
+        x, system = x.clone(), self._system
+        x[self._hr_window] += system.covariance.product(system.spread(weights.to(x)[None]))
+        return self._project(x[0], 0)
+
+    def _draw_one(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
+        x = super()._draw_one(b, noise, temperature)
+        if not self._maps:
+            return x
+        n = len(self._values)
+        own = noise(-(-n // BLOCK**2), EXTRA_ROW).flatten()[:n].to(self._sigma)
+        # Temperature 1 draws the model's Gaussian, that with the calibration's is what the observations' σ belongs to.
+        factor = 1.0 if isinstance(temperature, Tensor) else temperature
+        error = factor / self.calibration * self._sigma * own if self.calibration > 0 else 0 * own
+        return self._corrected(x, self._system.solve(self._values - self._observed(x) - error))
+
+    def _covariance(self) -> Covariance:
+        whole = super()._covariance()
+        if not self._maps:
+            return whole
+        system = replace(self._system, maps=self._maps)
+        return ConditionedCovariance(**vars(whole), system=system, factor=self._system.factor)
+
+    def _conditional_stddev(self) -> Tensor:
+        stddev, part = self._prior.stddev.clone(), self._crop(*self._window)
+        squares = torch.zeros_like(part.mean)
+        for i in range(_SAMPLES):
+            draw = part._draw(partial(part._noise, _SEED, i), self.calibration)
+            squares += draw.sub_(part.mean).square_()
+        if self._maps:
+            stddev[self._hr_window] = squares.div_(_SAMPLES).sqrt_()
+        return stddev
+
+    def _conflict(self) -> Conflict:
+        """Of a single condition."""
+        b = (self._values - self._observed(self._prior.mean)).double()
+        missed = self._sigma.double() * self._weights  # v − G m′ = R S⁻¹ b
+        g = self._maps[0]
+        where = g.by_place(missed).to(self.y) if isinstance(g, SparseMap) else None
+        distance = float((b @ self._weights).clamp_min(0) / len(b)) ** 0.5
+        return Conflict(self.observations[0], distance, float(missed.abs().max()), where)
+
+    def _warn(self, first: int) -> None:
+        """A ConditionWarning for every condition from ``first`` on that cannot be met."""
+        missed = (self._sigma.double() * self._weights).split([g.count for g in self._maps])
+        for i, (g, far) in enumerate(zip(self._maps, missed, strict=True)):
+            if i >= first and float(far.abs().max()) > _FAR:
+                place = ""
+                if isinstance(g, SparseMap):
+                    at = g.by_place(far)
+                    place = " at HR pixel (row {}, column {})".format(*divmod(int(at.argmax()), at.shape[1]))
+                name = type(self.observations[i]).__name__
+                text = f"condition {i} ({name}) contradicts the LR image or another condition: it is missed by "
+                warnings.warn(f"{text}{float(far.abs().max()):.0f} of its σ{place}", ConditionWarning, stacklevel=4)
+
+
+_OWN = ("observations", "_maps", "_values", "_sigma", "_window", "_prior_cache", "_cache")

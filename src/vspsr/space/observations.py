@@ -1,0 +1,291 @@
+"""What can be asked of a picture as linear equations: G x = v up to a standard deviation.
+
+Each observation is resolved against the shape of a picture into a linear map with a transpose.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from vspsr.checks import check_number
+
+__all__ = ["Average", "Linear", "LinearMap", "Observation", "Pixels", "Same", "SparseMap"]
+
+_ONE_LEVEL = 1 / 255
+
+
+class LinearMap(ABC):
+    """G: images (N, channels, H, W) → values (N, n)."""
+
+    count: int
+    """n"""
+
+    @abstractmethod
+    def apply(self, x: Tensor) -> Tensor:
+        """G x: (N, channels, H, W) → (N, n)."""
+
+    @abstractmethod
+    def adjoint(self, u: Tensor) -> Tensor:
+        """Gᵀ u: (N, n) → (N, channels, H, W)."""
+
+    @abstractmethod
+    def bounds(self) -> tuple[slice, slice]:
+        """HR rows and columns outside of which G looks at nothing."""
+
+    @abstractmethod
+    def crop(self, rows: slice, columns: slice) -> "LinearMap":
+        """G of a part of the picture that contains its bounds."""
+
+
+@dataclass(frozen=True)
+class SparseMap(LinearMap):
+    """Value ``row`` is the sum of ``weight`` · x[channel, y, x] over its entries.
+
+    Attributes:
+        shape: (channels, H, W).
+        count: n.
+        rows, channels, places: (entries,) int64 and (entries, 2) int64.
+        weights: (entries,).
+    """
+
+    shape: tuple[int, int, int]
+    count: int
+    rows: Tensor
+    channels: Tensor
+    places: Tensor
+    weights: Tensor
+
+    @property
+    def _flat(self) -> Tensor:
+        _, h, w = self.shape
+        return (self.channels * h + self.places[:, 0]) * w + self.places[:, 1]
+
+    def apply(self, x: Tensor) -> Tensor:
+        """See `LinearMap`."""
+        entries = x.flatten(1)[:, self._flat] * self.weights.to(x)
+        return x.new_zeros(len(x), self.count).index_add_(1, self.rows, entries)
+
+    def adjoint(self, u: Tensor) -> Tensor:
+        """See `LinearMap`."""
+        channels, h, w = self.shape
+        entries = u[:, self.rows] * self.weights.to(u)
+        return u.new_zeros(len(u), channels * h * w).index_add_(1, self._flat, entries).unflatten(1, self.shape)
+
+    def bounds(self) -> tuple[slice, slice]:
+        """See `LinearMap`."""
+        (top, left), (bottom, right) = (self.places.amin(0).tolist(), self.places.amax(0).tolist())
+        return slice(top, bottom + 1), slice(left, right + 1)
+
+    def crop(self, rows: slice, columns: slice) -> Self:
+        """See `LinearMap`."""
+        places = self.places - torch.tensor([rows.start, columns.start], device=self.places.device)
+        return replace(self, shape=(self.shape[0], rows.stop - rows.start, columns.stop - columns.start), places=places)
+
+    def by_place(self, values: Tensor) -> Tensor:
+        """The largest of |values| (n,) that each HR pixel takes part in: (H, W), 0 where it takes part in none."""
+        _, h, w = self.shape
+        flat = self.places[:, 0] * w + self.places[:, 1]
+        out = values.new_zeros(h * w).scatter_reduce_(0, flat, values.abs()[self.rows], "amax")
+        return out.view(h, w)
+
+
+@dataclass(frozen=True)
+class _OperatorMap(LinearMap):
+    """A linear function of the whole image; its transpose by automatic differentiation."""
+
+    shape: tuple[int, int, int]
+    count: int
+    operator: Callable[[Tensor], Tensor]
+
+    def apply(self, x: Tensor) -> Tensor:
+        """See `LinearMap`."""
+        return torch.stack([self.operator(image).flatten() for image in x])
+
+    def adjoint(self, u: Tensor) -> Tensor:
+        """See `LinearMap`."""
+        with torch.enable_grad():
+            x = u.new_zeros(self.shape, requires_grad=True)
+            values = self.operator(x).flatten()
+            images = [torch.autograd.grad(values, x, one, retain_graph=True)[0] for one in u]
+        return torch.stack(images)
+
+    def bounds(self) -> tuple[slice, slice]:
+        """See `LinearMap`."""
+        return slice(0, self.shape[1]), slice(0, self.shape[2])
+
+    def crop(self, rows: slice, columns: slice) -> Self:
+        """See `LinearMap`."""
+        assert (rows, columns) == self.bounds()
+        return self
+
+
+class Observation(ABC):
+    """A condition on pictures: see `Pixels`, `Average`, `Same` and `Linear`."""
+
+    @abstractmethod
+    def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
+        """G, its values (n,) and their standard deviations (n,), for images like (1, channels, H, W).
+
+        Raises:
+            ValueError: a mask or values that do not fit the image.
+        """
+
+
+@dataclass(frozen=True)
+class Pixels(Observation):
+    """Pixels of a mask have given values: a scribble, or a patch of another picture.
+
+    Args:
+        mask: (H, W) bool.
+        values: (channels, H, W), of which those in the mask count; or (channels,), one colour.
+        stddev: how exactly, in units of the image, > 0.
+    """
+
+    mask: Tensor
+    values: Tensor
+    stddev: float = _ONE_LEVEL
+
+    def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
+        """See `Observation`."""
+        places = _places(self.mask, like, "mask")
+        values = torch.as_tensor(self.values).to(like)
+        channels = like.shape[1]
+        if values.shape not in (like.shape[1:], like.shape[1:2]):
+            raise ValueError(f"`values` must be ({channels},) or {tuple(like.shape[1:])}, got {tuple(values.shape)}")
+        if values.ndim == 1:
+            values = values[:, None, None].expand(like.shape[1:])
+        chosen = values[:, places[:, 0], places[:, 1]].flatten()
+        rows = torch.arange(len(chosen), device=like.device)
+        g = SparseMap(*_each_channel(like, places, rows, torch.ones_like(chosen)))
+        return g, _finite(chosen, "values"), _stddev(self.stddev, chosen)
+
+
+@dataclass(frozen=True)
+class Average(Observation):
+    """An area has a given colour, or brightness, on average.
+
+    Args:
+        mask: (H, W) bool, or weights ≥ 0.
+        value: (channels,), the colour; or one number, the mean over channels.
+        stddev: how exactly, in units of the image, > 0.
+    """
+
+    mask: Tensor
+    value: Tensor | float
+    stddev: float = _ONE_LEVEL
+
+    def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
+        """See `Observation`."""
+        places = _places(self.mask, like, "mask")
+        weights = self.mask.to(like)[places[:, 0], places[:, 1]]
+        if bool((weights < 0).any()):
+            raise ValueError("`mask` must have weights of at least 0")
+        value, channels = torch.as_tensor(self.value).to(like), like.shape[1]
+        if value.shape not in ((), (channels,)):
+            raise ValueError(f"`value` must be one number or ({channels},), got {tuple(value.shape)}")
+        weights = (weights / weights.sum()).repeat(channels)
+        rows = torch.arange(channels, device=like.device).repeat_interleave(len(places))
+        if value.ndim == 0:
+            rows, weights = torch.zeros_like(rows), weights / channels
+        value = value.reshape(-1)
+        g = SparseMap(*_each_channel(like, places, rows, weights, len(value)))
+        return g, _finite(value, "value"), _stddev(self.stddev, value)
+
+
+@dataclass(frozen=True)
+class Same(Observation):
+    """An area repeats another, pixel by pixel.
+
+    Args:
+        mask_a, mask_b: (H, W) bool, one the other moved.
+        stddev: of the difference, in units of the image, > 0.
+    """
+
+    mask_a: Tensor
+    mask_b: Tensor
+    stddev: float = _ONE_LEVEL
+
+    def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
+        """See `Observation`."""
+        a, b = _places(self.mask_a, like, "mask_a"), _places(self.mask_b, like, "mask_b")
+        if len(a) != len(b) or bool((b - a != (b - a)[0]).any()):
+            raise ValueError(f"`mask_b` must be `mask_a` moved, got masks of {len(b)} and {len(a)} pixels")
+        if bool((a == b).all()):
+            raise ValueError("`mask_b` must lie elsewhere than `mask_a`")
+        count = like.shape[1] * len(a)
+        rows = torch.arange(count, device=like.device)
+        one = torch.ones(count, dtype=like.dtype, device=like.device)
+        parts = [_each_channel(like, p, rows, s * one, count) for p, s in ((a, -1), (b, 1))]
+        shape, _, *first = parts[0]
+        joined = [torch.cat(pair) for pair in zip(first, parts[1][2:], strict=True)]
+        return SparseMap(shape, count, *joined), 0 * one, _stddev(self.stddev, one)
+
+
+@dataclass(frozen=True)
+class Linear(Observation):
+    """Any linear function of the picture has given values.
+
+    It looks at the whole picture, so that its cost grows with the picture.
+
+    Args:
+        operator: a differentiable linear function, (channels, H, W) → any shape.
+        value: what it should give, of that shape.
+        stddev: how exactly, > 0; one number or of that shape.
+    """
+
+    operator: Callable[[Tensor], Tensor]
+    value: Tensor
+    stddev: float | Tensor = _ONE_LEVEL
+
+    def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
+        """See `Observation`."""
+        value = torch.as_tensor(self.value).to(like)
+        zero = self.operator(torch.zeros_like(like[0]))
+        if zero.shape != value.shape or bool(zero.any()):
+            raise ValueError(
+                f"`operator` must be linear and give the shape of `value` {tuple(value.shape)}: of zeros it gives "
+                f"{tuple(zero.shape)}, largest {float(zero.abs().max()):.3g}"
+            )
+        shape = (like.shape[1], like.shape[2], like.shape[3])
+        g = _OperatorMap(shape, value.numel(), self.operator)
+        return g, _finite(value.flatten(), "value"), _stddev(self.stddev, value).flatten()
+
+
+def _places(mask: Tensor, like: Tensor, name: str) -> Tensor:
+    """(row, column) of the pixels of a mask, (count, 2), row by row."""
+    if not isinstance(mask, Tensor) or mask.shape != like.shape[-2:]:
+        got = tuple(mask.shape) if isinstance(mask, Tensor) else repr(mask)[:60]
+        raise ValueError(f"`{name}` must be a mask of shape {tuple(like.shape[-2:])}, got {got}")
+    places = mask.to(like.device).nonzero()
+    if len(places) == 0:
+        raise ValueError(f"`{name}` must have at least one pixel")
+    return places
+
+
+_Entries = tuple[tuple[int, int, int], int, Tensor, Tensor, Tensor, Tensor]
+
+
+def _each_channel(like: Tensor, places: Tensor, rows: Tensor, weights: Tensor, count: int | None = None) -> _Entries:
+    """The arguments of a `SparseMap` that looks at the same places of every channel."""
+    shape = (like.shape[1], like.shape[2], like.shape[3])
+    channels = torch.arange(shape[0], device=like.device).repeat_interleave(len(places))
+    return shape, len(rows) if count is None else count, rows, channels, places.repeat(shape[0], 1), weights
+
+
+def _finite(values: Tensor, name: str) -> Tensor:
+    if not bool(values.isfinite().all()):
+        raise ValueError(f"`{name}` must be finite")
+    return values
+
+
+def _stddev(stddev: float | Tensor, like: Tensor) -> Tensor:
+    """As many standard deviations as values; ValueError unless they are > 0."""
+    if not isinstance(stddev, Tensor):
+        stddev = torch.tensor(check_number(stddev, "stddev"))
+    if stddev.shape not in ((), like.shape) or not bool((stddev > 0).all()) or not bool(stddev.isfinite().all()):
+        raise ValueError(f"`stddev` must be one number or {tuple(like.shape)}, greater than 0")
+    return stddev.to(like).expand(like.shape)
