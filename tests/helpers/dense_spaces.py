@@ -38,14 +38,12 @@ class Dense:
 
 @torch.no_grad()
 def dense(space: SRSpace) -> Dense:
-    """Column by column: A of a unit vector, minus its pseudo-inverse's share."""
-    a, degradation = space.parameters.synthesis(space.degradation.scale), space.degradation
-    assert a is not None
+    """A of every unit vector, minus its pseudo-inverse's share."""
+    one, degradation = space.parameters.synthesis(space.degradation.scale), space.degradation
+    assert one is not None
     h, w = space.y.shape[-2:]
-    columns = []
-    for i in range(a.channels * h * w):
-        eps = torch.zeros(1, a.channels, h, w, dtype=torch.float64)
-        eps.view(-1)[i] = 1
-        z = a.apply(eps)
-        columns.append((z - degradation.pseudo_inverse(degradation.down(z))).flatten())
-    return Dense(space.mean.flatten(), space.calibration * torch.stack(columns, 1))
+    eps = torch.eye(one.channels * h * w, dtype=torch.float64).view(-1, one.channels, h, w)
+    a = one.map_images(lambda t: t.expand(len(eps), *t.shape[1:]))
+    z = a.apply(eps)
+    columns = z - degradation.pseudo_inverse(degradation.down(z))
+    return Dense(space.mean.flatten(), space.calibration * columns.flatten(1).T)

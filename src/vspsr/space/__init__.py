@@ -2,7 +2,7 @@
 
 from vspsr.space.conditioning import ConditionedSpace, Conflict
 from vspsr.space.noise import image_key
-from vspsr.space.observations import Average, Linear, Pixels, Same
+from vspsr.space.observations import Average, Linear, Observation, Pixels, Same
 from vspsr.space.parameters import SpaceParameters, StochasticBasis
 from vspsr.space.principal_components import PrincipalComponents
 from vspsr.space.region import Region
@@ -14,6 +14,7 @@ __all__ = [
     "Conflict",
     "Linear",
     "NotGaussianError",
+    "Observation",
     "Pixels",
     "PrincipalComponents",
     "Region",

@@ -33,7 +33,8 @@ from vspsr.space.sr_space import SRSpace
 
 __all__ = ["ConditionedSpace", "Conflict"]
 
-_FEW = 3000  # observed values up to which S is formed, for covariances
+_FEW = 64  # observed values up to which S is formed and factored, instead of solved with iteratively
+_MOST = 3000  # up to which it is for covariances
 _CHUNK = 16  # columns of S made at once
 _SAMPLES = 100  # that standard deviations are estimated from
 _SEED = 2**64 - 1
@@ -84,6 +85,8 @@ class _System:
 
     def solve(self, b: Tensor) -> Tensor:
         """S⁻¹ b, (n,) float64."""
+        if len(b) <= _FEW:
+            return torch.cholesky_solve(b.double()[:, None], self.factor)[:, 0]
         dtype, variance = self.values.dtype, self.stddev.double().square()
 
         def product(u: Tensor) -> Tensor:
@@ -95,8 +98,8 @@ class _System:
     def factor(self) -> Tensor:
         """Cholesky factor of S, (n, n) float64."""
         n = len(self.values)
-        if n > _FEW:
-            raise ValueError(f"the covariance given {n} observed values is not offered, at most {_FEW}: observe fewer")
+        if n > _MOST:
+            raise ValueError(f"the covariance given {n} observed values is not offered, at most {_MOST}: observe fewer")
         eye = torch.eye(n, dtype=self.values.dtype, device=self.values.device)
         columns = [self.observe(self.covariance.product(self.spread(part))) for part in eye.split(_CHUNK)]
         s = torch.cat(columns).double()

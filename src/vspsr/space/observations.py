@@ -184,7 +184,7 @@ class Average(Observation):
         weights = self.mask.to(like)[places[:, 0], places[:, 1]]
         if bool((weights < 0).any()):
             raise ValueError("`mask` must have weights of at least 0")
-        value, channels = torch.as_tensor(self.value).to(like), like.shape[1]
+        value, channels = torch.as_tensor(self.value, dtype=torch.float64).to(like), like.shape[1]
         if value.shape not in ((), (channels,)):
             raise ValueError(f"`value` must be one number or ({channels},), got {tuple(value.shape)}")
         weights = (weights / weights.sum()).repeat(channels)
@@ -285,7 +285,7 @@ def _finite(values: Tensor, name: str) -> Tensor:
 def _stddev(stddev: float | Tensor, like: Tensor) -> Tensor:
     """As many standard deviations as values; ValueError unless they are > 0."""
     if not isinstance(stddev, Tensor):
-        stddev = torch.tensor(check_number(stddev, "stddev"))
+        stddev = torch.tensor(check_number(stddev, "stddev"), dtype=torch.float64)
     if stddev.shape not in ((), like.shape) or not bool((stddev > 0).all()) or not bool(stddev.isfinite().all()):
         raise ValueError(f"`stddev` must be one number or {tuple(like.shape)}, greater than 0")
     return stddev.to(like).expand(like.shape)
