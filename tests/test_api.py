@@ -3,6 +3,7 @@
 import pytest
 
 import vspsr
+from vspsr import space
 
 
 def test_public_names() -> None:
@@ -22,3 +23,26 @@ def test_public_names() -> None:
     assert dir(vspsr) == sorted(vspsr.__all__)
     with pytest.raises(AttributeError, match="'nothing'"):
         _ = vspsr.nothing
+
+
+def test_public_names_of_spaces() -> None:
+    assert space.__all__ == [
+        "Average",
+        "ConditionedSpace",
+        "Conflict",
+        "LikelihoodRatio",
+        "Linear",
+        "Nearest",
+        "NotGaussianError",
+        "Observation",
+        "Pixels",
+        "PrincipalComponents",
+        "Region",
+        "SRSpace",
+        "Same",
+        "SpaceParameters",
+        "StochasticBasis",
+        "image_key",
+    ]
+    for name in space.__all__:
+        assert getattr(space, name).__doc__

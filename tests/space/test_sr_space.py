@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -283,3 +284,30 @@ def test_moments_need_no_special_context() -> None:
     with torch.no_grad():
         expected = VSpSR.from_pretrained("vspsr-x4")(space.y).stddev
     torch.testing.assert_close(space.stddev, expected)
+
+
+class TestPerturb:
+    def test_neighbours_go_from_the_sample_to_independent_ones(self) -> None:
+        space = make(6, 7, batch=2)
+        sample = space.sample(4, seed=3)[3]
+        near = space.perturb(3, 3, 0.2, n=2)
+        assert near.shape == (2, *sample.shape)
+        torch.testing.assert_close(space.perturb(3, 3, 0)[0], sample, rtol=0, atol=1e-12)
+        assert torch.equal(space.perturb(3, 3, 0.2), near[:1])
+        distances = [float((space.perturb(3, 3, a)[0] - sample).norm()) for a in (0.1, 0.3, 0.6, 1.0)]
+        assert distances == sorted(distances)
+        for x in near:
+            torch.testing.assert_close(space.degradation.down(x), space.y, rtol=0, atol=1e-11)
+
+    def test_they_are_as_typical_as_the_sample(self) -> None:
+        """cos² + sin² = 1: deviations from the mean combine like the noise; neighbour i goes the same way for all."""
+        space = make(6, 7)
+        sample, other = space.sample(1)[0] - space.mean, space.perturb(0, 0, 1.0)[0] - space.mean
+        expected = math.cos(0.15 * math.pi) * sample + math.sin(0.15 * math.pi) * other
+        torch.testing.assert_close(space.perturb(0, 0, 0.3)[0] - space.mean, expected)
+        torch.testing.assert_close(space.perturb(0, 9, 1.0)[0] - space.mean, other)
+
+    @pytest.mark.parametrize("amount", [-0.1, 1.1, float("nan"), "much", True])
+    def test_amounts_out_of_range_are_refused(self, amount: Any) -> None:
+        with pytest.raises(ValueError, match=r"`amount` must lie in \[0, 1\]"):
+            make(2, 2).perturb(0, 0, amount)

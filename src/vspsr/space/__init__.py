@@ -1,8 +1,9 @@
 """The super-resolution space of an image: a distribution over HR images that all downscale to it."""
 
-from vspsr.space.conditioning import ConditionedSpace, Conflict
+from vspsr.space.conditioning import ConditionedSpace
+from vspsr.space.nearest import LikelihoodRatio, Nearest
 from vspsr.space.noise import image_key
-from vspsr.space.observations import Average, Linear, Observation, Pixels, Same
+from vspsr.space.observations import Average, Conflict, Linear, Observation, Pixels, Same
 from vspsr.space.parameters import SpaceParameters, StochasticBasis
 from vspsr.space.principal_components import PrincipalComponents
 from vspsr.space.region import Region
@@ -12,7 +13,9 @@ __all__ = [
     "Average",
     "ConditionedSpace",
     "Conflict",
+    "LikelihoodRatio",
     "Linear",
+    "Nearest",
     "NotGaussianError",
     "Observation",
     "Pixels",

@@ -1,5 +1,6 @@
 """What spaces have in common: their state, copies of them with other settings or of a part, and drawing one member."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,7 +29,7 @@ class NotGaussianError(VSpSRError):
     """A closed form was asked of a space that is not Gaussian."""
 
 
-class SpaceBase:
+class SpaceBase(ABC):
     """See `vspsr.space.SRSpace`."""
 
     def __init__(
@@ -75,6 +76,20 @@ class SpaceBase:
     def is_gaussian(self) -> bool:
         """Whether the space is a Gaussian over images, so that its closed forms hold."""
         return self.parameters.refine is None and self.parameters.basis is None
+
+    @property
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """(B, channels, H, W)"""
+
+    @property
+    @abstractmethod
+    def stddev(self) -> Tensor:
+        """(B, channels, H, W)"""
+
+    @abstractmethod
+    def sample(self, n: int = 1, seed: int = 0, temperature: float | Tensor | None = None) -> Tensor:
+        """(n, B, channels, H, W)"""
 
     def to(self, device: torch.device | str) -> Self:
         """The same space on another device: its samples are the same images up to rounding."""

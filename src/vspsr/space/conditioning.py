@@ -14,8 +14,8 @@ that every result downscales to y. Only a window around what is observed takes p
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -23,124 +23,33 @@ from torch import Tensor
 
 from vspsr.errors import ConditionWarning
 from vspsr.space.base import EXTRA_ROW
-from vspsr.space.conjugate_gradients import conjugate_gradients
+from vspsr.space.conditioned_covariance import ConditionedCovariance, ObservedSystem
 from vspsr.space.covariance import Covariance
 from vspsr.space.drawing import Noise
+from vspsr.space.linear_maps import LinearMap, SparseMap
+from vspsr.space.nearest import Nearest
 from vspsr.space.noise import BLOCK
-from vspsr.space.observations import LinearMap, Observation, SparseMap
+from vspsr.space.observations import Conflict, Observation
 from vspsr.space.region import margin
 from vspsr.space.sr_space import SRSpace
 
-__all__ = ["ConditionedSpace", "Conflict"]
+__all__ = ["ConditionedSpace"]
 
-_FEW = 64  # observed values up to which S is formed and factored, instead of solved with iteratively
-_MOST = 3000  # up to which it is for covariances
-_CHUNK = 16  # columns of S made at once
 _SAMPLES = 100  # that standard deviations are estimated from
 _SEED = 2**64 - 1
 _FAR = 5.0  # σ of a condition: if a value is missed by more, the condition contradicts the space
 
 
-@dataclass(frozen=True)
-class Conflict:
-    """How a condition agrees with the space before it.
-
-    Attributes:
-        observation: the condition.
-        distance: root mean square distance of its values from the space, in σ: about 1 for a true one.
-        missed: largest distance of a value from the conditional mean, in the condition's own σ: large where the
-            condition contradicts the LR image or another condition.
-        where: (H, W), that distance at each HR pixel, 0 elsewhere; None for a `Linear` condition.
-    """
-
-    observation: Observation
-    distance: float
-    missed: float
-    where: Tensor | None
-
-
-@dataclass(frozen=True)
-class _System:
-    """The equations G x = v ± √R of some observations, on a window of the picture.
-
-    Attributes:
-        maps: G, one after the other.
-        values, stddev: v and √R, (n,).
-        covariance: C of the window.
-    """
-
-    maps: tuple[LinearMap, ...]
-    values: Tensor
-    stddev: Tensor
-    covariance: Covariance
-
-    def observe(self, x: Tensor) -> Tensor:
-        """G x: (N, channels, H, W) → (N, n)."""
-        return torch.cat([g.apply(x) for g in self.maps], 1)
-
-    def spread(self, u: Tensor) -> Tensor:
-        """Gᵀ u: (N, n) → (N, channels, H, W)."""
-        parts = u.split([g.count for g in self.maps], 1)
-        return torch.stack([g.adjoint(p) for g, p in zip(self.maps, parts, strict=True)]).sum(0)
-
-    def solve(self, b: Tensor) -> Tensor:
-        """S⁻¹ b, (n,) float64."""
-        if len(b) <= _FEW:
-            return torch.cholesky_solve(b.double()[:, None], self.factor)[:, 0]
-        dtype, variance = self.values.dtype, self.stddev.double().square()
-
-        def product(u: Tensor) -> Tensor:
-            return self.observe(self.covariance.product(self.spread(u.to(dtype)[None])))[0].double() + variance * u
-
-        return conjugate_gradients(product, b.double(), 1e-12 if dtype == torch.float64 else 1e-4)
-
-    @cached_property
-    def factor(self) -> Tensor:
-        """Cholesky factor of S, (n, n) float64."""
-        n = len(self.values)
-        if n > _MOST:
-            raise ValueError(f"the covariance given {n} observed values is not offered, at most {_MOST}: observe fewer")
-        eye = torch.eye(n, dtype=self.values.dtype, device=self.values.device)
-        columns = [self.observe(self.covariance.product(self.spread(part))) for part in eye.split(_CHUNK)]
-        s = torch.cat(columns).double()
-        return torch.linalg.cholesky(0.5 * (s + s.T) + torch.diag(self.stddev.double().square()))
-
-
-@dataclass(frozen=True)
-class ConditionedCovariance(Covariance):
-    """C − C Gᵀ S⁻¹ G C.
-
-    Attributes:
-        system: G on the images of this covariance, which may be larger than the window that S is computed on.
-        factor: Cholesky factor of S.
-    """
-
-    system: _System
-    factor: Tensor
-
-    def product(self, x: Tensor) -> Tensor:
-        """See `Covariance`."""
-        before = super().product(x)
-        half = torch.cholesky_solve(self.system.observe(before).double().T, self.factor).T
-        return before - super().product(self.system.spread(half.to(x)))
-
-    def quadratic(self, x: Tensor) -> Tensor:
-        """See `Covariance`."""
-        observed = self.system.observe(super().product(x)).double()
-        half = torch.linalg.solve_triangular(self.factor, observed.T, upper=False)
-        return super().quadratic(x) - half.square().sum(0).to(x)
-
-
 class ConditionedSpace(SRSpace):
     """A space given observations: made by `SRSpace.condition`.
 
-    It offers what `SRSpace` does, `grey` excepted. The temperature scales how samples differ from the conditional mean.
+    It offers what `SRSpace` does, `grey` and `nearest` excepted. The temperature scales how samples differ from the
+    conditional mean.
 
     Attributes:
         observations: the conditions.
     """
 
-    observations: tuple[Observation, ...]
     _maps: tuple[LinearMap, ...]
     _values: Tensor
     _sigma: Tensor
@@ -210,6 +119,14 @@ class ConditionedSpace(SRSpace):
         """
         raise ValueError("`grey` must come before `condition`: conditions are on the channels that there are")
 
+    def nearest(self, picture: Tensor, stddev: float = 4 / 255) -> Nearest:
+        """Not offered: the closest member is that given all pixels.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("`nearest` must be asked of the space before `condition`")
+
     def to(self, device: torch.device | str) -> "ConditionedSpace":  # type: ignore[override]
         """The same space on another device."""
         return self._of(self._prior.to(device), self.observations)
@@ -256,10 +173,10 @@ class ConditionedSpace(SRSpace):
         return (..., *(slice(s * part.start, s * part.stop) for part in self._window))
 
     @property
-    def _system(self) -> _System:
-        def build() -> _System:
+    def _system(self) -> ObservedSystem:
+        def build() -> ObservedSystem:
             covariance = self._prior._crop(*self._window)._covariance()
-            return _System(self._cropped_maps(*self._window), self._values, self._sigma, covariance)
+            return ObservedSystem(self._cropped_maps(*self._window), self._values, self._sigma, covariance)
 
         return self._cached("system", build, gradient=False)
 
@@ -336,3 +253,6 @@ class ConditionedSpace(SRSpace):
 
 
 _OWN = ("observations", "_maps", "_values", "_sigma", "_window", "_prior_cache", "_cache")
+
+# `SRSpace` cannot import its own subclass.
+SRSpace._given = ConditionedSpace.build

@@ -7,16 +7,12 @@ to fall below a tolerance (1e-7 in float32, 14 LR pixels for bicubic; 1e-10 in f
 picture's border it ends there, and nothing is cut.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from vspsr.checks import check_integer, check_seed
+from vspsr.space.base import SpaceBase
 from vspsr.space.principal_components import PrincipalComponents, leading_eigenpairs
-
-if TYPE_CHECKING:
-    from vspsr.space.sr_space import SRSpace
 
 __all__ = ["Region", "margin"]
 
@@ -25,7 +21,7 @@ _BLOCK = 4  # vectors multiplied at once
 _PROBES = 16  # random vectors that the variance outside of the components' space is estimated from
 
 
-def margin(space: "SRSpace", tolerance: float | None = None) -> int:
+def margin(space: SpaceBase, tolerance: float | None = None) -> int:
     """LR pixels around a part of a picture that determine it up to a relative error.
 
     Args:
@@ -47,7 +43,7 @@ class Region:
         top, left, height, width: of the region, in LR pixels.
     """
 
-    def __init__(self, space: "SRSpace", top: int, left: int, height: int, width: int) -> None:
+    def __init__(self, space: SpaceBase, top: int, left: int, height: int, width: int) -> None:
         h, w = space.y.shape[-2:]
         self.space = space
         self.top, self.left = check_integer(top, "top", 0, h - 1), check_integer(left, "left", 0, w - 1)
@@ -177,21 +173,21 @@ class Region:
         rows = slice(max(0, self.top - around), min(h, self.top + self.height + around))
         return rows, slice(max(0, self.left - around), min(w, self.left + self.width + around))
 
-    def _surroundings(self, around: int) -> "SRSpace":
+    def _surroundings(self, around: int) -> SpaceBase:
         return self.space._crop(*self._cut(around))
 
-    def _hr(self, window: "SRSpace") -> tuple[slice, slice]:
+    def _hr(self, window: SpaceBase) -> tuple[slice, slice]:
         """Where the region's HR pixels lie in a window."""
         s = self.space.degradation.scale
         top, left = (s * (i - o) for i, o in zip((self.top, self.left), window._origin, strict=True))
         return slice(top, top + s * self.height), slice(left, left + s * self.width)
 
-    def _own(self, window: "SRSpace", x: Tensor) -> Tensor:
+    def _own(self, window: SpaceBase, x: Tensor) -> Tensor:
         """The region's part of images of a window."""
         rows, columns = self._hr(window)
         return x[..., rows, columns]
 
-    def _embedded(self, window: "SRSpace", x: Tensor) -> Tensor:
+    def _embedded(self, window: SpaceBase, x: Tensor) -> Tensor:
         """Images of the region as images of a window, 0 around them."""
         s = self.space.degradation.scale
         out = x.new_zeros(*x.shape[:-2], s * window.y.shape[-2], s * window.y.shape[-1])

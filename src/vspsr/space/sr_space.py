@@ -9,28 +9,29 @@ calibration is what σ means: the standard deviation times it agrees with errors
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from vspsr.checks import check_integer, check_seed
 from vspsr.space.base import NotGaussianError, SpaceBase
+from vspsr.space.nearest import LikelihoodRatio, Nearest, likelihood_ratio, nearest
+from vspsr.space.observations import Conflict, Observation
 from vspsr.space.region import Region
 from vspsr.space.variance import projected_variance
-
-if TYPE_CHECKING:
-    from vspsr.space.conditioning import ConditionedSpace
-    from vspsr.space.observations import Observation
 
 __all__ = ["NotGaussianError", "SRSpace"]
 
 _MOST = 2**31 - 1  # samples
 _ESTIMATE = 100  # samples that a standard deviation is estimated from
 _ESTIMATE_SEED = 2**64 - 1
+
+_Noise = Callable[[int, int, int], Tensor]
+"""(image, channels, row of blocks) → its noise."""
 
 
 class SRSpace(SpaceBase):
@@ -50,7 +51,18 @@ class SRSpace(SpaceBase):
 
     Raises:
         ValueError: an argument out of its range.
+
+    Attributes:
+        observations: conditions that have been put to it, see `condition`.
     """
+
+    observations: tuple[Observation, ...] = ()
+    _given: ClassVar[Callable[["SRSpace", Sequence[Observation]], "SRSpace"]]  # set by `vspsr.space.conditioning`
+
+    @property
+    def conflicts(self) -> list[Conflict]:
+        """How each of the `observations`, by itself, agrees with the space as it was before all of them."""
+        return []
 
     @property
     def mean(self) -> Tensor:
@@ -113,7 +125,6 @@ class SRSpace(SpaceBase):
         draw = torch.no_grad()(self._draw)
         return (draw(partial(self._noise, seed, i), temperature) for i in range(start, start + n))
 
-    @torch.no_grad()
     def interpolate(self, seed_a: int, seed_b: int, t: float, temperature: float | Tensor | None = None) -> Tensor:
         """A member of the space between sample 0 of two seeds: (B, 3, H, W). No gradient is kept.
 
@@ -128,12 +139,8 @@ class SRSpace(SpaceBase):
         Raises:
             ValueError: an argument out of its range.
         """
-        if not isinstance(t, Real) or not 0 <= t <= 1:
-            raise ValueError(f"`t` must lie in [0, 1], got {t!r}")
         a, b = (partial(self._noise, check_seed(s, n), 0) for s, n in ((seed_a, "seed_a"), (seed_b, "seed_b")))
-        # At the ends exactly the samples themselves: cos(π/2) is not 0 in floating point.
-        u, v = (math.cos(t * math.pi / 2), math.sin(t * math.pi / 2)) if 0 < t < 1 else (1.0 - t, t)
-        return self._draw(lambda *block: u * a(*block) + v * b(*block), temperature)
+        return self._blended(a, b, t, "t", temperature)
 
     def region(self, top: int, left: int, height: int, width: int) -> Region:
         """A part of the picture and its space, at a cost that does not depend on the size of the picture.
@@ -148,7 +155,7 @@ class SRSpace(SpaceBase):
         self._require_one("region")
         return Region(self, top, left, height, width)
 
-    def condition(self, *observations: "Observation") -> "ConditionedSpace":
+    def condition(self, *observations: Observation) -> "SRSpace":
         """The space given observations of the picture: a space again, all of whose members downscale to y.
 
         With the same seed a sample is the sample of this space, changed no more than the observations ask for.
@@ -163,10 +170,72 @@ class SRSpace(SpaceBase):
             ValueError: an observation that does not fit the picture, a space of several pictures.
             NotGaussianError: the space is not a Gaussian, or has one member only.
         """
-        from vspsr.space.conditioning import ConditionedSpace
-
         self._require_one("condition")
-        return ConditionedSpace.build(self, observations)
+        return type(self)._given(self, observations)
+
+    def nearest(self, picture: Tensor, stddev: float = 4 / 255) -> Nearest:
+        """The member closest to a picture, how unusual the picture is, and what of it no member has.
+
+        Args:
+            picture: (channels, H, W) or (1, channels, H, W), any picture of this size: the true HR image, another
+                program's, an edited one. It need not downscale to y.
+            stddev: how closely a member must resemble the picture, > 0, in units of the image: the standard deviation
+                of an error that is allowed for in each value. The smaller, the more the finest detail counts.
+
+        Raises:
+            ValueError: a picture of another shape, a space of several pictures or with conditions.
+            NotGaussianError: the space is not a Gaussian, or has one member only.
+        """
+        self._require_one("nearest")
+        return nearest(self, picture, stddev)
+
+    def likelihood_ratio(self, picture_a: Tensor, picture_b: Tensor, stddev: float = 4 / 255) -> LikelihoodRatio:
+        """Which of two candidates is likelier given the LR image, and by how much.
+
+        Where they are equal they do not count. Candidates that do not downscale to y lose by that.
+
+        Args:
+            picture_a, picture_b: (channels, H, W) or (1, channels, H, W).
+            stddev: error allowed for in each value, as in `nearest`.
+
+        Raises:
+            ValueError: pictures of another shape, a space of several pictures.
+            NotGaussianError: the space is not a Gaussian, or has one member only.
+        """
+        self._require_one("likelihood_ratio")
+        return likelihood_ratio(self, picture_a, picture_b, stddev)
+
+    def perturb(
+        self, seed: int, sample: int, amount: float, n: int = 1, temperature: float | Tensor | None = None
+    ) -> Tensor:
+        """Neighbours of a sample: (n, B, 3, H, W). No gradient is kept.
+
+        The sample's noise is blended with other noise as cos(aπ/2)·ε + sin(aπ/2)·ε′, so that a neighbour is as typical
+        as the sample. Neighbour i takes the same direction whatever the sample, the amount and n are.
+
+        Args:
+            seed, sample: the sample, as `sample` and `iter_samples` number it.
+            amount: a, from 0 (the sample itself) to 1 (independent of it).
+            n: number of neighbours.
+            temperature: as in `sample`.
+
+        Raises:
+            ValueError: an argument out of its range.
+        """
+        seed, sample = check_seed(seed), check_integer(sample, "sample", 0, _MOST)
+        own = partial(self._noise, seed, sample)
+        count = check_integer(n, "n", 1, _MOST)
+        others = [partial(self._noise, seed, _MOST + 1 + i) for i in range(count)]
+        return torch.stack([self._blended(own, other, amount, "amount", temperature) for other in others])
+
+    @torch.no_grad()
+    def _blended(self, a: _Noise, b: _Noise, t: float, name: str, temperature: float | Tensor | None) -> Tensor:
+        """A member between two noise fields."""
+        if not isinstance(t, Real) or isinstance(t, bool) or not 0 <= t <= 1:
+            raise ValueError(f"`{name}` must lie in [0, 1], got {t!r}")
+        # At the ends exactly the samples themselves: cos(π/2) is not 0 in floating point.
+        u, v = (math.cos(t * math.pi / 2), math.sin(t * math.pi / 2)) if 0 < t < 1 else (1.0 - t, float(t))
+        return self._draw(lambda *block: u * a(*block) + v * b(*block), temperature)
 
     def _unit_stddev(self) -> Tensor:
         """`stddev` for calibration 1."""

@@ -1,0 +1,93 @@
+"""The equations that observations put to a space, their solution, and the covariance that they leave.
+
+With G the observations, R their variances and S = G C Gᵀ + R: S⁻¹ by conjugate gradients, or by a Cholesky factor of S
+where the values observed are few or products with the covariance C − C Gᵀ S⁻¹ G C are wanted.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from vspsr.space.conjugate_gradients import conjugate_gradients
+from vspsr.space.covariance import Covariance
+from vspsr.space.linear_maps import LinearMap
+
+__all__ = ["ConditionedCovariance", "ObservedSystem"]
+
+_FEW = 64  # observed values up to which S is formed and factored, instead of solved with iteratively
+_MOST = 3000  # up to which it is for covariances
+_CHUNK = 16  # columns of S made at once
+
+
+@dataclass(frozen=True)
+class ObservedSystem:
+    """The equations G x = v ± √R of some observations, on a window of the picture.
+
+    Attributes:
+        maps: G, one after the other.
+        values, stddev: v and √R, (n,).
+        covariance: C of the window.
+    """
+
+    maps: tuple[LinearMap, ...]
+    values: Tensor
+    stddev: Tensor
+    covariance: Covariance
+
+    def observe(self, x: Tensor) -> Tensor:
+        """G x: (N, channels, H, W) → (N, n)."""
+        return torch.cat([g.apply(x) for g in self.maps], 1)
+
+    def spread(self, u: Tensor) -> Tensor:
+        """Gᵀ u: (N, n) → (N, channels, H, W)."""
+        parts = u.split([g.count for g in self.maps], 1)
+        return torch.stack([g.adjoint(p) for g, p in zip(self.maps, parts, strict=True)]).sum(0)
+
+    def solve(self, b: Tensor) -> Tensor:
+        """S⁻¹ b, (n,) float64."""
+        if len(b) <= _FEW:
+            return torch.cholesky_solve(b.double()[:, None], self.factor)[:, 0]
+        dtype, variance = self.values.dtype, self.stddev.double().square()
+
+        def product(u: Tensor) -> Tensor:
+            return self.observe(self.covariance.product(self.spread(u.to(dtype)[None])))[0].double() + variance * u
+
+        return conjugate_gradients(product, b.double(), 1e-12 if dtype == torch.float64 else 1e-4)
+
+    @cached_property
+    def factor(self) -> Tensor:
+        """Cholesky factor of S, (n, n) float64."""
+        n = len(self.values)
+        if n > _MOST:
+            raise ValueError(f"the covariance given {n} observed values is not offered, at most {_MOST}: observe fewer")
+        eye = torch.eye(n, dtype=self.values.dtype, device=self.values.device)
+        columns = [self.observe(self.covariance.product(self.spread(part))) for part in eye.split(_CHUNK)]
+        s = torch.cat(columns).double()
+        return torch.linalg.cholesky(0.5 * (s + s.T) + torch.diag(self.stddev.double().square()))
+
+
+@dataclass(frozen=True)
+class ConditionedCovariance(Covariance):
+    """C − C Gᵀ S⁻¹ G C.
+
+    Attributes:
+        system: G on the images of this covariance, which may be larger than the window that S is computed on.
+        factor: Cholesky factor of S.
+    """
+
+    system: ObservedSystem
+    factor: Tensor
+
+    def product(self, x: Tensor) -> Tensor:
+        """See `Covariance`."""
+        before = super().product(x)
+        half = torch.cholesky_solve(self.system.observe(before).double().T, self.factor).T
+        return before - super().product(self.system.spread(half.to(x)))
+
+    def quadratic(self, x: Tensor) -> Tensor:
+        """See `Covariance`."""
+        observed = self.system.observe(super().product(x)).double()
+        half = torch.linalg.solve_triangular(self.factor, observed.T, upper=False)
+        return super().quadratic(x) - half.square().sum(0).to(x)

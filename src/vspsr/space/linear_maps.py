@@ -1,0 +1,116 @@
+"""Linear functions of an image with their transposes, as observations need them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+__all__ = ["LinearMap", "OperatorMap", "SparseMap"]
+
+
+class LinearMap(ABC):
+    """G: images (N, channels, H, W) → values (N, n)."""
+
+    count: int
+    """n"""
+
+    @abstractmethod
+    def apply(self, x: Tensor) -> Tensor:
+        """G x: (N, channels, H, W) → (N, n)."""
+
+    @abstractmethod
+    def adjoint(self, u: Tensor) -> Tensor:
+        """Gᵀ u: (N, n) → (N, channels, H, W)."""
+
+    @abstractmethod
+    def bounds(self) -> tuple[slice, slice]:
+        """HR rows and columns outside of which G looks at nothing."""
+
+    @abstractmethod
+    def crop(self, rows: slice, columns: slice) -> "LinearMap":
+        """G of a part of the picture that contains its bounds."""
+
+
+@dataclass(frozen=True)
+class SparseMap(LinearMap):
+    """Value ``row`` is the sum of ``weight`` · x[channel, y, x] over its entries.
+
+    Attributes:
+        shape: (channels, H, W).
+        count: n.
+        rows, channels, places: (entries,) int64 and (entries, 2) int64.
+        weights: (entries,).
+    """
+
+    shape: tuple[int, int, int]
+    count: int
+    rows: Tensor
+    channels: Tensor
+    places: Tensor
+    weights: Tensor
+
+    @property
+    def _flat(self) -> Tensor:
+        _, h, w = self.shape
+        return (self.channels * h + self.places[:, 0]) * w + self.places[:, 1]
+
+    def apply(self, x: Tensor) -> Tensor:
+        """See `LinearMap`."""
+        entries = x.flatten(1)[:, self._flat] * self.weights.to(x)
+        return x.new_zeros(len(x), self.count).index_add_(1, self.rows, entries)
+
+    def adjoint(self, u: Tensor) -> Tensor:
+        """See `LinearMap`."""
+        channels, h, w = self.shape
+        entries = u[:, self.rows] * self.weights.to(u)
+        return u.new_zeros(len(u), channels * h * w).index_add_(1, self._flat, entries).unflatten(1, self.shape)
+
+    def bounds(self) -> tuple[slice, slice]:
+        """See `LinearMap`."""
+        (top, left), (bottom, right) = (self.places.amin(0).tolist(), self.places.amax(0).tolist())
+        return slice(top, bottom + 1), slice(left, right + 1)
+
+    def crop(self, rows: slice, columns: slice) -> Self:
+        """See `LinearMap`."""
+        places = self.places - torch.tensor([rows.start, columns.start], device=self.places.device)
+        return replace(self, shape=(self.shape[0], rows.stop - rows.start, columns.stop - columns.start), places=places)
+
+    def by_place(self, values: Tensor) -> Tensor:
+        """The largest of |values| (n,) that each HR pixel takes part in: (H, W), 0 where it takes part in none."""
+        _, h, w = self.shape
+        flat = self.places[:, 0] * w + self.places[:, 1]
+        out = values.new_zeros(h * w).scatter_reduce_(0, flat, values.abs()[self.rows], "amax")
+        return out.view(h, w)
+
+
+@dataclass(frozen=True)
+class OperatorMap(LinearMap):
+    """A linear function of the whole image; its transpose by automatic differentiation."""
+
+    shape: tuple[int, int, int]
+    count: int
+    operator: Callable[[Tensor], Tensor]
+
+    def apply(self, x: Tensor) -> Tensor:
+        """See `LinearMap`."""
+        return torch.stack([self.operator(image).flatten() for image in x])
+
+    def adjoint(self, u: Tensor) -> Tensor:
+        """See `LinearMap`."""
+        with torch.enable_grad():
+            x = u.new_zeros(self.shape, requires_grad=True)
+            values = self.operator(x).flatten()
+            images = [torch.autograd.grad(values, x, one, retain_graph=True)[0] for one in u]
+        return torch.stack(images)
+
+    def bounds(self) -> tuple[slice, slice]:
+        """See `LinearMap`."""
+        return slice(0, self.shape[1]), slice(0, self.shape[2])
+
+    def crop(self, rows: slice, columns: slice) -> Self:
+        """See `LinearMap`."""
+        assert (rows, columns) == self.bounds()
+        return self

@@ -1,0 +1,135 @@
+"""How a given picture lies to a space: its closest member, its distance, and which of two pictures is likelier.
+
+A picture p is taken for a member of the space seen with a small white error: p ~ N(m, S), S = C + τ² I. Without the
+error nearly every picture that downscales to y would be a member, however unlikely, because A has more atoms than a
+patch has values. With α = S⁻¹ (p − m),
+
+    closest member:        m + C α, the most likely x given p; what no member has is τ² α
+    Mahalanobis distance:  d² = (p − m)ᵀ α = ‖ε‖² + τ² ‖α‖², ε = c Mᵀ α the noise of that member
+
+S does not mix what y fixes (D⁺D x) with the rest. The distance is that of the rest, of n = channels·(s² − 1)·h·w
+dimensions; d² of a true member is n on average. In float64 the solve is accurate to 1e-10; in float32 it stops when d²
+is accurate to about 1 %, 40 to 60 products with the covariance.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vspsr.checks import check_image, check_number
+from vspsr.space.base import SpaceBase
+from vspsr.space.conjugate_gradients import conjugate_gradients
+from vspsr.space.covariance import Covariance
+from vspsr.space.region import margin
+
+__all__ = ["LikelihoodRatio", "Nearest", "likelihood_ratio", "nearest"]
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The member of a space closest to a picture.
+
+    Attributes:
+        member: (1, channels, H, W); it downscales to y.
+        distance: Mahalanobis distance d of the picture's detail, the calibration included.
+        expected: its root mean square for a true member, √n.
+        by_pixel: (h, w), share of each LR pixel in d², over that of a true member on average: about 1 where the
+            picture is typical, larger where it is not.
+        outside: (1, channels, H, W), picture − member: what no member has.
+    """
+
+    member: Tensor
+    distance: float
+    expected: float
+    by_pixel: Tensor
+    outside: Tensor
+
+
+@dataclass(frozen=True)
+class LikelihoodRatio:
+    """The logarithm of how much likelier picture a is than picture b, in nats.
+
+    Attributes:
+        nats: above 0 if a is likelier: by e^nats.
+        lr_nats: the part of it that comes from how well each downscales to y.
+        detail_nats: the part that comes from detail.
+    """
+
+    nats: float
+    lr_nats: float
+    detail_nats: float
+
+
+@torch.no_grad()
+def nearest(space: SpaceBase, picture: Tensor, stddev: float) -> Nearest:
+    """See `SRSpace.nearest`."""
+    picture, tau = _checked(space, picture, "picture"), _checked_stddev(stddev)
+    covariance, scale = space._covariance(), space.degradation.scale
+    _, channels, height, width = picture.shape
+    detail = covariance.detail(picture - space.mean)
+    alpha = _solve(covariance, detail, tau)
+    eps = covariance.root_adjoint(alpha.to(picture)).double()
+    rest = alpha.square().unflatten(-1, (-1, scale)).unflatten(-3, (-1, scale)).sum((0, 1, 3, 5))
+    by_pixel = (eps.square().sum((0, 1)) + tau**2 * rest) / (channels * (scale**2 - 1))
+    member = space._project((space.mean + covariance.root(eps.to(picture)))[0], 0)
+    n = channels * height * width * (1 - scale**-2)
+    distance = float((detail.double() * alpha).sum().clamp_min(0).sqrt())
+    return Nearest(member, distance, n**0.5, by_pixel.to(picture), picture - member)
+
+
+@torch.no_grad()
+def likelihood_ratio(space: SpaceBase, picture_a: Tensor, picture_b: Tensor, stddev: float) -> LikelihoodRatio:
+    """See `SRSpace.likelihood_ratio`."""
+    a, b = _checked(space, picture_a, "picture_a"), _checked(space, picture_b, "picture_b")
+    tau, scale = _checked_stddev(stddev), space.degradation.scale
+    different = (a != b).any(1)[0]
+    if not bool(different.any()):
+        return LikelihoodRatio(0.0, 0.0, 0.0)
+    # The determinant is the same for both, and d_a² − d_b² = (a − b)ᵀ S⁻¹ (a + b − 2m): one solve, around where they
+    # differ.
+    cut = []
+    for axis, n in ((1, space.y.shape[-2]), (0, space.y.shape[-1])):
+        places = different.any(axis).nonzero()
+        first, last = int(places.min()) // scale, int(places.max()) // scale + 1
+        cut.append(slice(max(0, first - margin(space)), min(n, last + margin(space))))
+    window = space._crop(*cut)
+    (top, left), (h, w) = (
+        [o - i for o, i in zip(window._origin, space._origin, strict=True)],
+        window.y.shape[-2:],
+    )
+    rows, columns = slice(scale * top, scale * (top + h)), slice(scale * left, scale * (left + w))
+    difference = (a - b)[..., rows, columns]
+    total = (a[..., rows, columns] + b[..., rows, columns] - 2 * window.mean).double()
+    covariance = window._covariance()
+    detail = covariance.detail(difference)
+    alpha = _solve(covariance, detail, tau)
+    detail_nats = -0.5 * float((alpha * total).sum())
+    lr_nats = -0.5 * float(((difference - detail).double() * total).sum()) / tau**2
+    return LikelihoodRatio(detail_nats + lr_nats, lr_nats, detail_nats)
+
+
+def _solve(covariance: Covariance, x: Tensor, tau: float) -> Tensor:
+    """(C + τ² I)⁻¹ x of one image (1, channels, H, W), float64."""
+
+    def product(u: Tensor) -> Tensor:
+        return covariance.product(u.to(x.dtype).view_as(x)).double().flatten() + tau**2 * u
+
+    exact = x.dtype == torch.float64
+    solved = conjugate_gradients(product, x.double().flatten(), 1e-10 if exact else 1e-3, 0.0 if exact else 0.01)
+    return solved.view_as(x)
+
+
+def _checked(space: SpaceBase, picture: Tensor, name: str) -> Tensor:
+    """The picture as (1, channels, H, W) of the space's dtype."""
+    check_image(picture, name)
+    shape = tuple(space.event_shape)
+    if tuple(picture.shape) not in (shape, (1, *shape)):
+        raise ValueError(f"`{name}` must have the shape {shape}, got {tuple(picture.shape)}")
+    return picture.to(space.y).view(1, *shape)
+
+
+def _checked_stddev(stddev: float) -> float:
+    if not (checked := check_number(stddev, "stddev")) > 0:
+        raise ValueError(f"`stddev` must be greater than 0, got {stddev!r}")
+    return checked
