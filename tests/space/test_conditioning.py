@@ -138,6 +138,7 @@ def test_a_sample_changes_no_more_than_asked_for() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore::vspsr.errors.ConditionWarning")
 def test_a_region_of_a_conditioned_space(kind: str) -> None:
     """As in the whole; components against dense algebra; what is far from the conditions is as without them."""
     space = exploring_space(kind, H, W)
@@ -157,6 +158,19 @@ def test_a_region_of_a_conditioned_space(kind: str) -> None:
     free = far.condition(Pixels(mask(0, 0, 2, 2, (272, 16)), torch.zeros(3), 0.5)).region(64, 0, 4, 4)
     assert free.surroundings[2] < 68
     assert torch.equal(free.sample(1), far.region(64, 0, 4, 4).sample(1))
+
+
+def test_single_precision_is_exact_for_values_within_a_tenth_of_their_standard_deviation() -> None:
+    """And on its smaller window it agrees with double precision."""
+    space = exploring_space("independent", 40, 40)
+    single = SRSpace(space.y.float(), space.parameters.map_tensors(lambda t: t.float()), space.degradation)
+    observed, values = mask(70, 70, 5, 9, (160, 160)), space.sample(1, seed=9)[0, 0]
+    exact, found = (s.with_calibration(1.0).condition(Pixels(observed, values, SIGMA)) for s in (space, single))
+    assert found._inner[0].stop - found._inner[0].start < found._window[0].stop - found._window[0].start < 60
+    difference = (found.mean - exact.mean)[0, :, observed]
+    assert float(difference.square().mean().sqrt()) < 0.15 * SIGMA
+    assert float((found.mean - exact.mean).abs().max()) < SIGMA
+    torch.testing.assert_close(space.degradation.down(found.mean), single.y, rtol=0, atol=1e-6)
 
 
 def test_conditions_say_how_far_they_are() -> None:

@@ -37,6 +37,7 @@ __all__ = ["ConditionedSpace"]
 
 _SAMPLES = 100  # that standard deviations are estimated from
 _SEED = 2**64 - 1
+_SOLVE_TOLERANCE = 1e-2  # of D⁺ in the margin that S is computed with, in float32
 _FAR = 5.0  # σ of a condition: if a value is missed by more, the condition contradicts the space
 
 
@@ -53,7 +54,8 @@ class ConditionedSpace(SRSpace):
     _maps: tuple[LinearMap, ...]
     _values: Tensor
     _sigma: Tensor
-    _window: tuple[slice, slice]  # LR rows and columns around what is observed
+    _window: tuple[slice, slice]  # LR rows and columns around what is observed, that change with it
+    _inner: tuple[slice, slice]  # those of them that S is computed from
     _prior_cache: dict[tuple[str, bool], Any]
 
     @classmethod
@@ -74,14 +76,16 @@ class ConditionedSpace(SRSpace):
         if not observations:
             raise ValueError("`observations` must be at least one")
         maps, values, sigma = zip(*(o.resolve(prior.parameters.deterministic) for o in observations), strict=True)
-        around, scale = margin(prior), prior.degradation.scale
-        window = []
+        scale, exact = prior.degradation.scale, prior.y.dtype == torch.float64
+        windows: list[list[slice]] = [[], []]
         for bounds, n in zip(zip(*(g.bounds() for g in maps), strict=True), prior.y.shape[-2:], strict=True):
-            start = min(b.start for b in bounds) // scale - around
-            stop = -(-max(b.stop for b in bounds) // scale) + around
-            window.append(slice(max(0, start), min(n, stop)))
+            first, last = min(b.start for b in bounds) // scale, -(-max(b.stop for b in bounds) // scale)
+            for window, tolerance in zip(windows, (None, None if exact else _SOLVE_TOLERANCE), strict=True):
+                around = margin(prior, tolerance)
+                window.append(slice(max(0, first - around), min(n, last + around)))
         made = object.__new__(cls)
-        own = {"_maps": maps, "_values": torch.cat(values), "_sigma": torch.cat(sigma), "_window": tuple(window)}
+        own = {"_maps": maps, "_values": torch.cat(values), "_sigma": torch.cat(sigma)}
+        own |= {"_window": tuple(windows[0]), "_inner": tuple(windows[1])}
         vars(made).update(vars(prior), **own, observations=tuple(observations), _cache={}, _prior_cache=prior._cache)
         return made
 
@@ -172,32 +176,34 @@ class ConditionedSpace(SRSpace):
         s = self.degradation.scale
         return (..., *(slice(s * part.start, s * part.stop) for part in self._window))
 
-    @property
-    def _system(self) -> ObservedSystem:
-        def build() -> ObservedSystem:
-            covariance = self._prior._crop(*self._window)._covariance()
-            return ObservedSystem(self._cropped_maps(*self._window), self._values, self._sigma, covariance)
+    def _system(self, window: str) -> ObservedSystem:
+        """The equations on the images of "_window" or "_inner"."""
 
-        return self._cached("system", build, gradient=False)
+        def build() -> ObservedSystem:
+            rows, columns = getattr(self, window)
+            covariance = self._prior._crop(rows, columns)._covariance()
+            return ObservedSystem(self._cropped_maps(rows, columns), self._values, self._sigma, covariance)
+
+        return self._cached(window, build, gradient=False)
 
     @property
     def _weights(self) -> Tensor:
         """S⁻¹ (v − G m), (n,) float64."""
 
         def build() -> Tensor:
-            return self._system.solve(self._values - self._observed(self._prior.mean))
+            return self._system("_inner").solve(self._values - self._observed(self._prior.mean))
 
         return self._cached("weights", build, gradient=False) if self._maps else self._values.double()
 
     def _observed(self, x: Tensor) -> Tensor:
         """G x of one image: (n,)."""
-        return self._system.observe(x[self._hr_window])[0]
+        return self._system("_window").observe(x[self._hr_window])[0]
 
     def _corrected(self, x: Tensor, weights: Tensor) -> Tensor:
         """x + C Gᵀ of weights (n,), made consistent once more: (1, channels, H, W)."""
         if not self._maps:
             return x
-        x, system = x.clone(), self._system
+        x, system = x.clone(), self._system("_window")
         x[self._hr_window] += system.covariance.product(system.spread(weights.to(x)[None]))
         return self._project(x[0], 0)
 
@@ -210,14 +216,14 @@ class ConditionedSpace(SRSpace):
         # Temperature 1 draws the model's Gaussian, that with the calibration's is what the observations' σ belongs to.
         factor = 1.0 if isinstance(temperature, Tensor) else temperature
         error = factor / self.calibration * self._sigma * own if self.calibration > 0 else 0 * own
-        return self._corrected(x, self._system.solve(self._values - self._observed(x) - error))
+        return self._corrected(x, self._system("_inner").solve(self._values - self._observed(x) - error))
 
     def _covariance(self) -> Covariance:
         whole = super()._covariance()
         if not self._maps:
             return whole
-        system = replace(self._system, maps=self._maps)
-        return ConditionedCovariance(**vars(whole), system=system, factor=self._system.factor)
+        inner = self._system("_inner")
+        return ConditionedCovariance(**vars(whole), system=replace(inner, maps=self._maps), factor=inner.factor)
 
     def _conditional_stddev(self) -> Tensor:
         stddev, part = self._prior.stddev.clone(), self._crop(*self._window)
@@ -252,7 +258,7 @@ class ConditionedSpace(SRSpace):
                 warnings.warn(f"{text}{float(far.abs().max()):.0f} of its σ{place}", ConditionWarning, stacklevel=4)
 
 
-_OWN = ("observations", "_maps", "_values", "_sigma", "_window", "_prior_cache", "_cache")
+_OWN = ("observations", "_maps", "_values", "_sigma", "_window", "_inner", "_prior_cache", "_cache")
 
 # `SRSpace` cannot import its own subclass.
 SRSpace._given = ConditionedSpace.build

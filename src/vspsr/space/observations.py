@@ -15,7 +15,7 @@ from vspsr.space.linear_maps import LinearMap, OperatorMap, SparseMap
 
 __all__ = ["Average", "Conflict", "Linear", "Observation", "Pixels", "Same"]
 
-_ONE_LEVEL = 1 / 255
+_ONE_LEVEL, _FEW_LEVELS = 1 / 255, 4 / 255
 
 
 class Observation(ABC):
@@ -60,7 +60,7 @@ class Pixels(Observation):
 
     mask: Tensor
     values: Tensor
-    stddev: float = _ONE_LEVEL
+    stddev: float = _FEW_LEVELS
 
     def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
         """See `Observation`."""
@@ -120,7 +120,7 @@ class Same(Observation):
 
     mask_a: Tensor
     mask_b: Tensor
-    stddev: float = _ONE_LEVEL
+    stddev: float = _FEW_LEVELS
 
     def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
         """See `Observation`."""
