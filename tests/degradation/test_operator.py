@@ -133,3 +133,17 @@ def test_equality_and_names() -> None:
 def test_bad_arguments_are_named(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-7])
+@pytest.mark.parametrize("kernel", ["bicubic", "box", "lanczos3"])
+def test_a_change_is_not_felt_beyond_the_reach(kernel: str, tolerance: float) -> None:
+    d, middle = Degradation(4, kernel), 30
+    x = torch.zeros(1, 4 * 61, dtype=torch.float64).expand(4, -1).clone()
+    x[:, 4 * middle : 4 * middle + 4] = torch.tensor([1.0, -1.0, 0.5, 2.0])
+    felt = d.pseudo_inverse(d.down(x)).abs().amax(0).view(61, 4).amax(1)
+    reach = d.reach(tolerance)
+    assert 0 < reach < middle
+    assert float(felt[: middle - reach].max()) < 3 * tolerance
+    assert float(felt[middle + reach + 1 :].max()) < 3 * tolerance
+    assert d.reach(1e-3) <= d.reach(1e-7)
