@@ -81,9 +81,9 @@ class Gallery {
     const image = h("img", { alt: "", loading: "lazy" });
     const title = nameOf(member);
     const showing = h("button", { class: "picture", "aria-label": `Show ${title}`, onclick: () => show(member) }, image);
-    const pinned = h("button", { title: "Pin", "aria-label": `Pin ${title}`, onclick: () => this.pin(member) }, "📌");
+    const pinned = h("button", { title: "Pin", "aria-label": `Pin ${title}`, onclick: () => this.pin(member) }, "Pin");
     const alike = h("button", { title: "Others like this", "aria-label": `Others like ${title}`, onclick: () => this.#alike(member) }, "≈");
-    const card = h("figure", { "data-key": key }, showing, h("figcaption", {}, h("span", {}, title), alike, pinned));
+    const card = h("figure", { "data-key": key }, showing, h("figcaption", {}, h("span", { title }, title), alike, pinned));
     let drawn = null;
     card.update = (doc, edits) => {
       showing.setAttribute("aria-pressed", String(same(member, doc.shown)));
