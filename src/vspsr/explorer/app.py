@@ -170,8 +170,8 @@ def create_app(
         return Response(status_code=204)
 
     @app.put("/api/sessions/{session_id}/document", status_code=204)
-    async def put_document(session: Open, request: Request) -> Response:
-        session.document = await request.json()
+    def put_document(session: Open, document: dict[str, Any]) -> Response:
+        session.document = document
         return Response(status_code=204)
 
     @app.post("/api/sessions/{session_id}/files", status_code=201)
@@ -194,7 +194,7 @@ def create_app(
         key = key_of(request.member, [e for e in request.edits if e.on])
         if (made := session.layers.get(key)) is not None:
             return {"state": "done", "result": made.report()}
-        background = request.member.kind == "stddev"
+        background = request.background or request.member.kind == "stddev"
         what = {"stddev": "computing the standard deviation"}.get(request.member.kind, "computing the picture")
         return submit(
             session,
@@ -223,9 +223,8 @@ def create_app(
     @app.post("/api/sessions/{session_id}/components")
     def components(session: Ready, request: Components) -> dict[str, Any]:
         key = key_of(request)
-        return submit(
-            session, key, "finding the components of the region", lambda _: work.components(session, request)
-        ).report()
+        what = "finding the components of the region"
+        return submit(session, key, what, lambda progress: work.components(session, request, progress)).report()
 
     @app.post("/api/sessions/{session_id}/unlikeliness")
     def unlikely(session: Ready, edits: Edits) -> dict[str, Any]:

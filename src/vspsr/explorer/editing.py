@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
+from vspsr.errors import ConditionWarning
 from vspsr.explorer.areas import area_mask, rect_mask
 from vspsr.explorer.messages import Colour, Copy, Edit, Repeat, Scribble, Texture
 from vspsr.explorer.session import Session
@@ -17,7 +19,7 @@ from vspsr.images.picture import Picture
 from vspsr.space import Average, ConditionedSpace, Pixels, Same, SRSpace
 from vspsr.space.observations import Observation
 
-__all__ = ["edited_space", "image_of", "key_of", "observation", "unlikeliness"]
+__all__ = ["conditioned_space", "image_of", "key_of", "observation", "textured_space", "unlikeliness"]
 
 
 def key_of(*messages: BaseModel | Sequence[BaseModel]) -> str:
@@ -29,20 +31,26 @@ def key_of(*messages: BaseModel | Sequence[BaseModel]) -> str:
     return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def edited_space(session: Session, edits: Sequence[Edit]) -> SRSpace:
-    """The session's space given the edits that are switched on."""
-    active = [edit for edit in edits if edit.on]
+def textured_space(session: Session, edits: Sequence[Edit]) -> SRSpace:
+    """The session's space with the temperature that the edits paint."""
     space = session.opened.space
-    if not active:
+    textures = [edit for edit in edits if edit.on and isinstance(edit, Texture)]
+    if not textures:
         return space
+    made: SRSpace = session.spaces.made(key_of(textures), lambda: space.with_temperature(_temperature(space, textures)))
+    return made
+
+
+def conditioned_space(session: Session, edits: Sequence[Edit]) -> ConditionedSpace | None:
+    """The session's space given the conditions that are switched on, None without."""
+    active = [edit for edit in edits if edit.on and not isinstance(edit, Texture)]
+    if not active:
+        return None
 
     def build() -> SRSpace:
-        made = space
-        textures = [edit for edit in active if isinstance(edit, Texture)]
-        if textures:
-            made = made.with_temperature(_temperature(made, textures))
-        observations = [observation(session, edit) for edit in active if not isinstance(edit, Texture)]
-        return made.condition(*observations) if observations else made
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConditionWarning)  # `unlikeliness` says it for each edit
+            return session.opened.space.condition(*(observation(session, edit) for edit in active))
 
     return session.spaces.made(key_of(active), build)  # type: ignore[no-any-return]
 
@@ -111,10 +119,8 @@ def unlikeliness(session: Session, edits: Sequence[Edit]) -> list[dict[str, Any]
         if isinstance(edit, Texture):
             reports.append({"id": edit.id, "sigma": None, "missed": None})
             continue
-
-        def build(edit: Edit = edit) -> ConditionedSpace:
-            return session.opened.space.condition(observation(session, edit))
-
-        conflict = session.spaces.made(key_of([edit]), build).conflicts[0]
+        space = conditioned_space(session, [edit])
+        assert space is not None
+        conflict = space.conflicts[0]
         reports.append({"id": edit.id, "sigma": conflict.distance, "missed": conflict.missed})
     return reports

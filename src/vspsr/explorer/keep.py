@@ -17,7 +17,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from vspsr.errors import ImageFileError
-from vspsr.explorer.editing import edited_space
 from vspsr.explorer.jobs import Progress
 from vspsr.explorer.layers import Layer
 from vspsr.explorer.messages import Bicubic, Edits, Export, File, Low, Mean, Member, Sample, Stddev
@@ -81,7 +80,7 @@ def _exact(session: Session, member: Any, edits: Edits, bits: int) -> tuple[Pict
     pictures = session.opened
     if bits != pictures.out_bits:
         pictures = pictures.with_bits(bits)
-    picture, exactness = pictures.to_picture(member_image(session, edited_space(session, edits), member))
+    picture, exactness = pictures.to_picture(member_image(session, edits, member))
     return picture, exactness.lr_values_wrong
 
 

@@ -219,6 +219,7 @@ class LayerRequest(_WithMember):
 
     member: AnyLayer
     edits: Edits = ()
+    background: bool = False
 
 
 class Components(_WithMember):
@@ -243,7 +244,7 @@ class Ask(_WithMember):
     region: Region
     a: File | Member
     b: File | Member
-    stddev: Sigma = 0.02
+    stddev: Sigma = 4 / 255
 
 
 class Export(_WithMember):

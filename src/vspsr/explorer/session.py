@@ -33,18 +33,23 @@ class _Recent(OrderedDict[str, T]):
     def __init__(self, most: int) -> None:
         super().__init__()
         self._most, self._lock = most, threading.Lock()
+        self._building: dict[str, threading.RLock] = {}
 
     def made(self, key: str, build: Callable[[], T]) -> T:
-        """The value of a key, built if it is not there. Two threads may build it at the same time."""
+        """The value of a key, built if it is not there: by one thread, for which others wait."""
         with self._lock:
-            if key in self:
-                self.move_to_end(key)
-                return self[key]
-        value = build()
-        with self._lock:
-            self[key] = value
-            while len(self) > self._most:
-                self.popitem(last=False)
+            own = self._building.setdefault(key, threading.RLock())
+        with own:
+            with self._lock:
+                if key in self:
+                    self.move_to_end(key)
+                    return self[key]
+            value = build()
+            with self._lock:
+                self[key] = value
+                self._building.pop(key, None)
+                while len(self) > self._most:
+                    self.popitem(last=False)
         return value
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vspsr.degradation.resize import imresize
-from vspsr.explorer.editing import edited_space, image_of, key_of
+from vspsr.explorer.editing import conditioned_space, image_of, key_of, textured_space
 from vspsr.explorer.jobs import Progress
 from vspsr.explorer.layers import Layer, lr_values_wrong
 from vspsr.explorer.messages import (
@@ -33,7 +33,7 @@ from vspsr.explorer.session import Session
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import coloured, map_levels, scale_end
 from vspsr.model import VSpSR
-from vspsr.space import Pixels, SRSpace
+from vspsr.space import SRSpace
 from vspsr.upscaling import PictureSpace
 
 __all__ = ["ask", "clip", "components", "layer", "member_image", "open_picture", "pixel", "stddev_of"]
@@ -52,7 +52,16 @@ def open_picture(session: Session, model: VSpSR) -> Callable[[Progress], Any]:
     return work
 
 
-def member_image(session: Session, space: SRSpace, member: Member) -> Tensor:
+def member_image(session: Session, edits: Sequence[Edit], member: Member) -> Tensor:
+    """A member given edits: (1, C, H, W). Conditions change a member no more than they ask for."""
+    conditioned = conditioned_space(session, edits)
+    if conditioned is not None and isinstance(member, Mean):
+        return conditioned.mean
+    image = _free_image(session, textured_space(session, edits), member)
+    return image if conditioned is None else conditioned.corrected(image)
+
+
+def _free_image(session: Session, space: SRSpace, member: Member) -> Tensor:
     """A member of a space: (1, C, H, W)."""
     match member:
         case Mean():
@@ -61,14 +70,14 @@ def member_image(session: Session, space: SRSpace, member: Member) -> Tensor:
             return space.sample(1, member.seed)[0]
         case Between():
             # The space is a Gaussian: this is the member whose noise lies between those of the two.
-            a, b = (member_image(session, space, m) - space.mean for m in (member.a, member.b))
+            a, b = (_free_image(session, space, m) - space.mean for m in (member.a, member.b))
             angle = member.t * math.pi / 2
             return space.mean + math.cos(angle) * a + math.sin(angle) * b
         case Moved():
             region = _region(space, member.region)
             found = _found(session, space, member.region, max(1, len(member.amounts)))
             amounts = torch.tensor([*member.amounts, *[0.0] * (len(found.stddev) - len(member.amounts))])
-            base = member_image(session, space, member.base)
+            base = _free_image(session, space, member.base)
             return region.along(found, amounts[: len(found.stddev)], base)
 
 
@@ -106,7 +115,7 @@ def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[E
             x = imresize(lr.to_float().double(), scale=opened.space.degradation.scale)[0]
             picture = Picture((x.clamp(0, 1) * lr.white).round().int(), lr.bits, metadata=lr.metadata)
         case _:
-            picture, _ = opened.to_picture(member_image(session, edited_space(session, edits), member))
+            picture, _ = opened.to_picture(member_image(session, edits, member))
     return Layer.of(name, picture, **_checked(session, picture))
 
 
@@ -122,23 +131,29 @@ def _checked(session: Session, picture: Picture) -> dict[str, Any]:
 
 def stddev_of(session: Session, edits: Sequence[Edit]) -> Tensor:
     """(C, H, W) float32, in units of the full range; kept for the space without edits."""
-    space = edited_space(session, edits)
-    stddev = space.stddev[0].float().cpu()
-    if space is session.opened.space:
+    space = conditioned_space(session, edits)
+    stddev = (space or session.opened.space).stddev[0].float().cpu()
+    if space is None:
         session.stddev = stddev
     return stddev
 
 
-def components(session: Session, request: Components) -> dict[str, Any]:
+def components(session: Session, request: Components, progress: Progress) -> dict[str, Any]:
     """The components of a region. What the page blends is kept as float16: the member's part, then a σ along each."""
-    space = edited_space(session, request.edits)
+    space, conditioned = textured_space(session, request.edits), conditioned_space(session, request.edits)
     region, s = _region(space, request.region), space.degradation.scale
     free = space.y.shape[1] * request.region.height * request.region.width * (s**2 - 1)
     found = _found(session, space, request.region, min(request.count, free))
     top, left, height, width = region.surroundings
-    image = member_image(session, space, request.member)
-    part = image[..., s * top : s * (top + height), s * left : s * (left + width)]
-    values = torch.cat([part, region.shifts(found)]).expand(-1, 3, -1, -1)
+    part = (..., slice(s * top, s * (top + height)), slice(s * left, s * (left + width)))
+    image, shifts = member_image(session, request.edits, request.member), region.shifts(found)
+    if conditioned is not None:  # the edits hold on: what a shift would change about them is taken back
+        for i in range(len(shifts)):
+            progress(i, len(shifts))
+            moved = image.clone()
+            moved[part] += shifts[i]
+            shifts[i] = (conditioned.corrected(moved) - image)[part]
+    values = torch.cat([image[part], shifts]).expand(-1, 3, -1, -1)
     key = key_of(request.member, request.region, request.edits) + str(request.count)
     content = values.permute(0, 2, 3, 1).contiguous().half().numpy().tobytes()
     session.blobs.made(key, lambda: ("components.bin", "application/octet-stream", content))
@@ -184,31 +199,20 @@ def clip(session: Session, request: Clip) -> dict[str, Any]:
 
 
 def ask(session: Session, request: Ask) -> dict[str, Any]:
-    """Which of two candidates for a region the space supports: the log of the ratio of their densities, in nats.
-
-    Each is compared with the space without edits, up to an error of the request's σ for each pixel, so that candidates
-    which no member equals have a density too. The determinants are the same and cancel: what remains is half the
-    difference of the squared distances.
-    """
-    space = session.opened.space
-    s, r = space.degradation.scale, request.region
-    _, channels, *size = space.mean.shape
-    rows, columns = slice(s * r.top, s * (r.top + r.height)), slice(s * r.left, s * (r.left + r.width))
-    mask = torch.zeros(size, dtype=torch.bool)
-    mask[rows, columns] = True
-    squared = []
+    """Which of two candidates for a region is likelier: `SRSpace.likelihood_ratio` of pictures with either in it."""
+    space, r = session.opened.space, request.region
+    s, channels = space.degradation.scale, space.mean.shape[1]
+    part = (..., slice(s * r.top, s * (r.top + r.height)), slice(s * r.left, s * (r.left + r.width)))
+    pictures = []
     for candidate in (request.a, request.b):
-        values = torch.zeros(channels, *size)
+        picture = space.mean.clone()
         if isinstance(candidate, File):
             patch = image_of(session.file(candidate.file), channels)
             if patch.shape[1:] != (s * r.height, s * r.width):
                 patch = imresize(patch, size=(s * r.height, s * r.width)).clamp(0, 1)
-            values[:, rows, columns] = patch
+            picture[part] = patch.to(picture)
         else:
-            image = member_image(session, space, candidate)[0].float()
-            values[:, rows, columns] = image[:, rows, columns]
-        conflict = space.condition(Pixels(mask, values, request.stddev)).conflicts[-1]
-        squared.append(conflict.distance**2 * channels * int(mask.sum()))
-    nats = (squared[1] - squared[0]) / 2
-    count = channels * int(mask.sum())
-    return {"nats": nats, "sigma_a": (squared[0] / count) ** 0.5, "sigma_b": (squared[1] / count) ** 0.5}
+            picture[part] = member_image(session, (), candidate)[part]
+        pictures.append(picture)
+    ratio = space.likelihood_ratio(pictures[0], pictures[1], request.stddev)
+    return {"nats": ratio.nats, "lr_nats": ratio.lr_nats, "detail_nats": ratio.detail_nats}

@@ -109,6 +109,17 @@ class ConditionedSpace(SRSpace):
         error[window] = self.stddev[window] * (2 * _SAMPLES) ** -0.5
         return error
 
+    @torch.no_grad()
+    def corrected(self, x: Tensor) -> Tensor:
+        """A member of the space as it was, changed no more than the observations ask for: (1, channels, H, W).
+
+        It is affine in x, and takes the mean of the space as it was to the conditional mean.
+
+        Args:
+            x: (1, channels, H, W).
+        """
+        return self._corrected(x, self._system.solve(self._values - self._observed(x))) if self._maps else x
+
     @property
     def conflicts(self) -> list[Conflict]:
         """How each condition, by itself, agrees with the space as it was."""

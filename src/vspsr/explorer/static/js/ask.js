@@ -57,10 +57,12 @@ class AskPanel {
     if (!a || !b) return say("Give two candidates first.");
     const found = await run(store.base, "ask", { region, a, b });
     const [winner, loser] = found.nats >= 0 ? ["A", "B"] : ["B", "A"];
+    const sign = Math.sign(found.nats);
     const nats = Math.abs(found.nats);
     this.#answer.textContent = nats < 1
       ? `Neither: the picture does not tell them apart (${nats.toFixed(2)} nats).`
-      : `${winner} is supported over ${loser}, by ${nats.toFixed(1)} nats. A lies ${found.sigma_a.toFixed(2)} σ from the space, B ${found.sigma_b.toFixed(2)} σ.`;
+      : `${winner} is supported over ${loser}, by ${nats.toFixed(1)} nats (${(sign * found.lr_nats).toFixed(1)} by the LR values, ` +
+        `${(sign * found.detail_nats).toFixed(1)} by the detail).`;
     return found;
   });
 }

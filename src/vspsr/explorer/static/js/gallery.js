@@ -92,7 +92,7 @@ class Gallery {
       drawn = edits;
       card.classList.add("pending");
       guarded(async () => {
-        const layer = await layerOf(member);
+        const layer = await layerOf(member, true);
         if (drawn !== edits) return;
         image.src = thumbnail(layer);
         card.classList.remove("pending");

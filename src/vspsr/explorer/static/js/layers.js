@@ -14,8 +14,8 @@ export function wanted(member) {
 }
 
 /** The layer of a member given the present edits. */
-export function layerOf(member) {
-  const request = wanted(member);
+export function layerOf(member, background = false) {
+  const request = { ...wanted(member), background };
   const key = store.info.session + JSON.stringify([request.member, request.edits.map(({ id, ...rest }) => rest)]);
   if (!known.has(key)) {
     const made = run(store.base, "layers", request);

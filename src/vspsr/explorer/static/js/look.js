@@ -38,7 +38,7 @@ class Look {
       $("#hint").textContent = tool ? `${tool.hint} Arrow keys and Space work too; Esc ends.` : "";
     });
     return [this.pan, ...zooms, h("span", { class: "space" }), ...this.modes,
-      h("label", { class: "behind" }, "with ", this.#behind), h("span", { id: "hint", "aria-live": "polite" })];
+      h("label", { class: "behind" }, "with ", this.#behind)];
   }
 
   setMode(mode) {
