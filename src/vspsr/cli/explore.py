@@ -8,8 +8,6 @@ import typer
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import print_line
 
-__all__ = ["EPILOG", "explore"]
-
 EPILOG = "Example:  vspsr explore photo.png"
 
 

@@ -30,8 +30,6 @@ from vspsr.explorer.uploads import read_picture, read_upload, received
 from vspsr.model import VSpSR
 from vspsr.version import __version__
 
-__all__ = ["create_app"]
-
 _POLL = 0.05  # seconds
 _LONGEST_POLL = 10.0
 _FOREVER = {"cache-control": "private, max-age=31536000, immutable"}

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from vspsr.explorer.messages import Area, Rect
 
-__all__ = ["area_mask", "rect_mask"]
-
 
 def area_mask(area: Area, size: tuple[int, int]) -> Tensor:
     """The pixels whose centres the strokes cover, (H, W) bool: those within a radius of a path, one after the other."""

@@ -19,8 +19,6 @@ from vspsr.images.picture import Picture
 from vspsr.space import Average, ConditionedSpace, Pixels, Same, SRSpace
 from vspsr.space.observations import Observation
 
-__all__ = ["conditioned_space", "image_of", "key_of", "observation", "textured_space", "unlikeliness"]
-
 
 def key_of(*messages: BaseModel | Sequence[BaseModel]) -> str:
     """A name for what messages ask for: equal for equal ones, whatever the edits are called."""

@@ -11,8 +11,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vspsr.explorer.limits import Limits
 
-__all__ = ["Guard"]
-
 _log = logging.getLogger("vspsr.explorer")
 
 _POLICY = (

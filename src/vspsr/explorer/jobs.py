@@ -13,8 +13,6 @@ from torch.overrides import TorchFunctionMode
 
 from vspsr.errors import VSpSRError, explain, is_expected
 
-__all__ = ["BusyError", "Cancelled", "Job", "Jobs", "Progress"]
-
 _KEPT = 256  # finished jobs
 _PER_OWNER = 2  # jobs of one owner that run at the same time
 _log = logging.getLogger("vspsr.explorer")

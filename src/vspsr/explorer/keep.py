@@ -26,8 +26,6 @@ from vspsr.images import write_image
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import png, stddev_map
 
-__all__ = ["export", "is_session_file", "read_session"]
-
 _TYPES = {"png": "image/png", "tiff": "image/tiff"}
 _ZIP, _HTML, _TENSORS = "application/zip", "text/html; charset=utf-8", "application/octet-stream"
 _FORMAT = "vspsr explorer session 1"

@@ -13,8 +13,6 @@ from vspsr.images.picture import Picture, to_bits
 from vspsr.images.sheets import png
 from vspsr.upscaling import degrade
 
-__all__ = ["TILE", "Layer", "lr_values_wrong"]
-
 TILE = 512
 _SMALLEST = 256  # longer side of the coarsest level
 

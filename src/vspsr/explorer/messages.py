@@ -4,31 +4,6 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = [
-    "Area",
-    "Ask",
-    "Between",
-    "Bicubic",
-    "Clip",
-    "Colour",
-    "Components",
-    "Copy",
-    "Edit",
-    "Edits",
-    "Export",
-    "File",
-    "LayerRequest",
-    "Low",
-    "Mean",
-    "Member",
-    "Moved",
-    "Repeat",
-    "Sample",
-    "Scribble",
-    "Stddev",
-    "Texture",
-]
-
 _DEEPEST = 8  # members within members
 _MOST_EDITS = 200
 

@@ -12,8 +12,6 @@ from vspsr.explorer.app import create_app
 from vspsr.explorer.limits import Limits
 from vspsr.model import VSpSR
 
-__all__ = ["serve"]
-
 
 def serve(
     model: VSpSR,

@@ -15,8 +15,6 @@ from vspsr.explorer.limits import Limits
 from vspsr.images.picture import Picture
 from vspsr.upscaling import PictureSpace
 
-__all__ = ["NotFoundError", "Session", "Sessions"]
-
 _SPACES = 4  # spaces given edits, kept for each session
 _IMAGES = 4  # float images
 

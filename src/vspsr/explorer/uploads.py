@@ -13,8 +13,6 @@ from vspsr.explorer.session import Session
 from vspsr.images import read_header, read_image
 from vspsr.images.picture import Picture
 
-__all__ = ["check_photo", "read_picture", "read_upload", "received"]
-
 
 async def received(request: Request, folder: Path) -> Path:
     """The body of a request as a file in a folder."""

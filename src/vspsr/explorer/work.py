@@ -36,8 +36,6 @@ from vspsr.model import VSpSR
 from vspsr.space import SRSpace
 from vspsr.upscaling import PictureSpace
 
-__all__ = ["ask", "clip", "components", "layer", "member_image", "open_picture", "pixel", "stddev_of"]
-
 _INTERVAL = 1.6448536269514722  # σ to either side that hold 90 % of a Gaussian
 
 
