@@ -118,7 +118,7 @@ class ConditionedSpace(SRSpace):
         Args:
             x: (1, channels, H, W).
         """
-        return self._corrected(x, self._system.solve(self._values - self._observed(x))) if self._maps else x
+        return self._corrected(x, self._system("_inner").solve(self._values - self._observed(x))) if self._maps else x
 
     @property
     def conflicts(self) -> list[Conflict]:
