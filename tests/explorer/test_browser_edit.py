@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from explorer_page import Page
 from explorer_tools import png
 from PIL import Image
@@ -45,6 +46,7 @@ def test_a_scribble_is_an_edit_that_can_be_undone_switched_off_and_changed(opene
     assert np.abs(opened.picture() - after).max() <= 2
 
 
+@pytest.mark.slow
 def test_texture_brushes_and_the_eraser(opened: Page) -> None:
     page = opened.page
     mean = opened.picture()
@@ -64,6 +66,7 @@ def test_texture_brushes_and_the_eraser(opened: Page) -> None:
     assert np.abs(opened.picture() - mean)[inside].mean() > 1.15 * np.abs(sample - mean)[inside].mean()
 
 
+@pytest.mark.slow
 def test_colour_brightness_copy_and_repeat(opened: Page) -> None:
     page = opened.page
     before = opened.picture()
@@ -96,6 +99,7 @@ def test_colour_brightness_copy_and_repeat(opened: Page) -> None:
     assert "0 of 576" in opened.badge
 
 
+@pytest.mark.slow
 def test_everything_by_keyboard_alone(opened: Page) -> None:
     page = opened.page
     before = opened.picture()
@@ -126,6 +130,7 @@ def test_everything_by_keyboard_alone(opened: Page) -> None:
     assert unlabelled == []
 
 
+@pytest.mark.slow
 def test_touch_on_a_dark_phone(browser: Any, address: str, tmp_path: Path) -> None:
     options = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
     opened = Page(browser, address, tmp_path, reduced_motion="reduce", **options)
@@ -143,6 +148,7 @@ def test_touch_on_a_dark_phone(browser: Any, address: str, tmp_path: Path) -> No
     opened.close()
 
 
+@pytest.mark.slow
 def test_own_files_are_measured_and_asked_about(opened: Page) -> None:
     page = opened.page
     mean = opened.kept()
@@ -171,6 +177,7 @@ def test_own_files_are_measured_and_asked_about(opened: Page) -> None:
     page.wait_for_selector(".answer:has-text('A is supported over B')")
 
 
+@pytest.mark.slow
 def test_what_is_kept_opens_again(opened: Page) -> None:
     page = opened.page
     page.click("[aria-label='Pin Sample 3']")
@@ -201,6 +208,7 @@ def test_what_is_kept_opens_again(opened: Page) -> None:
     opened.requests.clear()
 
 
+@pytest.mark.slow
 def test_errors_are_said_in_words(opened: Page) -> None:
     opened.page.click("#close")
     path = opened.folder / "notes.png"

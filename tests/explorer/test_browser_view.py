@@ -1,6 +1,7 @@
 """Looking at pictures and walking among them, in a real browser: the picture that results."""
 
 import numpy as np
+import pytest
 from explorer_page import Page
 from explorer_tools import photo, pixels
 
@@ -24,6 +25,7 @@ def test_number_keys_switch_and_the_badge_counts(opened: Page) -> None:
     assert np.abs(mean - opened.kept()).mean() < 1.5  # what is seen is what is kept
 
 
+@pytest.mark.slow
 def test_the_curtain_keeps_its_place_and_moves_by_mouse_and_keys(opened: Page) -> None:
     page = opened.page
     mean = opened.picture()
@@ -53,6 +55,7 @@ def test_the_curtain_keeps_its_place_and_moves_by_mouse_and_keys(opened: Page) -
     assert curtain.get_attribute("aria-valuenow") == after
 
 
+@pytest.mark.slow
 def test_the_lens_shows_the_other_picture_under_the_pointer(opened: Page) -> None:
     mean = opened.picture()
     opened.page.select_option(".behind select", label="LR")
@@ -65,6 +68,7 @@ def test_the_lens_shows_the_other_picture_under_the_pointer(opened: Page) -> Non
     assert np.abs(seen[40:, 50:] - mean[40:, 50:]).max() <= 2
 
 
+@pytest.mark.slow
 def test_side_by_side_panes_zoom_together(opened: Page) -> None:
     page = opened.page
     for name in ("LR", "Mean", "Bicubic"):
@@ -88,6 +92,7 @@ def test_side_by_side_panes_zoom_together(opened: Page) -> None:
     assert page.locator(".pane").count() == 1
 
 
+@pytest.mark.slow
 def test_values_under_the_pointer(opened: Page) -> None:
     mean = opened.kept()
     opened.page.keyboard.press("4")
@@ -103,6 +108,7 @@ def test_values_under_the_pointer(opened: Page) -> None:
     assert "90 %" in text
 
 
+@pytest.mark.slow
 def test_samples_are_pinned_varied_and_interpolated(opened: Page) -> None:
     page = opened.page
     page.click("[aria-label='Show Sample 2']")
@@ -168,6 +174,7 @@ def test_a_region_moves_at_once_and_then_exactly(opened: Page) -> None:
     assert np.abs(opened.picture() - before)[inside].max() <= 2
 
 
+@pytest.mark.slow
 def test_blending_keeps_up_with_the_screen(opened: Page) -> None:
     opened.open("Region")
     opened.page.click("text=Middle of the view")

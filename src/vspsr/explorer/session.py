@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from torch import Tensor
+
 from vspsr.errors import VSpSRError
 from vspsr.explorer.jobs import BusyError
 from vspsr.explorer.layers import Layer
@@ -71,7 +73,7 @@ class Session:
     pictures: PictureSpace | None = None
     files: dict[str, tuple[str, Picture]] = field(default_factory=dict)
     document: Any = None
-    stddev: Any = None
+    stddev: Tensor | None = None
     used: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:

@@ -105,7 +105,7 @@ def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[E
             picture = session.file(member.file)
             return Layer.of(name, picture, **_checked(session, picture))
         case Stddev():
-            levels = map_levels(stddev_of(session, edits))
+            levels = map_levels(stddev_of(session))
             end = scale_end(levels)
             rgb = coloured(levels / end)
             return Layer(name, np.ascontiguousarray(rgb.transpose(2, 0, 1)), rgb, {"end": end, "lr_values": None})
@@ -127,13 +127,11 @@ def _checked(session: Session, picture: Picture) -> dict[str, Any]:
     return {"lr_values": lr.pixels.numel(), "lr_values_wrong": wrong, "lr_max_deviation": deviation}
 
 
-def stddev_of(session: Session, edits: Sequence[Edit]) -> Tensor:
-    """(C, H, W) float32, in units of the full range; kept for the space without edits."""
-    space = conditioned_space(session, edits)
-    stddev = (space or session.opened.space).stddev[0].float().cpu()
-    if space is None:
-        session.stddev = stddev
-    return stddev
+def stddev_of(session: Session) -> Tensor:
+    """(C, H, W) float32, in units of the full range, of the space without edits."""
+    if session.stddev is None:
+        session.stddev = session.opened.stddev()
+    return session.stddev
 
 
 def components(session: Session, request: Components, progress: Progress) -> dict[str, Any]:

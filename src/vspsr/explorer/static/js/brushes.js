@@ -21,7 +21,7 @@ class Brushes {
   #size = h("input", { type: "range", min: "1", max: "40", value: "4", "aria-label": "Size of the brush in pixels",
     oninput: () => this.#resize() });
   #colour = h("input", { type: "color", value: "#404040", "aria-label": "Colour of the brush" });
-  #strict = h("input", { type: "range", min: "0.5", max: "20", step: "0.5", value: "4", "aria-label": "How exactly: error allowed, in levels of 255" });
+  #strict = h("input", { type: "range", min: "0.5", max: "40", step: "0.5", value: "8", "aria-label": "How exactly: error allowed, in levels of 255" });
   #buttons = new Map();
   #points = null;
 

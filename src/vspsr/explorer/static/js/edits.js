@@ -25,7 +25,7 @@ class EditsPanel {
     });
     return section("Edit", false, brushes.element(), this.#list,
       h("p", { class: "small" }, "σ: how far an edit lies from what the model expects, root mean square. About 1 is usual, " +
-        "above 3 is unlikely. “Contradicts” means that the LR picture or another edit forbids it."));
+        "above 3 is unlikely. “Contradicts” means that the LR picture or another edit forbids it: allow more error."));
   }
 
   change(id, changes) {
@@ -50,27 +50,28 @@ class EditsPanel {
       h("button", { class: kind, title, "aria-label": `${title}: ${name} ${i + 1}`, disabled, onclick: action }, text);
     const on = h("input", { type: "checkbox", checked: edit.on, "aria-label": `${name} ${i + 1} is on`,
       onchange: () => this.change(edit.id, { on: on.checked }) });
-    return h("li", { class: edit.on ? "" : "off" }, on, h("span", { class: "name" }, name), this.#sigma(edit), this.#setting(edit, name),
+    return h("li", { class: edit.on ? "" : "off" }, on, h("span", { class: "name" }, name), this.#sigma(edit), ...this.#settings(edit, name),
       button("↑", "Move up", () => this.#move(i, -1), i === 0, "up"),
       button("↓", "Move down", () => this.#move(i, 1), i === count - 1, "down"),
       button("×", "Remove", () => store.commit({ edits: store.doc.edits.filter((other) => other.id !== edit.id) }), false, "remove"));
   }
 
   /** What can be changed about an edit. */
-  #setting(edit, name) {
+  #settings(edit, name) {
     const range = (key, min, max, step) => {
       const input = h("input", { type: "range", min, max, step, value: String(edit[key]), "aria-label": `Strength: ${name}`,
         onchange: () => this.change(edit.id, { [key]: Number(input.value) }) });
       return input;
     };
-    if (edit.kind === "texture") return range("factor", "0", "2", "0.1");
-    if (edit.kind === "colour" && edit.value === undefined) return range("change", "-0.3", "0.3", "0.01");
-    if (edit.value) {
-      const input = h("input", { type: "color", value: toHex(edit.value), "aria-label": `Colour: ${name}`,
-        onchange: () => this.change(edit.id, { value: fromHex(input.value) }) });
-      return input;
-    }
-    return h("span", {});
+    if (edit.kind === "texture") return [range("factor", "0", "2", "0.1")];
+    const exactness = h("input", { type: "range", min: "0.5", max: "40", step: "0.5", value: String(255 * edit.stddev),
+      title: "Allowed error", "aria-label": `Allowed error: ${name}`,
+      onchange: () => this.change(edit.id, { stddev: Number(exactness.value) / 255 }) });
+    if (edit.kind === "colour" && edit.value === undefined) return [range("change", "-0.3", "0.3", "0.01"), exactness];
+    if (!edit.value) return [exactness];
+    const colour = h("input", { type: "color", value: toHex(edit.value), "aria-label": `Colour: ${name}`,
+      onchange: () => this.change(edit.id, { value: fromHex(colour.value) }) });
+    return [colour, exactness];
   }
 
   #sigma(edit) {

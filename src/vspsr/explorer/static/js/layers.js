@@ -5,7 +5,7 @@ import { store } from "./store.js";
 
 const known = new Map(); // session and request → promise of the layer
 
-const fixed = new Set(["lr", "bicubic", "file"]); // edits change nothing about them
+const fixed = new Set(["lr", "bicubic", "file", "stddev"]); // edits change nothing about them
 
 /** What is shown of a member with the present edits. */
 export function wanted(member) {
