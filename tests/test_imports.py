@@ -31,6 +31,7 @@ ORDER = [
     "baselines",
     "report",
     "evaluation",
+    "explorer",
     "cli",
 ]
 ROOT_MODULES = {"version", "errors", "checks", "files", "state_dicts", "model"}

@@ -65,7 +65,7 @@ def explain(error: BaseException) -> str:
     if _is_out_of_memory(error):
         return f"out of memory ({text[:120]}): use a smaller image or a machine with more memory"
     if package := _missing_package(error):
-        return f"the package {package} is not installed: pip install 'vspsr[eval,train]'"
+        return f"the package {package} is not installed: pip install 'vspsr[eval,train,web]'"
     if is_expected(error):
         return text
     place = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))

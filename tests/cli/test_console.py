@@ -35,7 +35,7 @@ def photo(path: Path, shade: int = 90) -> Path:
 
 
 COMMANDS = [[], ["upscale"], ["degrade"], ["check"], ["models"], ["info"], ["evaluate"], ["baselines"], ["figures"]]
-COMMANDS += [["train"], ["export"], ["data"], ["data", "fetch"]]
+COMMANDS += [["train"], ["export"], ["explore"], ["data"], ["data", "fetch"]]
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

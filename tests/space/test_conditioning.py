@@ -202,6 +202,21 @@ def test_the_distance_of_one_value_is_in_standard_deviations() -> None:
     assert given.conflicts[0].distance == pytest.approx(3, rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::vspsr.errors.ConditionWarning")
+def test_far_from_the_corner_of_a_large_picture() -> None:
+    """Where the windows that are computed on do not begin at the picture's corner."""
+    space = exploring_space("correlated", 70, 5)
+    mask = torch.zeros(280, 20, dtype=torch.bool)
+    mask[240:243, 8:11] = True
+    given = SRSpace(space.y.float(), space.parameters.map_tensors(Tensor.float), space.degradation).condition(
+        Pixels(mask, torch.tensor([0.5, 0.4, 0.5]), 0.02)
+    )
+    part = given.sample(1)[0, 0, :, 232:248, :16]
+    assert torch.allclose(given.region(58, 0, 4, 4).sample(1)[0], part, atol=1e-4)
+    assert bool(given.stddev.isfinite().all())
+    assert torch.allclose(given.corrected(given._prior.mean), given.mean, atol=1e-4)
+
+
 def test_copies_and_settings() -> None:
     space = exploring_space("correlated", H, W)
     observation = observations(space)[0][0]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vspsr.cli import data, evaluate, figures, images, models, train
+from vspsr.cli import data, evaluate, explore, figures, images, models, train
 from vspsr.cli.console import (
     encode_anything,
     print_error,
@@ -75,6 +75,7 @@ app.command(epilog="Example:  vspsr models")(models.models)
 app.command(epilog="Example:  vspsr info vspsr-x4")(models.info)
 app.command(epilog=evaluate.EVALUATE_EPILOG)(evaluate.evaluate)
 app.command(epilog=evaluate.BASELINES_EPILOG)(evaluate.baselines)
+app.command(epilog=explore.EPILOG)(explore.explore)
 app.command(epilog=figures.EPILOG)(figures.figures)
 app.command(epilog="Example:  vspsr train --config configs/x4.yaml --data photos -o runs/x4")(train.train)
 app.command(epilog="Example:  vspsr export runs/x4 -o my-model")(train.export)

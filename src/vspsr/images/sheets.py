@@ -43,13 +43,13 @@ def _as_picture(rgb: Array) -> Picture:
     return Picture(torch.from_numpy(np.array(rgb.transpose(2, 0, 1), np.int32, order="C")), mode="RGB")
 
 
-def _levels(stddev: Tensor) -> NDArray[np.float64]:
+def map_levels(stddev: Tensor) -> NDArray[np.float64]:
     """(C, H, W) in units of the range → one map in 8-bit levels: root mean square over the channels."""
     rms = stddev.double().square().mean(0).sqrt()
     return np.asarray(255 * rms.numpy())
 
 
-def _scale_end(levels: NDArray[np.float64]) -> float:
+def scale_end(levels: NDArray[np.float64]) -> float:
     """A round upper end of the colour scale, above 99.5 % of the pixels."""
     top = max(float(np.quantile(levels, 0.995)), 0.1)
     step = 10 ** math.floor(math.log10(top)) / 2
@@ -66,8 +66,8 @@ def stddev_map(stddev: Tensor) -> Picture:
     Returns:
         RGB picture, (3, max(H, 160), W + 90).
     """
-    levels = _levels(stddev)
-    end = _scale_end(levels)
+    levels = map_levels(stddev)
+    end = scale_end(levels)
     height, width = levels.shape
     canvas = Image.new("RGB", (width + 90, max(height, 160)), _BACKGROUND)
     canvas.paste(Image.fromarray(coloured(levels / end)))
@@ -99,8 +99,8 @@ def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Pict
         stddev: (C, H, W) in units of the full range.
         title: one line above.
     """
-    levels = _levels(stddev)
-    end = _scale_end(levels)
+    levels = map_levels(stddev)
+    end = scale_end(levels)
     height, width = levels.shape
     scale = width / lr.size[1]
     side = min(round(_CROP * scale / 2), height, width)
@@ -153,6 +153,13 @@ def _pil(picture: Picture) -> Image.Image:
     """8-bit sRGB, without alpha."""
     rgb = to_srgb(picture).pixels.expand(3, -1, -1).permute(1, 2, 0).to(torch.uint8)
     return Image.fromarray(np.ascontiguousarray(rgb.numpy()))
+
+
+def png(rgb: Array) -> bytes:
+    """The bytes of a PNG file of (H, W, 3) pixels, compressed quickly."""
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "png", compress_level=1)
+    return buffer.getvalue()
 
 
 def webp(rgb: Array, lossless: bool) -> bytes:

@@ -109,6 +109,17 @@ class ConditionedSpace(SRSpace):
         error[window] = self.stddev[window] * (2 * _SAMPLES) ** -0.5
         return error
 
+    @torch.no_grad()
+    def corrected(self, x: Tensor) -> Tensor:
+        """A member of the space as it was, changed no more than the observations ask for: (1, channels, H, W).
+
+        It is affine in x, and takes the mean of the space as it was to the conditional mean.
+
+        Args:
+            x: (1, channels, H, W).
+        """
+        return self._corrected(x, self._system("_inner").solve(self._values - self._observed(x))) if self._maps else x
+
     @property
     def conflicts(self) -> list[Conflict]:
         """How each condition, by itself, agrees with the space as it was."""
@@ -159,9 +170,13 @@ class ConditionedSpace(SRSpace):
             rows, columns = (
                 slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(asked, window, strict=True)
             )
-            own = {"_maps": self._cropped_maps(rows, columns), "_cache": {("system", False): self._system}}
-            shifted = [slice(b.start - a.start, b.stop - a.start) for a, b in zip((rows, columns), window, strict=True)]
-            return super()._crop(rows, columns)._with(**own, _window=tuple(shifted))
+            names = ("_window", "_inner")
+            own: dict[str, Any] = {"_maps": self._cropped_maps(rows, columns)}
+            own["_cache"] = {(name, False): self._system(name) for name in names}
+            for name in names:
+                pairs = zip((rows, columns), getattr(self, name), strict=True)
+                own[name] = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in pairs)
+            return super()._crop(rows, columns)._with(**own)
         none = self._values[:0]
         return super()._crop(rows, columns)._with(_maps=(), _values=none, _sigma=none, _window=(slice(0, 0),) * 2)
 

@@ -6,6 +6,7 @@ picture that comes out downscales to the one that went in, bit for bit, or the r
 
 import warnings
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -89,14 +90,10 @@ class PictureSpace:
     space: SRSpace = field(init=False)
 
     def __post_init__(self) -> None:
-        check_depth(self.bits)
-        self.out_bits = self.picture.bits if self.bits == "auto" else int(self.bits)
         picture, (height, width) = self.picture, self.picture.size
         what = f"{width}×{height} pixels at x{self.model.scale}"
         check_memory(what, height * width * bytes_per_pixel(self.model))
-        # What lies under invisible pixels is arbitrary and would shine through at the edges.
-        pixels = picture.pixels if picture.alpha is None else bleed(picture.pixels, picture.alpha)
-        self._target = to_bits(pixels, picture.bits, self.out_bits)
+        self._set_depth()
         device = next(self.model.parameters()).device
         y = (self._target.float() / (2**self.out_bits - 1))[None].to(device)
         with torch.no_grad():
@@ -104,7 +101,22 @@ class PictureSpace:
             space = space.grey() if picture.is_grey else space
             space = space.with_keys([image_key(picture.pixels)])
             self.space = space if self.temperature is None else space.with_temperature(self.temperature)
+
+    def _set_depth(self) -> None:
+        check_depth(self.bits)
+        picture = self.picture
+        self.out_bits = picture.bits if self.bits == "auto" else int(self.bits)
+        # What lies under invisible pixels is arbitrary and would shine through at the edges.
+        pixels = picture.pixels if picture.alpha is None else bleed(picture.pixels, picture.alpha)
+        self._target = to_bits(pixels, picture.bits, self.out_bits)
         self._alpha = None if picture.alpha is None else self._upscaled_alpha(picture.alpha)
+
+    def with_bits(self, bits: int | str) -> "PictureSpace":
+        """The same space with pictures of another depth. The network is not called."""
+        other = copy(self)
+        other.bits = bits
+        other._set_depth()
+        return other
 
     def _upscaled_alpha(self, alpha: Tensor) -> Quantized:
         target = to_bits(alpha, self.picture.bits, self.out_bits)
@@ -125,7 +137,8 @@ class PictureSpace:
             warnings.simplefilter("ignore", ConsistencyWarning)  # the exactness is reported with every picture
             return quantize(x.cpu(), target, self.model.degradation, self.out_bits, self.rounding)
 
-    def _picture(self, x: Tensor) -> tuple[Picture, Exactness]:
+    def to_picture(self, x: Tensor) -> tuple[Picture, Exactness]:
+        """The picture nearest to an image (1, C, H, W) that downscales to the LR picture, as `quantize` finds it."""
         result = self._quantized(x[0], self._target)
         wrong, deviation = int(result.lr_values_wrong), int(result.lr_max_deviation)
         alpha = None
@@ -140,16 +153,16 @@ class PictureSpace:
     def samples(self, n: int, seed: int = 0) -> Iterator[tuple[Picture, Exactness]]:
         """Samples 0 … n − 1 of a seed, one by one."""
         for x in self.space.iter_samples(n, seed):
-            yield self._picture(x)
+            yield self.to_picture(x)
 
     def sample(self, index: int, seed: int = 0) -> tuple[Picture, Exactness]:
         """Sample ``index`` of a seed."""
-        return self._picture(next(self.space.iter_samples(1, seed, start=index)))
+        return self.to_picture(next(self.space.iter_samples(1, seed, start=index)))
 
     def mean(self) -> tuple[Picture, Exactness]:
         """The mean of the space (before rounding)."""
         with torch.no_grad():
-            return self._picture(self.space.mean)
+            return self.to_picture(self.space.mean)
 
     def stddev(self) -> Tensor:
         """(C, H, W) float32 on the CPU, in units of the full range."""

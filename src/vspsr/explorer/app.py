@@ -1,0 +1,296 @@
+"""The explorer's web application: every route, thin. Work of more than an instant is a job of `vspsr.explorer.jobs`."""
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, unquote
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from vspsr.errors import VSpSRError, explain, is_expected
+from vspsr.explorer import work
+from vspsr.explorer.editing import key_of, unlikeliness
+from vspsr.explorer.guard import Guard, cookie_name
+from vspsr.explorer.jobs import BusyError, Job, Jobs, Progress
+from vspsr.explorer.keep import export
+from vspsr.explorer.limits import Limits
+from vspsr.explorer.messages import Ask, Clip, Components, Edits, Export, LayerRequest
+from vspsr.explorer.session import NotFoundError, Session, Sessions
+from vspsr.explorer.uploads import read_picture, read_upload, received
+from vspsr.model import VSpSR
+from vspsr.version import __version__
+
+_POLL = 0.05  # seconds
+_LONGEST_POLL = 10.0
+_FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
+
+
+def create_app(
+    model: VSpSR,
+    name: str = "model",
+    token: str | None = None,
+    hosts: frozenset[str] = frozenset(),
+    limits: Limits | None = None,
+    photo: Path | None = None,
+) -> FastAPI:
+    """The application; `app.state.token` is what requests must carry.
+
+    Args:
+        model: that pictures are opened with.
+        name: of the model, for the page.
+        token: by default a random one.
+        hosts: names allowed in the Host header, beside "localhost" and IP addresses.
+        limits: on requests, memory and work.
+        photo: a picture that the page opens first.
+    """
+    limits = limits or Limits()
+    token = token or secrets.token_urlsafe(24)
+    jobs, sessions = Jobs(limits.workers, limits.waiting), Sessions(limits)
+    folder = Path(tempfile.mkdtemp(prefix="vspsr-explore-"))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        jobs.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    app = FastAPI(title="vspsr explore", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app.router.lifespan_context = lifespan
+    app.state.token, app.state.sessions, app.state.jobs, app.state.folder = token, sessions, jobs, folder
+    app.add_middleware(Guard, token=token, hosts=hosts, limits=limits)
+    _add_handlers(app)
+    static = Path(str(resources.files("vspsr.explorer") / "static"))
+    app.mount("/static", StaticFiles(directory=static), name="static")
+
+    @app.get("/")
+    def index(request: Request) -> Response:
+        response = Response((static / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
+        response.set_cookie(cookie_name(request.scope), token, httponly=True, samesite="strict")
+        return response
+
+    @app.get("/api/about")
+    def about() -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "model": name,
+            "experimental": name.endswith("-explore"),
+            "scale": model.scale,
+            "photo": None if photo is None else photo.name,
+            "open": len(sessions),
+            "upload_bytes": limits.upload_bytes,
+            "lr_pixels": limits.lr_pixels,
+        }
+
+    def opened(session: Session) -> dict[str, Any]:
+        for closed in sessions.add(session):
+            end(closed)
+        submit(session, "open", "opening the picture", work.open_picture(session, model))
+        return describe(session)
+
+    def end(session: Session) -> None:
+        for job in jobs.of(session.id):
+            jobs.cancel(job)
+
+    def describe(session: Session) -> dict[str, Any]:
+        h, w = session.picture.size
+        return {
+            "session": session.id,
+            "name": session.name,
+            "width": model.scale * w,
+            "height": model.scale * h,
+            "scale": model.scale,
+            "bits": session.picture.bits,
+            "grey": session.picture.is_grey,
+            "ready": session.pictures is not None,
+            "stddev": session.stddev is not None,
+            "document": session.document,
+            "files": list(session.files),
+            "jobs": [job.report() for job in jobs.of(session.id)],
+        }
+
+    def submit(
+        session: Session, key: str, what: str, function: Callable[[Progress], Any], background: bool = False
+    ) -> Job:
+        return jobs.submit(session.id, key, what, function, background)
+
+    def get_session(session_id: str) -> Session:
+        return sessions.get(session_id)
+
+    def ready_session(session_id: str) -> Session:
+        session = sessions.get(session_id)
+        _ = session.opened
+        return session
+
+    def get_job(session_id: str, job_id: str) -> Job:
+        if (job := jobs.get(session_id, job_id)) is None:
+            raise NotFoundError("there is no such job (any more)")
+        return job
+
+    Open = Annotated[Session, Depends(get_session)]
+    Ready = Annotated[Session, Depends(ready_session)]
+    TheJob = Annotated[Job, Depends(get_job)]
+
+    @app.post("/api/sessions", status_code=201)
+    async def open_upload(request: Request) -> dict[str, Any]:
+        path = await received(request, folder)
+        title = unquote(request.headers.get("x-name", "picture"))[:200]
+        try:
+            session = await asyncio.to_thread(read_upload, path, title, limits)
+        finally:
+            path.unlink(missing_ok=True)
+        return opened(session)
+
+    @app.post("/api/sessions/{which}", status_code=201)
+    def open_own(which: str) -> dict[str, Any]:
+        path = {"photo": photo, "example": static / "example.png"}.get(which)
+        if path is None:
+            raise NotFoundError("there is no such picture")
+        return opened(read_upload(path, path.name, limits))
+
+    @app.get("/api/sessions/{session_id}")
+    def session_info(session: Open) -> dict[str, Any]:
+        return describe(session)
+
+    @app.delete("/api/sessions/{session_id}", status_code=204)
+    def close_session(session: Open) -> Response:
+        sessions.close(session.id)
+        end(session)
+        return Response(status_code=204)
+
+    @app.put("/api/sessions/{session_id}/document", status_code=204)
+    def put_document(session: Open, document: dict[str, Any]) -> Response:
+        session.document = document
+        return Response(status_code=204)
+
+    @app.post("/api/sessions/{session_id}/files", status_code=201)
+    async def add_file(session: Open, request: Request) -> dict[str, Any]:
+        path = await received(request, folder)
+        title = unquote(request.headers.get("x-name", "picture"))[:200]
+        try:
+            picture = await asyncio.to_thread(read_picture, path, title, limits.file_pixels)
+        finally:
+            path.unlink(missing_ok=True)
+        height, width = picture.size
+        return {"file": session.add_file(title, picture), "title": title, "width": width, "height": height}
+
+    @app.post("/api/sessions/{session_id}/clips", status_code=201)
+    def add_clip(session: Ready, request: Clip) -> dict[str, Any]:
+        return work.clip(session, request)
+
+    @app.post("/api/sessions/{session_id}/layers")
+    def layer(session: Ready, request: LayerRequest) -> dict[str, Any]:
+        key = key_of(request.member, [e for e in request.edits if e.on])
+        if (made := session.layers.get(key)) is not None:
+            return {"state": "done", "result": made.report()}
+        background = request.background or request.member.kind == "stddev"
+        what = {"stddev": "computing the standard deviation"}.get(request.member.kind, "computing the picture")
+        return submit(
+            session,
+            f"layer {key}",
+            what,
+            lambda _: work.layer(session, request.member, request.edits).report(),
+            background,
+        ).report()
+
+    @app.get("/api/sessions/{session_id}/layers/{layer_id}/tiles/{level}/{x}/{y}")
+    def tile(session: Ready, layer_id: str, level: int, x: int, y: int) -> Response:
+        try:
+            content = session.layer(layer_id).tile(level, x, y)
+        except KeyError:
+            raise NotFoundError("the picture has no such tile") from None
+        return Response(content, media_type="image/png", headers=_FOREVER)
+
+    @app.get("/api/sessions/{session_id}/layers/{layer_id}/thumbnail")
+    def thumbnail(session: Ready, layer_id: str) -> Response:
+        return Response(session.layer(layer_id).thumbnail(), media_type="image/png", headers=_FOREVER)
+
+    @app.get("/api/sessions/{session_id}/layers/{layer_id}/pixel")
+    def pixel(session: Ready, layer_id: str, x: int, y: int) -> dict[str, Any]:
+        return work.pixel(session, layer_id, x, y)
+
+    @app.post("/api/sessions/{session_id}/components")
+    def components(session: Ready, request: Components) -> dict[str, Any]:
+        key = key_of(request)
+        what = "finding the components of the region"
+        return submit(session, key, what, lambda progress: work.components(session, request, progress)).report()
+
+    @app.post("/api/sessions/{session_id}/unlikeliness")
+    def unlikely(session: Ready, edits: Edits) -> dict[str, Any]:
+        return submit(
+            session, f"unlikely {key_of(edits)}", "how unlikely the edits are", lambda _: unlikeliness(session, edits)
+        ).report()
+
+    @app.post("/api/sessions/{session_id}/ask")
+    def ask(session: Ready, request: Ask) -> dict[str, Any]:
+        return submit(
+            session, key_of(request), "comparing the candidates", lambda _: work.ask(session, request)
+        ).report()
+
+    @app.post("/api/sessions/{session_id}/exports")
+    def exports(session: Ready, request: Export) -> dict[str, Any]:
+        def make(progress: Progress) -> dict[str, Any]:
+            return export(session, request, folder, name, progress)
+
+        return submit(session, f"export {secrets.token_hex(8)}", "making the file", make).report()
+
+    @app.get("/api/sessions/{session_id}/blobs/{blob}")
+    def blob(session: Open, blob: str) -> Response:
+        if (held := session.blobs.get(blob)) is None:
+            raise NotFoundError("this file is not kept any more: ask for it again")
+        title, kind, content = held
+        disposition = f"attachment; filename*=UTF-8''{quote(title, safe='')}"
+        return Response(content, media_type=kind, headers={"content-disposition": disposition})
+
+    @app.get("/api/sessions/{session_id}/jobs/{job_id}")
+    async def job_state(job: TheJob, after: int = -1) -> dict[str, Any]:
+        """As soon as something has changed, or after ten seconds."""
+        for _ in range(round(_LONGEST_POLL / _POLL)):
+            if job.changes > after or job.finished:
+                break
+            await asyncio.sleep(_POLL)
+        return job.report()
+
+    @app.delete("/api/sessions/{session_id}/jobs/{job_id}")
+    def cancel(job: TheJob) -> dict[str, Any]:
+        jobs.cancel(job)
+        return job.report()
+
+    return app
+
+
+def _add_handlers(app: FastAPI) -> None:
+    """Every error in one line of JSON."""
+
+    def answer(status: int, text: str) -> JSONResponse:
+        return JSONResponse({"error": text}, status)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return answer(422, f"the request is not valid: {place}: {first['msg']}"[:300])
+
+    @app.exception_handler(HTTPException)
+    def http(_: Request, error: HTTPException) -> JSONResponse:
+        return answer(error.status_code, str(error.detail))
+
+    @app.exception_handler(VSpSRError)
+    def known(_: Request, error: VSpSRError) -> JSONResponse:
+        status = 404 if isinstance(error, NotFoundError) else 503 if isinstance(error, BusyError) else 422
+        return answer(status, explain(error))
+
+    @app.exception_handler(ValueError)
+    def value(_: Request, error: ValueError) -> JSONResponse:
+        if is_expected(error):
+            return answer(422, explain(error))
+        raise error

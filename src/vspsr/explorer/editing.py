@@ -1,0 +1,124 @@
+"""A space given the edits of the page: each is a condition of `vspsr.space` or a map of the temperature."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from vspsr.errors import ConditionWarning
+from vspsr.explorer.areas import area_mask, rect_mask
+from vspsr.explorer.messages import Colour, Copy, Edit, Repeat, Scribble, Texture
+from vspsr.explorer.session import Session
+from vspsr.images.picture import Picture
+from vspsr.space import Average, ConditionedSpace, Pixels, Same, SRSpace
+from vspsr.space.observations import Observation
+
+
+def key_of(*messages: BaseModel | Sequence[BaseModel]) -> str:
+    """A name for what messages ask for: equal for equal ones, whatever the edits are called."""
+    texts = []
+    for message in messages:
+        parts = message if isinstance(message, Sequence) else [message]
+        texts.append([part.model_dump(mode="json", exclude={"id"}) for part in parts])
+    return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def textured_space(session: Session, edits: Sequence[Edit]) -> SRSpace:
+    """The session's space with the temperature that the edits paint."""
+    space = session.opened.space
+    textures = [edit for edit in edits if edit.on and isinstance(edit, Texture)]
+    if not textures:
+        return space
+    made: SRSpace = session.spaces.made(key_of(textures), lambda: space.with_temperature(_temperature(space, textures)))
+    return made
+
+
+def conditioned_space(session: Session, edits: Sequence[Edit]) -> ConditionedSpace | None:
+    """The session's space given the conditions that are switched on, None without."""
+    active = [edit for edit in edits if edit.on and not isinstance(edit, Texture)]
+    if not active:
+        return None
+
+    def build() -> SRSpace:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConditionWarning)  # `unlikeliness` says it for each edit
+            return session.opened.space.condition(*(observation(session, edit) for edit in active))
+
+    return session.spaces.made(key_of(active), build)  # type: ignore[no-any-return]
+
+
+def _temperature(space: SRSpace, edits: Sequence[Texture]) -> Tensor:
+    """(h, w): a factor holds for the share of an LR pixel that its area covers."""
+    scale, (h, w) = space.degradation.scale, space.y.shape[-2:]
+    temperature = space.temperature * torch.ones(h, w)
+    for edit in edits:
+        mask = area_mask(edit.area, (scale * h, scale * w)).float()
+        share = mask.view(h, scale, w, scale).mean((1, 3))
+        temperature = temperature * (1 + (edit.factor - 1) * share)
+    return temperature
+
+
+def observation(session: Session, edit: Edit) -> Observation:
+    """An edit as a condition."""
+    space = session.opened.space
+    _, channels, *size = space.mean.shape
+    shape = (size[0], size[1])
+
+    def colour(value: Sequence[float]) -> Tensor:
+        return torch.tensor(value) if channels == 3 else torch.tensor([sum(value) / 3])
+
+    match edit:
+        case Scribble():
+            return Pixels(area_mask(edit.area, shape), colour(edit.value), edit.stddev)
+        case Colour(value=None):
+            mask = area_mask(edit.area, shape)
+            now = float(space.mean[0, :, mask].mean()) if bool(mask.any()) else 0.0
+            return Average(mask, now + (edit.change or 0.0), edit.stddev)
+        case Colour():
+            assert edit.value is not None
+            return Average(area_mask(edit.area, shape), colour(edit.value), edit.stddev)
+        case Repeat():
+            to = (*edit.to, *edit.source[2:])
+            return Same(rect_mask(edit.source, shape), rect_mask(to, shape), edit.stddev)
+        case Copy():
+            patch = image_of(session.file(edit.file), channels)
+            left, top, width, height = edit.source
+            if top + height > patch.shape[1] or left + width > patch.shape[2]:
+                raise ValueError(f"the copied area {edit.source} leaves its picture")
+            mask = rect_mask((*edit.to, width, height), shape)
+            values = torch.zeros(channels, *shape)
+            values[:, mask] = patch[:, top : top + height, left : left + width].flatten(1)
+            return Pixels(mask, values, edit.stddev)
+        case _:
+            raise TypeError(f"{type(edit).__name__} is no condition")
+
+
+def image_of(picture: Picture, channels: int) -> Tensor:
+    """A picture as an image (channels, H, W) of 0 … 1."""
+    image = replace(picture, alpha=None).to_float()[0]
+    return image.mean(0, keepdim=True) if channels == 1 else image.expand(3, -1, -1)
+
+
+def unlikeliness(session: Session, edits: Sequence[Edit]) -> list[dict[str, Any]]:
+    """For each edit that is switched on: how many σ it lies from the space, and by how many of its own σ it is missed.
+
+    Each is measured by itself, on the space without edits.
+    """
+    reports: list[dict[str, Any]] = []
+    for edit in edits:
+        if not edit.on:
+            continue
+        if isinstance(edit, Texture):
+            reports.append({"id": edit.id, "sigma": None, "missed": None})
+            continue
+        space = conditioned_space(session, [edit])
+        assert space is not None
+        conflict = space.conflicts[0]
+        reports.append({"id": edit.id, "sigma": conflict.distance, "missed": conflict.missed})
+    return reports

@@ -1,0 +1,207 @@
+"""Work in threads: fair among owners, with progress, and stopped between any two tensor operations."""
+
+import logging
+import secrets
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from vspsr.errors import VSpSRError, explain, is_expected
+
+_KEPT = 256  # finished jobs
+_PER_OWNER = 2  # jobs of one owner that run at the same time
+_log = logging.getLogger("vspsr.explorer")
+
+Progress = Callable[[int, int], None]
+"""progress(steps done, steps in all)"""
+
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
+
+
+class BusyError(VSpSRError):
+    """The server or a session has as much to do as it accepts."""
+
+
+class Cancelled(BaseException):
+    """Raised within a job that was cancelled. Not an Exception, so that no handler of errors swallows it."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One piece of work.
+
+    Attributes:
+        owner: the session it belongs to.
+        key: jobs of one owner and key that are not finished are one job.
+        what: in words, for the user.
+        changes: grows with every change of state or progress.
+    """
+
+    owner: str
+    key: str
+    what: str
+    work: Callable[[Progress], Any]
+    background: bool = False
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(9))
+    state: State = "waiting"
+    progress: tuple[int, int] = (0, 0)
+    result: Any = None
+    error: str | None = None
+    changes: int = 0
+    cancelled: bool = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is done, failed or cancelled."""
+        return self.state not in ("waiting", "running")
+
+    def report(self) -> dict[str, Any]:
+        """Its state as JSON values."""
+        done, total = self.progress
+        return {
+            "job": self.id,
+            "what": self.what,
+            "state": self.state,
+            "done": done,
+            "total": total,
+            "changes": self.changes,
+            "result": self.result,
+            "error": self.error,
+        }
+
+    def _set(self, state: State, **values: Any) -> None:
+        vars(self).update(values)
+        self.state = state
+        self.changes += 1
+
+    def _step(self, done: int, total: int) -> None:
+        if self.cancelled:
+            raise Cancelled
+        self.progress = (done, total)
+        self.changes += 1
+
+    def run(self) -> None:
+        """Do the work; every error becomes one line."""
+        try:
+            with torch.no_grad(), _Interruptible(self):
+                result = self.work(self._step)
+        except Cancelled:
+            self._set("cancelled")
+        except Exception as error:
+            if not is_expected(error):
+                _log.exception("internal error in the job %r", self.what)
+            text = explain(error) if is_expected(error) else "internal error: the server's log has the details"
+            self._set("failed", error=text)
+        else:
+            self._set("done", result=result)
+
+
+class _Interruptible(TorchFunctionMode):
+    """Within it, every tensor operation of this thread first looks whether the job was cancelled."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self._job = job
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self._job.cancelled:
+            raise Cancelled
+        return func(*args, **(kwargs or {}))
+
+
+class Jobs:
+    """A pool of threads.
+
+    An owner has at most two jobs running, and the next job is one of the owner with the fewest running: a slow job of
+    one session delays no other. Background jobs run when the owner has nothing else to do.
+    """
+
+    def __init__(self, workers: int, waiting: int) -> None:
+        self._limit = waiting
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._queue: list[Job] = []
+        self._running: list[Job] = []
+        self._changed = threading.Condition()
+        self._open = True
+        self._threads = [threading.Thread(target=self._loop, daemon=True, name=f"job-{i}") for i in range(workers)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, owner: str, key: str, what: str, work: Callable[[Progress], Any], background: bool = False) -> Job:
+        """A new job, or the one of this owner and key that waits or runs.
+
+        Raises:
+            BusyError: too many jobs of the owner wait.
+        """
+        with self._changed:
+            own = [job for job in (*self._queue, *self._running) if job.owner == owner and not job.cancelled]
+            for job in own:
+                if job.key == key:
+                    return job
+            if len(own) >= self._limit:
+                raise BusyError(f"{len(own)} requests for this picture wait already: cancel some or wait")
+            job = Job(owner, key, what, work, background)
+            self._jobs[job.id] = job
+            self._queue.append(job)
+            self._forget()
+            self._changed.notify()
+            return job
+
+    def get(self, owner: str, job_id: str) -> Job | None:
+        """A job of an owner, None if there is none of this name."""
+        job = self._jobs.get(job_id)
+        return job if job is not None and job.owner == owner else None
+
+    def of(self, owner: str) -> list[Job]:
+        """Unfinished jobs of an owner."""
+        with self._changed:
+            return [job for job in (*self._running, *self._queue) if job.owner == owner]
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job at its next tensor operation; one that waits never starts."""
+        with self._changed:
+            job.cancelled = True
+            if job in self._queue:
+                self._queue.remove(job)
+                job._set("cancelled")
+
+    def close(self) -> None:
+        """Cancel everything and end the threads."""
+        with self._changed:
+            self._open = False
+            for job in (*self._queue, *self._running):
+                job.cancelled = True
+            self._queue.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def _forget(self) -> None:
+        for name in [name for name, job in self._jobs.items() if job.finished][: max(0, len(self._jobs) - _KEPT)]:
+            del self._jobs[name]
+
+    def _next(self) -> Job | None:
+        running = Counter(job.owner for job in self._running)
+        free = [job for job in self._queue if running[job.owner] < (1 if job.background else _PER_OWNER)]
+        return min(free, key=lambda job: (job.background, running[job.owner]), default=None)
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                while self._open and (job := self._next()) is None:
+                    self._changed.wait()
+                if not self._open:
+                    return
+                assert job is not None
+                self._queue.remove(job)
+                self._running.append(job)
+            job._set("running")
+            job.run()
+            with self._changed:
+                self._running.remove(job)
+                self._changed.notify_all()

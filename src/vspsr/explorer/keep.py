@@ -1,0 +1,187 @@
+"""What can be taken away: exact pictures, samples, the standard deviation, a comparison page, the session itself."""
+
+import base64
+import html
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from vspsr.errors import ImageFileError
+from vspsr.explorer.jobs import Progress
+from vspsr.explorer.layers import Layer
+from vspsr.explorer.messages import Bicubic, Edits, Export, File, Low, Mean, Member, Sample, Stddev
+from vspsr.explorer.session import Session
+from vspsr.explorer.work import layer, member_image, stddev_of
+from vspsr.images import write_image
+from vspsr.images.picture import Picture
+from vspsr.images.sheets import png, stddev_map
+
+_TYPES = {"png": "image/png", "tiff": "image/tiff"}
+_ZIP, _HTML, _TENSORS = "application/zip", "text/html; charset=utf-8", "application/octet-stream"
+_FORMAT = "vspsr explorer session 1"
+_MOST_METADATA = 64 << 20
+
+
+def export(session: Session, request: Export, folder: Path, model: str, progress: Progress) -> dict[str, Any]:
+    """Make a file; what the page is told about it.
+
+    Args:
+        session: of the picture.
+        request: what to make.
+        folder: for temporary files.
+        model: the name of the model.
+        progress: of pictures made.
+    """
+    stem = Path(session.name).stem or "picture"
+    about: dict[str, Any] = {}
+    match request.what:
+        case "picture":
+            content, about = _picture(session, request, folder)
+            name, kind = f"{stem}_x{_scale(session)}.{request.format}", _TYPES[request.format]
+        case "samples":
+            content, about = _samples(session, request, folder, progress)
+            name, kind = f"{stem}_samples.zip", _ZIP
+        case "stddev":
+            content, name, kind = _stddev(session, folder), f"{stem}_stddev.zip", _ZIP
+        case "comparison":
+            content, name, kind = _comparison(session, request, progress), f"{stem}_comparison.html", _HTML
+        case "session":
+            content, name, kind = _session(session, model), f"{stem}.vspsr.safetensors", _TENSORS
+    key = f"export-{id(content)}"
+    session.blobs.made(key, lambda: (name, kind, content))
+    return {"blob": key, "name": name, "bytes": len(content), **about}
+
+
+def _scale(session: Session) -> int:
+    return session.opened.space.degradation.scale
+
+
+def _encoded(picture: Picture, suffix: str, folder: Path) -> bytes:
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        path = Path(own) / f"picture.{suffix}"
+        write_image(path, picture)
+        return path.read_bytes()
+
+
+def _exact(session: Session, member: Any, edits: Edits, bits: int) -> tuple[Picture, int]:
+    """A member as a picture of a depth, with alpha and metadata; LR values wrong."""
+    pictures = session.opened
+    if bits != pictures.out_bits:
+        pictures = pictures.with_bits(bits)
+    picture, exactness = pictures.to_picture(member_image(session, edits, member))
+    return picture, exactness.lr_values_wrong
+
+
+def _picture(session: Session, request: Export, folder: Path) -> tuple[bytes, dict[str, Any]]:
+    if isinstance(request.member, Low | Bicubic | File | Stddev):
+        picture = layer(session, request.member, request.edits).picture(session.picture)
+        return _encoded(picture, request.format, folder), {}
+    picture, wrong = _exact(session, request.member, request.edits, request.bits)
+    return _encoded(picture, request.format, folder), {"lr_values_wrong": wrong}
+
+
+def _samples(session: Session, request: Export, folder: Path, progress: Progress) -> tuple[bytes, dict[str, Any]]:
+    buffer, wrong = io.BytesIO(), 0
+    members: tuple[Member, ...] = request.others or tuple(Sample(kind="sample", seed=i) for i in range(6))
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
+        for i, member in enumerate(members):
+            progress(i, len(members))
+            picture, missed = _exact(session, member, request.edits, request.bits)
+            wrong += missed
+            file.writestr(f"s{i:02d}.{request.format}", _encoded(picture, request.format, folder))
+    return buffer.getvalue(), {"lr_values_wrong": wrong}
+
+
+def _stddev(session: Session, folder: Path) -> bytes:
+    stddev = stddev_of(session)
+    buffer, array = io.BytesIO(), io.BytesIO()
+    np.save(array, stddev.numpy(), allow_pickle=False)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
+        file.writestr("stddev.png", _encoded(stddev_map(stddev), "png", folder))
+        file.writestr("stddev.npy", array.getvalue())
+    return buffer.getvalue()
+
+
+def _comparison(session: Session, request: Export, progress: Progress) -> bytes:
+    """A page with the pictures in it, which needs nothing else."""
+    shown: list[tuple[str, Any, Edits]] = [
+        ("LR", Low(kind="lr"), ()),
+        ("bicubic", Bicubic(kind="bicubic"), ()),
+        ("mean", Mean(kind="mean"), ()),
+        ("shown", request.member, request.edits),
+        *((f"sample {i + 1}", member, request.edits) for i, member in enumerate(request.others)),
+    ]
+    pictures = []
+    for i, (title, member, edits) in enumerate(shown):
+        progress(i, len(shown))
+        made = layer(session, member, edits)
+        pictures.append({"title": title, "note": _note(made), "data": base64.b64encode(png(made.rgb)).decode()})
+    height, width = (_scale(session) * n for n in session.picture.size)
+    # "<" as an escape: nothing in the data can end the script element.
+    data = json.dumps({"width": width, "height": height, "pictures": pictures}).replace("<", "\\u003c")
+    page = (resources.files("vspsr.explorer") / "comparison.html").read_text(encoding="utf-8")
+    return page.replace("{{title}}", html.escape(session.name)).replace("{{data}}", data).encode()
+
+
+def _note(made: Layer) -> str:
+    if made.about.get("lr_values") is None:
+        return ""
+    return f"{made.about['lr_values_wrong']} of {made.about['lr_values']} LR values wrong"
+
+
+def _session(session: Session, model: str) -> bytes:
+    """The LR picture and the files as tensors, everything else as JSON in the file's metadata."""
+    tensors, files = {}, []
+    for name, (title, picture) in {"": (session.name, session.picture), **session.files}.items():
+        for part, values in (("pixels", picture.pixels), ("alpha", picture.alpha)):
+            if values is not None:
+                tensors[f"{part}:{name}"] = values.to(torch.uint8 if picture.bits == 8 else torch.int32).contiguous()
+        files.append({"file": name, "title": title, "bits": picture.bits})
+    if isinstance(profile := session.picture.metadata.get("icc-profile-data"), bytes):
+        tensors["profile:"] = torch.frombuffer(bytearray(profile), dtype=torch.uint8)
+    about = {"format": _FORMAT, "model": model, "files": files, "document": session.document}
+    return save(tensors, metadata={"session": json.dumps(about)})
+
+
+def is_session_file(head: bytes) -> bool:
+    """Whether a file that begins so is a safetensors file."""
+    return len(head) > 8 and head[8:9] == b"{"
+
+
+def read_session(path: Path, title: str) -> Iterator[tuple[str, str, Picture] | dict[str, Any]]:
+    """The pictures of a session file as (file, title, picture), the LR picture first under the empty name; then what
+    else it says: model and document.
+
+    Raises:
+        ImageFileError: another file, or one that is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("session", "")
+            if len(text) > _MOST_METADATA:
+                raise ImageFileError(f"{title}: its description is too long")
+            about = json.loads(text)
+            if about["format"] != _FORMAT or about["files"][0]["file"] != "":
+                raise ValueError("format")
+            names = set(file.keys())
+            for entry in about["files"]:
+                name, bits = str(entry["file"]), int(entry["bits"])
+                pixels = file.get_tensor(f"pixels:{name}").to(torch.int32)
+                alpha = file.get_tensor(f"alpha:{name}").to(torch.int32) if f"alpha:{name}" in names else None
+                metadata = {}
+                if not name and "profile:" in names:
+                    metadata["icc-profile-data"] = file.get_tensor("profile:").to(torch.uint8).numpy().tobytes()
+                yield name, str(entry["title"]), Picture(pixels, bits, alpha, metadata)
+            yield {"model": str(about["model"]), "document": about["document"]}
+    except (SafetensorError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise ImageFileError(f"{title}: not a session that the explorer has saved") from error

@@ -1,0 +1,109 @@
+"""A picture to look at: its pixels as they are kept, and as tiles of a pyramid for display."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vspsr.degradation import Degradation
+from vspsr.images.colours import to_srgb
+from vspsr.images.picture import Picture, to_bits
+from vspsr.images.sheets import png
+from vspsr.upscaling import degrade
+
+TILE = 512
+_SMALLEST = 256  # longer side of the coarsest level
+
+Array = NDArray[np.uint8]
+
+
+@dataclass(eq=False)
+class Layer:
+    """A picture to look at.
+
+    Attributes:
+        id: its name in addresses.
+        pixels: (C, H, W) uint8 or uint16, as it is exported; for a map, its colours.
+        rgb: (H, W, 3), as it is displayed: in sRGB.
+        about: what the page is told, JSON values.
+    """
+
+    id: str
+    pixels: NDArray[Any]
+    rgb: Array
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._levels = [self.rgb]
+        while max(self._levels[-1].shape[:2]) > _SMALLEST:
+            self._levels.append(_halved(self._levels[-1]))
+
+    @classmethod
+    def of(cls, name: str, picture: Picture, **about: Any) -> "Layer":
+        """The layer of a picture."""
+        kept = picture.pixels.numpy().astype(np.uint8 if picture.bits == 8 else np.uint16)
+        rgb = to_srgb(picture).pixels.expand(3, -1, -1).permute(1, 2, 0).numpy().astype(np.uint8)
+        return cls(name, kept, np.ascontiguousarray(rgb), about)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)"""
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+    def report(self) -> dict[str, Any]:
+        """What the page needs to show it."""
+        height, width = self.size
+        return {
+            "layer": self.id,
+            "width": width,
+            "height": height,
+            "tile": TILE,
+            "levels": len(self._levels),
+            **self.about,
+        }
+
+    def tile(self, level: int, x: int, y: int) -> bytes:
+        """PNG of a tile; level 0 is the coarsest. KeyError if there is none."""
+        if not 0 <= level < len(self._levels):
+            raise KeyError(level)
+        rgb = self._levels[len(self._levels) - 1 - level]
+        part = rgb[TILE * y : TILE * (y + 1), TILE * x : TILE * (x + 1)] if x >= 0 and y >= 0 else rgb[:0]
+        if part.size == 0:
+            raise KeyError((x, y))
+        return png(part)
+
+    def thumbnail(self) -> bytes:
+        """PNG of the coarsest level."""
+        return png(self._levels[-1])
+
+    def picture(self, like: Picture) -> Picture:
+        """The pixels as a picture with the metadata of another."""
+        pixels = torch.from_numpy(self.pixels.astype(np.int32))
+        bits = 8 if self.pixels.dtype == np.uint8 else 16
+        return replace(like, pixels=pixels, bits=bits, alpha=None)
+
+    def colour(self, x: int, y: int) -> list[int]:
+        """The values at a pixel."""
+        return [int(v) for v in self.pixels[:, y, x]]
+
+
+def lr_values_wrong(picture: Picture, lr: Picture, degradation: Degradation) -> tuple[int, int]:
+    """How many LR values an HR picture misses when it is downscaled, and the largest deviation in levels.
+
+    Colours count where the LR picture is visible (alpha > 0).
+    """
+    down = degrade(replace(picture, alpha=None), degradation).pixels
+    difference = (down - to_bits(lr.pixels, lr.bits, picture.bits)).abs()
+    if lr.alpha is not None:
+        difference = difference * (lr.alpha > 0)
+    return int(difference.count_nonzero()), int(difference.max())
+
+
+def _halved(rgb: Array) -> Array:
+    """Means of 2×2 pixels; at an odd end, of the last row and column with themselves."""
+    height, width = rgb.shape[:2]
+    padded = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge").astype(np.uint16)
+    summed = padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]
+    return ((summed + 2) // 4).astype(np.uint8)

@@ -1,0 +1,34 @@
+"""What the explorer's server accepts and holds at most."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on requests, memory and work; beyond them the server answers with an error that says so.
+
+    Attributes:
+        upload_bytes: of a file that is uploaded.
+        request_bytes: of any other request, and of a session's document.
+        lr_pixels: of a picture that is opened.
+        total_lr_pixels: of all open pictures together.
+        sessions: open pictures.
+        idle_seconds: a picture that nobody asked for in this time is closed if another needs its place.
+        layers: pictures held for each session; the one used longest ago is made again when it is needed.
+        files: other pictures of a session: dropped files and copied patches.
+        file_pixels: of all of them together.
+        waiting: unfinished jobs of a session.
+        workers: threads that compute.
+    """
+
+    upload_bytes: int = 64 << 20
+    request_bytes: int = 8 << 20
+    lr_pixels: int = 2 << 20
+    total_lr_pixels: int = 8 << 20
+    sessions: int = 64
+    idle_seconds: float = 3600.0
+    layers: int = 24
+    files: int = 64
+    file_pixels: int = 64 << 20
+    waiting: int = 32
+    workers: int = 4

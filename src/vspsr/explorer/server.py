@@ -1,0 +1,65 @@
+"""Starts the explorer: address, token, browser."""
+
+import ipaddress
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+
+from vspsr.errors import VSpSRError
+from vspsr.explorer.app import create_app
+from vspsr.explorer.limits import Limits
+from vspsr.model import VSpSR
+
+
+def serve(
+    model: VSpSR,
+    name: str,
+    photo: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    browser: bool = True,
+    limits: Limits | None = None,
+    started: Callable[[str], None] = print,
+) -> None:
+    """Serve the explorer until the process is interrupted.
+
+    Args:
+        model, name, photo, limits: as in `create_app`.
+        host: address or name to listen at.
+        port: 0 for any that is free.
+        browser: whether to open the address in the browser.
+        started: called with the address, token included, once the server listens.
+
+    Raises:
+        VSpSRError: the address cannot be used.
+    """
+    import uvicorn
+
+    app = create_app(model, name, hosts=_names(host), limits=limits, photo=photo)
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise VSpSRError(f"cannot listen at {host}, port {port}: {error.strerror or error}") from error
+    shown = (
+        "127.0.0.1" if host in ("0.0.0.0", "") else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host
+    )
+    address = f"http://{shown}:{listening.getsockname()[1]}/?token={app.state.token}"
+    started(address)
+    if browser:
+        threading.Timer(0.5, webbrowser.open, [address]).start()
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _names(host: str) -> frozenset[str]:
+    """Names that requests may use for the server: that of ``host`` unless it is an address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return frozenset({host.lower()} if host else set())
+    return frozenset()

@@ -1,0 +1,168 @@
+"""An open picture: its space, what is shown of it, and the document that the page keeps on the server."""
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from vspsr.errors import VSpSRError
+from vspsr.explorer.jobs import BusyError
+from vspsr.explorer.layers import Layer
+from vspsr.explorer.limits import Limits
+from vspsr.images.picture import Picture
+from vspsr.upscaling import PictureSpace
+
+_SPACES = 4  # spaces given edits, kept for each session
+_IMAGES = 4  # float images
+
+T = TypeVar("T")
+
+
+class NotFoundError(VSpSRError):
+    """There is nothing of that name, or no more."""
+
+
+class _Recent(OrderedDict[str, T]):
+    """The values used last."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most, self._lock = most, threading.Lock()
+        self._building: dict[str, threading.RLock] = {}
+
+    def made(self, key: str, build: Callable[[], T]) -> T:
+        """The value of a key, built if it is not there: by one thread, for which others wait."""
+        with self._lock:
+            own = self._building.setdefault(key, threading.RLock())
+        with own:
+            with self._lock:
+                if key in self:
+                    self.move_to_end(key)
+                    return self[key]
+            value = build()
+            with self._lock:
+                self[key] = value
+                self._building.pop(key, None)
+                while len(self) > self._most:
+                    self.popitem(last=False)
+        return value
+
+
+@dataclass(eq=False)
+class Session:
+    """An open picture.
+
+    Attributes:
+        name: of its file.
+        picture: the LR picture.
+        pictures: its space; None until the network has run.
+        files: other pictures: dropped files and clips.
+        stddev: (C, H, W) of the space without edits, once it is known.
+        document: what the page wants kept over a reload, as it sent it.
+    """
+
+    name: str
+    picture: Picture
+    limits: Limits
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    pictures: PictureSpace | None = None
+    files: dict[str, tuple[str, Picture]] = field(default_factory=dict)
+    document: Any = None
+    stddev: Tensor | None = None
+    used: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.layers: _Recent[Layer] = _Recent(self.limits.layers)
+        self.spaces: _Recent[Any] = _Recent(_SPACES)
+        self.images: _Recent[Any] = _Recent(_IMAGES)
+        self.blobs: _Recent[tuple[str, str, bytes]] = _Recent(_IMAGES)  # name, media type, content
+        self._lock = threading.Lock()
+
+    @property
+    def opened(self) -> PictureSpace:
+        """Its space; BusyError until there is one."""
+        if self.pictures is None:
+            raise BusyError("the picture is still being opened")
+        return self.pictures
+
+    @property
+    def lr_pixels(self) -> int:
+        """Of the LR picture."""
+        return self.picture.size[0] * self.picture.size[1]
+
+    def layer(self, name: str) -> Layer:
+        """A layer by name; NotFoundError if it is not kept (any more)."""
+        try:
+            return self.layers[name]
+        except KeyError:
+            raise NotFoundError("the server keeps no such layer: ask for it again") from None
+
+    def file(self, name: str) -> Picture:
+        """A file by name."""
+        try:
+            return self.files[name][1]
+        except KeyError:
+            raise NotFoundError("the session has no such file") from None
+
+    def add_file(self, title: str, picture: Picture, name: str | None = None) -> str:
+        """Keep a picture; its name. VSpSRError if there are too many."""
+        with self._lock:
+            held = sum(p.size[0] * p.size[1] for _, p in self.files.values())
+            if (
+                len(self.files) >= self.limits.files
+                or held + picture.size[0] * picture.size[1] > self.limits.file_pixels
+            ):
+                raise VSpSRError(f"the session holds {len(self.files)} other pictures, as many as it can: remove some")
+            name = name or secrets.token_urlsafe(6)
+            self.files[name] = (title, picture)
+            return name
+
+
+class Sessions:
+    """The open pictures, of bounded number and size."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._lock = limits, threading.Lock()
+        self._open: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, session: Session) -> list[Session]:
+        """Open a session; those closed in its favour. BusyError if there is no room."""
+        limits, closed = self._limits, []
+        with self._lock:
+            idle = time.monotonic() - limits.idle_seconds
+            for old in sorted(self._open.values(), key=lambda s: s.used):
+                if self._has_room(session) or old.used > idle:
+                    break
+                closed.append(self._open.pop(old.id))
+            if not self._has_room(session):
+                raise BusyError(
+                    f"the server is full: {len(self._open)} pictures are open, at most {limits.sessions} and "
+                    f"{limits.total_lr_pixels / 1e6:.1f} megapixels together: close one, or try again later"
+                )
+            self._open[session.id] = session
+        return closed
+
+    def _has_room(self, session: Session) -> bool:
+        pixels = session.lr_pixels + sum(s.lr_pixels for s in self._open.values())
+        return len(self._open) < self._limits.sessions and pixels <= self._limits.total_lr_pixels
+
+    def get(self, name: str) -> Session:
+        """A session by name, NotFoundError if it is not open."""
+        session = self._open.get(name)
+        if session is None:
+            raise NotFoundError("this picture is not open (any more): open it again")
+        session.used = time.monotonic()
+        return session
+
+    def close(self, name: str) -> None:
+        """Close a session if it is open."""
+        with self._lock:
+            self._open.pop(name, None)

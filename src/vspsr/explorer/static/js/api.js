@@ -1,0 +1,91 @@
+// Requests to the server. Work that takes a while is a job: it is shown with its progress and can be cancelled.
+
+import { $, h } from "./dom.js";
+
+export class Cancelled extends Error {
+  name = "Cancelled";
+}
+
+/** Answer of the server as JSON, or a Blob if ``raw``. An Error with the server's own words if it refuses. */
+export async function request(method, path, body, { headers = {}, raw = false } = {}) {
+  const json = body !== undefined && !(body instanceof Blob);
+  const options = { method, headers: { ...headers } };
+  if (json) options.headers["content-type"] = "application/json";
+  if (body !== undefined) options.body = json ? JSON.stringify(body) : body;
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new Error("The server does not answer. Is `vspsr explore` still running?");
+  }
+  if (!response.ok) {
+    const said = await response.json().catch(() => ({}));
+    throw Object.assign(new Error(said.error || `The server answered ${response.status}.`), { status: response.status });
+  }
+  if (raw) return response.blob();
+  return response.status === 204 ? null : response.json();
+}
+
+/** Result of a job that a request starts. */
+export async function run(base, path, body) {
+  return follow(base, await request("POST", `${base}/${path}`, body));
+}
+
+/** Result of a job, once it is done. */
+export async function follow(base, report) {
+  if (report.state === "done") return report.result;
+  const row = new JobRow(base, report);
+  try {
+    while (!["done", "failed", "cancelled"].includes(report.state)) {
+      report = await request("GET", `${base}/jobs/${report.job}?after=${report.changes}`);
+      row.update(report);
+    }
+  } finally {
+    row.remove();
+  }
+  if (report.state === "failed") throw new Error(report.error);
+  if (report.state === "cancelled") throw new Cancelled("cancelled");
+  return report.result;
+}
+
+/** A line that appears once a job takes longer than half a second. */
+class JobRow {
+  constructor(base, report) {
+    this.bar = h("progress", { "aria-label": report.what });
+    this.seconds = h("span", { class: "seconds" });
+    const cancel = () => request("DELETE", `${base}/jobs/${report.job}`).catch(() => {});
+    this.row = h("div", { class: "job" }, h("span", {}, report.what), this.bar, this.seconds,
+      h("button", { onclick: cancel, "aria-label": `Cancel: ${report.what}` }, "Cancel"));
+    const began = performance.now();
+    this.timer = setTimeout(() => {
+      $("#jobs").append(this.row);
+      this.clock = setInterval(() => {
+        this.seconds.textContent = `${Math.round((performance.now() - began) / 1000)} s`;
+      }, 500);
+    }, 500);
+  }
+
+  update(report) {
+    if (report.total > 1) Object.assign(this.bar, { max: report.total, value: report.done });
+  }
+
+  remove() {
+    clearTimeout(this.timer);
+    clearInterval(this.clock);
+    this.row.remove();
+  }
+}
+
+/** Send a file. */
+export const upload = (path, file) =>
+  request("POST", path, file, { headers: { "x-name": encodeURIComponent(file.name || "picture") } });
+
+/** Save something the server made as a file of the user's. */
+export async function download(base, made) {
+  const blob = await request("GET", `${base}/blobs/${made.blob}`, undefined, { raw: true });
+  const link = h("a", { href: URL.createObjectURL(blob), download: made.name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}

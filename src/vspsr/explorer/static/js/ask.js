@@ -1,0 +1,70 @@
+// Two candidates for a region: which does the picture support?
+
+import { h, guarded, section, say } from "./dom.js";
+import { run, upload } from "./api.js";
+import { isMember, nameOf } from "./layers.js";
+import { regionPanel } from "./region.js";
+import { store } from "./store.js";
+
+class AskPanel {
+  #candidates = [null, null];
+  #answer = h("output", { class: "answer", "aria-live": "polite" });
+
+  element() {
+    const boxes = ["A", "B"].map((name, i) => this.#box(name, i));
+    store.onchange(() => boxes.forEach((box) => box.update()));
+    return section("Ask", false,
+      h("p", { class: "small" }, "Box a region, then give two candidates for it: a file of the region, or a pinned picture. " +
+        "Is it a 3 or an 8?"),
+      h("div", { class: "candidates" }, ...boxes),
+      h("p", {}, h("button", { onclick: () => this.ask() }, "Which is supported?")), this.#answer);
+  }
+
+  #box(name, i) {
+    const title = h("strong", {}, name);
+    const input = h("input", { type: "file", accept: "image/*,.tif,.tiff", "aria-label": `File of candidate ${name}`,
+      onchange: () => this.#take(i, input.files[0], text) });
+    const text = h("span", {}, "drop a file, or:");
+    const select = h("select", { "aria-label": `Candidate ${name}`, onchange: () => {
+      const choice = select.selectedOptions[0]?.member;
+      this.#candidates[i] = choice ?? null;
+      text.textContent = choice ? nameOf(choice) : "drop a file, or:";
+    } });
+    const box = h("div", { class: "candidate" }, title, text, input, select);
+    box.addEventListener("drop", (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+      this.#take(i, event.dataTransfer.files[0], text);
+    });
+    box.update = () => {
+      const members = [{ kind: "mean" }, ...store.doc.pins, ...(isMember(store.doc.shown) ? [store.doc.shown] : [])];
+      select.replaceChildren(h("option", {}, "choose…"), ...members.map((member) =>
+        Object.assign(h("option", {}, nameOf(member)), { member })));
+    };
+    return box;
+  }
+
+  #take = guarded(async (i, file, text) => {
+    const { file: name, title } = await upload(`${store.base}/files`, file);
+    this.#candidates[i] = { kind: "file", file: name };
+    text.textContent = title;
+  });
+
+  ask = guarded(async () => {
+    const { region } = regionPanel;
+    const [a, b] = this.#candidates;
+    if (!region) return say("Box a region first (in “Region”).");
+    if (!a || !b) return say("Give two candidates first.");
+    const found = await run(store.base, "ask", { region, a, b });
+    const [winner, loser] = found.nats >= 0 ? ["A", "B"] : ["B", "A"];
+    const sign = Math.sign(found.nats);
+    const nats = Math.abs(found.nats);
+    this.#answer.textContent = nats < 1
+      ? `Neither: the picture does not tell them apart (${nats.toFixed(2)} nats).`
+      : `${winner} is supported over ${loser}, by ${nats.toFixed(1)} nats (${(sign * found.lr_nats).toFixed(1)} by the LR values, ` +
+        `${(sign * found.detail_nats).toFixed(1)} by the detail).`;
+    return found;
+  });
+}
+
+export const askPanel = new AskPanel();

@@ -1,0 +1,101 @@
+// Edits: a list of conditions that can be switched off, changed and reordered, each with how unlikely it is.
+
+import { h, fromHex, guarded, section, toHex } from "./dom.js";
+import { run } from "./api.js";
+import { brushes } from "./brushes.js";
+import { same } from "./layers.js";
+import { store } from "./store.js";
+
+const NAMES = { texture: "Texture", colour: "Colour", scribble: "Scribble", copy: "Copied patch", repeat: "Repeat" };
+
+export const nameOfEdit = (edit) => {
+  if (edit.kind === "texture") return edit.factor > 1 ? "More texture" : "Less texture";
+  if (edit.kind === "colour" && edit.value === undefined) return edit.change > 0 ? "Brighter" : "Darker";
+  return NAMES[edit.kind];
+};
+
+class EditsPanel {
+  #list = h("ol", { class: "edits", "aria-label": "Edits" });
+  #unlikely = new Map(); // edit as text → { sigma, missed }
+
+  element() {
+    store.onchange((doc, before) => {
+      this.#draw(doc);
+      if (!same(doc.edits, before.edits)) this.#measure();
+    });
+    return section("Edit", false, brushes.element(), this.#list,
+      h("p", { class: "small" }, "σ: how far an edit lies from what the model expects, root mean square. About 1 is usual, " +
+        "above 3 is unlikely. “Contradicts” means that the LR picture or another edit forbids it: allow more error."));
+  }
+
+  change(id, changes) {
+    store.commit({ edits: store.doc.edits.map((edit) => (edit.id === id ? { ...edit, ...changes } : edit)) });
+  }
+
+  #move(index, step) {
+    const edits = [...store.doc.edits];
+    const [edit] = edits.splice(index, 1);
+    edits.splice(index + step, 0, edit);
+    store.commit({ edits });
+    this.#list.children[index + step]?.querySelector(step < 0 ? ".up" : ".down")?.focus();
+  }
+
+  #draw(doc) {
+    this.#list.replaceChildren(...doc.edits.map((edit, i) => this.#row(edit, i, doc.edits.length)));
+  }
+
+  #row(edit, i, count) {
+    const name = nameOfEdit(edit);
+    const button = (text, title, action, disabled, kind) =>
+      h("button", { class: kind, title, "aria-label": `${title}: ${name} ${i + 1}`, disabled, onclick: action }, text);
+    const on = h("input", { type: "checkbox", checked: edit.on, "aria-label": `${name} ${i + 1} is on`,
+      onchange: () => this.change(edit.id, { on: on.checked }) });
+    return h("li", { class: edit.on ? "" : "off" }, on, h("span", { class: "name" }, name), this.#sigma(edit), ...this.#settings(edit, name),
+      button("↑", "Move up", () => this.#move(i, -1), i === 0, "up"),
+      button("↓", "Move down", () => this.#move(i, 1), i === count - 1, "down"),
+      button("×", "Remove", () => store.commit({ edits: store.doc.edits.filter((other) => other.id !== edit.id) }), false, "remove"));
+  }
+
+  /** What can be changed about an edit. */
+  #settings(edit, name) {
+    const range = (key, min, max, step) => {
+      const input = h("input", { type: "range", min, max, step, value: String(edit[key]), "aria-label": `Strength: ${name}`,
+        onchange: () => this.change(edit.id, { [key]: Number(input.value) }) });
+      return input;
+    };
+    if (edit.kind === "texture") return [range("factor", "0", "2", "0.1")];
+    const exactness = h("input", { type: "range", min: "0.5", max: "40", step: "0.5", value: String(255 * edit.stddev),
+      title: "Allowed error", "aria-label": `Allowed error: ${name}`,
+      onchange: () => this.change(edit.id, { stddev: Number(exactness.value) / 255 }) });
+    if (edit.kind === "colour" && edit.value === undefined) return [range("change", "-0.3", "0.3", "0.01"), exactness];
+    if (!edit.value) return [exactness];
+    const colour = h("input", { type: "color", value: toHex(edit.value), "aria-label": `Colour: ${name}`,
+      onchange: () => this.change(edit.id, { value: fromHex(colour.value) }) });
+    return [colour, exactness];
+  }
+
+  #sigma(edit) {
+    const found = this.#unlikely.get(keyOf(edit));
+    if (!edit.on || edit.kind === "texture") return h("output", { class: "sigma" });
+    if (!found) return h("output", { class: "sigma" }, "…");
+    const level = found.missed > 5 ? "contradicts" : found.sigma > 3 ? "unlikely" : "likely";
+    const text = `${found.sigma.toFixed(1)} σ`;
+    const output = h("output", { class: `sigma ${level}`, title: `missed by at most ${found.missed.toFixed(1)} of its own σ` },
+      level === "contradicts" ? `${text}, contradicts` : text);
+    return output;
+  }
+
+  #measure = guarded(async () => {
+    const edits = store.doc.edits.filter((edit) => edit.on && edit.kind !== "texture" && !this.#unlikely.has(keyOf(edit)));
+    if (!edits.length) return;
+    for (const report of await run(store.base, "unlikeliness", edits)) {
+      const edit = edits.find((other) => other.id === report.id);
+      this.#unlikely.set(keyOf(edit), report);
+    }
+    this.#draw(store.doc);
+  });
+}
+
+const keyOf = ({ id, on, ...rest }) => JSON.stringify(rest);
+
+export const editsPanel = new EditsPanel();

@@ -1,0 +1,33 @@
+// Files to take away.
+
+import { h, guarded, number, say, section } from "./dom.js";
+import { download, run } from "./api.js";
+import { isMember, wanted } from "./layers.js";
+import { store } from "./store.js";
+
+class KeepPanel {
+  #format = h("select", { "aria-label": "Format" }, h("option", { value: "png" }, "PNG"), h("option", { value: "tiff" }, "TIFF"));
+  #bits = h("select", { "aria-label": "Depth" }, h("option", { value: "8" }, "8 bit"), h("option", { value: "16" }, "16 bit"));
+
+  element() {
+    const button = (what, title) => h("button", { "data-what": what, onclick: () => this.keep(what) }, title);
+    return section("Keep", false,
+      h("p", {}, h("label", {}, "Format ", this.#format), h("label", {}, "Depth ", this.#bits)),
+      h("p", { class: "column" }, button("picture", "The picture shown"), button("samples", "The pinned samples (or six)"),
+        button("stddev", "The σ map"), button("comparison", "A comparison page to send"), button("session", "This session, to reopen")));
+  }
+
+  keep = guarded(async (what) => {
+    const base = store.base;
+    if (what === "session") await store.flush();
+    const { member } = wanted(store.doc.shown);
+    const edits = store.doc.edits.filter((edit) => edit.on);
+    const others = store.doc.pins.filter(isMember);
+    const made = await run(base, "exports", { what, member, others, edits, format: this.#format.value, bits: Number(this.#bits.value) });
+    await download(base, made);
+    const exact = made.lr_values_wrong === undefined ? "" : `; ${number(made.lr_values_wrong)} LR values wrong`;
+    say(`${made.name}: ${(made.bytes / 1e6).toFixed(2)} MB${exact}`, "note");
+  });
+}
+
+export const keepPanel = new KeepPanel();

@@ -1,0 +1,105 @@
+// What can be looked at, by click or number key, and the ways to compare: curtain, lens, side by side.
+
+import { $, h, guarded, section } from "./dom.js";
+import { upload } from "./api.js";
+import { nameOf, same } from "./layers.js";
+import { store } from "./store.js";
+import { tools } from "./tools.js";
+import { show, view } from "./view.js";
+
+const FIXED = [{ kind: "lr" }, { kind: "bicubic" }, { kind: "mean" }, { kind: "stddev" }];
+
+/** What the number keys show: 1 LR, 2 bicubic, 3 mean, 4 σ, then pinned members and own files. */
+export const numbered = () => [...FIXED, ...store.doc.pins, ...store.doc.files.map(({ file }) => ({ kind: "file", file }))];
+
+class Look {
+  #list = h("div", { class: "look", role: "group", "aria-label": "What is shown" });
+  #behind = h("select", { "aria-label": "Compare with", onchange: () => view.setBehind(numbered()[this.#behind.value]) });
+  #side = new Set(); // of members as text: shown side by side
+
+  element() {
+    store.onchange(() => this.draw());
+    const input = h("input", { type: "file", accept: "image/*,.tif,.tiff", class: "visually-hidden",
+      onchange: () => { this.add(input.files[0]); input.value = ""; } });
+    return section("Look", true, this.#list,
+      h("p", {}, h("label", { class: "button" }, "Add an own file…", input)),
+      h("p", { class: "small" }, "Tick two to six to see them side by side. Keys 1–9 switch."));
+  }
+
+  toolbar() {
+    const modes = { none: "Single", curtain: "Curtain", lens: "Lens" };
+    this.modes = Object.entries(modes).map(([mode, title]) =>
+      h("button", { "aria-pressed": String(mode === "none"), onclick: () => this.setMode(mode), "data-mode": mode }, title));
+    const zooms = [["−", "Zoom out", "-"], ["+", "Zoom in", "+"], ["⌂", "Whole picture", "0"]].map(([text, title, key]) =>
+      h("button", { title, "aria-label": title, onclick: () => view.key({ key }) }, text));
+    this.pan = h("button", { "aria-pressed": "true", onclick: () => tools.use(null) }, "Move");
+    tools.onchange((tool) => {
+      this.pan.setAttribute("aria-pressed", String(!tool));
+      $("#hint").textContent = tool ? `${tool.hint} Arrow keys and Space work too; Esc ends.` : "";
+    });
+    return [this.pan, ...zooms, h("span", { class: "space" }), ...this.modes,
+      h("label", { class: "behind" }, "with ", this.#behind)];
+  }
+
+  setMode(mode) {
+    if (mode !== "none") this.#compare([]);
+    for (const button of this.modes) button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
+    view.setMode(mode);
+  }
+
+  /** The picture under a number key. */
+  press(index) {
+    const member = numbered()[index];
+    if (member) show(member);
+  }
+
+  draw() {
+    const { shown } = store.doc;
+    const all = numbered();
+    const entries = all.some((member) => same(member, shown)) ? all : [...all, shown];
+    this.#list.replaceChildren(...entries.map((member, i) => {
+      const key = i < 9 && i < all.length ? String(i + 1) : "";
+      const text = JSON.stringify(member);
+      const tick = h("input", { type: "checkbox", checked: this.#side.has(text), "aria-label": `Side by side: ${nameOf(member)}`,
+        onchange: () => { this.#side[tick.checked ? "add" : "delete"](text); this.#compareTicked(); } });
+      return h("div", { class: "entry" }, tick,
+        h("button", { "aria-pressed": String(same(member, shown)), onclick: () => show(member) },
+          h("kbd", {}, key), nameOf(member)));
+    }));
+    const chosen = all.findIndex((member) => same(member, view.behind));
+    this.#behind.replaceChildren(...all.map((member, i) => h("option", { value: String(i), selected: i === chosen }, nameOf(member))));
+  }
+
+  #compareTicked() {
+    this.#compare([...this.#side].map((text) => JSON.parse(text)));
+  }
+
+  #compare(members) {
+    if (!members.length) this.#side.clear();
+    view.compare(members);
+    tools.attach();
+    for (const button of this.modes) button.setAttribute("aria-pressed", String(button.dataset.mode === view.mode));
+    this.draw();
+  }
+
+  /** Show members side by side. */
+  compare(members) {
+    this.#side = new Set(members.map((member) => JSON.stringify(member)));
+    this.#compareTicked();
+  }
+
+  reset() {
+    this.#side.clear();
+    this.modes.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.mode === "none")));
+    view.mode = "none";
+    view.behind = { kind: "bicubic" };
+  }
+
+  /** Another picture of the user's, beside the space's. */
+  add = guarded(async (file) => {
+    const { file: name, title, width, height } = await upload(`${store.base}/files`, file);
+    store.commit({ files: [...store.doc.files, { file: name, title, width, height }], shown: { kind: "file", file: name } });
+  });
+}
+
+export const look = new Look();

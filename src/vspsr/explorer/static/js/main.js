@@ -1,0 +1,137 @@
+// The page: opens a picture or takes up the session in the address, and puts the parts together.
+
+import { $, h, guarded, say } from "./dom.js";
+import { follow, request, upload } from "./api.js";
+import { askPanel } from "./ask.js";
+import { editsPanel } from "./edits.js";
+import { gallery } from "./gallery.js";
+import { keepPanel } from "./keep.js";
+import { layerOf } from "./layers.js";
+import { look } from "./look.js";
+import { regionPanel } from "./region.js";
+import { store } from "./store.js";
+import { tools } from "./tools.js";
+import { view } from "./view.js";
+
+const limits = {};
+
+async function start() {
+  const about = await request("GET", "/api/about");
+  Object.assign(limits, about);
+  $("#model").textContent = about.experimental ? `${about.model} (experimental)` : about.model;
+  $("#model").hidden = false;
+  $("#toolbar").append(...look.toolbar());
+  $("#panel").append(look.element(), gallery.element(), regionPanel.element(), editsPanel.element(), askPanel.element(), keepPanel.element());
+  store.onchange(changed);
+  tools.start();
+  listen();
+  const name = location.hash.slice(1);
+  const known = name && await request("GET", `/api/sessions/${encodeURIComponent(name)}`).catch(() => null);
+  if (known) await enter(known);
+  else if (about.photo) await open(() => request("POST", "/api/sessions/photo"));
+  else welcome();
+}
+
+function welcome() {
+  $("#welcome").hidden = false;
+  for (const id of ["#stage", "#panel", "#close"]) $(id).hidden = true;
+  $("#title").textContent = "";
+  $("#badge").textContent = "";
+  $("#file").focus();
+}
+
+const open = guarded(async (send) => {
+  $("#welcome").hidden = true;
+  try {
+    await enter(await send());
+  } catch (error) {
+    welcome();
+    throw error;
+  }
+});
+
+/** Show a session, as soon as its picture is open. */
+async function enter(info) {
+  history.replaceState(null, "", `#${info.session}`);
+  const base = `/api/sessions/${info.session}`;
+  $("#title").textContent = info.name;
+  $("#welcome").hidden = true;
+  const opening = info.jobs.find((job) => job.what.startsWith("opening"));
+  if (!info.ready && opening) await follow(base, opening);
+  info = await request("GET", base);
+  for (const id of ["#stage", "#panel", "#close"]) $(id).hidden = false;
+  look.reset();
+  store.open(info);
+  view.start();
+  tools.attach();
+  if (!info.stddev) layerOf({ kind: "stddev" }).catch(() => {}); // for the values under the pointer
+}
+
+async function leave() {
+  const base = store.base;
+  regionPanel.clear();
+  tools.use(null);
+  view.stop();
+  history.replaceState(null, "", "#");
+  welcome();
+  await request("DELETE", base).catch(() => {});
+}
+
+function openFile(file) {
+  if (file.size > limits.upload_bytes) return say(`${file.name} has more than ${limits.upload_bytes / 1e6} MB.`);
+  return open(() => upload("/api/sessions", file));
+}
+
+function changed(doc, before) {
+  $("#undo").disabled = !store.canUndo;
+  $("#redo").disabled = !store.canRedo;
+  const differs = (key) => JSON.stringify(doc[key]) !== JSON.stringify(before[key]);
+  if (view.panes.length && (differs("shown") || differs("edits"))) view.refresh();
+}
+
+function listen() {
+  $("#undo").addEventListener("click", () => store.undo());
+  $("#redo").addEventListener("click", () => store.redo());
+  $("#close").addEventListener("click", guarded(leave));
+  $("#file").addEventListener("change", (event) => event.target.files[0] && openFile(event.target.files[0]));
+  $("#example").addEventListener("click", () => open(() => request("POST", "/api/sessions/example")));
+  addEventListener("dragover", (event) => event.preventDefault());
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    const file = event.dataTransfer.files[0];
+    if (!file) return;
+    if ($("#stage").hidden) openFile(file);
+    else look.add(file);
+  });
+  addEventListener("keydown", key);
+  addEventListener("pagehide", () => {
+    if (store.info) store.flush().catch(() => {});
+  });
+}
+
+function key(event) {
+  if ($("#stage").hidden || event.target.matches("input:not([type=checkbox]), select, textarea")) return;
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") {
+    event.preventDefault();
+    if (event.shiftKey) store.redo();
+    else store.undo();
+    return;
+  }
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "y") {
+    event.preventDefault();
+    store.redo();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (/^[1-9]$/.test(event.key)) look.press(Number(event.key) - 1);
+  else if (event.key === " " && event.target.matches("button, summary, input")) return;
+  else if (!tools.key(event) && !view.key(event)) {
+    const action = { c: () => look.setMode("curtain"), l: () => look.setMode("lens"), s: () => look.setMode("none"), r: () => regionPanel.pick() };
+    const chosen = action[event.key];
+    if (!chosen) return;
+    chosen();
+  }
+  event.preventDefault();
+}
+
+guarded(start)();

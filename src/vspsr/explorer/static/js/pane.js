@@ -1,0 +1,149 @@
+// One view of the picture: OpenSeadragon with one layer, or two with a curtain or a lens between them.
+
+import { tileSource } from "./layers.js";
+import { store } from "./store.js";
+
+/* global OpenSeadragon */
+
+const LENS = 90; // pixels of the screen from the middle of the lens to its edge
+
+export class Pane {
+  #items = [null, null]; // below, above
+  #wanted = [null, null];
+
+  constructor(element, { reduced }) {
+    this.element = element;
+    this.viewer = new OpenSeadragon.Viewer({
+      element, drawer: "canvas", showNavigationControl: false, imageSmoothingEnabled: true,
+      maxZoomPixelRatio: 40, minZoomImageRatio: 0.5, visibilityRatio: 0.5, animationTime: reduced ? 0 : 0.35,
+      gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
+      gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: true, pinchToZoom: true },
+      crossOriginPolicy: false, preserveImageSizeOnResize: false, immediateRender: true,
+    });
+    this.viewer.innerTracker.keyHandler = null; // keys belong to the page
+    this.viewer.innerTracker.keyDownHandler = null;
+    for (const event of ["animation", "resize", "open", "zoom", "pan"]) this.viewer.addHandler(event, () => this.reclip());
+    this.mode = "none"; // or "curtain", "lens"
+    this.edge = 0.5; // of the curtain, as a share of the pane's width
+    this.lens = null; // [x, y] in the pane
+  }
+
+  /** Show a layer below (0) or above (1) the curtain; null for none above. */
+  show(layer, slot = 0) {
+    const name = layer && `${store.info.session} ${layer.layer}`;
+    if (this.#wanted[slot] === name) return Promise.resolve();
+    this.#wanted[slot] = name;
+    if (!layer) {
+      if (this.#items[slot]) this.viewer.world.removeItem(this.#items[slot]);
+      this.#items[slot] = null;
+      return Promise.resolve();
+    }
+    return new Promise((done) => {
+      this.viewer.addTiledImage({
+        tileSource: tileSource(layer), x: 0, y: 0, width: 1,
+        success: ({ item }) => this.#arrived(item, name, slot, done),
+        error: () => done(),
+      });
+    });
+  }
+
+  #arrived(item, name, slot, done) {
+    const world = this.viewer.world;
+    if (this.#wanted[slot] !== name) {
+      world.removeItem(item);
+      done();
+      return;
+    }
+    const finish = () => {
+      if (this.#wanted[slot] !== name) {
+        if (world.getIndexOfItem(item) >= 0) world.removeItem(item);
+      } else {
+        const old = this.#items[slot];
+        this.#items[slot] = item;
+        if (old && world.getIndexOfItem(old) >= 0) world.removeItem(old);
+        this.#order();
+      }
+      done();
+    };
+    // The old picture stays below until the new one is there: no flicker.
+    this.#order(item, slot);
+    if (item.getFullyLoaded()) finish();
+    else item.addOnceHandler("fully-loaded-change", finish);
+  }
+
+  #order(arriving, slot) {
+    const world = this.viewer.world;
+    const above = slot === 1 ? arriving : null;
+    const top = [this.#items[1], above].filter((item) => item && world.getIndexOfItem(item) >= 0);
+    for (const item of top) world.setItemIndex(item, world.getItemCount() - 1);
+    this.reclip(arriving && slot === 1 ? arriving : null);
+    this.#smooth();
+  }
+
+  /** LR pixels stay squares, and so do HR pixels that are magnified. */
+  #smooth() {
+    const item = this.#items[0];
+    const zoom = this.zoom;
+    const blocks = item && item.getContentSize().x < store.info.width;
+    this.viewer.drawer.setImageSmoothingEnabled(!blocks && zoom < 2);
+  }
+
+  /** Pixels of the screen for an HR pixel. */
+  get zoom() {
+    const viewport = this.viewer.viewport;
+    return viewport.getContainerSize().x * viewport.getZoom(true) / store.info.width;
+  }
+
+  /** Cut the upper layer to its side of the curtain, or to the lens. */
+  reclip(more = null) {
+    this.#smooth();
+    for (const item of [this.#items[1], more]) {
+      if (item) item.setClip(this.#clip(item));
+    }
+    this.onclip?.();
+  }
+
+  #clip(item) {
+    const size = item.getContentSize();
+    const image = (x, y) => {
+      const point = this.viewer.viewport.pointFromPixel(new OpenSeadragon.Point(x, y), true);
+      return [point.x * size.x, point.y * size.x];
+    };
+    const width = this.element.clientWidth;
+    if (this.mode === "curtain") {
+      const [x] = image(this.edge * width, 0);
+      const left = Math.min(Math.max(x, 0), size.x);
+      return new OpenSeadragon.Rect(left, 0, size.x - left, size.y);
+    }
+    if (this.mode === "lens" && this.lens) {
+      const [left, top] = image(this.lens[0] - LENS, this.lens[1] - LENS);
+      const [right, bottom] = image(this.lens[0] + LENS, this.lens[1] + LENS);
+      const x = Math.max(left, 0), y = Math.max(top, 0);
+      return new OpenSeadragon.Rect(x, y, Math.max(0, Math.min(right, size.x) - x), Math.max(0, Math.min(bottom, size.y) - y));
+    }
+    return new OpenSeadragon.Rect(0, 0, 0, 0);
+  }
+
+  /** HR pixel coordinates of a point of the pane. */
+  toImage(x, y) {
+    const point = this.viewer.viewport.pointFromPixel(new OpenSeadragon.Point(x, y), true);
+    return [point.x * store.info.width, point.y * store.info.width];
+  }
+
+  /** The point of the pane where HR coordinates lie. */
+  toPane(x, y) {
+    const point = new OpenSeadragon.Point(x / store.info.width, y / store.info.width);
+    const pixel = this.viewer.viewport.pixelFromPoint(point, true);
+    return [pixel.x, pixel.y];
+  }
+
+  /** The HR pixel in the middle. */
+  get middle() {
+    return this.toImage(this.element.clientWidth / 2, this.element.clientHeight / 2);
+  }
+
+  destroy() {
+    this.viewer.destroy();
+    this.element.remove();
+  }
+}

@@ -1,0 +1,185 @@
+// The pointer on the picture: a tool takes it over from panning. Keys move a cross instead, Space presses it.
+
+import { $, h } from "./dom.js";
+import { view } from "./view.js";
+import { store } from "./store.js";
+
+class Tools {
+  active = null; // { name, hint, cursor radius in HR pixels, down, move, up, draw }
+  #canvas = h("canvas", { class: "overlay", "aria-hidden": "true" });
+  #cross = null; // HR coordinates of the keyboard's cross
+  #pressed = false;
+  #at = null; // HR coordinates of the pointer
+  #listeners = [];
+
+  onchange(listener) {
+    this.#listeners.push(listener);
+  }
+
+  /** Take up a tool, null to pan. */
+  use(tool) {
+    this.active?.cancel?.();
+    this.active = tool;
+    this.#cross = null;
+    this.#pressed = false;
+    this.attach();
+    for (const listener of this.#listeners) listener(tool);
+  }
+
+  /** Lay the drawing surface over the main pane. */
+  attach() {
+    const pane = view.main;
+    if (!pane) return;
+    if (this.#canvas.parentElement !== pane.figure) {
+      pane.figure.append(this.#canvas);
+      for (const event of ["animation", "resize"]) pane.viewer.addHandler(event, () => this.draw());
+      new ResizeObserver(() => this.draw()).observe(pane.figure);
+    }
+    this.#canvas.classList.toggle("active", Boolean(this.active));
+    this.draw();
+  }
+
+  start() {
+    const canvas = this.#canvas;
+    const at = (event) => {
+      const box = canvas.getBoundingClientRect();
+      return view.main.toImage(event.clientX - box.left, event.clientY - box.top);
+    };
+    canvas.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0 || !this.active) return;
+      canvas.setPointerCapture(event.pointerId);
+      this.#at = at(event);
+      this.#press();
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!this.active) return;
+      this.#cross = null;
+      for (const one of event.getCoalescedEvents?.() ?? [event]) this.#at = at(one), this.#move();
+      if (!event.getCoalescedEvents?.().length) this.#at = at(event), this.#move();
+      this.draw();
+    });
+    const release = () => this.#release();
+    canvas.addEventListener("pointerup", release);
+    canvas.addEventListener("pointercancel", release);
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      const box = canvas.getBoundingClientRect();
+      const viewport = view.main.viewer.viewport;
+      const point = viewport.pointFromPixel(new OpenSeadragon.Point(event.clientX - box.left, event.clientY - box.top));
+      viewport.zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2, point);
+      viewport.applyConstraints();
+    }, { passive: false });
+  }
+
+  #press() {
+    this.#pressed = true;
+    this.active.down(...this.#at);
+    this.draw();
+  }
+
+  #move() {
+    if (this.#pressed) this.active.move(...this.#at);
+  }
+
+  #release() {
+    if (!this.#pressed) return;
+    this.#pressed = false;
+    this.active?.up(...this.#at);
+    this.draw();
+  }
+
+  /** Arrow keys and Space while a tool is active; true if this was one of them. */
+  key(event) {
+    if (!this.active) return false;
+    const step = event.shiftKey ? 1 : 4;
+    const move = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
+    if (event.key === "Escape") this.use(null);
+    else if (event.key === " ") {
+      this.#cross ??= view.main.middle.map(Math.round);
+      this.#at = this.#cross;
+      if (this.#pressed) this.#release();
+      else this.#press();
+    } else if (move) {
+      this.#cross ??= view.main.middle.map(Math.round);
+      const limit = [store.info.width, store.info.height];
+      this.#cross = this.#cross.map((v, i) => Math.min(limit[i], Math.max(0, v + move[i])));
+      this.#at = this.#cross;
+      this.#move();
+    } else return false;
+    this.draw();
+    return true;
+  }
+
+  draw() {
+    const canvas = this.#canvas;
+    const { clientWidth: width, clientHeight: height } = canvas;
+    const ratio = devicePixelRatio || 1;
+    if (canvas.width !== Math.round(width * ratio)) canvas.width = Math.round(width * ratio);
+    if (canvas.height !== Math.round(height * ratio)) canvas.height = Math.round(height * ratio);
+    const context = canvas.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    if (!view.main?.layer) return;
+    for (const mark of this.marks) mark(context, view.main);
+    this.active?.draw?.(context, view.main);
+    const at = this.#cross ?? (this.active?.radius ? this.#at : null);
+    if (this.active && at) drawCursor(context, view.main, at, this.active.radius, Boolean(this.#cross));
+  }
+
+  marks = []; // drawn whether or not a tool is active
+}
+
+/* global OpenSeadragon */
+
+function drawCursor(context, pane, at, radius, cross) {
+  const [x, y] = pane.toPane(...at);
+  context.strokeStyle = "#fff";
+  context.lineWidth = 1.5;
+  context.shadowColor = "#000";
+  context.shadowBlur = 2;
+  context.beginPath();
+  if (radius) context.arc(x, y, radius * pane.zoom, 0, 2 * Math.PI);
+  if (cross || !radius) {
+    context.moveTo(x - 12, y), context.lineTo(x + 12, y);
+    context.moveTo(x, y - 12), context.lineTo(x, y + 12);
+  }
+  context.stroke();
+  context.shadowBlur = 0;
+}
+
+/** Outline a rectangle [left, top, width, height] of HR pixels. */
+export function drawBox(context, pane, [left, top, width, height], colour) {
+  const [x0, y0] = pane.toPane(left, top);
+  const [x1, y1] = pane.toPane(left + width, top + height);
+  context.lineWidth = 3;
+  context.strokeStyle = "#000a";
+  context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+  context.lineWidth = 1.5;
+  context.strokeStyle = colour;
+  context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+}
+
+/** A tool that drags a box; ``done([left, top, width, height])`` in whole HR pixels, multiples of ``step``. */
+export function boxTool(name, hint, step, done) {
+  let from = null, to = null;
+  const clamp = (v, most) => Math.min(most, Math.max(0, v));
+  const box = () => {
+    const { width, height } = store.info;
+    const [xs, ys] = [[from[0], to[0], width], [from[1], to[1], height]].map(([a, b, most]) => {
+      const low = Math.floor(clamp(Math.min(a, b), most - step) / step) * step;
+      return [low, Math.max(low + step, Math.min(most, Math.ceil(clamp(Math.max(a, b), most) / step) * step))];
+    });
+    return [xs[0], ys[0], xs[1] - xs[0], ys[1] - ys[0]];
+  };
+  return {
+    name, hint,
+    down: (x, y) => { from = to = [x, y]; },
+    move: (x, y) => { to = [x, y]; },
+    up: (x, y) => { to = [x, y]; const found = box(); from = null; done(found); },
+    cancel: () => { from = null; },
+    draw: (context, pane) => from && drawBox(context, pane, box(), "#fff"),
+  };
+}
+
+export const tools = new Tools();
+export const hint = (text) => { $("#hint").textContent = text; };

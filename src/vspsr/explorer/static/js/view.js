@@ -1,0 +1,236 @@
+// What is shown and how: one pane with a curtain or a lens, or several side by side that move together.
+
+import { $, h, debounce, guarded, number } from "./dom.js";
+import { request } from "./api.js";
+import { isMember, layerOf, nameOf, same } from "./layers.js";
+import { Pane } from "./pane.js";
+import { store } from "./store.js";
+
+const reduced = matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+class View {
+  panes = [];
+  behind = { kind: "bicubic" }; // the other picture of curtain and lens
+  mode = "none";
+  compared = []; // members side by side; empty for one pane
+  #layer = null; // shown in the first pane
+  #turn = 0;
+  #listeners = [];
+
+  /** ``listener(layer, member)`` is called when a picture has arrived in the main pane. */
+  onlayer(listener) {
+    this.#listeners.push(listener);
+  }
+
+  get main() {
+    return this.panes[0];
+  }
+
+  get layer() {
+    return this.#layer;
+  }
+
+  start() {
+    this.#rebuild(1);
+    this.refresh();
+  }
+
+  stop() {
+    for (const pane of this.panes) pane.destroy();
+    this.panes = [];
+    this.#layer = null;
+    this.compared = [];
+  }
+
+  #rebuild(count) {
+    const bounds = this.main?.viewer.viewport?.getBounds(true);
+    for (const pane of this.panes) pane.destroy();
+    const holder = $("#panes");
+    holder.className = `count-${count}`;
+    this.panes = Array.from({ length: count }, (_, i) => {
+      const label = h("figcaption", {});
+      const element = h("div", { class: "view" });
+      const figure = h("figure", { class: "pane" }, element, label);
+      holder.append(figure);
+      const pane = new Pane(element, { reduced });
+      pane.figure = figure;
+      pane.label = label;
+      pane.destroy = () => { pane.viewer.destroy(); figure.remove(); };
+      element.addEventListener("pointermove", (event) => this.#hover(pane, event));
+      element.addEventListener("pointerleave", () => this.#leave(pane));
+      pane.viewer.addHandler("viewport-change", () => this.#follow(pane));
+      if (bounds) pane.viewer.addOnceHandler("open", () => {});
+      if (i === 0) this.#addCurtain(pane);
+      return pane;
+    });
+    if (bounds) for (const pane of this.panes) pane.viewer.world.addOnceHandler("add-item", () => pane.viewer.viewport.fitBounds(bounds, true));
+  }
+
+  /** All panes show the same part. */
+  #follow(pane) {
+    if (this.following || this.panes.length < 2) return;
+    this.following = true;
+    for (const other of this.panes) {
+      if (other === pane) continue;
+      other.viewer.viewport.zoomTo(pane.viewer.viewport.getZoom(), null, true);
+      other.viewer.viewport.panTo(pane.viewer.viewport.getCenter(), true);
+    }
+    this.following = false;
+  }
+
+  #addCurtain(pane) {
+    this.curtain = h("div", {
+      class: "curtain", role: "slider", tabindex: "0", "aria-label": "Curtain", "aria-valuemin": "0",
+      "aria-valuemax": "100", "aria-orientation": "horizontal", hidden: this.mode !== "curtain",
+    });
+    const move = (share) => {
+      pane.edge = Math.min(1, Math.max(0, share));
+      this.curtain.style.left = `${100 * pane.edge}%`;
+      this.curtain.setAttribute("aria-valuenow", String(Math.round(100 * pane.edge)));
+      pane.reclip();
+    };
+    this.curtain.addEventListener("pointerdown", (event) => {
+      this.curtain.setPointerCapture(event.pointerId);
+      event.stopPropagation();
+    });
+    this.curtain.addEventListener("pointermove", (event) => {
+      if (!this.curtain.hasPointerCapture(event.pointerId)) return;
+      const box = pane.element.getBoundingClientRect();
+      move((event.clientX - box.left) / box.width);
+    });
+    this.curtain.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -0.02, ArrowRight: 0.02, Home: -1, End: 1 }[event.key];
+      if (step === undefined) return;
+      event.preventDefault();
+      event.stopPropagation();
+      move(pane.edge + step);
+    });
+    pane.figure.append(this.curtain);
+    pane.mode = this.mode;
+    move(0.5);
+  }
+
+  /** Look at the other picture: "none", "curtain", "lens". */
+  setMode(mode) {
+    this.mode = mode;
+    this.main.mode = mode;
+    this.curtain.hidden = mode !== "curtain";
+    this.refresh();
+  }
+
+  setBehind(member) {
+    this.behind = member;
+    this.refresh();
+  }
+
+  /** Show members side by side, 2 … 6; fewer for one pane. */
+  compare(members) {
+    this.compared = members.length > 1 ? members.slice(0, 6) : [];
+    const count = this.compared.length || 1;
+    if (count !== this.panes.length) this.#rebuild(count);
+    if (this.compared.length) this.setMode("none");
+    this.refresh();
+  }
+
+  /** Ask for the pictures of what is to be shown. */
+  refresh = guarded(async () => {
+    if (!this.panes.length) return;
+    const turn = (this.#turn += 1);
+    const shown = store.doc.shown;
+    $("#badge").classList.add("pending");
+    const others = (this.compared.length ? this.compared.slice() : [shown]).map(async (member, i) => {
+      const pane = this.panes[i];
+      const layer = await layerOf(member);
+      if (turn !== this.#turn) return;
+      if (i === 0) this.#layer = layer;
+      pane.layer = layer;
+      pane.label.textContent = this.compared.length ? `${nameOf(member)}${verdict(layer)}` : "";
+      await pane.show(layer);
+      if (i === 0 && turn === this.#turn) this.#arrived(layer, member);
+    });
+    if (this.mode === "none") this.main.show(null, 1);
+    else others.push(layerOf(this.behind).then((layer) => turn === this.#turn && this.main.show(layer, 1)));
+    await Promise.all(others);
+  });
+
+  #arrived(layer, member) {
+    const badge = $("#badge");
+    badge.classList.remove("pending");
+    badge.classList.toggle("exact", layer.lr_values_wrong === 0);
+    badge.classList.toggle("wrong", layer.lr_values_wrong > 0);
+    badge.textContent = layer.lr_values === null ? nameOf(member)
+      : `${number(layer.lr_values_wrong)} of ${number(layer.lr_values)} LR values wrong`;
+    badge.title = layer.lr_values === null ? "" : "Measured: this picture was downscaled and compared with the LR picture";
+    this.#legend(member, layer);
+    for (const listener of this.#listeners) listener(layer, member);
+  }
+
+  #legend(member, layer) {
+    const legend = $("#legend");
+    legend.hidden = member.kind !== "stddev";
+    legend.replaceChildren(h("span", {}, "σ 0"), h("i", { class: "scale" }), h("span", {}, `${layer.end ?? ""} levels of 255`));
+  }
+
+  #hover(pane, event) {
+    const box = pane.element.getBoundingClientRect();
+    const at = [event.clientX - box.left, event.clientY - box.top];
+    if (pane === this.main && this.mode === "lens") {
+      pane.lens = at;
+      pane.reclip();
+    }
+    this.#read(pane, ...pane.toImage(...at).map(Math.floor));
+  }
+
+  #leave(pane) {
+    pane.lens = null;
+    if (this.mode === "lens") pane.reclip();
+  }
+
+  #read = debounce(async (pane, x, y) => {
+    const { width, height } = store.info;
+    if (!pane.layer || x < 0 || y < 0 || x >= width || y >= height) return;
+    const path = `${store.base}/layers/${pane.layer.layer}/pixel?x=${x}&y=${y}`;
+    const found = await request("GET", path).catch(() => null);
+    if (found) $("#readout").textContent = readout(x, y, found);
+  }, 60);
+
+  /** Keys that change the view; true if this was one. */
+  key(event) {
+    const viewport = this.main?.viewer.viewport;
+    if (!viewport) return false;
+    const step = 0.15 / viewport.getZoom();
+    const pan = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
+    if (pan) viewport.panBy(new OpenSeadragon.Point(...pan));
+    else if (event.key === "+" || event.key === "=") viewport.zoomBy(1.4);
+    else if (event.key === "-") viewport.zoomBy(1 / 1.4);
+    else if (event.key === "0") viewport.goHome();
+    else return false;
+    viewport.applyConstraints();
+    return true;
+  }
+}
+
+/* global OpenSeadragon */
+
+const verdict = (layer) => layer.lr_values === null ? "" : `: ${number(layer.lr_values_wrong)} LR values wrong`;
+
+function readout(x, y, { value, stddev, interval }) {
+  const names = value.length === 3 ? ["R", "G", "B"] : ["grey"];
+  const parts = names.map((name, i) => {
+    if (!stddev) return `${name} ${value[i]}`;
+    const j = Math.min(i, stddev.length - 1);
+    return `${name} ${value[i]}, σ ${stddev[j].toFixed(1)}, 90 % ${interval[j].map((v) => v.toFixed(0)).join("–")}`;
+  });
+  const later = stddev ? "" : " (σ is being computed)";
+  return `x ${x}, y ${y}: ${parts.join("; ")}${later}`;
+}
+
+export const view = new View();
+
+/** Show a member, as a step that can be undone. */
+export function show(member) {
+  if (!same(store.doc.shown, member)) store.commit({ shown: member });
+}
+
+/** Show a member of the space: the one shown if it is one, else the mean. */
+export const currentMember = () => (isMember(store.doc.shown) ? store.doc.shown : { kind: "mean" });

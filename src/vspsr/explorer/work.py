@@ -1,0 +1,214 @@
+"""What the jobs compute: layers, components of a region, which of two candidates is supported."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vspsr.degradation.resize import imresize
+from vspsr.explorer.editing import conditioned_space, image_of, key_of, textured_space
+from vspsr.explorer.jobs import Progress
+from vspsr.explorer.layers import Layer, lr_values_wrong
+from vspsr.explorer.messages import (
+    AnyLayer,
+    Ask,
+    Between,
+    Bicubic,
+    Clip,
+    Components,
+    Edit,
+    File,
+    Low,
+    Mean,
+    Member,
+    Moved,
+    Region,
+    Sample,
+    Stddev,
+)
+from vspsr.explorer.session import Session
+from vspsr.images.picture import Picture
+from vspsr.images.sheets import coloured, map_levels, scale_end
+from vspsr.model import VSpSR
+from vspsr.space import SRSpace
+from vspsr.upscaling import PictureSpace
+
+_INTERVAL = 1.6448536269514722  # σ to either side that hold 90 % of a Gaussian
+
+
+def open_picture(session: Session, model: VSpSR) -> Callable[[Progress], Any]:
+    """Run the network on a session's picture."""
+
+    def work(progress: Progress) -> dict[str, Any]:
+        progress(0, 1)
+        session.pictures = PictureSpace(model, session.picture)
+        return {"session": session.id}
+
+    return work
+
+
+def member_image(session: Session, edits: Sequence[Edit], member: Member) -> Tensor:
+    """A member given edits: (1, C, H, W). Conditions change a member no more than they ask for."""
+    conditioned = conditioned_space(session, edits)
+    if conditioned is not None and isinstance(member, Mean):
+        return conditioned.mean
+    image = _free_image(session, textured_space(session, edits), member)
+    return image if conditioned is None else conditioned.corrected(image)
+
+
+def _free_image(session: Session, space: SRSpace, member: Member) -> Tensor:
+    """A member of a space: (1, C, H, W)."""
+    match member:
+        case Mean():
+            return space.mean
+        case Sample():
+            return space.sample(1, member.seed)[0]
+        case Between():
+            # The space is a Gaussian: this is the member whose noise lies between those of the two.
+            a, b = (_free_image(session, space, m) - space.mean for m in (member.a, member.b))
+            angle = member.t * math.pi / 2
+            return space.mean + math.cos(angle) * a + math.sin(angle) * b
+        case Moved():
+            region = _region(space, member.region)
+            found = _found(session, space, member.region, max(1, len(member.amounts)))
+            amounts = torch.tensor([*member.amounts, *[0.0] * (len(found.stddev) - len(member.amounts))])
+            base = _free_image(session, space, member.base)
+            return region.along(found, amounts[: len(found.stddev)], base)
+
+
+def _region(space: SRSpace, region: Region) -> Any:
+    return space.region(region.top, region.left, region.height, region.width)
+
+
+def _found(session: Session, space: SRSpace, region: Region, count: int) -> Any:
+    """The components of a region, found once for a space: the first ones of more are not those of fewer."""
+    key = f"{id(space)} {region} {count}"
+    found = session.images.made(key, lambda: (space, _region(space, region).principal_components(count)))
+    return found[1]
+
+
+def layer(session: Session, member: AnyLayer, edits: Sequence[Edit]) -> Layer:
+    """The layer of a member given edits, with how many LR values it misses, as measured."""
+    name = key_of(member, [e for e in edits if e.on])
+    return session.layers.made(name, lambda: _made_layer(session, name, member, edits))
+
+
+def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[Edit]) -> Layer:
+    lr, opened = session.picture, session.opened
+    match member:
+        case Low():
+            return Layer.of(name, lr, lr_values=None)
+        case File():
+            picture = session.file(member.file)
+            return Layer.of(name, picture, **_checked(session, picture))
+        case Stddev():
+            levels = map_levels(stddev_of(session))
+            end = scale_end(levels)
+            rgb = coloured(levels / end)
+            return Layer(name, np.ascontiguousarray(rgb.transpose(2, 0, 1)), rgb, {"end": end, "lr_values": None})
+        case Bicubic():
+            x = imresize(lr.to_float().double(), scale=opened.space.degradation.scale)[0]
+            picture = Picture((x.clamp(0, 1) * lr.white).round().int(), lr.bits, metadata=lr.metadata)
+        case _:
+            picture, _ = opened.to_picture(member_image(session, edits, member))
+    return Layer.of(name, picture, **_checked(session, picture))
+
+
+def _checked(session: Session, picture: Picture) -> dict[str, Any]:
+    """How many LR values an HR picture misses, measured; None for pictures of another size."""
+    lr, degradation = session.picture, session.opened.space.degradation
+    fits = picture.size == tuple(degradation.scale * n for n in lr.size)
+    if not fits or picture.is_grey != lr.is_grey:
+        return {"lr_values": None}
+    wrong, deviation = lr_values_wrong(picture, lr, degradation)
+    return {"lr_values": lr.pixels.numel(), "lr_values_wrong": wrong, "lr_max_deviation": deviation}
+
+
+def stddev_of(session: Session) -> Tensor:
+    """(C, H, W) float32, in units of the full range, of the space without edits."""
+    if session.stddev is None:
+        session.stddev = session.opened.stddev()
+    return session.stddev
+
+
+def components(session: Session, request: Components, progress: Progress) -> dict[str, Any]:
+    """The components of a region. What the page blends is kept as float16: the member's part, then a σ along each."""
+    space, conditioned = textured_space(session, request.edits), conditioned_space(session, request.edits)
+    region, s = _region(space, request.region), space.degradation.scale
+    free = space.y.shape[1] * request.region.height * request.region.width * (s**2 - 1)
+    found = _found(session, space, request.region, min(request.count, free))
+    top, left, height, width = region.surroundings
+    part = (..., slice(s * top, s * (top + height)), slice(s * left, s * (left + width)))
+    image, shifts = member_image(session, request.edits, request.member), region.shifts(found)
+    if conditioned is not None:  # the edits hold on: what a shift would change about them is taken back
+        for i in range(len(shifts)):
+            progress(i, len(shifts))
+            moved = image.clone()
+            moved[part] += shifts[i]
+            shifts[i] = (conditioned.corrected(moved) - image)[part]
+    values = torch.cat([image[part], shifts]).expand(-1, 3, -1, -1)
+    key = key_of(request.member, request.region, request.edits) + str(request.count)
+    content = values.permute(0, 2, 3, 1).contiguous().half().numpy().tobytes()
+    session.blobs.made(key, lambda: ("components.bin", "application/octet-stream", content))
+    return {
+        "blob": key,
+        "top": s * top,
+        "left": s * left,
+        "height": s * height,
+        "width": s * width,
+        "count": len(found.stddev),
+        "stddev": [float(v) for v in found.stddev],
+        "explained": [float(v) for v in found.explained],
+        "residual": [float(v) for v in found.residual],
+    }
+
+
+def pixel(session: Session, name: str, x: int, y: int) -> dict[str, Any]:
+    """Value of a layer at an HR pixel, and σ and the 90 % interval of the space without edits, if known; in levels."""
+    shown, opened = session.layer(name), session.opened
+    height, width = (opened.space.degradation.scale * n for n in session.picture.size)
+    if not (0 <= x < width and 0 <= y < height):
+        raise ValueError(f"`x`, `y` must lie in the picture of {width}×{height} pixels, got {x}, {y}")
+    at = (x * shown.size[1] // width, y * shown.size[0] // height)
+    report: dict[str, Any] = {"value": shown.colour(*at), "stddev": None, "interval": None}
+    if session.stddev is not None:
+        white = session.picture.white
+        sigma, centre = white * session.stddev[:, y, x], white * opened.space.mean[0, :, y, x].cpu()
+        low, high = (centre - _INTERVAL * sigma).clamp(0, white), (centre + _INTERVAL * sigma).clamp(0, white)
+        report["stddev"] = [float(v) for v in sigma]
+        report["interval"] = [[float(a), float(b)] for a, b in zip(low, high, strict=True)]
+    return report
+
+
+def clip(session: Session, request: Clip) -> dict[str, Any]:
+    """Keep a part of a layer as a file."""
+    shown = session.layer(request.layer)
+    left, top, width, height = request.rect
+    if top + height > shown.size[0] or left + width > shown.size[1]:
+        raise ValueError(f"the area {request.rect} leaves the picture of {shown.size[1]}×{shown.size[0]} pixels")
+    whole = shown.picture(session.picture)
+    part = Picture(whole.pixels[:, top : top + height, left : left + width].clone(), whole.bits)
+    return {"file": session.add_file("clip", part), "width": width, "height": height}
+
+
+def ask(session: Session, request: Ask) -> dict[str, Any]:
+    """Which of two candidates for a region is likelier: `SRSpace.likelihood_ratio` of pictures with either in it."""
+    space, r = session.opened.space, request.region
+    s, channels = space.degradation.scale, space.mean.shape[1]
+    part = (..., slice(s * r.top, s * (r.top + r.height)), slice(s * r.left, s * (r.left + r.width)))
+    pictures = []
+    for candidate in (request.a, request.b):
+        picture = space.mean.clone()
+        if isinstance(candidate, File):
+            patch = image_of(session.file(candidate.file), channels)
+            if patch.shape[1:] != (s * r.height, s * r.width):
+                patch = imresize(patch, size=(s * r.height, s * r.width)).clamp(0, 1)
+            picture[part] = patch.to(picture)
+        else:
+            picture[part] = member_image(session, (), candidate)[part]
+        pictures.append(picture)
+    ratio = space.likelihood_ratio(pictures[0], pictures[1], request.stddev)
+    return {"nats": ratio.nats, "lr_nats": ratio.lr_nats, "detail_nats": ratio.detail_nats}

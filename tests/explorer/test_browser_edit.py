@@ -1,0 +1,220 @@
+"""Editing, asking and keeping in a real browser: by mouse, by keyboard alone, by touch."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from explorer_page import Page
+from explorer_tools import png
+from PIL import Image
+
+
+def test_a_scribble_is_an_edit_that_can_be_undone_switched_off_and_changed(opened: Page) -> None:
+    page = opened.page
+    before = opened.picture()
+    opened.open("Edit")
+    page.fill("[aria-label='Size of the brush in pixels']", "1")
+    page.fill("[aria-label='Colour of the brush']", "#a08090")
+    opened.paint("Scribble", (20, 20.5), (23, 21.5))
+    after = opened.picture()
+    wanted = np.array([160, 128, 144])
+    assert np.abs(after[20, 21] - wanted).sum() < 0.6 * np.abs(before[20, 21] - wanted).sum()
+    assert "0 of 576" in opened.badge
+    page.wait_for_selector(".sigma:has-text('σ')")
+    page.keyboard.press("Control+z")
+    opened.wait()
+    assert np.abs(opened.picture() - before).max() <= 2
+    page.keyboard.press("Control+Shift+z")
+    opened.wait()
+    assert np.abs(opened.picture() - after).max() <= 2
+    page.uncheck(".edits input[type=checkbox]")
+    opened.wait()
+    assert np.abs(opened.picture() - before).max() <= 2
+    page.check(".edits input[type=checkbox]")
+    opened.wait()
+    page.fill(".edits input[type=color]", "#707070")
+    opened.wait()
+    assert np.abs(opened.picture()[20, 21] - 112).sum() < np.abs(after[20, 21] - 112).sum()
+    page.wait_for_timeout(400)
+    page.reload()
+    opened.wait()
+    assert page.locator(".edits li").count() == 1
+    page.click("#undo")
+    opened.wait()
+    assert np.abs(opened.picture() - after).max() <= 2
+
+
+@pytest.mark.slow
+def test_texture_brushes_and_the_eraser(opened: Page) -> None:
+    page = opened.page
+    mean = opened.picture()
+    page.click("[aria-label='Show Sample 1']")
+    opened.wait()
+    sample = opened.picture()
+    opened.open("Edit")
+    page.fill("[aria-label='Size of the brush in pixels']", "12")
+    opened.paint("Less texture", (14, 24), (20, 24))
+    calm = opened.picture()
+    inside = (slice(18, 30), slice(8, 26))
+    assert np.abs(calm - mean)[inside].mean() < 0.75 * np.abs(sample - mean)[inside].mean()
+    opened.paint("Eraser", (14, 24), (20, 24))
+    assert np.abs(opened.picture() - sample)[inside].mean() < np.abs(calm - sample)[inside].mean()
+    page.click("[aria-label='Remove: Less texture 1']")
+    opened.paint("More texture", (14, 24), (20, 24))
+    assert np.abs(opened.picture() - mean)[inside].mean() > 1.15 * np.abs(sample - mean)[inside].mean()
+
+
+@pytest.mark.slow
+def test_colour_brightness_copy_and_repeat(opened: Page) -> None:
+    page = opened.page
+    before = opened.picture()
+    opened.open("Edit")
+    page.fill("[aria-label='Size of the brush in pixels']", "1")
+    opened.paint("Brighter", (40.5, 30.5), (40.7, 30.5))
+    assert opened.picture()[30, 40].sum() > before[30, 40].sum() + 5
+    page.fill("[aria-label='Colour of the brush']", "#ff8080")
+    opened.paint("Colour of an area", (10.5, 10.5), (10.7, 10.5))
+    shown = opened.picture()
+    assert shown[10, 10, 0] - shown[10, 10, 1] > before[10, 10, 0] - before[10, 10, 1]
+    page.click("text=Repeat this there")
+    opened.drag((20.2, 20.2), (23.8, 23.8))
+    opened.drag((44, 14), (45, 14))
+    opened.wait()
+    repeated = opened.picture()
+    gap = [np.abs(p[20:24, 20:24] - p[12:16, 43:47]).mean() for p in (shown, repeated)]
+    assert gap[1] < gap[0]
+    page.click("[aria-label='Show Sample 2']")
+    opened.wait()
+    page.click("text=Copy a patch")
+    opened.drag((28.2, 36.2), (32.8, 40.8))
+    page.wait_for_function("() => document.querySelector('#hint').textContent.startsWith('Press where')")
+    page.mouse.click(*opened.at(30.5, 38.5))
+    opened.wait()
+    names = page.locator(".edits .name").all_inner_texts()
+    assert names == ["Brighter", "Colour", "Repeat", "Copied patch"]
+    page.click("[aria-label='Move up: Copied patch 4']")
+    assert page.locator(".edits .name").all_inner_texts()[2] == "Copied patch"
+    assert "0 of 576" in opened.badge
+
+
+@pytest.mark.slow
+def test_everything_by_keyboard_alone(opened: Page) -> None:
+    page = opened.page
+    before = opened.picture()
+    page.locator("summary:text-is('Edit')").press("Enter")
+    page.locator(".tools button:text-is('Scribble')").press("Enter")
+    page.locator(".tools button:text-is('Scribble')").evaluate("b => b.blur()")
+    for key in ("Space", "ArrowRight", "Space", "Escape"):
+        page.keyboard.press(key)
+    opened.wait()
+    assert page.locator(".edits li").count() == 1
+    assert np.abs(opened.picture() - before)[20:28, 28:40].max() > 3
+    page.keyboard.press("r")
+    page.keyboard.press("Space")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    page.locator("summary:text-is('Region')").press("Enter")
+    slider = page.locator(".sliders input").first
+    slider.wait_for()
+    slider.press("End")
+    opened.wait()
+    assert "0 of 576" in opened.badge
+    unlabelled = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, [role=slider]")].filter((e) =>
+            !(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML)"""
+    )
+    assert unlabelled == []
+
+
+@pytest.mark.slow
+def test_touch_on_a_dark_phone(browser: Any, address: str, tmp_path: Path) -> None:
+    options = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
+    opened = Page(browser, address, tmp_path, reduced_motion="reduce", **options)
+    page = opened.page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 20, 23)"
+    before = opened.picture()
+    page.locator("summary:text-is('Edit')").tap()
+    page.locator(".tools button:text-is('Scribble')").tap()
+    page.evaluate("scrollTo(0, 0)")
+    page.touchscreen.tap(*opened.at(30.5, 20.5))
+    opened.wait()
+    assert page.locator(".edits li").count() == 1
+    assert np.abs(opened.picture() - before)[16:26, 26:36].max() > 3
+    opened.close()
+
+
+@pytest.mark.slow
+def test_own_files_are_measured_and_asked_about(opened: Page) -> None:
+    page = opened.page
+    mean = opened.kept()
+    spoiled = mean.copy()
+    spoiled[8:12, 8:12] = 0
+    path = opened.folder / "edited elsewhere.png"
+    path.write_bytes(png(spoiled.astype(np.uint8)))
+    page.set_input_files(".look ~ p input[type=file]", path)
+    page.wait_for_selector("#badge.wrong")
+    opened.wait()
+    assert "0 of 576" not in opened.badge
+    assert opened.picture()[9:11, 9:11].max() < 60
+    opened.open("Region")
+    page.keyboard.press("3")
+    opened.wait()
+    page.click("text=Box a region")
+    opened.drag((20.5, 16.5), (31, 27))
+    page.locator(".sliders input").first.wait_for()
+    opened.open("Ask")
+    for name, patch in (("A", mean[16:28, 20:32]), ("B", 255 - mean[16:28, 20:32])):
+        file = opened.folder / f"{name}.png"
+        file.write_bytes(png(patch.astype(np.uint8)))
+        page.set_input_files(f"[aria-label='File of candidate {name}']", file)
+        page.wait_for_selector(f".candidate:has-text('{name}.png')")
+    page.click("text=Which is supported?")
+    page.wait_for_selector(".answer:has-text('A is supported over B')")
+
+
+@pytest.mark.slow
+def test_what_is_kept_opens_again(opened: Page) -> None:
+    page = opened.page
+    page.click("[aria-label='Pin Sample 3']")
+    page.click("[aria-label='Show Sample 3']")
+    opened.wait()
+    opened.open("Keep")
+    page.select_option("[aria-label=Format]", "tiff")
+    page.select_option("[aria-label=Depth]", "16")
+    files = {}
+    for what in ("picture", "samples", "stddev", "comparison", "session"):
+        with page.expect_download() as download:
+            page.click(f"[data-what={what}]")
+        files[what] = opened.folder / download.value.suggested_filename
+        download.value.save_as(files[what])
+    assert files["picture"].name == "a photo_x4.tiff"
+    with Image.open(io.BytesIO(files["picture"].read_bytes())) as kept:
+        assert kept.size == (64, 48)
+    shown = opened.picture()
+    page.click("#close")
+    page.wait_for_selector("#welcome:not([hidden])")
+    page.set_input_files("#file", files["session"])
+    opened.wait()
+    assert np.abs(opened.picture() - shown).max() <= 1
+    assert page.locator("[aria-label='Pin Sample 3']").get_attribute("aria-pressed") == "true"
+    page.goto(files["comparison"].as_uri())
+    page.wait_for_function("() => document.querySelector('#b').naturalWidth === 64")
+    assert page.locator("#right option").all_inner_texts() == ["LR", "bicubic", "mean", "shown", "sample 1"]
+    opened.requests.clear()
+
+
+@pytest.mark.slow
+def test_errors_are_said_in_words(opened: Page) -> None:
+    opened.page.click("#close")
+    path = opened.folder / "notes.png"
+    path.write_bytes(b"no picture")
+    opened.page.set_input_files("#file", path)
+    opened.page.wait_for_selector("#message.shown:has-text('notes.png')")
+    assert opened.page.locator("#welcome").is_visible()
+    assert all("422" in c for c in opened.complaints)  # the browser's own note about the answer
+    opened.complaints.clear()

@@ -1,0 +1,195 @@
+"""Looking at pictures and walking among them, in a real browser: the picture that results."""
+
+import numpy as np
+import pytest
+from explorer_page import Page
+from explorer_tools import photo, pixels
+
+
+def test_number_keys_switch_and_the_badge_counts(opened: Page) -> None:
+    assert opened.badge == "0 of 576 LR values wrong"
+    mean = opened.picture()
+    opened.page.keyboard.press("2")
+    opened.wait()
+    assert "0 of 576" not in opened.badge
+    assert "LR values wrong" in opened.badge
+    opened.page.keyboard.press("1")
+    opened.wait()
+    assert np.abs(opened.picture()[2::4, 2::4] - photo()).max() <= 2  # LR pixels are squares
+    opened.page.keyboard.press("4")
+    opened.wait()
+    assert opened.page.locator("#legend").is_visible()
+    opened.page.keyboard.press("3")
+    opened.wait()
+    assert np.abs(opened.picture() - mean).max() <= 1
+    assert np.abs(mean - opened.kept()).mean() < 1.5  # what is seen is what is kept
+
+
+@pytest.mark.slow
+def test_the_curtain_keeps_its_place_and_moves_by_mouse_and_keys(opened: Page) -> None:
+    page = opened.page
+    mean = opened.picture()
+    page.select_option(".behind select", label="LR")
+    page.click("text=Curtain")
+    opened.wait()
+    half = opened.picture()
+    blocks = np.repeat(np.repeat(photo().astype(int), 4, 0), 4, 1)
+    assert np.abs(half[:, :30] - mean[:, :30]).max() <= 2
+    assert np.abs(half[:, 34:] - blocks[:, 34:]).mean() < np.abs(half[:, 34:] - mean[:, 34:]).mean()
+    box = page.locator(".curtain").bounding_box()
+    page.mouse.move(box["x"] + 12, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(*opened.at(16, 20), steps=4)
+    page.mouse.up()
+    moved = opened.picture()
+    assert np.abs(moved[:, :14] - mean[:, :14]).max() <= 2
+    assert np.abs(moved[:, 18:30] - half[:, 18:30]).max() > 3
+    curtain = page.locator(".curtain")
+    before = int(curtain.get_attribute("aria-valuenow"))
+    curtain.press("ArrowRight")
+    assert int(curtain.get_attribute("aria-valuenow")) in (before + 1, before + 2, before + 3)
+    after = curtain.get_attribute("aria-valuenow")
+    page.mouse.move(*opened.at(32, 24))
+    page.mouse.wheel(0, -300)
+    page.wait_for_timeout(500)
+    assert curtain.get_attribute("aria-valuenow") == after
+
+
+@pytest.mark.slow
+def test_the_lens_shows_the_other_picture_under_the_pointer(opened: Page) -> None:
+    mean = opened.picture()
+    opened.page.select_option(".behind select", label="LR")
+    opened.page.click("text=Lens")
+    opened.wait()
+    opened.page.mouse.move(*opened.at(20, 20))
+    opened.page.mouse.move(*opened.at(21, 20))
+    seen = opened.picture()
+    assert np.abs(seen[18:23, 19:24] - mean[18:23, 19:24]).max() > 3
+    assert np.abs(seen[40:, 50:] - mean[40:, 50:]).max() <= 2
+
+
+@pytest.mark.slow
+def test_side_by_side_panes_zoom_together(opened: Page) -> None:
+    page = opened.page
+    for name in ("LR", "Mean", "Bicubic"):
+        page.check(f"input[aria-label='Side by side: {name}']")
+    opened.wait()
+    page.wait_for_timeout(300)
+    assert page.locator(".pane").count() == 3
+    assert page.locator(".pane figcaption").all_inner_texts()[1] == "Mean: 0 LR values wrong"
+    box = page.locator(".view").nth(1).bounding_box()
+    page.mouse.move(box["x"] + 30, box["y"] + box["height"] / 2)
+    for _ in range(4):
+        page.mouse.wheel(0, -200)
+        page.wait_for_timeout(200)
+    page.wait_for_timeout(700)
+    shots = [pixels(page.locator(".view").nth(i).screenshot())[30:] for i in range(3)]
+    assert np.abs(shots[1] - shots[2]).mean() < 8  # mean and bicubic, the same part
+    assert shots[1].std(0).mean() > 1
+    for name in ("LR", "Mean"):
+        page.uncheck(f"input[aria-label='Side by side: {name}']")
+    opened.wait()
+    assert page.locator(".pane").count() == 1
+
+
+@pytest.mark.slow
+def test_values_under_the_pointer(opened: Page) -> None:
+    mean = opened.kept()
+    opened.page.keyboard.press("4")
+    opened.wait()
+    opened.page.keyboard.press("3")
+    opened.wait()
+    opened.page.mouse.move(*opened.at(30.5, 20.5))
+    opened.page.mouse.move(*opened.at(31.5, 20.5))
+    opened.page.wait_for_function("() => document.querySelector('#readout').textContent.startsWith('x 31, y 20')")
+    text = opened.page.inner_text("#readout")
+    assert f"R {mean[20, 31, 0]}" in text
+    assert "σ" in text
+    assert "90 %" in text
+
+
+@pytest.mark.slow
+def test_samples_are_pinned_varied_and_interpolated(opened: Page) -> None:
+    page = opened.page
+    page.click("[aria-label='Show Sample 2']")
+    opened.wait()
+    sample = opened.picture()
+    page.click("[aria-label='Pin Sample 1']")
+    page.click("[aria-label='Pin Sample 2']")
+    page.click("text=More")
+    assert page.locator(".gallery figure").count() == 8
+    page.keyboard.press("5")
+    opened.wait()
+    other = opened.picture()
+    page.keyboard.press("6")
+    opened.wait()
+    assert np.abs(opened.picture() - sample).max() <= 1
+    page.locator("[aria-label='Others like Sample 2']").click()
+    page.locator("[aria-label='Show Like Sample 2']").first.click()
+    opened.wait()
+    near = np.abs(opened.picture() - sample).mean()
+    assert 0 < near < 0.7 * np.abs(other - sample).mean()
+    page.locator("[aria-label='From one to the other']").fill("0.5")
+    page.wait_for_timeout(300)
+    opened.wait()
+    middle = opened.picture()
+    distances = [np.abs(middle - end).mean() for end in (sample, other)]
+    assert max(distances) < np.abs(other - sample).mean()
+    assert "0 of 576" in opened.badge
+    page.click("text=Pinned side by side")
+    opened.wait()
+    assert page.locator(".pane").count() == 2
+
+
+def test_a_region_moves_at_once_and_then_exactly(opened: Page) -> None:
+    page = opened.page
+    before = opened.picture()
+    opened.open("Region")
+    page.click("text=Box a region")
+    opened.drag((16, 12), (30, 24), (36, 32))
+    slider = page.locator(".sliders input").first
+    slider.wait_for()
+    assert page.locator(".plot canvas").count() == 1
+    slider.evaluate("i => { i.value = 3.5; i.dispatchEvent(new Event('input')); }")
+    blended = opened.picture()
+    inside = (slice(14, 30), slice(18, 34))
+    assert np.abs(blended - before)[inside].mean() > 1
+    slider.evaluate("i => i.dispatchEvent(new Event('change'))")
+    opened.wait()
+    page.wait_for_selector(".blend", state="hidden")
+    exact = opened.picture()
+    assert np.abs(exact - blended)[inside].mean() < 0.5 * np.abs(blended - before)[inside].mean()
+    assert "0 of 576" in opened.badge
+    page.click("#undo")
+    opened.wait()
+    page.wait_for_selector(".blend", state="hidden")
+    assert np.abs(opened.picture() - before)[inside].max() <= 2
+    assert slider.input_value() == "0"
+    page.click("text=Randomise")
+    opened.wait()
+    assert np.abs(opened.picture() - before)[inside].mean() > 1
+    page.click("text=Reset")
+    opened.wait()
+    page.wait_for_selector(".blend", state="hidden")
+    assert np.abs(opened.picture() - before)[inside].max() <= 2
+
+
+@pytest.mark.slow
+def test_blending_keeps_up_with_the_screen(opened: Page) -> None:
+    opened.open("Region")
+    opened.page.click("text=Middle of the view")
+    opened.page.locator(".sliders input").first.wait_for()
+    median = opened.page.locator(".sliders input").first.evaluate(
+        """async (input) => {
+            const times = [];
+            for (let i = 0; i < 30; i++) {
+                input.value = i / 10;
+                const began = performance.now();
+                input.dispatchEvent(new Event("input"));
+                await new Promise(requestAnimationFrame);
+                times.push(performance.now() - began);
+            }
+            return times.sort((a, b) => a - b)[15];
+        }"""
+    )
+    assert median < 60  # 17 on an idle machine

@@ -1,0 +1,96 @@
+"""The explorer's page in a browser, with an open picture of 64×48 HR pixels."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from explorer_tools import photo, pixels, png
+from numpy.typing import NDArray
+
+SIZE = (64, 48)
+
+
+class Page:
+    """An open picture, and all that the page asked for and complained of."""
+
+    def __init__(self, browser: Any, address: str, tmp_path: Path, **options: Any) -> None:
+        self.context = browser.new_context(**({"viewport": {"width": 1100, "height": 800}} | options))
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(20_000)
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda said: self.complaints.append(said.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.address, self.folder = address, tmp_path
+        self.page.goto(address)
+        path = tmp_path / "a photo.png"
+        path.write_bytes(png(photo()))
+        self.page.set_input_files("#file", path)
+        self.wait()
+
+    def wait(self) -> None:
+        """Until the picture that is to be shown is shown."""
+        self.page.wait_for_timeout(60)
+        self.page.wait_for_selector("#badge:not(.pending):not(:empty)")
+
+    @property
+    def badge(self) -> str:
+        """How many LR values are wrong, in the page's words."""
+        return str(self.page.inner_text("#badge"))
+
+    def open(self, section: str) -> None:
+        """A section of the panel."""
+        self.page.locator(f"summary:text-is('{section}')").click()
+
+    def _place(self) -> tuple[float, float, float, dict[str, float]]:
+        """Where the picture lies in the first pane: left, top, scale, and the pane."""
+        box = self.page.locator(".view").first.bounding_box()
+        scale = min(box["width"] / SIZE[0], box["height"] / SIZE[1])
+        return (box["width"] - SIZE[0] * scale) / 2, (box["height"] - SIZE[1] * scale) / 2, scale, box
+
+    def picture(self) -> NDArray[np.int64]:
+        """The picture in the first pane as (48, 64, 3), from the middles of its pixels on the screen."""
+        self.page.wait_for_timeout(200)
+        left, top, scale, _ = self._place()
+        shot = pixels(self.page.locator(".view").first.screenshot())
+        x = (left + (np.arange(SIZE[0]) + 0.5) * scale).astype(int)
+        y = (top + (np.arange(SIZE[1]) + 0.5) * scale).astype(int)
+        return shot[y][:, x]
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where an HR point lies in the window, the whole picture being shown."""
+        left, top, scale, box = self._place()
+        return box["x"] + left + x * scale, box["y"] + top + y * scale
+
+    def drag(self, *points: tuple[float, float]) -> None:
+        """The mouse pressed along HR points."""
+        mouse = self.page.mouse
+        mouse.move(*self.at(*points[0]))
+        mouse.down()
+        for point in points[1:]:
+            mouse.move(*self.at(*point), steps=3)
+        mouse.up()
+
+    def paint(self, brush: str, *points: tuple[float, float]) -> None:
+        """One stroke of a brush."""
+        self.page.click(f".tools button:text-is('{brush}')")
+        self.drag(*points)
+        self.page.click(".tools button[aria-pressed=true]")
+        self.wait()
+
+    def kept(self) -> NDArray[np.int64]:
+        """The picture as it is kept: what the server holds."""
+        button = self.page.locator("[data-what=picture]")
+        if not button.is_visible():
+            self.open("Keep")
+        with self.page.expect_download() as download:
+            button.click()
+        return pixels(Path(download.value.path()).read_bytes())
+
+    def close(self) -> None:
+        """Nothing went wrong, and nothing was asked of others."""
+        self.context.close()
+        assert self.complaints == []
+        origin = self.address.split("/?")[0]
+        assert [r for r in self.requests if not r.startswith((origin, "blob:", "data:"))] == []
