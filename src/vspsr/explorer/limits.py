@@ -24,7 +24,7 @@ class Limits:
     upload_bytes: int = 64 << 20
     request_bytes: int = 8 << 20
     lr_pixels: int = 2 << 20
-    total_lr_pixels: int = 8 << 20
+    total_lr_pixels: int = 4 << 20
     sessions: int = 64
     idle_seconds: float = 3600.0
     layers: int = 24

@@ -27,14 +27,14 @@ export async function request(method, path, body, { headers = {}, raw = false } 
 }
 
 /** Result of a job that a request starts. */
-export async function run(base, path, body) {
-  return follow(base, await request("POST", `${base}/${path}`, body));
+export async function run(base, path, body, quiet = false) {
+  return follow(base, await request("POST", `${base}/${path}`, body), quiet);
 }
 
-/** Result of a job, once it is done. */
-export async function follow(base, report) {
+/** Result of a job, once it is done. What nobody waits for is followed quietly. */
+export async function follow(base, report, quiet = false) {
   if (report.state === "done") return report.result;
-  const row = new JobRow(base, report);
+  const row = new JobRow(base, report, quiet);
   try {
     while (!["done", "failed", "cancelled"].includes(report.state)) {
       report = await request("GET", `${base}/jobs/${report.job}?after=${report.changes}`);
@@ -50,13 +50,14 @@ export async function follow(base, report) {
 
 /** A line that appears once a job takes longer than half a second. */
 class JobRow {
-  constructor(base, report) {
+  constructor(base, report, quiet) {
     this.bar = h("progress", { "aria-label": report.what });
     this.seconds = h("span", { class: "seconds" });
     const cancel = () => request("DELETE", `${base}/jobs/${report.job}`).catch(() => {});
     this.row = h("div", { class: "job" }, h("span", {}, report.what), this.bar, this.seconds,
       h("button", { onclick: cancel, "aria-label": `Cancel: ${report.what}` }, "Cancel"));
     const began = performance.now();
+    if (quiet) return;
     this.timer = setTimeout(() => {
       $("#jobs").append(this.row);
       this.clock = setInterval(() => {

@@ -16,9 +16,9 @@ export function wanted(member) {
 /** The layer of a member given the present edits. */
 export function layerOf(member, background = false) {
   const request = { ...wanted(member), background };
-  const key = store.info.session + JSON.stringify([request.member, request.edits.map(({ id, ...rest }) => rest)]);
+  const key = store.info.session + background + JSON.stringify([request.member, request.edits.map(({ id, ...rest }) => rest)]);
   if (!known.has(key)) {
-    const made = run(store.base, "layers", request);
+    const made = run(store.base, "layers", request, background);
     made.catch(() => known.delete(key));
     known.set(key, made);
     while (known.size > 20) known.delete(known.keys().next().value);

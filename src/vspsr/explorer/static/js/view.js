@@ -221,7 +221,7 @@ function readout(x, y, { value, stddev, interval }) {
     const j = Math.min(i, stddev.length - 1);
     return `${name} ${value[i]}, σ ${stddev[j].toFixed(1)}, 90 % ${interval[j].map((v) => v.toFixed(0)).join("–")}`;
   });
-  const later = stddev ? "" : " (σ is being computed)";
+  const later = stddev ? "" : " (σ is not known yet)";
   return `x ${x}, y ${y}: ${parts.join("; ")}${later}`;
 }
 
