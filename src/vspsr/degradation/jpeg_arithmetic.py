@@ -1,14 +1,14 @@
 """libjpeg's integer arithmetic on tensors: colour, subsampling, DCT, quantisation, and back.
 
-These are the steps of libjpeg's defaults ("islow" transforms, "fancy" upsampling), bit for bit, on any device and without
-a loop over pictures. Integers are held in float32 or float64, in which all of them are exact.
+These are the steps of libjpeg's defaults ("islow" transforms, "fancy" upsampling), bit for bit, on any device and
+without a loop over pictures. Integers are held in float32 or float64, in which all of them are exact.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["dct", "downsampled", "idct", "quantised", "rgb_to_ycc", "upsampled", "ycc_to_rgb"]
+__all__ = ["dct", "downsampled", "idct", "mean_bias", "quantised", "rgb_to_ycc", "upsampled", "ycc_to_rgb"]
 
 
 def _fix(x: float) -> int:
@@ -17,7 +17,7 @@ def _fix(x: float) -> int:
 
 def rgb_to_ycc(rgb: Tensor) -> Tensor:
     """jccolor.c, 16-bit fixed point, rounded: integers (..., 3, h, w) → float32."""
-    r, g, b = rgb.long().unbind(-3)
+    r, g, b = rgb.int().unbind(-3)
     half = 1 << 15
     y = (_fix(0.299) * r + _fix(0.587) * g + _fix(0.114) * b + half) >> 16
     centre = (128 << 16) + half - 1
@@ -28,7 +28,7 @@ def rgb_to_ycc(rgb: Tensor) -> Tensor:
 
 def ycc_to_rgb(ycc: Tensor) -> Tensor:
     """jdcolor.c: integers (..., 3, h, w) → float32."""
-    y, cb, cr = ycc.long().unbind(-3)
+    y, cb, cr = ycc.int().unbind(-3)
     cb, cr, half = cb - 128, cr - 128, 1 << 15
     r = y + ((_fix(1.402) * cr + half) >> 16)
     g = y + ((-_fix(0.344136286) * cb - _fix(0.714136286) * cr + half) >> 16)
@@ -45,10 +45,14 @@ def downsampled(planes: Tensor, vertical: int = 2, horizontal: int = 2) -> Tenso
     if count == 1:
         return planes
     total = planes.unflatten(-1, (-1, horizontal)).sum(-1).unflatten(-2, (-1, vertical)).sum(-2)
+    return ((total + mean_bias(vertical, horizontal, total.shape[-1]).to(planes.device)) / count).floor()
+
+
+def mean_bias(vertical: int, horizontal: int, length: int) -> Tensor:
+    """What `downsampled` adds to each sum along a row before it divides and rounds down: (length,)."""
     if horizontal == 2 and vertical in (1, 2):
-        bias = vertical - 1.0 + torch.arange(total.shape[-1], device=planes.device).remainder(2)
-        return ((total + bias) / count).floor()
-    return ((total + count // 2) / count).floor()
+        return vertical - 1.0 + torch.arange(length).remainder(2)
+    return torch.full((length,), float(vertical * horizontal // 2))
 
 
 def upsampled(planes: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class JpegCoefficients:
         coefficients: for each component (Y, or Y, Cb and Cr) the quantised coefficients of its blocks, integers
             (rows, columns, 8, 8), (vertical, horizontal) frequency.
         tables: the quantisation steps of each component, integers (8, 8), at least 1.
-        sampling: (vertical, horizontal) pixels for each value of Cb and Cr: (1, 1) is 4:4:4, (1, 2) 4:2:2, (2, 2) 4:2:0.
+        sampling: (vertical, horizontal) pixels for each value of Cb and Cr: (1, 1) is 4:4:4, (2, 2) 4:2:0.
         orientation: 1 … 8 as in EXIF.
 
     Raises:

@@ -1,10 +1,9 @@
 """The quantised coefficients of a JPEG file, without decoding it to pixels.
 
-No library that is installed everywhere gives them (libvips and Pillow end at pixels), so the markers are read here and the
-scans in `jpeg_scans`: sequential and progressive Huffman coding, 8 bits, grey or YCbCr (ITU-T T.81 and T.871).
+libvips and Pillow do not give them, so the markers are read here and the scans in `jpeg_scans`: sequential and
+progressive Huffman coding, 8 bits, grey or YCbCr (ITU-T T.81 and T.871).
 """
 
-import io
 import re
 from array import array
 from collections.abc import Iterator, Sequence
@@ -31,7 +30,7 @@ _END_OF_SCAN = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
 _RESTART = re.compile(rb"\xff+[\xd0-\xd7]")
 
 
-class _Unsupported(Exception):
+class _UnsupportedError(Exception):
     """Why the coefficients of a file that may well be decoded are not read."""
 
 
@@ -70,15 +69,15 @@ def jpeg_coefficients(path: str | Path) -> JpegCoefficients:
             memory or damaged.
 
     Raises:
-        ImageFileError: the file is missing, no JPEG, damaged or cut short, or of a kind whose coefficients are not read:
-            CMYK, RGB, 12 bits, arithmetic coding, lossless, uneven subsampling. One line that begins with `path`.
+        ImageFileError: the file is missing, no JPEG, damaged or cut short, or its coefficients cannot be used: CMYK,
+            RGB, 12 bits, arithmetic coding, lossless, uneven subsampling. One line that begins with `path`.
     """
     name = one_line(path)
     try:
         return read_coefficients(Path(path).read_bytes())
     except OSError as error:
         raise ImageFileError(f"{name}: cannot be read ({error.strerror or one_line(error)})") from error
-    except _Unsupported as error:
+    except _UnsupportedError as error:
         raise ImageFileError(f"{name}: its JPEG coefficients cannot be used: {error}") from error
     except ValueError as error:
         raise ImageFileError(f"{name}: damaged or cut short ({error})") from error
@@ -101,7 +100,7 @@ def read_coefficients(data: bytes) -> JpegCoefficients:
         elif marker == _APP14 and segment.startswith(b"Adobe") and len(segment) >= 12:
             state.transform = segment[11]
         elif marker == _DNL:
-            raise _Unsupported("its height follows its pixels")
+            raise _UnsupportedError("its height follows its pixels")
         elif marker == _SOS:
             _read_scan(state, segment, entropy)
     return _result(state)
@@ -137,18 +136,19 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 def _read_frame(state: _State, marker: int, segment: bytes, length: int) -> None:
     if marker not in _HUFFMAN:
-        raise _Unsupported("arithmetic coding" if marker > 0xC8 else "it is lossless or hierarchical")
+        raise _UnsupportedError("arithmetic coding" if marker > 0xC8 else "it is lossless or hierarchical")
     if state.components or len(segment) < 6 or len(segment) < 6 + 3 * segment[5]:
         raise ValueError("its frame is damaged")
     if segment[0] != 8:
-        raise _Unsupported(f"{segment[0]} bits; 8 are supported")
+        raise _UnsupportedError(f"{segment[0]} bits; 8 are supported")
     count = segment[5]
     if count not in (1, 3):
-        raise _Unsupported("CMYK" if count == 4 else f"{count} components")
+        raise _UnsupportedError("CMYK" if count == 4 else f"{count} components")
     height, width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
     if not height or not width:
-        raise _Unsupported("its height follows its pixels")
-    parts = [_Component(i, f & 15, f >> 4, t) for i, f, t in zip(*(segment[6 + k : 6 + 3 * count : 3] for k in range(3)))]
+        raise _UnsupportedError("its height follows its pixels")
+    triples = (segment[k : k + 3] for k in range(6, 6 + 3 * count, 3))
+    parts = [_Component(i, f & 15, f >> 4, t) for i, f, t in triples]
     if any(not 1 <= f <= 4 for c in parts for f in (c.vertical, c.horizontal)):
         raise ValueError("its frame is damaged")
     if count == 1:
@@ -239,12 +239,12 @@ def _result(state: _State) -> JpegCoefficients:
         raise ValueError("a component is missing")
     rgb = state.transform == 0 or (state.transform is None and bytes(c.identifier for c in components) == b"RGB")
     if len(components) == 3 and rgb:
-        raise _Unsupported("its colours are RGB, not YCbCr")
+        raise _UnsupportedError("its colours are RGB, not YCbCr")
     sampling = (1, 1)
     if len(components) == 3:
         y, cb, cr = ((c.vertical, c.horizontal) for c in components)
         if cb != cr or y[0] % cb[0] or y[1] % cb[1]:
-            raise _Unsupported("its colours are subsampled unevenly")
+            raise _UnsupportedError("its colours are subsampled unevenly")
         sampling = (y[0] // cb[0], y[1] // cb[1])
     values = np.frombuffer(state.out, np.int16)
     coefficients, tables = [], []

@@ -1,7 +1,7 @@
 """The entropy-coded scans of a JPEG file: Huffman decoding, sequential and progressive (ITU-T T.81, annexes F and G).
 
-Pure Python with one table look-up for each coefficient: about 2 million coefficients a second. The work and the memory are
-bounded by the length of the data and by the number of blocks, which the caller compares with it.
+Pure Python with one table look-up for each coefficient, about a million coefficients a second. Work and memory are
+bounded by the length of the data and the number of blocks, which the caller compares.
 """
 
 from array import array
@@ -16,8 +16,8 @@ __all__ = ["ZIGZAG", "HuffmanTable", "Scan", "decode_scan"]
 ZIGZAG = sorted(range(64), key=lambda i: ((s := i // 8 + i % 8), (i % 8 if s % 2 == 0 else i // 8)))
 """Index in an 8×8 block, row by row, of each coefficient in the order of the file."""
 
-# An entry of a look-up table for the next 16 bits: bits to skip, run of zeros, size of a value that follows (0 where the
-# value is part of the entry, or there is none), and the value.
+# An entry of a look-up table for the next 16 bits: bits to skip, run of zeros, size of a value that follows (0 where
+# the value is part of the entry, or there is none), and the value.
 _SKIP, _RUN_AT, _RUN, _SIZE_AT, _SIZE, _VALUE_AT = 31, 5, 15, 9, 15, 13
 
 HuffmanTable = tuple[tuple[int, ...], bytes]
@@ -65,8 +65,8 @@ def decode_scan(scan: Scan, parts: Sequence[bytes], restart: int, out: "array[in
         raise ValueError("restart markers are missing or misplaced")
     decode = _sequential
     if scan.progressive:
-        decode = (_dc_refined if scan.high else _dc_first) if scan.first == 0 else (
-            _ac_refined if scan.high else _ac_first
+        decode = (
+            (_dc_refined if scan.high else _dc_first) if scan.first == 0 else (_ac_refined if scan.high else _ac_first)
         )
     for number, data in enumerate(parts):
         blocks = scan.offsets[number * per_part : (number + 1) * per_part]
