@@ -1,12 +1,20 @@
 """JPEG as libjpeg does it, on batches of pictures: colour, subsampling, DCT, quantisation, and back.
 
-The arithmetic is libjpeg's own, in integers (its "islow" transforms and "fancy" upsampling), as tensor operations on
-any device and without a loop over pictures. Huffman coding loses nothing and is left out.
+The arithmetic is libjpeg's own (`vspsr.degradation.jpeg_arithmetic`). Huffman coding loses nothing and is left out.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from vspsr.degradation.jpeg_arithmetic import (
+    dct,
+    downsampled,
+    idct,
+    quantised,
+    rgb_to_ycc,
+    upsampled,
+    ycc_to_rgb,
+)
 
 __all__ = ["jpeg", "quality_tables", "quantisation_map"]
 
@@ -57,12 +65,12 @@ def jpeg(image: Tensor, tables: Tensor, subsampled: Tensor) -> Tensor:
     """
     if image.shape[-2] % 16 or image.shape[-1] % 16:
         raise ValueError(f"`image` must have sides that are multiples of 16, got {tuple(image.shape)}")
-    planes = _ycc(image)
+    planes = rgb_to_ycc(image)
     luminance = _coded(planes[:, :1], tables[:, :1])
     chrominance = planes[:, 1:]
     whole = _coded(chrominance, tables[:, 1:])
-    half = _upsampled(_coded(_downsampled(chrominance), tables[:, 1:]))
-    return _rgb(torch.cat([luminance, torch.where(subsampled[:, None, None, None], half, whole)], 1))
+    half = upsampled(_coded(downsampled(chrominance), tables[:, 1:]))
+    return ycc_to_rgb(torch.cat([luminance, torch.where(subsampled[:, None, None, None], half, whole)], 1))
 
 
 def quantisation_map(tables: Tensor, subsampled: Tensor, height: int, width: int) -> Tensor:
@@ -90,85 +98,9 @@ def _near_grid(n: int) -> Tensor:
     return 1 - torch.minimum(place, 8 - place) / 4
 
 
-def _fix(x: float) -> int:
-    return int(x * 65536 + 0.5)
-
-
-def _ycc(rgb: Tensor) -> Tensor:
-    """jccolor.c: 16-bit fixed point, rounded."""
-    r, g, b = rgb.long().unbind(1)
-    half = 1 << 15
-    y = (_fix(0.299) * r + _fix(0.587) * g + _fix(0.114) * b + half) >> 16
-    centre = (128 << 16) + half - 1
-    cb = (-_fix(0.168735892) * r - _fix(0.331264108) * g + _fix(0.5) * b + centre) >> 16
-    cr = (_fix(0.5) * r - _fix(0.418687589) * g - _fix(0.081312411) * b + centre) >> 16
-    return torch.stack([y, cb, cr], 1).float()
-
-
-def _rgb(ycc: Tensor) -> Tensor:
-    """jdcolor.c."""
-    y, cb, cr = ycc.long().unbind(1)
-    cb, cr, half = cb - 128, cr - 128, 1 << 15
-    r = y + ((_fix(1.402) * cr + half) >> 16)
-    g = y + ((-_fix(0.344136286) * cb - _fix(0.714136286) * cr + half) >> 16)
-    b = y + ((_fix(1.772) * cb + half) >> 16)
-    return torch.stack([r, g, b], 1).clamp(0, 255).float()
-
-
-def _downsampled(planes: Tensor) -> Tensor:
-    """jcsample.c, h2v2: the mean of four, its rounding biased by 1 and 2 in turn."""
-    total = 4 * F.avg_pool2d(planes, 2)
-    bias = 1.0 + torch.arange(total.shape[-1], device=planes.device).remainder(2)
-    return ((total.round() + bias) / 4).floor()
-
-
-def _upsampled(planes: Tensor) -> Tensor:
-    """jdsample.c, "fancy" h2v2: a triangle filter, 3:1 along each axis; rounding biased by 8 and 7 in turn."""
-    padded = F.pad(planes, (0, 0, 1, 1), mode="replicate")
-    above, below = padded[..., :-2, :], padded[..., 2:, :]
-    rows = torch.stack([3 * planes + above, 3 * planes + below], -2).flatten(-3, -2)
-    padded = F.pad(rows, (1, 1, 0, 0), mode="replicate")
-    before, after = padded[..., :-2], padded[..., 2:]
-    columns = torch.stack([((3 * rows + before + 8) / 16).floor(), ((3 * rows + after + 7) / 16).floor()], -1)
-    return columns.flatten(-2)
-
-
-_BITS, _EXTRA = 13, 2  # fractional bits of the transforms' constants, and of what is kept between two passes
-_TRANSFORM = (
-    (8192, 8192, 8192, 8192),
-    (11363, 9633, 6437, 2260),
-    (10703, 4433, -4433, -10703),
-    (9633, -2259, -11362, -6436),
-    (8192, -8192, -8192, 8192),
-    (6437, -11362, 2261, 9633),
-    (4433, -10704, 10704, -4433),
-    (2260, -6436, 9633, -11363),
-)
-"""jfdctint.c and jidctint.c as a matrix (frequency, place), places 0 to 3; even rows are symmetric, odd ones the
-opposite: 2^13·√8 times the orthonormal DCT-II, with the roundings of the constants there. Both add up all products
-of a pass before they round once, so that a pass is an integer matrix product, exact in float64."""
-
-
-def _matrix(device: torch.device) -> Tensor:
-    half = torch.tensor(_TRANSFORM, dtype=torch.float64)
-    sign = 1.0 - 2.0 * torch.arange(8).remainder(2)
-    return torch.cat([half, sign[:, None] * half.flip(1)], 1).to(device, non_blocking=True)
-
-
-def _descaled(x: Tensor, bits: int) -> Tensor:
-    """x / 2^bits, halves rounded up."""
-    return (x * 2.0**-bits + 0.5).floor_()
-
-
 def _coded(planes: Tensor, tables: Tensor) -> Tensor:
     """Quantised and restored: (B, C, h, w) by (B, 1, 8, 8)."""
-    matrix = _matrix(planes.device)
-    blocks = (planes.double() - 128).unflatten(-2, (-1, 8)).unflatten(-1, (-1, 8)).transpose(-3, -2)
-    rows = _descaled(blocks @ matrix.T, _BITS - _EXTRA)
-    spectrum = _descaled(matrix @ rows, _BITS + _EXTRA)  # times 8
+    blocks = planes.unflatten(-2, (-1, 8)).unflatten(-1, (-1, 8)).transpose(-3, -2)
     steps = tables.double()[:, :, None, None]
-    quantised = torch.sign(spectrum) * (spectrum.abs() / (8 * steps) + 0.5).floor_()
-    columns = _descaled(matrix.T @ (quantised * steps), _BITS - _EXTRA)
-    restored = _descaled(columns @ matrix, _BITS + _EXTRA + 3)
-    whole = restored.transpose(-3, -2).flatten(-4, -3).flatten(-2)
-    return (whole + 128).clamp_(0, 255).float()
+    restored = idct(quantised(dct(blocks), steps) * steps)
+    return restored.transpose(-3, -2).flatten(-4, -3).flatten(-2).float()

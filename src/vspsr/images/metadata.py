@@ -135,15 +135,26 @@ def carried_over(blocks: Mapping[str, bytes]) -> dict[str, bytes]:
     return kept
 
 
+def exif_orientation(exif: bytes) -> int:
+    """The orientation that an EXIF block states, 1 … 8; 1 where it states none."""
+    tag = _orientation_tag(exif)
+    return tag.value if tag is not None and 1 <= tag.value <= 8 else 1
+
+
 def upright_exif(exif: bytes) -> bytes:
     """Set the orientation in an EXIF block to 1 (upright); all other bytes stay."""
-    start = len(_EXIF_PREFIX) if exif.startswith(_EXIF_PREFIX) else 0
-    orientation = (_tiff_tags(io.BytesIO(exif[start:])) or {}).get(_ORIENTATION)
+    orientation = _orientation_tag(exif)
     if orientation is None:
         return exif
     block = bytearray(exif)
-    struct.pack_into(orientation.format, block, start + orientation.position, 1)
+    struct.pack_into(orientation.format, block, orientation.position, 1)
     return bytes(block)
+
+
+def _orientation_tag(exif: bytes) -> _Tag | None:
+    start = len(_EXIF_PREFIX) if exif.startswith(_EXIF_PREFIX) else 0
+    tag = (_tiff_tags(io.BytesIO(exif[start:])) or {}).get(_ORIENTATION)
+    return None if tag is None else tag._replace(position=start + tag.position)
 
 
 def upright_xmp(xmp: bytes) -> bytes:

@@ -1,0 +1,170 @@
+"""From an image near those that give a JPEG file to 8-bit integers that libjpeg encodes to exactly this file.
+
+Each MCU is treated by itself:
+
+1. it is projected onto intervals that are smaller by a margin (`JpegSet.nearest`), rounded and verified;
+2. if that fails for all margins, as where quantisation steps are 1 or 2, integers of Y, Cb and Cr near the centres of
+   the intervals are searched, once for the file, and then RGB for them near the image (`jpeg_search`);
+3. if that fails, which is where RGB ends, further searches follow, once for the file.
+
+What fails even so is left as near as it came, and counted. That happens where most quantisation steps are 1 (qualities
+above 96), and in files whose coefficients no RGB image gives.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vspsr.checks import check_image
+from vspsr.consistency.jpeg_search import pixels_for, search_pixels, search_planes
+from vspsr.degradation.jpeg_arithmetic import mean_bias
+from vspsr.degradation.jpeg_mcus import blocks_of, cosines, plane_of
+from vspsr.degradation.jpeg_set import JpegSet
+
+__all__ = ["JpegMember", "JpegMembers"]
+
+_CENTRES = 1e9
+_ROUNDED, _PLANES, _FURTHER = (1.0, 2.0), 2.0, (0.5, _CENTRES)
+"""Levels: the margins of the three steps. Rounding moves a coefficient by 0.35 levels (standard deviation); a small
+margin leaves room where RGB ends; the largest leaves only the centres."""
+
+_AROUND, _FURTHER_AROUND = 1, 2
+"""Levels around its exact value in which RGB is searched."""
+
+_FREE = 1e6
+"""Quantisation step where the file holds no coefficient."""
+
+_UNKNOWN = 1 << 30
+"""Number of wrong coefficients where nothing was tried."""
+
+
+@dataclass(frozen=True)
+class JpegMember:
+    """Integers near an image, and how well they give the file.
+
+    Attributes:
+        image: (C, h, w) uint8, upright.
+        coefficients_wrong: coefficients that libjpeg saves differently.
+        mcus_wrong: MCUs that hold them.
+    """
+
+    image: Tensor
+    coefficients_wrong: int
+    mcus_wrong: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether the image, saved with the file's tables and subsampling, is the file, coefficient for coefficient."""
+        return self.coefficients_wrong == 0
+
+
+class _Best:
+    """The best integers of each MCU so far, and how many of their coefficients are wrong."""
+
+    def __init__(self, mcus: Tensor, jpeg_set: JpegSet) -> None:
+        self.mcus, self.wrong, self._set = mcus, torch.full((len(mcus),), _UNKNOWN), jpeg_set
+
+    def improve(self, index: Tensor, tried: Tensor) -> Tensor:
+        """Take over what is better for the MCUs ``index``. Returns those in which coefficients are wrong still."""
+        wrong = self._set.wrong_coefficients(tried, index)
+        better = wrong < self.wrong[index]
+        self.mcus[index[better]], self.wrong[index[better]] = tried[better], wrong[better]
+        return index[self.wrong[index] > 0]
+
+
+class JpegMembers:
+    """The 8-bit images that libjpeg encodes to the coefficients of a file.
+
+    Args:
+        jpeg_set: the file.
+    """
+
+    def __init__(self, jpeg_set: JpegSet) -> None:
+        self.set = jpeg_set
+        self._known = torch.zeros(jpeg_set.count, dtype=torch.bool)  # MCUs of which planes are searched
+        self._planes = [torch.zeros_like(values) for values in jpeg_set.integers]
+        self._further = _Best(self._flat(jpeg_set.count), jpeg_set)
+
+    @torch.no_grad()
+    def near(self, y: Tensor) -> JpegMember:
+        """A member near an image: for the same image the same, whatever was asked for before.
+
+        Args:
+            y: (C, h, w) floating point, 0 … 1 nominally, upright.
+
+        Raises:
+            ValueError: another size or number of channels, values that are not finite.
+        """
+        check_image(y, "y")
+        self.set.check_size(y, "y")
+        mcus = self.set.split(y.double().cpu() * 255)
+        best, left = _Best(mcus.clone(), self.set), torch.arange(len(mcus))
+        for margin in _ROUNDED:
+            if len(left):
+                inside = self.set.nearest(mcus[left], left, margin, in_range=True)
+                left = best.improve(left, inside.round().clamp(0, 255))
+        if len(left):
+            self._search(left[~self._known[left]])
+            ycc = self.set.to_ycc(self.set.nearest(mcus[left], left, _PLANES))
+            left = best.improve(left, self._pixels(ycc, [p[left] for p in self._planes], left, _AROUND))
+        if len(left):
+            self._search_further(left[self._further.wrong[left] == _UNKNOWN])
+            left = best.improve(left, self._further.mcus[left])
+        return JpegMember(self.set.join(best.mcus).byte(), int(best.wrong.sum()), len(left))
+
+    def _flat(self, count: int) -> Tensor:
+        return torch.full((count, self.set.channels, *self.set.shape), 128.0, dtype=torch.float64)
+
+    def _search(self, index: Tensor) -> None:
+        """Search the planes of MCUs."""
+        ycc = self.set.to_ycc(self.set.nearest(self._flat(len(index)), index, _CENTRES, in_range=True))
+        for c in range(self.set.channels):
+            self._planes[c][index] = self._plane(ycc, c, index)
+        self._known[index] = True
+
+    def _search_further(self, index: Tensor) -> None:
+        """Search the RGB integers of MCUs."""
+        for margin in _FURTHER:
+            if len(index):
+                ycc = self.set.to_ycc(self.set.nearest(self._flat(len(index)), index, margin, in_range=True))
+                planes = [self._plane(ycc, c, index) for c in range(self.set.channels)]
+                index = self._further.improve(index, self._pixels(ycc, planes, index, _FURTHER_AROUND))
+        if len(index):
+            self._further.improve(index, search_pixels(self._further.mcus[index], self.set, index))
+
+    def _plane(self, ycc: Tensor, component: int, index: Tensor) -> Tensor:
+        """Integers of a component that have the file's coefficients, as far as they are found: (N, m, n) float64."""
+        matrix = cosines()
+        exact = blocks_of(self.set.coefficients(ycc, component, index))
+        wanted, known = (blocks_of(x[component][index]) for x in (self.set.integers, self.set.known))
+        rows, columns = (_within_blocks(i[index]) for i in self.set.copies[component > 0])
+        found = search_planes(
+            (matrix.T @ exact @ matrix + 128).flatten(0, 2),
+            wanted.flatten(0, 2),
+            blocks_of(self.set.steps[component]).where(known, _FREE).flatten(0, 2),
+            rows[:, :, None].expand(*exact.shape[:3], 8).flatten(0, 2),
+            columns[:, None].expand(*exact.shape[:3], 8).flatten(0, 2),
+        )
+        return plane_of(found.view(exact.shape))
+
+    def _pixels(self, ycc: Tensor, planes: list[Tensor], index: Tensor, around: int) -> Tensor:
+        """RGB integers near MCUs in YCbCr whose planes are given, as far as they exist: (N, C, V, H)."""
+        if self.set.channels == 1:
+            return planes[0][:, None]
+        # libjpeg rounds means of several integers with a bias: aim at the middle of the sums that give an integer.
+        (down, across), matrix = self.set.code.sampling, cosines()
+        count = down * across
+        middle = ((count - 1) / 2 - mean_bias(down, across, planes[1].shape[-1])) / count
+        for c in (1, 2):
+            aim = plane_of(matrix @ blocks_of(planes[c] + middle - 128) @ matrix.T)
+            ycc[:, c] += self.set.back(aim - self.set.coefficients(ycc, c, index), c, index)
+        targets = ycc + 128
+        targets[:, 0] = planes[0]
+        return pixels_for(targets, self.set, index, around)
+
+
+def _within_blocks(copies: Tensor) -> Tensor:
+    """Places in an MCU, (N, m), as places in its blocks, (N, m/8, 8)."""
+    blocks = copies.unflatten(-1, (-1, 8))
+    return (blocks - 8 * torch.arange(blocks.shape[-2])[:, None]).clamp(min=0)

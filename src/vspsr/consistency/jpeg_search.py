@@ -1,0 +1,194 @@
+"""Integers of single blocks that libjpeg transforms and quantises to given coefficients.
+
+Rounding an image moves each DCT coefficient by about 0.3 levels, which is much where quantisation steps are 1 or 2.
+Searches replace it: `search_planes` finds integers of Y, Cb and Cr, block by block, and `pixels_for` finds RGB for
+them; where RGB ends, `search_pixels` mends what is left. All are deterministic.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vspsr.degradation.jpeg_arithmetic import dct, mean_bias, quantised, rgb_to_ycc
+from vspsr.degradation.jpeg_mcus import blocks_of, cosines, plane_of
+from vspsr.degradation.jpeg_set import JpegSet
+
+__all__ = ["pixels_for", "search_pixels", "search_planes"]
+
+_MOVES, _TENURE = 150, 10  # moves of the search; moves during which a value that was changed is left alone
+_FORBIDDEN = 1e9
+_EDGE = 1 / 16  # levels: libjpeg's coefficients are multiples of 1/8, and one end of each interval is not part of it
+_BLOCKS, _MCUS = 64, 32  # treated at once
+
+
+def search_planes(planes: Tensor, integers: Tensor, steps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Integers near 8×8 planes whose coefficients are given, as far as they are found.
+
+    A tabu search: of all changes of one value by 1, the one that brings the coefficients nearest to their intervals
+    (sum of the distances) is made, even if they were nearer before. Values changed a short time ago are left alone.
+
+    Args:
+        planes: (B, 8, 8) float64.
+        integers, steps: the coefficients wanted and their quantisation steps, (B, 8, 8) float64.
+        rows, columns: (B, 8): from which row and column of its plane each is copied.
+
+    Returns:
+        (B, 8, 8) float64, integers 0 … 255.
+    """
+    out = planes.round().clamp(0, 255)
+    out = out.gather(1, rows[:, :, None].expand_as(out)).gather(2, columns[:, None].expand_as(out))
+    wrong = (quantised(dct(out), steps) != integers).flatten(1).any(1)
+    cut = (rows[:, -1] < 7) | (columns[:, -1] < 7)
+    for group in (wrong & ~cut, wrong & cut):
+        for part in filter(len, group.nonzero()[:, 0].split(_BLOCKS)):
+            _search(out, part, integers, steps, rows[part], columns[part])
+    return out
+
+
+def _search(out: Tensor, active: Tensor, integers: Tensor, steps: Tensor, rows: Tensor, columns: Tensor) -> None:
+    """`search_planes` of the blocks ``active``, in place: either all whole, or all with copies."""
+    row_maps, column_maps = (F.one_hot(i, 8).double() for i in (rows, columns))  # (B, place, value copied there)
+    if int(rows.min(0).values[-1]) == int(columns.min(0).values[-1]) == 7:
+        row_maps, column_maps = row_maps[:1], column_maps[:1]
+    down, across = cosines() @ row_maps, cosines() @ column_maps
+    effects = torch.einsum("bki,blj->bijkl", down, across).flatten(1, 2).flatten(2).float()  # (B, value, coefficient)
+    unused = (effects == 0).all(-1)
+    tabu = torch.zeros(len(active), 64, dtype=torch.int64)
+    own = torch.arange(len(active))
+    for move in range(_MOVES):
+        spectrum = dct(out[active])
+        wrong = (quantised(spectrum, steps[active]) != integers[active]).flatten(1).any(1)
+        active, own, spectrum = active[wrong], own[wrong], spectrum[wrong]
+        if not len(active):
+            return
+        maps = own if len(effects) > 1 else torch.zeros_like(own)
+        off = (spectrum / 8 - integers[active] * steps[active]).flatten(1)[:, None].float()
+        half, effect = (
+            steps[active].flatten(1)[:, None].float() / 2 - _EDGE,
+            effects[maps] if len(effects) > 1 else effects,
+        )
+        values = out[active].flatten(1)  # a value lies at its own place, and at those of its copies
+        blocked = unused[maps] | (tabu[own] > move)
+        up = torch.add(off, effect).abs_().sub_(half).relu_().sum(-1).masked_fill_(blocked | (values > 254), _FORBIDDEN)
+        fall = torch.sub(off, effect).abs_().sub_(half).relu_().sum(-1).masked_fill_(blocked | (values < 1), _FORBIDDEN)
+        best = torch.cat([up, fall], 1).argmin(1)
+        place, sign = best % 64, 1.0 - 2.0 * (best >= 64)
+        tabu[own, place] = move + _TENURE
+        row, column = row_maps[maps, :, place // 8], column_maps[maps, :, place % 8]
+        out[active] += sign[:, None, None] * row[:, :, None] * column[:, None]
+
+
+def pixels_for(targets: Tensor, jpeg_set: JpegSet, index: Tensor, around: int) -> Tensor:
+    """RGB integers of MCUs whose Y is given exactly and whose mean Cb and Cr are given, as far as they exist.
+
+    What Cb and Cr of a pixel miss is added to the target of the next pixel that is averaged with it.
+
+    Args:
+        targets: (N, 3, V, H) float64, YCbCr, 0 … 255; integers of Y.
+        jpeg_set, index: see `JpegSet`.
+        around: levels around the exact RGB that are tried.
+        around: levels around the exact RGB that are tried.
+
+    Returns:
+        (N, 3, V, H) float64, integers 0 … 255.
+    """
+    out = torch.empty_like(targets)
+    down, across = jpeg_set.code.sampling
+    side = torch.arange(-around, around + 1, dtype=torch.float64)
+    offsets = torch.cartesian_prod(side, side, side)[:, None, :, None, None]
+    inverse = jpeg_set.colours_back
+    rows, columns = jpeg_set.used
+    for part in torch.arange(len(targets)).split(_MCUS):
+        carried = torch.zeros(())
+        for place in reversed(range(down * across)):  # the last column first: its copies may lie beyond the border
+            i, j = place % down, place // down
+            wanted = targets[part, :, i::down, j::across].clone()
+            wanted[:, 1:] += carried
+            exact = torch.einsum("ij,njvh->nivh", inverse, wanted - torch.tensor([0.0, 128, 128])[:, None, None])
+            tried = exact.round().clamp(0, 255) + offsets
+            miss = rgb_to_ycc(tried) - wanted
+            cost = miss.square_() * torch.tensor([1000.0, 1, 1])[:, None, None]
+            cost = cost.sum(2).masked_fill_(((tried < 0) | (tried > 255)).any(2), _FORBIDDEN)
+            best = cost.argmin(0)[None, :, None].expand(1, *exact.shape)
+            chosen = tried.gather(0, best)[0]
+            out[part, :, i::down, j::across] = chosen
+            inside = (torch.arange(i, jpeg_set.shape[0], down) < rows[index[part], None])[:, :, None]
+            inside = inside & (torch.arange(j, jpeg_set.shape[1], across) < columns[index[part], None])[:, None]
+            carried = (wanted - rgb_to_ycc(chosen))[:, 1:] * inside[:, None]
+    return out
+
+
+def search_pixels(mcus: Tensor, jpeg_set: JpegSet, index: Tensor) -> Tensor:
+    """RGB integers near MCUs that are nearly the file's: a tabu search as `search_planes`, on pixels.
+
+    A move changes each channel of one pixel by at most 1, within the range. Where the border cuts an MCU, pixels whose
+    Cb and Cr are copied change in grey only.
+
+    Args:
+        mcus: (N, C, V, H), integers 0 … 255.
+        jpeg_set, index: see `JpegSet`.
+    """
+    out = mcus.clone()
+    side = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
+    offsets = torch.cartesian_prod(*[side] * jpeg_set.channels).view(-1, 1, jpeg_set.channels, 1, 1)
+    for part in filter(len, torch.arange(len(out)).split(_MCUS)):
+        active, tabu = part, torch.zeros(len(out), *jpeg_set.shape, dtype=torch.int64)
+        for move in range(_MOVES):
+            active = active[jpeg_set.wrong_coefficients(out[active], index[active]) > 0]
+            if not len(active):
+                break
+            tried = out[active] + offsets
+            cost = _move_costs(out[active], tried, jpeg_set, index[active])
+            cost.masked_fill_(((tried < 0) | (tried > 255)).any(2) | (tabu[active] > move), _FORBIDDEN)
+            cost[len(offsets) // 2] = _FORBIDDEN  # no change
+            best = cost.transpose(0, 1).flatten(1).argmin(1)
+            kind, place = best // tabu[0].numel(), best % tabu[0].numel()
+            row, column = place // jpeg_set.shape[1], place % jpeg_set.shape[1]
+            out[active, :, row, column] += offsets[kind].flatten(1)
+            tabu[active, row, column] = move + _TENURE
+    return out
+
+
+def _move_costs(mcus: Tensor, tried: Tensor, jpeg_set: JpegSet, index: Tensor) -> Tensor:
+    """By how much the distance to the intervals grows if one pixel takes a value tried: (K, N, V, H)."""
+    down, across = jpeg_set.code.sampling
+    before, after = (rgb_to_ycc(x) if jpeg_set.channels == 3 else x.float() for x in (mcus, tried))
+    total = torch.zeros(len(tried), *mcus[:, 0].shape, dtype=torch.float64)
+    total += _FORBIDDEN * ~_inside(jpeg_set, index, with_last=True)
+    copied = ~_inside(jpeg_set, index, with_last=False)
+    for c, plane in enumerate(jpeg_set.planes(mcus, index)):
+        change = after[:, :, c] - before[:, c]
+        steps = blocks_of(jpeg_set.steps[c]).flatten(-2)[..., None, :]
+        wanted = blocks_of(jpeg_set.integers[c][index]).flatten(-2)[..., None, :] * steps
+        off = dct(blocks_of(plane)).flatten(-2)[..., None, :] / 8 - wanted
+        rows, columns = (_of_blocks(m[index]) for m in jpeg_set.maps[0][:2]) if c == 0 else [cosines()[None, None]] * 2
+        effects = torch.einsum("nbki,ncjl->nbcijkl", rows, columns.mT).flatten(-4, -3).flatten(-2)
+        excess = [((off + d * effects).abs_() - (steps / 2 - _EDGE)).clamp_(min=0).sum(-1) for d in (-1, 0, 1)]
+        table = plane_of(torch.stack([e - excess[1] for e in excess]).unflatten(-1, (8, 8)))  # (change, N, m, n)
+        if c:
+            total += _FORBIDDEN * ((change != 0) & copied)
+        if c and down * across > 1:
+            sums = before[:, c].unflatten(-1, (-1, across)).sum(-1).unflatten(-2, (-1, down)).sum(-2)
+            sums += mean_bias(down, across, sums.shape[-1])
+            sums, means, table = (_repeated(x, down, across) for x in (sums, plane, table))
+            change = (((sums + change) / (down * across)).floor() - means).clamp(-1, 1)
+        total += table.gather(0, change.long() + 1)
+    return total
+
+
+def _of_blocks(maps: Tensor) -> Tensor:
+    """Maps of an MCU's rows to coefficients, (N, m, m), as those of its blocks, (N, m/8, 8, 8)."""
+    return maps.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).diagonal(dim1=-4, dim2=-2).movedim(-1, -3)
+
+
+def _inside(jpeg_set: JpegSet, index: Tensor, with_last: bool) -> Tensor:
+    """Which pixels of MCUs lie in the picture, (N, V, H), with or without the last ones before the border."""
+    masks = []
+    for length, used, sampled in zip(jpeg_set.shape, jpeg_set.used, jpeg_set.code.sampling, strict=True):
+        limit = used[index] if with_last else torch.where(used < length, (used - 1) // sampled * sampled, used)[index]
+        masks.append(torch.arange(length) < limit[:, None])
+    return masks[0][:, :, None] & masks[1][:, None]
+
+
+def _repeated(planes: Tensor, down: int, across: int) -> Tensor:
+    return planes.repeat_interleave(down, -2).repeat_interleave(across, -1)

@@ -1,0 +1,171 @@
+"""The set of LR images that give a JPEG file: an interval for each DCT coefficient.
+
+K takes RGB to the orthonormal DCT of Y and of the subsampled Cb and Cr. The file states that each coefficient of K y
+lies within half a quantisation step of (integer · step). In an MCU that lies within the picture, K Kᵀ is diagonal in
+YCbCr, so y + K⁺(clip(K y) − K y) is the point of the set nearest to y, distances being taken in YCbCr. Where the border
+cuts an MCU, the same step is repeated (alternating projections) until it changes nothing.
+
+The set is that of exact arithmetic. Integers are verified with libjpeg's own: `JpegSet.wrong`.
+"""
+
+import torch
+from torch import Tensor
+
+from vspsr.checks import check_image
+from vspsr.degradation.jpeg_arithmetic import dct, downsampled, quantised, rgb_to_ycc
+from vspsr.degradation.jpeg_coefficients import JpegCoefficients
+from vspsr.degradation.jpeg_mcus import McuGrid, blocks_of, plane_of
+
+__all__ = ["JpegSet"]
+
+_YCC = (  # ITU-T T.871
+    (0.299, 0.587, 0.114),
+    (-0.168735892, -0.331264108, 0.5),
+    (0.5, -0.418687589, -0.081312411),
+)
+_CENTRE = 128.0  # of Y; Cb and Cr have their centre at 0 here
+_ITERATIONS, _RELAXATION = 50, 1.7  # of alternating projections
+_TOLERANCE = 0.01  # levels
+
+
+class JpegSet(McuGrid):
+    """The LR images that give a JPEG file.
+
+    Further methods work on lists of MCUs (N, C, V, H) in levels 0 … 255. ``index``, (N,), says which of all they are.
+
+    Args:
+        code: the content of the file.
+
+    Attributes:
+        integers: of each component, the file's integers by MCU, (N, m, n) float64.
+        known: of each component, whether the file holds them, (N, m, n).
+        steps: of each component, the quantisation steps, (m, n) float64.
+        colours, colours_back: RGB to YCbCr and its inverse, (3, 3) float64.
+    """
+
+    def __init__(self, code: JpegCoefficients) -> None:
+        super().__init__(code)
+        self.colours = torch.tensor(_YCC, dtype=torch.float64)
+        self.colours_back = torch.linalg.inv(self.colours)
+        self.integers, self.known = zip(*(self.spread(c) for c in range(self.channels)), strict=True)
+        self.steps = [
+            table.double().repeat(*(m // 8 for m in values.shape[1:]))
+            for table, values in zip(code.tables, self.integers, strict=True)
+        ]
+
+    def project(self, y: Tensor) -> Tensor:
+        """The image of the set that is nearest to y in YCbCr (near it, in MCUs that the border cuts).
+
+        Args:
+            y: (..., C, h, w) floating point, 0 … 1 nominally, upright.
+
+        Returns:
+            The same shape and dtype; values may leave [0, 1], as those of y.
+
+        Raises:
+            ValueError: another size or number of channels, values that are not finite.
+        """
+        check_image(y, "y")
+        self.check_size(y, "y")
+        images = y.detach().double().cpu().reshape(-1, *y.shape[-3:])
+        every = torch.arange(self.count)
+        out = torch.stack([self.join(self.nearest(self.split(image * 255), every)) / 255 for image in images])
+        return out.view(y.shape).to(y)
+
+    def wrong(self, image: Tensor) -> Tensor:
+        """How many coefficients libjpeg would save differently for integers 0 … 255, (..., C, h, w): (...) int64.
+
+        0 means that the image, saved with the file's tables and subsampling, is the file, coefficient for coefficient.
+
+        Raises:
+            ValueError: another size or number of channels.
+        """
+        self.check_size(image, "image")
+        images = image.cpu().reshape(-1, *image.shape[-3:])
+        every = torch.arange(self.count)
+        counts = [self.wrong_coefficients(self.split(one), every).sum() for one in images]
+        return torch.stack(counts).view(image.shape[:-3])
+
+    def check_size(self, image: Tensor, name: str) -> None:
+        """ValueError unless an image has the size and the channels of the file's picture."""
+        wanted = (self.channels, *self.code.upright_size)
+        if tuple(image.shape[-3:]) != wanted:
+            raise ValueError(f"`{name}` must be {wanted} as the JPEG file, got {tuple(image.shape[-3:])}")
+
+    def nearest(self, mcus: Tensor, index: Tensor, margin: float = 0.0, in_range: bool = False) -> Tensor:
+        """`project` of MCUs, float64, to intervals that are smaller by ``margin`` at both ends.
+
+        An interval shorter than two margins becomes its centre. With ``in_range``, alternating projections bring the
+        values into 0 … 255 as well, as far as both can be had.
+        """
+        ycc = self.to_ycc(mcus)
+        self._step(ycc, index, margin)
+        pending = ~self.whole[index]
+        if in_range:
+            pending |= ((rgb := self.to_rgb(ycc)) < -0.5).flatten(1).any(1) | (rgb > 255.5).flatten(1).any(1)
+        for _ in range(_ITERATIONS):
+            active = pending.nonzero()[:, 0]
+            if not len(active):
+                break
+            part = ycc[active]
+            if in_range:
+                part = self.to_ycc(self.to_rgb(part).clamp(0, 255))
+            pending[active] = self._step(part, index[active], margin, _RELAXATION) > _TOLERANCE
+            ycc[active] = part
+        return self.to_rgb(ycc)
+
+    def _step(self, ycc: Tensor, index: Tensor, margin: float, relaxation: float = 1.0) -> Tensor:
+        """y + K⁺(clip(K y) − K y), in place. Returns the largest change of a coefficient in each MCU, (N,)."""
+        largest = ycc.new_zeros(len(ycc))
+        for c in range(self.channels):
+            values, steps = self.coefficients(ycc, c, index), self.steps[c]
+            centre, half = self.integers[c][index] * steps, (steps / 2 - margin).clamp(min=0)
+            change = torch.maximum(torch.minimum(values, centre + half), centre - half) - values
+            change *= self.known[c][index]
+            ycc[:, c] += relaxation * self.back(change, c, index)
+            largest = torch.maximum(largest, change.flatten(1).abs().amax(1))
+        return largest
+
+    def coefficients(self, ycc: Tensor, component: int, index: Tensor) -> Tensor:
+        """K: the coefficients of a component, (N, m, n), for MCUs in YCbCr."""
+        rows, columns = (m[index] for m in self.maps[component > 0][:2])
+        return rows @ ycc[:, component] @ columns.mT
+
+    def back(self, change: Tensor, component: int, index: Tensor) -> Tensor:
+        """K⁺: the smallest change of a component, (N, V, H), that changes its coefficients so, (N, m, n)."""
+        rows, columns = (m[index] for m in self.maps[component > 0][2:])
+        return rows @ change @ columns.mT
+
+    def wrong_coefficients(self, mcus: Tensor, index: Tensor) -> Tensor:
+        """How many coefficients of each MCU of integers libjpeg would save differently: (N,) int64."""
+        count = torch.zeros(len(mcus), dtype=torch.int64)
+        for c, plane in enumerate(self.planes(mcus, index)):
+            saved = plane_of(quantised(dct(blocks_of(plane)), self.code.tables[c].double()))
+            count += ((saved != self.integers[c][index]) & self.known[c][index]).sum((-2, -1))
+        return count
+
+    def planes(self, mcus: Tensor, index: Tensor) -> list[Tensor]:
+        """The integers of Y, and of the subsampled Cb and Cr, that libjpeg transforms: (N, m, n) each."""
+        rows, columns = (i[index] for i in self.copies[0])
+        full = mcus.gather(-2, rows[:, None, :, None].expand(mcus.shape))
+        full = full.gather(-1, columns[:, None, None].expand(mcus.shape))
+        if self.channels == 1:
+            return [full[:, 0].float()]
+        ycc = rgb_to_ycc(full)
+        chroma = downsampled(ycc[:, 1:], *self.code.sampling)
+        chroma = chroma.gather(-2, self.copies[1][0][index][:, None, :, None].expand(chroma.shape))
+        return [ycc[:, 0], chroma[:, 0], chroma[:, 1]]
+
+    def to_ycc(self, rgb: Tensor) -> Tensor:
+        """MCUs of RGB in YCbCr, in exact arithmetic, each component with its centre at 0."""
+        if self.channels == 1:
+            return rgb - _CENTRE
+        ycc = torch.einsum("ij,njvh->nivh", self.colours, rgb)
+        ycc[:, 0] -= _CENTRE
+        return ycc
+
+    def to_rgb(self, ycc: Tensor) -> Tensor:
+        """The inverse of `to_ycc`."""
+        if self.channels == 1:
+            return ycc + _CENTRE
+        return torch.einsum("ij,njvh->nivh", self.colours_back, ycc) + _CENTRE

@@ -1,0 +1,49 @@
+"""JPEG files made by Pillow, and what it makes of images with a file's own tables."""
+
+import io
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from skimage import data
+from torch import Tensor
+
+from vspsr.degradation import JpegCoefficients
+from vspsr.images.jpeg_file import read_coefficients
+
+SUBSAMPLINGS = {(1, 1): "4:4:4", (1, 2): "4:2:2", (2, 2): "4:2:0"}
+
+
+def photo(height: int, width: int, top: int = 100, left: int = 150) -> Tensor:
+    """(3, height, width) uint8."""
+    array = data.astronaut()[top : top + height, left : left + width].copy()
+    return torch.from_numpy(array).permute(2, 0, 1)
+
+
+def saved(image: Tensor, **options: Any) -> bytes:
+    """An image (3, h, w) or (1, h, w) as a JPEG file."""
+    file = io.BytesIO()
+    array = image.byte().permute(1, 2, 0).numpy()
+    Image.fromarray(array[..., 0] if len(image) == 1 else array).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def decoded(content: bytes) -> Tensor:
+    """The pixels of a file, (3, h, w) or (1, h, w) uint8."""
+    array = np.atleast_3d(np.asarray(Image.open(io.BytesIO(content))))
+    return torch.from_numpy(array.copy()).permute(2, 0, 1)
+
+
+def saved_as(image: Tensor, content: bytes) -> bytes:
+    """An image saved by Pillow with the tables and the subsampling of a file."""
+    tables = list(Image.open(io.BytesIO(content)).quantization.values())
+    if len(image) == 1:
+        return saved(image, qtables=tables)
+    return saved(image, qtables=tables, subsampling=SUBSAMPLINGS[read_coefficients(content).sampling])
+
+
+def coefficients_differ(a: JpegCoefficients, b: JpegCoefficients) -> int:
+    """In how many coefficients two files differ."""
+    pairs = zip(a.coefficients, b.coefficients, strict=True)
+    return sum(int((x != y).sum()) for x, y in pairs)
