@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--accelerator", default="cpu")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--profile", type=Path, help="write a trace of one step for chrome://tracing")
+    parser.add_argument("--profile", type=Path, help="write a trace of a step of the last phase for chrome://tracing")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     engine = engine_of(args.config, args.accelerator, args.changes)
@@ -79,6 +79,7 @@ def main() -> None:
         table.add_row(stage.phase.name, str(batch), f"{batch / wall:.1f}", f"{cpu / batch:.3f}", f"{share:.0%}")
     console = Console()
     console.print(table)
+    engine.position = float(stage.start)
     with profile() as trace:
         engine.train_step()
         wait(engine)

@@ -16,6 +16,7 @@ from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.nn.vspm import VSpM
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.synthesis import synthesize
+from vspsr.training.graphs import Graphs
 from vspsr.training.losses import StepImages
 from vspsr.training.losses.prior import KL
 from vspsr.training.objective import Objective
@@ -54,7 +55,7 @@ def images_of(objective: Objective, x: Tensor, first: Tensor, second: Tensor, st
     """What a loss sees of a truth and two samples."""
     p = SpaceParameters(x, torch.zeros(len(x), 1, 1, 3, 8, 8), None, None)
     networks = dict(objective.networks.items())
-    return StepImages(x, p, x, (first, second), 4, 0, step, networks, objective.layer_weights, nullcontext)
+    return StepImages(x, p, x, (first, second), 4, 0, step, networks, objective.layer_weights, nullcontext, Graphs())
 
 
 def test_blocks_that_do_not_fit_a_crop() -> None:

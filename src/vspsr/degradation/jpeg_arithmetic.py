@@ -45,14 +45,14 @@ def downsampled(planes: Tensor, vertical: int = 2, horizontal: int = 2) -> Tenso
     if count == 1:
         return planes
     total = planes.unflatten(-1, (-1, horizontal)).sum(-1).unflatten(-2, (-1, vertical)).sum(-2)
-    return ((total + mean_bias(vertical, horizontal, total.shape[-1]).to(planes.device)) / count).floor()
+    return ((total + mean_bias(vertical, horizontal, total.shape[-1], planes.device)) / count).floor()
 
 
-def mean_bias(vertical: int, horizontal: int, length: int) -> Tensor:
+def mean_bias(vertical: int, horizontal: int, length: int, device: torch.device | None = None) -> Tensor:
     """What `downsampled` adds to each sum along a row before it divides and rounds down: (length,)."""
     if horizontal == 2 and vertical in (1, 2):
-        return vertical - 1.0 + torch.arange(length).remainder(2)
-    return torch.full((length,), float(vertical * horizontal // 2))
+        return vertical - 1.0 + torch.arange(length, device=device).remainder(2)
+    return torch.full((length,), float(vertical * horizontal // 2), device=device)
 
 
 def upsampled(planes: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from vspsr.data.crops import Batch
 from vspsr.degradation import Degradation
 from vspsr.space.parameters import SpaceParameters
 from vspsr.training.features import FeatureNetwork
+from vspsr.training.graphs import Graphs
 from vspsr.training.losses import Loss, StepImages
 from vspsr.training.losses.base import FeatureLoss
 from vspsr.training.recipe import Phase, Recipe, RecipeError
@@ -26,7 +27,7 @@ class Objective(nn.Module):
 
     def __init__(self, recipe: Recipe, degradation: Degradation) -> None:
         super().__init__()
-        self.recipe, self.degradation = recipe, degradation
+        self.recipe, self.degradation, self.graphs = recipe, degradation, Graphs()
         terms = [(phase, name, loss) for phase in recipe.phases for name, loss in phase.terms()]
         used = {loss.features for _, _, loss in terms if isinstance(loss, FeatureLoss)}
         entries = {name: entry for name, entry in recipe.features.items() if name in used}
@@ -80,6 +81,7 @@ class Objective(nn.Module):
             networks=dict(self.networks.items()),
             layer_weights=self.layer_weights,
             autocast=autocast,
+            replayed=self.graphs,
             discriminator=discriminator,
         )
         values = {name: loss.value(images) for name, loss in terms}

@@ -227,6 +227,8 @@ def _fabric(options: RunOptions) -> Fabric:
     """Fabric for what was asked for, launched. VSpSRError where that cannot be had here."""
     gpus = torch.cuda.is_available() and options.accelerator in ("auto", "gpu", "cuda")
     devices = options.devices if options.devices != "auto" or gpus else 1
+    if gpus:
+        torch.set_float32_matmul_precision("high")  # as convolutions already do it
     try:
         fabric = Fabric(accelerator=options.accelerator, devices=devices, num_nodes=options.nodes)
     except Exception as error:  # Fabric has no common base for what it refuses

@@ -21,6 +21,7 @@ from vspsr.errors import ModelError
 from vspsr.nn.vspm import VSpM
 from vspsr.space.parameters import SpaceParameters
 from vspsr.training.features import FeatureNetwork
+from vspsr.training.graphs import Graphs
 from vspsr.training.losses import Losses, StepImages
 from vspsr.training.losses.adversarial import PatchDiscriminator, discriminator_loss
 from vspsr.training.losses.deep import feature_energy
@@ -41,7 +42,7 @@ def _seeded() -> None:
 
 def step_images(x: Tensor, mean: Tensor, *samples: Tensor, **more: Any) -> StepImages:
     parameters = SpaceParameters(mean, torch.zeros(len(x), 1, 1, 3, 8, 8), None, None)
-    return StepImages(x, parameters, mean, samples, 4, 0, 0, {}, {}, nullcontext, **more)
+    return StepImages(x, parameters, mean, samples, 4, 0, 0, {}, {}, nullcontext, Graphs(), **more)
 
 
 def value(name: str, images: StepImages, **options: Any) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vspsr.data.crops import random_stream
 from vspsr.errors import did_you_mean
 from vspsr.space.parameters import SpaceParameters
+from vspsr.training.graphs import Graphs
 
 _LOSSES = 3  # the stream of random numbers of losses, apart from those of the data and the noise
 
@@ -69,6 +70,7 @@ class StepImages:
         seed, step: what random choices depend on.
         networks: the recipe's feature networks; layer_weights: those given, by the same names.
         autocast: context in which networks are evaluated.
+        replayed: see `vspsr.training.graphs.Graphs`.
         discriminator: of adversarial phases.
     """
 
@@ -82,6 +84,7 @@ class StepImages:
     networks: Mapping[str, nn.Module]
     layer_weights: Mapping[str, tuple[float, ...] | None]
     autocast: Callable[[], AbstractContextManager[None]]
+    replayed: Graphs
     discriminator: nn.Module | None = None
 
     def offset(self, period: int, key: int) -> tuple[int, int]:

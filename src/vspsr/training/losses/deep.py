@@ -33,19 +33,25 @@ class FeatureEnergy(FeatureLoss):
         period = images.scale
         top, left = images.offset(period, 0)
         rows, columns = (n - period + 1 for n in images.x.shape[-2:])
-        seen = torch.cat([images.x, *images.held(self.mean_gradient_scale)[:2]])
-        seen = seen[..., top : top + rows, left : left + columns]
+        truth, samples = (
+            t[..., top : top + rows, left : left + columns]
+            for t in (images.x, torch.cat(images.held(self.mean_gradient_scale)[:2]))
+        )
         network, weights = images.networks[self.features], images.layer_weights[self.features]
-        scores, n = [], len(images.x)
-        for scale in self.scales:
-            truth, samples = F.avg_pool2d(seen, scale).split([n, 2 * n])
-            with images.autocast():
-                with torch.no_grad():
-                    of_truth = network(truth)
-                of_samples = network(samples)
-            first, second = zip(*(f.chunk(2) for f in of_samples), strict=True)
-            scores.append(feature_energy(of_truth, first, second, weights))
-        return torch.stack(scores).mean()
+        autocast = images.autocast
+
+        def score(truth: Tensor, samples: Tensor) -> Tensor:
+            scores = []
+            for scale in self.scales:
+                with autocast():
+                    with torch.no_grad():
+                        of_truth = network(F.avg_pool2d(truth, scale))
+                    of_samples = network(F.avg_pool2d(samples, scale))
+                first, second = zip(*(f.chunk(2) for f in of_samples), strict=True)
+                scores.append(feature_energy(of_truth, first, second, weights))
+            return torch.stack(scores).mean()
+
+        return images.replayed(self, score, truth, samples)
 
 
 class Perceptual(FeatureLoss):
@@ -72,11 +78,9 @@ def feature_energy(
     The mean over places and layers. ``weights``: of the layers, by default all the same; their scale is of no account.
     Any floating-point features; computed in float32 (float64 where they are).
     """
-    layers = torch.stack([_unit_energy(*f) for f in zip(x, first, second, strict=True)])
-    if weights is None:
-        return layers.mean()
-    share = torch.tensor(weights, dtype=layers.dtype).to(layers.device, non_blocking=True)
-    return (share * layers).sum() / share.sum()
+    layers = [_unit_energy(*f) for f in zip(x, first, second, strict=True)]
+    shares = weights or [1.0] * len(layers)
+    return torch.stack([share * layer for share, layer in zip(shares, layers, strict=True)]).sum() / sum(shares)
 
 
 def _unit_energy(*layer: Tensor) -> Tensor:
