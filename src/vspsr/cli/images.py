@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,12 +13,22 @@ from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import print_error, print_line, progress, when_stopped
 from vspsr.cli.options import AsJson, Device, Folder, Inputs, Model, Overwrite, Seed
 
+if TYPE_CHECKING:
+    from vspsr.upscaling.comparison import JpegComparison
+
 Kernel = Annotated[str, typer.Option(help="bicubic (MATLAB's imresize), bilinear, lanczos3 or box.")]
 
 
 Rounding = Annotated[
     Literal["per-pass", "single"],
     typer.Option(help="LR integers: rounded after each axis (MATLAB, the challenge) or once at the end."),
+]
+
+AsPixels = Annotated[
+    bool, typer.Option("--as-pixels", help="Take the decoded pixels of a JPEG as exact, not its coefficients.")
+]
+WasJpeg = Annotated[
+    bool, typer.Option("--was-jpeg", help="If pixels show that they were a JPEG before, estimate its coefficients.")
 ]
 
 MISSED = 3  # exit code where LR values are missed
@@ -45,12 +55,15 @@ def upscale(
         Literal["auto", "8", "16"], typer.Option(help="Depth of the outputs; auto: that of the input.")
     ] = "auto",
     rounding: Rounding = "per-pass",
+    as_pixels: AsPixels = False,
+    was_jpeg: WasJpeg = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Super-resolve images: HR images that downscale to the input bit for bit, wherever such images exist.
 
+    Of a JPEG, outputs downscale to pictures that are saved as this file, coefficient for coefficient.
     This holds for inputs that are downscaled pictures, as `vspsr degrade` or MATLAB's imresize makes them.
     Other inputs may have no such image: the closest one found is written, and the exit code is 3.
     After an interruption, run the same command again: finished files are kept.
@@ -59,7 +72,8 @@ def upscale(
     from vspsr.upscaling.folders import Options, upscale_files
 
     depth = bits if bits == "auto" else int(bits)
-    options = Options(samples, seed, temperature, mean, stddev, contact_sheet, depth, rounding, overwrite)
+    wanted = samples, seed, temperature, mean, stddev, contact_sheet
+    options = Options(*wanted, depth, rounding, overwrite, as_pixels, was_jpeg)
     loaded = VSpSR.from_pretrained(model)
     if scale is not None and scale != loaded.scale:
         raise ValueError(f"`--scale` {scale} does not fit: the model {model} upscales by {loaded.scale}")
@@ -69,9 +83,11 @@ def upscale(
         return upscale_files(files, output, loaded, model, options, step, print_error)
 
     reports = _run(batch, inputs, output, as_json, _summary)
-    missed = [r["lr_values_wrong"] for r in reports if r.get("lr_values_wrong")]
-    if missed:
-        print_error(f"{sum(missed)} LR values are missed in {len(missed)} of {len(reports)} images")
+    missed = 0
+    for key, what in (("lr_values_wrong", "LR values"), ("coefficients_wrong", "JPEG coefficients")):
+        if counts := [r[key] for r in reports if r.get(key)]:
+            print_error(f"{sum(counts)} {what} are missed in {len(counts)} of {len(reports)} images")
+            missed += sum(counts)
     if any("error" in r for r in reports):
         raise typer.Exit(1)
     if missed:
@@ -108,10 +124,16 @@ def _run(
 
 
 def _summary(report: dict[str, Any]) -> str:
-    name, missed = report["input"], report["lr_values_wrong"]
+    name, missed, jpeg = report["input"], report["lr_values_wrong"], report.get("jpeg")
     if report["kept"]:
         return f"{name}: kept, all outputs exist (--overwrite makes them again)"
     exact = f"{missed} LR values missed" if missed else "all downscale to the input exactly"
+    if jpeg is not None:
+        wrong = report["coefficients_wrong"]
+        exact = "all downscale to pictures that are saved as this JPEG"
+        exact = f"{wrong} JPEG coefficients missed" if wrong else f"{exact} ({jpeg['subsampling']})"
+    elif report.get("assumed"):
+        exact += f" ({report['assumed']})"
     height, width = report["hr_size"]
     return f"{name}: {report['samples']} samples of {width}×{height}, {exact}, {report['seconds']:.1f} s"
 
@@ -148,19 +170,31 @@ def check(
     scale: Annotated[int | None, typer.Option(help="Integer ≥ 2.", show_default="from the sizes")] = None,
     kernel: Kernel = "bicubic",
     rounding: Rounding = "per-pass",
+    as_pixels: AsPixels = False,
+    was_jpeg: WasJpeg = False,
     as_json: AsJson = False,
 ) -> None:
     """Check whether HR downscales to LR: exit code 0 only if it does so bit for bit.
 
     With alpha, the colours are compared where the LR image is visible at all (alpha > 0), and alpha everywhere.
     If the depths differ, LR is compared in the depth of HR.
+    If LR is a JPEG, HR is downscaled and saved with its tables, and the DCT coefficients are compared.
     """
     from vspsr.images import read_image
-    from vspsr.upscaling.comparison import DEGRADING, compare
+    from vspsr.images.sources import read_source
+    from vspsr.upscaling.comparison import DEGRADING, compare, compare_jpeg
 
     with progress(1) as step:
         step(hr.name, 0)
-        result = compare(read_image(hr, needed_per_pixel=DEGRADING), read_image(lr), scale, kernel, rounding)
+        picture = read_image(hr, needed_per_pixel=DEGRADING)
+        source = read_source(lr, as_pixels=as_pixels, was_jpeg=was_jpeg)
+        if source.jpeg is not None:
+            same = compare_jpeg(picture, source.picture, source.jpeg, scale, kernel, rounding)
+        else:
+            result = compare(picture, source.picture, scale, kernel, rounding)
+    if source.jpeg is not None:
+        _print_jpeg(same, source.jpeg.subsampling, as_json)
+        return
     if as_json:
         psnr = None if math.isinf(result.lr_psnr) else result.lr_psnr
         print(json.dumps({"exact": result.exact, **asdict(result), "lr_psnr": psnr}))
@@ -170,6 +204,24 @@ def check(
         print_line(
             f"not exact: {result.lr_pixels_wrong} of {result.lr_pixels} LR pixels differ, by at most "
             f"{result.lr_max_deviation} levels of {result.bits} bits (LR-PSNR {result.lr_psnr:.2f} dB)"
+        )
+    if not result.exact:
+        raise typer.Exit(1)
+
+
+def _print_jpeg(result: "JpegComparison", subsampling: str, as_json: bool) -> None:
+    """Print how HR and a JPEG compare; exit code 1 unless they agree."""
+    if as_json:
+        print(json.dumps({"exact": result.exact, **asdict(result)}))
+    elif result.exact:
+        print_line(
+            f"exact: downscaled and saved with the JPEG's tables, {subsampling}, it gives all {result.coefficients} "
+            "coefficients of the file"
+        )
+    else:
+        print_line(
+            f"not exact: downscaled and saved with the JPEG's tables, {subsampling}, {result.coefficients_wrong} of "
+            f"{result.coefficients} coefficients differ from the file's (--as-pixels compares pixels)"
         )
     if not result.exact:
         raise typer.Exit(1)

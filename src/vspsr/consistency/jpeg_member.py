@@ -3,9 +3,9 @@
 Each MCU is treated by itself:
 
 1. it is projected onto intervals that are smaller by a margin (`JpegSet.nearest`), rounded and verified;
-2. if that fails for all margins, as where quantisation steps are 1 or 2, integers of Y, Cb and Cr near the centres of
-   the intervals are searched, once for the file, and then RGB for them near the image (`jpeg_search`);
-3. if that fails, which is where RGB ends, further searches follow, once for the file.
+2. if that fails for all margins, as where quantisation steps are 1 or 2, integers of Y, Cb and Cr are searched, and
+   then RGB for them (`jpeg_search`);
+3. if that fails, which is where RGB ends, integers are searched anywhere in the set, once for the file.
 
 What fails even so is left as near as it came, and counted. That happens where most quantisation steps are 1 (qualities
 above 96), and in files whose coefficients no RGB image gives.
@@ -25,7 +25,7 @@ from vspsr.degradation.jpeg_set import JpegSet
 __all__ = ["JpegMember", "JpegMembers"]
 
 _CENTRES = 1e9
-_ROUNDED, _PLANES, _FURTHER = (1.0, 2.0), 2.0, (0.5, _CENTRES)
+_ROUNDED, _PLANES, _FURTHER = (1.0, 2.0), 1.0, (0.5, _CENTRES)
 """Levels: the margins of the three steps. Rounding moves a coefficient by 0.35 levels (standard deviation); a small
 margin leaves room where RGB ends; the largest leaves only the centres."""
 
@@ -82,9 +82,8 @@ class JpegMembers:
 
     def __init__(self, jpeg_set: JpegSet) -> None:
         self.set = jpeg_set
-        self._known = torch.zeros(jpeg_set.count, dtype=torch.bool)  # MCUs of which planes are searched
-        self._planes = [torch.zeros_like(values) for values in jpeg_set.integers]
-        self._further = _Best(self._flat(jpeg_set.count), jpeg_set)
+        shape = (jpeg_set.count, jpeg_set.channels, *jpeg_set.shape)
+        self._further = _Best(torch.full(shape, 128.0, dtype=torch.float64), jpeg_set)
 
     @torch.no_grad()
     def near(self, y: Tensor) -> JpegMember:
@@ -105,33 +104,28 @@ class JpegMembers:
                 inside = self.set.nearest(mcus[left], left, margin, in_range=True)
                 left = best.improve(left, inside.round().clamp(0, 255))
         if len(left):
-            self._search(left[~self._known[left]])
-            ycc = self.set.to_ycc(self.set.nearest(mcus[left], left, _PLANES))
-            left = best.improve(left, self._pixels(ycc, [p[left] for p in self._planes], left, _AROUND))
+            inside = self.set.nearest(mcus[left], left, _PLANES, in_range=True)
+            left = best.improve(left, self._searched(inside, left, _AROUND))
         if len(left):
             self._search_further(left[self._further.wrong[left] == _UNKNOWN])
             left = best.improve(left, self._further.mcus[left])
         return JpegMember(self.set.join(best.mcus).byte(), int(best.wrong.sum()), len(left))
 
-    def _flat(self, count: int) -> Tensor:
-        return torch.full((count, self.set.channels, *self.set.shape), 128.0, dtype=torch.float64)
-
-    def _search(self, index: Tensor) -> None:
-        """Search the planes of MCUs."""
-        ycc = self.set.to_ycc(self.set.nearest(self._flat(len(index)), index, _CENTRES, in_range=True))
-        for c in range(self.set.channels):
-            self._planes[c][index] = self._plane(ycc, c, index)
-        self._known[index] = True
-
     def _search_further(self, index: Tensor) -> None:
-        """Search the RGB integers of MCUs."""
+        """Search integers of MCUs whatever the image is, into `_further`."""
+        grey = torch.full_like(self._further.mcus, 128)
         for margin in _FURTHER:
             if len(index):
-                ycc = self.set.to_ycc(self.set.nearest(self._flat(len(index)), index, margin, in_range=True))
-                planes = [self._plane(ycc, c, index) for c in range(self.set.channels)]
-                index = self._further.improve(index, self._pixels(ycc, planes, index, _FURTHER_AROUND))
+                inside = self.set.nearest(grey[index], index, margin, in_range=True)
+                index = self._further.improve(index, self._searched(inside, index, _FURTHER_AROUND))
         if len(index):
             self._further.improve(index, search_pixels(self._further.mcus[index], self.set, index))
+
+    def _searched(self, mcus: Tensor, index: Tensor, around: int) -> Tensor:
+        """RGB integers near MCUs within the set: (N, C, V, H)."""
+        ycc = self.set.to_ycc(mcus)
+        planes = [self._plane(ycc, c, index) for c in range(self.set.channels)]
+        return self._pixels(ycc, planes, index, around)
 
     def _plane(self, ycc: Tensor, component: int, index: Tensor) -> Tensor:
         """Integers of a component that have the file's coefficients, as far as they are found: (N, m, n) float64."""

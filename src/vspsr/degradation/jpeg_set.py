@@ -24,8 +24,8 @@ _YCC = (  # ITU-T T.871
     (0.5, -0.418687589, -0.081312411),
 )
 _CENTRE = 128.0  # of Y; Cb and Cr have their centre at 0 here
-_ITERATIONS, _RELAXATION = 50, 1.7  # of alternating projections
-_TOLERANCE = 0.01  # levels
+_ITERATIONS, _RELAXATION = 30, 1.7  # of alternating projections
+_TOLERANCE, _COARSE = 0.01, 0.25  # levels; where a margin is left
 
 
 class JpegSet(McuGrid):
@@ -103,6 +103,7 @@ class JpegSet(McuGrid):
         pending = ~self.whole[index]
         if in_range:
             pending |= ((rgb := self.to_rgb(ycc)) < -0.5).flatten(1).any(1) | (rgb > 255.5).flatten(1).any(1)
+        tolerance = min(max(_TOLERANCE, margin / 4), _COARSE) if in_range else _TOLERANCE
         for _ in range(_ITERATIONS):
             active = pending.nonzero()[:, 0]
             if not len(active):
@@ -110,7 +111,7 @@ class JpegSet(McuGrid):
             part = ycc[active]
             if in_range:
                 part = self.to_ycc(self.to_rgb(part).clamp(0, 255))
-            pending[active] = self._step(part, index[active], margin, _RELAXATION) > _TOLERANCE
+            pending[active] = self._step(part, index[active], margin, _RELAXATION) > tolerance
             ycc[active] = part
         return self.to_rgb(ycc)
 

@@ -1,6 +1,7 @@
 """The super-resolution space of an image: a distribution over HR images that all downscale to it."""
 
 from vspsr.space.conditioning import ConditionedSpace
+from vspsr.space.jpeg_space import JpegSpace
 from vspsr.space.nearest import LikelihoodRatio, Nearest
 from vspsr.space.noise import image_key
 from vspsr.space.observations import Average, Conflict, Linear, Observation, Pixels, Same
@@ -13,6 +14,7 @@ __all__ = [
     "Average",
     "ConditionedSpace",
     "Conflict",
+    "JpegSpace",
     "LikelihoodRatio",
     "Linear",
     "Nearest",

@@ -75,7 +75,7 @@ class SpaceBase(ABC):
     @property
     def is_gaussian(self) -> bool:
         """Whether the space is a Gaussian over images, so that its closed forms hold."""
-        return self.parameters.refine is None and self.parameters.basis is None
+        return self.parameters.is_linear
 
     @property
     @abstractmethod
@@ -237,7 +237,7 @@ class SpaceBase(ABC):
     def _draw_one(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
         """Image b alone: (1, 3, H, W)."""
         sampler = self._cached("sampler", lambda: Sampler.build(self.parameters, self.degradation.scale))
-        if not self.is_gaussian:
+        if not self.parameters.is_linear:
             assert not isinstance(temperature, Tensor)
             x = self.parameters.deterministic[b : b + 1] + sampler.nonlinear(b, noise, temperature)
             return self._project(x[0], b)

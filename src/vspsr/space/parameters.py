@@ -70,6 +70,11 @@ class SpaceParameters:
     refine: nn.Module | None = None
     chain: NoiseChain | None = None
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether the stochastic part is linear in the noise."""
+        return self.refine is None and self.basis is None
+
     def tensors(self) -> list[Tensor]:
         """Every tensor, in the order in which `map_tensors` visits them."""
         found: list[Tensor] = []

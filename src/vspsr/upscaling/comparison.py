@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vspsr.degradation import Degradation
+from vspsr.degradation import Degradation, JpegCoefficients, JpegSet
 from vspsr.images.picture import Picture, to_bits
 
 DEGRADING = 48  # bytes that `degrade` takes for each pixel: three channels in float64, and half as much again
@@ -59,6 +59,68 @@ def compare(
     Raises:
         ValueError: sizes, colours or alpha that do not go together.
     """
+    degradation = _degradation(hr, lr, scale, kernel)
+    down = degrade(hr, degradation, rounding)
+    difference = (down.pixels - to_bits(lr.pixels, lr.bits, hr.bits)).abs()
+    if lr.alpha is not None and down.alpha is not None:
+        alpha = to_bits(lr.alpha, lr.bits, hr.bits)
+        difference = torch.cat([difference * (lr.alpha > 0), (down.alpha - alpha).abs()])
+    mse = float(difference.double().square().mean())
+    return Comparison(
+        lr_pixels_wrong=int(difference.amax(0).count_nonzero()),
+        lr_pixels=lr.size[0] * lr.size[1],
+        lr_max_deviation=int(difference.max()),
+        lr_psnr=10 * math.log10(hr.white**2 / mse) if mse else math.inf,
+        scale=degradation.scale,
+        bits=hr.bits,
+    )
+
+
+@dataclass(frozen=True)
+class JpegComparison:
+    """What `compare_jpeg` finds.
+
+    Attributes:
+        coefficients_wrong: DCT coefficients of the JPEG that are saved differently.
+        coefficients: all of them.
+        scale: s.
+    """
+
+    coefficients_wrong: int
+    coefficients: int
+    scale: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing differs."""
+        return self.coefficients_wrong == 0
+
+
+def compare_jpeg(
+    hr: Picture,
+    lr: Picture,
+    jpeg: JpegCoefficients,
+    scale: int | None = None,
+    kernel: str = "bicubic",
+    rounding: str = "per-pass",
+) -> JpegComparison:
+    """Whether an HR picture, downscaled, rounded to 8 bits and saved with the tables of a JPEG, is that JPEG.
+
+    Args:
+        hr, scale, kernel, rounding: as in `compare`.
+        lr, jpeg: the JPEG's decoded pixels and its coefficients.
+
+    Raises:
+        ValueError: sizes, colours or alpha that do not go together.
+    """
+    degradation = _degradation(hr, lr, scale, kernel)
+    down = to_bits(degrade(hr, degradation, rounding).pixels, hr.bits, 8)
+    count = sum(values.numel() for values in jpeg.coefficients)
+    return JpegComparison(int(JpegSet(jpeg).wrong(down)), count, degradation.scale)
+
+
+def _degradation(hr: Picture, lr: Picture, scale: int | None, kernel: str) -> Degradation:
+    """The degradation between two pictures. ValueError if they do not go together."""
     if scale is None:
         fitting = [s for s in range(2, 65) if all(-(-n // s) == m for n, m in zip(hr.size, lr.size, strict=True))]
         exact = [s for s in fitting if hr.size == (s * lr.size[0], s * lr.size[1])]
@@ -74,20 +136,7 @@ def compare(
     ):
         if a != b:
             raise ValueError(f"HR and LR differ in {what}: {a} and {b}")
-    down = degrade(hr, degradation, rounding)
-    difference = (down.pixels - to_bits(lr.pixels, lr.bits, hr.bits)).abs()
-    if lr.alpha is not None and down.alpha is not None:
-        alpha = to_bits(lr.alpha, lr.bits, hr.bits)
-        difference = torch.cat([difference * (lr.alpha > 0), (down.alpha - alpha).abs()])
-    mse = float(difference.double().square().mean())
-    return Comparison(
-        lr_pixels_wrong=int(difference.amax(0).count_nonzero()),
-        lr_pixels=lr.size[0] * lr.size[1],
-        lr_max_deviation=int(difference.max()),
-        lr_psnr=10 * math.log10(hr.white**2 / mse) if mse else math.inf,
-        scale=scale,
-        bits=hr.bits,
-    )
+    return degradation
 
 
 def _size(picture: Picture) -> str:

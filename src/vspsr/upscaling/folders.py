@@ -6,7 +6,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from vspsr.images import read_image, write_image
 from vspsr.images.folders import image_files
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import contact_sheet, stddev_map
+from vspsr.images.sources import read_source
 from vspsr.model import VSpSR
 from vspsr.state_dicts import digest_of
 from vspsr.upscaling.comparison import DEGRADING, degrade
@@ -55,6 +56,8 @@ class Options:
     bits: int | str = "auto"
     rounding: str = "per-pass"
     overwrite: bool = False
+    as_pixels: bool = False
+    was_jpeg: bool = False
 
     def __post_init__(self) -> None:
         check_samples(self.samples)
@@ -226,6 +229,8 @@ def upscale_file(
         "calibration": model.calibration,
         "degradation": {"scale": model.scale, "kernel": model.degradation.kernel, "rounding": options.rounding},
         "bits": options.bits,
+        "as_pixels": options.as_pixels,
+        "was_jpeg": options.was_jpeg,
         "device": next(model.parameters()).device.type,
         "vspsr": __version__,
         "torch": torch.__version__,
@@ -242,14 +247,16 @@ def upscale_file(
 
     part = 1 / (len(outputs.missing) + 1)
     progress("network", 0.0)
-    picture = read_image(path, needed_per_pixel=bytes_per_pixel(model))
-    space = PictureSpace(model, picture, temperature, options.bits, options.rounding)
+    read = partial(read_source, as_pixels=options.as_pixels, was_jpeg=options.was_jpeg)
+    source = read(path, needed_per_pixel=bytes_per_pixel(model))
+    picture = source.picture
+    space = PictureSpace(model, picture, temperature, options.bits, options.rounding, source.jpeg)
     mean_of_space = cache(space.mean)
 
     def made(file: str) -> tuple[Picture | bytes, Record]:
         if file == mean:
             hr, exactness = mean_of_space()
-            return hr, asdict(exactness)
+            return hr, exactness.record()
         if file == stddev:
             return stddev_map(space.stddev()), {}
         if file == values:
@@ -261,7 +268,7 @@ def upscale_file(
             title = f"{one_line(path.name)}   {one_line(name)}   seed {options.seed}   temperature {temperature:g}"
             return contact_sheet(picture, mean_of_space()[0], space.stddev(), shown, title), wanted[sheet]
         hr, exactness = space.sample(samples[file], options.seed)
-        return hr, asdict(exactness)
+        return hr, exactness.record()
 
     height, width = picture.size
     about = {
@@ -269,6 +276,8 @@ def upscale_file(
         "hr_size": [height * model.scale, width * model.scale],
         "mode": picture.mode,
         "output_bits": space.out_bits,
+        "assumed": source.note,
+        "jpeg": None if source.jpeg is None else source.jpeg.description(),
     }
     with outputs.being_made(about):
         for file in outputs.missing:

@@ -104,6 +104,7 @@ class Outputs:
             **self._about,
             "samples": sum(re.search("_s[0-9]+[.]png$", name) is not None for name in outputs),
             "lr_values_wrong": sum(record.get("lr_values_wrong", 0) for record in records),
+            "coefficients_wrong": sum(record.get("coefficients_wrong", 0) for record in records),
             "outputs": outputs,
             "python": platform.python_version(),
             "seconds": round(self._seconds, 3),

@@ -2,6 +2,7 @@
 
 Grey pictures get the grey space, so that they stay grey. Alpha is upscaled by itself, once for all samples. Every
 picture that comes out downscales to the one that went in, bit for bit, or the report says by how much it does not.
+Of a JPEG, it downscales to a picture that is saved as this file, coefficient for coefficient.
 """
 
 import warnings
@@ -13,15 +14,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vspsr.consistency.jpeg_member import JpegMembers
+from vspsr.consistency.projection import project_unchecked
 from vspsr.consistency.quantize import Quantized, quantize
+from vspsr.degradation.jpeg_coefficients import JpegCoefficients
+from vspsr.degradation.jpeg_set import JpegSet
 from vspsr.degradation.resize import imresize
 from vspsr.errors import ConsistencyWarning
-from vspsr.images.io import check_memory, read_image
+from vspsr.images.io import check_memory
 from vspsr.images.picture import Picture, bleed, to_bits
+from vspsr.images.sources import Source, read_source
 from vspsr.model import VSpSR
-from vspsr.space import SRSpace, image_key
+from vspsr.space import JpegSpace, SRSpace, image_key
 
 MAX_SAMPLES = 10_000
+_RANGE_STEPS, _RANGE_TOLERANCE = 8, 0.5 / 255  # of alternating projections; values out of range by less are rounded
 
 
 @dataclass(frozen=True)
@@ -32,12 +39,24 @@ class Exactness:
         lr_values_wrong: LR values (pixels × channels, alpha included) that are not reproduced.
         lr_max_deviation: the largest difference, in levels.
         moved_rms, moved_max: how far the colours of the picture are from the image it was made from, see `Quantized`.
+        coefficients_wrong: of a JPEG, coefficients of the LR picture that are saved differently; None otherwise. Its LR
+            values are not compared with anything: `lr_values_wrong` is 0.
     """
 
     lr_values_wrong: int
     lr_max_deviation: int
     moved_rms: float
     moved_max: float
+    coefficients_wrong: int | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.lr_values_wrong == 0 and not self.coefficients_wrong
+
+    def record(self) -> dict[str, int | float]:
+        """What applies, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -46,7 +65,7 @@ class Upscaled:
 
     Attributes:
         samples: HR pictures, all different, all consistent with the LR picture.
-        mean: the mean of the space, consistent too.
+        mean: the mean of the space, consistent too; of a JPEG its `JpegSpace.centre`.
         stddev: (C, H, W) float32, standard deviation of each value in units of the full range (times 255 for 8-bit
             levels); of the space before rounding and clipping to range.
         exactness: of each sample, then of the mean.
@@ -61,8 +80,8 @@ class Upscaled:
 
     @property
     def exact(self) -> bool:
-        """Whether every picture downscales to the LR picture bit for bit."""
-        return all(e.lr_values_wrong == 0 for e in self.exactness)
+        """Whether every picture downscales to the LR picture bit for bit, or to one that gives the JPEG."""
+        return all(e.exact for e in self.exactness)
 
 
 @dataclass
@@ -76,6 +95,7 @@ class PictureSpace:
         bits: of the HR pictures, "auto" for those of the LR picture. At 8 bits, a 16-bit LR picture is met up to
             its rounding to 8.
         rounding: as in `quantize`.
+        jpeg: what the picture was decoded from; None where its pixels are exact.
 
     Raises:
         ValueError: an option out of its range.
@@ -87,6 +107,7 @@ class PictureSpace:
     temperature: float | None = None
     bits: int | str = "auto"
     rounding: str = "per-pass"
+    jpeg: JpegCoefficients | None = None
     space: SRSpace = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,8 +118,13 @@ class PictureSpace:
         device = next(self.model.parameters()).device
         y = (self._target.float() / (2**self.out_bits - 1))[None].to(device)
         with torch.no_grad():
-            space = self.model(y.expand(1, 3, -1, -1))
+            quantisation = None if self.jpeg is None else self.jpeg.quantisation_map().to(y)
+            space = self.model(y.expand(1, 3, -1, -1), quantisation)
             space = space.grey() if picture.is_grey else space
+            self._members = None
+            if self.jpeg is not None:
+                self._members = JpegMembers(JpegSet(self.jpeg))
+                space = JpegSpace.from_space(space, self._members.set)
             space = space.with_keys([image_key(picture.pixels)])
             self.space = space if self.temperature is None else space.with_temperature(self.temperature)
 
@@ -138,7 +164,12 @@ class PictureSpace:
             return quantize(x.cpu(), target, self.model.degradation, self.out_bits, self.rounding)
 
     def to_picture(self, x: Tensor) -> tuple[Picture, Exactness]:
-        """The picture nearest to an image (1, C, H, W) that downscales to the LR picture, as `quantize` finds it."""
+        """The picture nearest to an image (1, C, H, W) that downscales to the LR picture, as `quantize` finds it.
+
+        Of a JPEG, to an LR picture that gives the file.
+        """
+        if self._members is not None:
+            return self._picture_of_jpeg(x[0], self._members)
         result = self._quantized(x[0], self._target)
         wrong, deviation = int(result.lr_values_wrong), int(result.lr_max_deviation)
         alpha = None
@@ -150,6 +181,21 @@ class PictureSpace:
         picture = replace(self.picture, pixels=pixels, alpha=alpha, bits=self.out_bits)
         return picture, Exactness(wrong, deviation, float(result.moved_rms), float(result.moved_max))
 
+    def _picture_of_jpeg(self, x: Tensor, members: JpegMembers) -> tuple[Picture, Exactness]:
+        degradation, bits = self.model.degradation, self.out_bits
+        for _ in range(_RANGE_STEPS):  # of the LR images that give the file, one that an HR image in range gives
+            clipped = x.clamp(0, 1)
+            y = members.set.project(degradation.down(clipped))
+            x = project_unchecked(clipped, y, degradation)
+            if float((x - clipped).abs().max()) < _RANGE_TOLERANCE:
+                break
+        target = members.near(degradation.down(x.clamp(0, 1))).image.int()
+        result = self._quantized(x, to_bits(target, 8, bits))
+        lr = to_bits(degradation.down_integers(result.image, bits, self.rounding), bits, 8)
+        picture = replace(self.picture, pixels=result.image.int(), bits=bits)
+        moved = float(result.moved_rms), float(result.moved_max)
+        return picture, Exactness(0, 0, *moved, coefficients_wrong=int(members.set.wrong(lr)))
+
     def samples(self, n: int, seed: int = 0) -> Iterator[tuple[Picture, Exactness]]:
         """Samples 0 … n − 1 of a seed, one by one."""
         for x in self.space.iter_samples(n, seed):
@@ -160,9 +206,9 @@ class PictureSpace:
         return self.to_picture(next(self.space.iter_samples(1, seed, start=index)))
 
     def mean(self) -> tuple[Picture, Exactness]:
-        """The mean of the space (before rounding)."""
+        """The mean of the space (before rounding); of a JPEG, the sample at temperature 0."""
         with torch.no_grad():
-            return self.to_picture(self.space.mean)
+            return self.to_picture(self.space.centre if isinstance(self.space, JpegSpace) else self.space.mean)
 
     def stddev(self) -> Tensor:
         """(C, H, W) float32 on the CPU, in units of the full range."""
@@ -178,16 +224,19 @@ def upscale(
     temperature: float | None = None,
     bits: int | str = "auto",
     rounding: str = "per-pass",
+    as_pixels: bool = False,
 ) -> Upscaled:
     """Super-resolve an image: samples, mean and standard deviation of its space.
 
     Args:
-        image: an image file or a picture of `read_image`.
+        image: an image file or a picture of `read_image`, whose pixels are taken as exact.
         model: a model, or what `VSpSR.from_pretrained` takes.
         samples: how many, 0 … 10,000.
         seed: the same seed gives the same pictures.
         temperature: factor on the spread of the samples; None for the model's own.
         bits, rounding: as in `PictureSpace` and `quantize`.
+        as_pixels: take the decoded pixels of a JPEG as exact. They are not: of a JPEG, each sample otherwise has an LR
+            picture of its own, which is saved as this file, coefficient for coefficient.
 
     Raises:
         ImageFileError: the file cannot be read, or what comes out does not fit in memory.
@@ -195,9 +244,9 @@ def upscale(
         ValueError: an option out of its range.
     """
     check_samples(samples)
-    picture = image if isinstance(image, Picture) else read_image(image)
+    source = Source(image) if isinstance(image, Picture) else read_source(image, as_pixels=as_pixels)
     loaded = model if isinstance(model, VSpSR) else VSpSR.from_pretrained(model)
-    space = PictureSpace(loaded, picture, temperature, bits, rounding)
+    space = PictureSpace(loaded, source.picture, temperature, bits, rounding, source.jpeg)
     drawn = list(space.samples(samples, seed))
     mean, mean_exactness = space.mean()
     return Upscaled(

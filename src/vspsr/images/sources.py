@@ -1,0 +1,104 @@
+"""What is known of an LR image beside its pixels: a JPEG's coefficients, or that the pixels of a file are not exact."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from vspsr.degradation.jpeg_coefficients import JpegCoefficients
+from vspsr.errors import ImageFileError
+from vspsr.files import one_line
+from vspsr.images.io import read_image
+from vspsr.images.jpeg_file import jpeg_coefficients
+from vspsr.images.jpeg_traces import jpeg_traces
+from vspsr.images.metadata import tiff_colours
+from vspsr.images.picture import Picture
+
+__all__ = ["Source", "lossy_format", "read_source"]
+
+_JPEG = "JPEG"
+_HEIF = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"mif1": "HEIF", b"msf1": "HEIF"}
+_TIFF_JPEG = (6, 7)  # TIFF's numbers of compressions
+
+
+@dataclass(frozen=True)
+class Source:
+    """An LR image and what its file states about it.
+
+    Attributes:
+        picture: the decoded pixels.
+        jpeg: the coefficients that an LR image has to give; None where the decoded pixels are taken as exact.
+        note: one line on what is assumed; empty for pixels that are exact.
+    """
+
+    picture: Picture
+    jpeg: JpegCoefficients | None = None
+    note: str = ""
+
+
+def read_source(
+    path: str | Path, *, as_pixels: bool = False, was_jpeg: bool = False, needed_per_pixel: int = 0
+) -> Source:
+    """Read an image file, and the coefficients if it is a JPEG.
+
+    Args:
+        path, needed_per_pixel: as in `read_image`.
+        as_pixels: take the decoded pixels as exact, whatever the file is.
+        was_jpeg: if the pixels of a file without loss show that they were a JPEG before, estimate its coefficients.
+
+    Raises:
+        ImageFileError: as `read_image`.
+    """
+    picture = read_image(path, needed_per_pixel=needed_per_pixel)
+    kind = lossy_format(path)
+    if kind is None:
+        return Source(picture) if as_pixels else _was_jpeg(picture, was_jpeg)
+    if kind == _JPEG and not as_pixels:
+        try:
+            code = jpeg_coefficients(path)
+        except ImageFileError as error:
+            kind = f"JPEG ({one_line(error).rpartition(': ')[2]})"
+        else:
+            if (*picture.size, picture.pixels.shape[0]) == (*code.upright_size, len(code.coefficients)):
+                return Source(picture, code, f"JPEG {code.subsampling}: what its coefficients leave open stays open")
+            kind = "JPEG (its pixels have another size or number of channels than its coefficients)"
+    return Source(picture, None, f"{kind}: its decoded pixels are taken as exact, which they are not")
+
+
+def _was_jpeg(picture: Picture, wanted: bool) -> Source:
+    traces = jpeg_traces(picture.pixels) if picture.bits == 8 and picture.alpha is None else None
+    if traces is None:
+        return Source(picture, note="no traces of a JPEG found, its pixels are taken as exact" if wanted else "")
+    name = f"JPEG of quality {traces.quality}"
+    if not wanted:
+        return Source(picture, note=f"its pixels look like those of a {name}: --was-jpeg takes them as such")
+    code = traces.coefficients(picture.pixels)
+    return Source(
+        picture, code, f"{name}, {code.subsampling}, before it was saved again: its coefficients are estimated"
+    )
+
+
+def lossy_format(path: str | Path) -> str | None:
+    """The lossy format of an image file, by its content; None for any other."""
+    with Path(path).open("rb") as file:
+        head = file.read(12)
+        if head.startswith(b"\xff\xd8\xff"):
+            return _JPEG
+        if head[:4] == b"RIFF" and head[8:] == b"WEBP":
+            return "lossy WebP" if _is_lossy_webp(file) else None
+        if head[4:8] == b"ftyp":
+            return _HEIF.get(head[8:])
+        tiff = tiff_colours(file)
+        return "JPEG in a TIFF" if tiff is not None and tiff.compression in _TIFF_JPEG else None
+
+
+def _is_lossy_webp(file: BinaryIO) -> bool:
+    """Whether a WebP file's first frame is coded as VP8."""
+    while len(head := file.read(8)) == 8:
+        if head[:4] in (b"VP8 ", b"VP8L"):
+            return head[:4] == b"VP8 "
+        if head[:4] == b"ANMF":  # a frame: its chunks follow 16 bytes
+            file.seek(16, 1)
+            continue
+        size = int.from_bytes(head[4:], "little")
+        file.seek(size + size % 2, 1)
+    return False
