@@ -206,7 +206,8 @@ def test_a_stopped_folder_goes_on(
         return read_image(path, **options)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("vspsr.upscaling.folders.read_image", stopping)
+        for module in ("upscaling.folders", "images.sources"):
+            patch.setattr(f"vspsr.{module}.read_image", stopping)
         assert cli(*arguments, monkeypatch=monkeypatch) == 130
     assert "1 of 3 images done" in capsys.readouterr().err
     first = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
