@@ -25,7 +25,7 @@ from vspsr.degradation.jpeg_set import JpegSet
 __all__ = ["JpegMember", "JpegMembers"]
 
 _CENTRES = 1e9
-_ROUNDED, _PLANES, _FURTHER = (1.0, 2.0), 1.0, (0.5, _CENTRES)
+_ROUNDED, _SEARCHED, _FURTHER = (1.0, 2.0), (1.0, 0.1), (0.5, 0.1, _CENTRES)
 """Levels: the margins of the three steps. Rounding moves a coefficient by 0.35 levels (standard deviation); a small
 margin leaves room where RGB ends; the largest leaves only the centres."""
 
@@ -103,9 +103,10 @@ class JpegMembers:
             if len(left):
                 inside = self.set.nearest(mcus[left], left, margin, in_range=True)
                 left = best.improve(left, inside.round().clamp(0, 255))
-        if len(left):
-            inside = self.set.nearest(mcus[left], left, _PLANES, in_range=True)
-            left = best.improve(left, self._searched(inside, left, _AROUND))
+        for margin in _SEARCHED:
+            if len(left):
+                inside = self.set.nearest(mcus[left], left, margin, in_range=True)
+                left = best.improve(left, self._searched(inside, left, _AROUND))
         if len(left):
             self._search_further(left[self._further.wrong[left] == _UNKNOWN])
             left = best.improve(left, self._further.mcus[left])

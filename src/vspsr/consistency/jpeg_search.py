@@ -16,6 +16,7 @@ from vspsr.degradation.jpeg_set import JpegSet
 __all__ = ["pixels_for", "search_pixels", "search_planes"]
 
 _MOVES, _TENURE = 150, 10  # moves of the search; moves during which a value that was changed is left alone
+_PAIRED = 24  # values of a block that the border cuts, up to which two are changed at once
 _FORBIDDEN = 1e9
 _EDGE = 1 / 16  # levels: libjpeg's coefficients are multiples of 1/8, and one end of each interval is not part of it
 _BLOCKS, _MCUS = 64, 32  # treated at once
@@ -37,23 +38,24 @@ def search_planes(planes: Tensor, integers: Tensor, steps: Tensor, rows: Tensor,
     """
     out = planes.round().clamp(0, 255)
     out = out.gather(1, rows[:, :, None].expand_as(out)).gather(2, columns[:, None].expand_as(out))
-    wrong = (quantised(dct(out), steps) != integers).flatten(1).any(1)
-    cut = (rows[:, -1] < 7) | (columns[:, -1] < 7)
-    for group in (wrong & ~cut, wrong & cut):
-        for part in filter(len, group.nonzero()[:, 0].split(_BLOCKS)):
-            _search(out, part, integers, steps, rows[part], columns[part])
+    wrong = (quantised(dct(out), steps) != integers).flatten(1).any(1).nonzero()[:, 0]
+    kinds, which = torch.stack([rows, columns], 1)[wrong].unique(dim=0, return_inverse=True)
+    for kind, copies in enumerate(kinds):  # blocks that the border cuts in the same way
+        for part in wrong[which == kind].split(_BLOCKS):
+            _search(out, part, integers, steps, copies)
     return out
 
 
-def _search(out: Tensor, active: Tensor, integers: Tensor, steps: Tensor, rows: Tensor, columns: Tensor) -> None:
-    """`search_planes` of the blocks ``active``, in place: either all whole, or all with copies."""
-    row_maps, column_maps = (F.one_hot(i, 8).double() for i in (rows, columns))  # (B, place, value copied there)
-    if int(rows.min(0).values[-1]) == int(columns.min(0).values[-1]) == 7:
-        row_maps, column_maps = row_maps[:1], column_maps[:1]
-    down, across = cosines() @ row_maps, cosines() @ column_maps
-    effects = torch.einsum("bki,blj->bijkl", down, across).flatten(1, 2).flatten(2).float()  # (B, value, coefficient)
-    unused = (effects == 0).all(-1)
-    tabu = torch.zeros(len(active), 64, dtype=torch.int64)
+def _search(out: Tensor, active: Tensor, integers: Tensor, steps: Tensor, copies: Tensor) -> None:
+    """`search_planes` of the blocks ``active``, in place; ``copies``: (2, 8), their rows and columns."""
+    spread = torch.kron(*F.one_hot(copies, 8).double())  # (place, value): a value lies in its own place and its copies'
+    values = spread.any(0).nonzero()[:, 0]
+    moves = _moves(len(values))
+    changes = (moves @ spread[:, values].T).view(-1, 8, 8)
+    effects = (cosines() @ changes @ cosines().T).flatten(1).float()
+    rises, falls = (moves > 0).float().T, (moves < 0).float().T
+    tenure = min(max(len(values) // 4, 1), _TENURE)
+    tabu = torch.zeros(len(active), len(values), dtype=torch.int64)
     own = torch.arange(len(active))
     for move in range(_MOVES):
         spectrum = dct(out[active])
@@ -61,21 +63,27 @@ def _search(out: Tensor, active: Tensor, integers: Tensor, steps: Tensor, rows: 
         active, own, spectrum = active[wrong], own[wrong], spectrum[wrong]
         if not len(active):
             return
-        maps = own if len(effects) > 1 else torch.zeros_like(own)
         off = (spectrum / 8 - integers[active] * steps[active]).flatten(1)[:, None].float()
-        half, effect = (
-            steps[active].flatten(1)[:, None].float() / 2 - _EDGE,
-            effects[maps] if len(effects) > 1 else effects,
-        )
-        values = out[active].flatten(1)  # a value lies at its own place, and at those of its copies
-        blocked = unused[maps] | (tabu[own] > move)
-        up = torch.add(off, effect).abs_().sub_(half).relu_().sum(-1).masked_fill_(blocked | (values > 254), _FORBIDDEN)
-        fall = torch.sub(off, effect).abs_().sub_(half).relu_().sum(-1).masked_fill_(blocked | (values < 1), _FORBIDDEN)
-        best = torch.cat([up, fall], 1).argmin(1)
-        place, sign = best % 64, 1.0 - 2.0 * (best >= 64)
-        tabu[own, place] = move + _TENURE
-        row, column = row_maps[maps, :, place // 8], column_maps[maps, :, place % 8]
-        out[active] += sign[:, None, None] * row[:, :, None] * column[:, None]
+        half = steps[active].flatten(1)[:, None].float() / 2 - _EDGE
+        now = out[active].flatten(1)[:, values]
+        high, low, blocked = (now > 254).float(), (now < 1).float(), (tabu[own] > move).float() @ (rises + falls)
+        up = torch.add(off, effects).abs_().sub_(half).relu_().sum(-1)
+        down = torch.sub(off, effects).abs_().sub_(half).relu_().sum(-1)
+        up.masked_fill_(blocked + high @ rises + low @ falls > 0, _FORBIDDEN)
+        down.masked_fill_(blocked + high @ falls + low @ rises > 0, _FORBIDDEN)
+        best = torch.cat([up, down], 1).argmin(1)
+        kind, sign = best % len(moves), 1.0 - 2.0 * (best >= len(moves))
+        out[active] += sign[:, None, None] * changes[kind]
+        tabu[own] = torch.where(moves[kind] != 0, move + tenure, tabu[own])
+
+
+def _moves(count: int) -> Tensor:
+    """Changes of values that are tried, up to the sign, (moves, count): of one value; of two, if there are few."""
+    single = torch.eye(count, dtype=torch.float64)
+    if count > _PAIRED or count == 1:
+        return single
+    first, second = torch.combinations(torch.arange(count)).T
+    return torch.cat([single, single[first] + single[second], single[first] - single[second]])
 
 
 def pixels_for(targets: Tensor, jpeg_set: JpegSet, index: Tensor, around: int) -> Tensor:
@@ -133,6 +141,7 @@ def search_pixels(mcus: Tensor, jpeg_set: JpegSet, index: Tensor) -> Tensor:
     offsets = torch.cartesian_prod(*[side] * jpeg_set.channels).view(-1, 1, jpeg_set.channels, 1, 1)
     for part in filter(len, torch.arange(len(out)).split(_MCUS)):
         active, tabu = part, torch.zeros(len(out), *jpeg_set.shape, dtype=torch.int64)
+        tenure = (_inside(jpeg_set, index, with_last=True).flatten(1).sum(1) // 4).clamp(1, _TENURE)
         for move in range(_MOVES):
             active = active[jpeg_set.wrong_coefficients(out[active], index[active]) > 0]
             if not len(active):
@@ -145,7 +154,7 @@ def search_pixels(mcus: Tensor, jpeg_set: JpegSet, index: Tensor) -> Tensor:
             kind, place = best // tabu[0].numel(), best % tabu[0].numel()
             row, column = place // jpeg_set.shape[1], place % jpeg_set.shape[1]
             out[active, :, row, column] += offsets[kind].flatten(1)
-            tabu[active, row, column] = move + _TENURE
+            tabu[active, row, column] = move + tenure[active]
     return out
 
 
