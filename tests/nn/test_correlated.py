@@ -20,6 +20,7 @@ def image(seed: int, *shape: int) -> Tensor:
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("n_modes", [0, 3])
 @pytest.mark.parametrize("dilations", [[], [1, 2]])
 def test_shapes(scale: int, n_modes: int, dilations: list[int]) -> None:

@@ -164,6 +164,7 @@ def test_bad_options_of_the_overlapping_network_are_named(arguments: dict[str, A
         OverlappingVSpM(**arguments)
 
 
+@pytest.mark.filterwarnings("error")
 def test_every_image_has_the_same_basis_without_modes() -> None:
     p = OverlappingVSpM(4, n_atoms=6, channels=8, blocks=0, n_modes=0)(torch.rand(2, 3, 4, 4))
     assert torch.equal(p.atoms[0], p.atoms[1])

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from vspsr.consistency.integer_image import RADIUS, IntegerImage
 
-__all__ = ["alternate", "descend"]
-
 _PATIENCE = 4
 """Rounds without fewer misses before this gives up: the count often rises for two or three before it falls."""
 

@@ -9,8 +9,6 @@ from vspsr.degradation.banded import Banded, lasting_tensors
 from vspsr.degradation.operator import Degradation
 from vspsr.degradation.resize import round_to_range
 
-__all__ = ["RADIUS", "TOLERANCE", "Axis", "IntegerImage"]
-
 RADIUS = 3
 """LR pixels to each side over which the local correction of one LR value acts: columns of D⁺ have decayed to 3 % of
 their largest entry there."""

@@ -19,8 +19,6 @@ from torch import Tensor
 
 from vspsr.consistency.windows import FAR, Problem
 
-__all__ = ["Status", "nearest_within"]
-
 _PENALTY = 1e10
 """On e², where the distance to x₀ weighs 1: a miss of one 16-bit level costs 2, more than any other image saves."""
 

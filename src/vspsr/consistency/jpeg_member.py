@@ -22,8 +22,6 @@ from vspsr.degradation.jpeg_arithmetic import mean_bias
 from vspsr.degradation.jpeg_mcus import blocks_of, cosines, plane_of
 from vspsr.degradation.jpeg_set import JpegSet
 
-__all__ = ["JpegMember", "JpegMembers"]
-
 _CENTRES = 1e9
 _ROUNDED, _SEARCHED, _FURTHER = (1.0, 2.0), (1.0, 0.1), (0.5, 0.1, _CENTRES)
 """Levels: the margins of the three steps. Rounding moves a coefficient by 0.35 levels (standard deviation); a small

@@ -13,8 +13,6 @@ from vspsr.degradation.jpeg_arithmetic import dct, mean_bias, quantised, rgb_to_
 from vspsr.degradation.jpeg_mcus import blocks_of, cosines, plane_of
 from vspsr.degradation.jpeg_set import JpegSet
 
-__all__ = ["pixels_for", "search_pixels", "search_planes"]
-
 _MOVES, _TENURE = 150, 10  # moves of the search; moves during which a value that was changed is left alone
 _PAIRED = 24  # values of a block that the border cuts, up to which two are changed at once
 _FORBIDDEN = 1e9

@@ -13,8 +13,6 @@ from torch import Tensor
 from vspsr.consistency.integer_image import TOLERANCE, IntegerImage
 from vspsr.consistency.windows import missed_groups
 
-__all__ = ["search_pixels"]
-
 _CHANGES = tuple(sign * 2.0**k for k in range(6) for sign in (-1, 1))
 """Levels that a pixel may change by: small ones move an LR value by a fraction, large ones free clipped rows."""
 

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from vspsr.checks import check_image
 from vspsr.degradation.operator import Degradation
 
-__all__ = ["Consistent", "project"]
-
 
 def project(x: Tensor, y: Tensor, degradation: Degradation | None = None) -> Tensor:
     """Π(x; y): the image nearest to x whose degradation is y.
@@ -52,10 +50,12 @@ def degradation_between(x: Tensor, y: Tensor) -> Degradation:
 
 
 def size_text(x: Tensor) -> str:
+    """Height × width, for messages."""
     return f"{x.shape[-2]}×{x.shape[-1]}"
 
 
 def check_sizes(x: Tensor, y: Tensor, degradation: Degradation) -> None:
+    """ValueError unless y has the size and channels of x downscaled."""
     if degradation.lr_size(*x.shape[-2:]) != y.shape[-2:] or x.shape[-3] != y.shape[-3]:
         raise ValueError(
             f"`x` {tuple(x.shape[-3:])} does not downscale to `y` {tuple(y.shape[-3:])} at scale {degradation.scale}"

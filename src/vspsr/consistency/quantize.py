@@ -12,8 +12,6 @@ from vspsr.consistency.solve import solve_integers
 from vspsr.degradation import Degradation
 from vspsr.errors import ConsistencyWarning
 
-__all__ = ["Quantized", "quantize"]
-
 _BUDGET_PER_LR_PIXEL, _LEAST_BUDGET = 30e-6, 10.0
 """Seconds: several times what photographs need."""
 

@@ -30,8 +30,6 @@ from vspsr.consistency.splitting import splitting_iterates
 from vspsr.consistency.windows import Window, missed_groups
 from vspsr.degradation.operator import Degradation
 
-__all__ = ["solve_integers"]
-
 _log = logging.getLogger(__name__)
 
 _MANY = 0.02

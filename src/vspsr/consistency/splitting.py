@@ -13,8 +13,6 @@ from torch import Tensor
 
 from vspsr.consistency.windows import Problem
 
-__all__ = ["splitting_iterates"]
-
 _WEIGHT = 8.0
 """Of b = D_v x against the distance in x, and of y = D_h a against that in a: D averages over many pixels, so
 that its values move less than these. From 4 to 16 it takes about as many iterations, at 1 twice as many."""

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from vspsr.consistency.integer_image import IntegerImage
 
-__all__ = ["FAR", "Problem", "Window", "missed_groups"]
-
 FAR = 10.0
 """A bound that never binds, in units of the range."""
 

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-__all__ = ["Banded", "apply_passes", "lasting_tensors"]
-
 _ROWS_PER_BLOCK = 64
 
 

@@ -16,8 +16,6 @@ from vspsr.degradation.jpeg_arithmetic import (
     ycc_to_rgb,
 )
 
-__all__ = ["jpeg", "quality_tables", "quantisation_map"]
-
 # ITU-T T.81, tables K.1 and K.2.
 _LUMINANCE = (
     (16, 11, 10, 16, 24, 40, 51, 61),

@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["dct", "downsampled", "idct", "mean_bias", "quantised", "rgb_to_ycc", "upsampled", "ycc_to_rgb"]
-
 
 def _fix(x: float) -> int:
     return int(x * 65536 + 0.5)

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from vspsr.degradation.jpeg import quantisation_map
 
-__all__ = ["JpegCoefficients"]
-
 # (transpose, flip top to bottom, flip left to right) of an upright picture gives the stored one.
 _STORED = {
     1: (False, False, False),

@@ -10,8 +10,6 @@ from vspsr.degradation.jpeg_coefficients import JpegCoefficients
 from vspsr.degradation.jpeg_mcus import blocks_of
 from vspsr.degradation.jpeg_set import JpegSet
 
-__all__ = ["encode_jpeg"]
-
 
 def encode_jpeg(image: Tensor, tables: Sequence[Tensor], sampling: tuple[int, int] = (1, 1)) -> JpegCoefficients:
     """What libjpeg saves of an image, without the Huffman coding.

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
 
-__all__ = ["McuGrid", "blocks_of", "cosines", "plane_of"]
-
 
 def cosines() -> Tensor:
     """The orthonormal DCT-II of 8 values, (8, 8) float64."""

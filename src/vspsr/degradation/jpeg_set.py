@@ -16,8 +16,6 @@ from vspsr.degradation.jpeg_arithmetic import dct, downsampled, quantised, rgb_t
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
 from vspsr.degradation.jpeg_mcus import McuGrid, blocks_of, plane_of
 
-__all__ = ["JpegSet"]
-
 _YCC = (  # ITU-T T.871
     (0.299, 0.587, 0.114),
     (-0.168735892, -0.331264108, 0.5),

@@ -18,8 +18,6 @@ from vspsr.checks import check_bits_and_rounding, check_integer, check_number
 from vspsr.degradation.banded import Banded, apply_passes, lasting_tensors
 from vspsr.degradation.resize import KERNELS, axis_operator, mirrored, round_to_range
 
-__all__ = ["Degradation"]
-
 MAX_SCALE = 1024
 MAX_CONDITION = 100.0
 """Largest condition number of D (one axis) for which the pseudo-inverse is offered: beyond it, float32 images

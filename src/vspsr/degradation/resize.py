@@ -18,8 +18,6 @@ from torch import Tensor
 from vspsr.checks import check_integer
 from vspsr.degradation.banded import Banded, apply_passes, lasting_tensors
 
-__all__ = ["KERNELS", "axis_operator", "imresize", "round_to_range"]
-
 Kernel = Callable[[Tensor], Tensor]
 _LARGEST = 2**31 - 1  # pixels of an axis
 

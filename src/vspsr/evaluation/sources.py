@@ -23,7 +23,7 @@ from vspsr.evaluation.dataset import Pair, read_integers
 from vspsr.evaluation.names import EvaluationError
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
-from vspsr.space.sr_space import NotGaussianError
+from vspsr.space.base import NotGaussianError
 from vspsr.state_dicts import digest_of
 from vspsr.upscaling.pictures import PictureSpace
 

@@ -19,10 +19,8 @@ from torch import Tensor, nn
 
 from vspsr.checks import check_flag, check_integer
 from vspsr.nn.deterministic import MAX_WIDTH, ResidualTrunk, ResidualUpsampler
-from vspsr.nn.overlapping import raised_cosine
+from vspsr.nn.overlapping import mixture_layer, raised_cosine
 from vspsr.space.parameters import NoiseChain, SpaceParameters
-
-__all__ = ["CorrelatedVSpM", "thumbnail"]
 
 _THUMBNAIL = 16
 _LONGEST_CHAIN = 16
@@ -96,7 +94,7 @@ class CorrelatedVSpM(nn.Module):
         self.trunk = ResidualTrunk(channels, blocks, inputs=6)
         self.mean_head = ResidualUpsampler(scale, channels)
         self.basis_head = (
-            nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, n_modes))
+            nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), mixture_layer(channels, n_modes))
             if basis == "features"
             else nn.Sequential(
                 nn.Conv2d(5, 32, 3, stride=2, padding=1),
@@ -105,7 +103,7 @@ class CorrelatedVSpM(nn.Module):
                 nn.ReLU(),
                 nn.AdaptiveAvgPool2d(1),
                 nn.Flatten(),
-                nn.Linear(32, n_modes),
+                mixture_layer(32, n_modes),
             )
         )
         norm = 1 / (patch * 3**0.5)

@@ -7,8 +7,6 @@ from torch import Tensor, nn
 from vspsr.checks import check_integer
 from vspsr.degradation.resize import imresize
 
-__all__ = ["MAX_WIDTH", "Interpolation", "ResidualTrunk", "ResidualUpsampler"]
-
 MAX_WIDTH, MAX_BLOCKS = 65_536, 1_000
 """Channels and blocks that networks may have: bounds what a configuration from elsewhere can ask for."""
 

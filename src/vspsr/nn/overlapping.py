@@ -8,6 +8,7 @@ Coefficients have mean zero: what is certain belongs to the deterministic part.
 """
 
 import math
+import warnings
 
 import torch
 import torch.nn.functional as F
@@ -17,14 +18,19 @@ from vspsr.checks import check_integer
 from vspsr.nn.deterministic import MAX_WIDTH, ResidualTrunk, ResidualUpsampler
 from vspsr.space.parameters import SpaceParameters
 
-__all__ = ["OverlappingVSpM", "raised_cosine"]
-
 
 def raised_cosine(size: int) -> Tensor:
     """Raised-cosine window (size, size); its shifts by size/2 along both axes sum to 1."""
     t = (torch.arange(size, dtype=torch.float32) + 0.5) / size
     window = 0.5 * (1 - torch.cos(2 * math.pi * t))
     return window[:, None] * window
+
+
+def mixture_layer(channels: int, n_modes: int) -> nn.Linear:
+    """The layer that mixes modes: without any it has no weights, which PyTorch would warn about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        return nn.Linear(channels, n_modes)
 
 
 class OverlappingVSpM(nn.Module):
@@ -70,7 +76,7 @@ class OverlappingVSpM(nn.Module):
         self.variance_head = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, n_atoms, 1)
         )
-        self.basis_head = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, n_modes))
+        self.basis_head = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), mixture_layer(channels, n_modes))
         norm = 1 / (patch * 3**0.5)
         # Most of the missing information is luminance.
         brightness, colour = torch.randn(n_atoms, 1, patch, patch), torch.randn(n_atoms, 3, patch, patch)

@@ -17,8 +17,6 @@ from vspsr.errors import ModelError
 from vspsr.files import one_line
 from vspsr.state_dicts import check_finite, check_keys, read_state
 
-__all__ = ["DIV2K_MEAN", "PretrainedSR", "load_pretrained", "pretrained_from_state"]
-
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 """Mean colour of DIV2K's training images, which EDSR and RCAN subtract (RGB in [0, 1])."""
 

@@ -15,8 +15,6 @@ from vspsr.checks import check_flag, check_integer
 from vspsr.nn.deterministic import MAX_WIDTH, Interpolation
 from vspsr.space.parameters import SpaceParameters, StochasticBasis
 
-__all__ = ["BasisBranch", "CoefficientBranch", "VSpM"]
-
 _SMALLEST = 16  # the basis branch halves its input four times
 
 

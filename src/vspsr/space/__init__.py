@@ -1,5 +1,6 @@
 """The super-resolution space of an image: a distribution over HR images that all downscale to it."""
 
+from vspsr.space.base import NotGaussianError
 from vspsr.space.conditioning import ConditionedSpace
 from vspsr.space.jpeg_space import JpegSpace
 from vspsr.space.nearest import LikelihoodRatio, Nearest
@@ -8,7 +9,7 @@ from vspsr.space.observations import Average, Conflict, Linear, Observation, Pix
 from vspsr.space.parameters import SpaceParameters, StochasticBasis
 from vspsr.space.principal_components import PrincipalComponents
 from vspsr.space.region import Region
-from vspsr.space.sr_space import NotGaussianError, SRSpace
+from vspsr.space.sr_space import SRSpace
 
 __all__ = [
     "Average",

@@ -19,8 +19,6 @@ from vspsr.space.noise import BLOCK, noise_area, noise_rows
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.synthesis import synthesize
 
-__all__ = ["EXTRA_ROW", "NotGaussianError", "SpaceBase"]
-
 EXTRA_ROW = -1
 """In place of a row of blocks: noise of an image that belongs to no place in it."""
 

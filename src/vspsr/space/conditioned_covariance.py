@@ -14,8 +14,6 @@ from vspsr.space.conjugate_gradients import conjugate_gradients
 from vspsr.space.covariance import Covariance
 from vspsr.space.linear_maps import LinearMap
 
-__all__ = ["ConditionedCovariance", "ObservedSystem"]
-
 _FEW = 64  # observed values up to which S is formed and factored, instead of solved with iteratively
 _MOST = 3000  # up to which it is for covariances
 _CHUNK = 16  # columns of S made at once

@@ -33,8 +33,6 @@ from vspsr.space.observations import Conflict, Observation
 from vspsr.space.region import margin
 from vspsr.space.sr_space import SRSpace
 
-__all__ = ["ConditionedSpace"]
-
 _SAMPLES = 100  # that standard deviations are estimated from
 _SEED = 2**64 - 1
 _SOLVE_TOLERANCE = 1e-2  # of D⁺ in the margin that S is computed with, in float32

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from vspsr.errors import ConvergenceWarning
 
-__all__ = ["conjugate_gradients"]
-
 _LOOK_BACK = 5
 
 

@@ -14,8 +14,6 @@ from torch import Tensor
 from vspsr.degradation.operator import Degradation
 from vspsr.space.synthesis import Synthesis
 
-__all__ = ["Covariance"]
-
 
 @dataclass(frozen=True)
 class Covariance:

@@ -15,8 +15,6 @@ from vspsr.space.noise import BLOCK
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.synthesis import synthesize, synthesize_patches
 
-__all__ = ["Noise", "PatchFactor", "Sampler"]
-
 Noise = Callable[[int, int], Tensor]
 """(number of channels, row of blocks) → the noise of one image, (channels, 32, w)."""
 

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from vspsr.consistency.projection import project_unchecked
 from vspsr.degradation.jpeg_set import JpegSet
-from vspsr.space.sr_space import NotGaussianError, SRSpace
-
-__all__ = ["JpegSpace"]
+from vspsr.space.base import NotGaussianError
+from vspsr.space.sr_space import SRSpace
 
 _ESTIMATE, _ESTIMATE_SEED = 100, 2**64 - 1  # samples that the standard deviation is estimated from
 

@@ -8,8 +8,6 @@ from typing import Self
 import torch
 from torch import Tensor
 
-__all__ = ["LinearMap", "OperatorMap", "SparseMap"]
-
 
 class LinearMap(ABC):
     """G: images (N, channels, H, W) → values (N, n)."""

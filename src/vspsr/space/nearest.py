@@ -23,8 +23,6 @@ from vspsr.space.conjugate_gradients import conjugate_gradients
 from vspsr.space.covariance import Covariance
 from vspsr.space.region import margin
 
-__all__ = ["LikelihoodRatio", "Nearest", "likelihood_ratio", "nearest"]
-
 
 @dataclass(frozen=True)
 class Nearest:

@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["BLOCK", "image_key", "noise_area", "noise_rows"]
-
 BLOCK = 32
 """Side of a noise block in LR pixels."""
 

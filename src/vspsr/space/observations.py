@@ -13,8 +13,6 @@ from torch import Tensor
 from vspsr.checks import check_number
 from vspsr.space.linear_maps import LinearMap, OperatorMap, SparseMap
 
-__all__ = ["Average", "Conflict", "Linear", "Observation", "Pixels", "Same"]
-
 _ONE_LEVEL, _FEW_LEVELS = 1 / 255, 4 / 255
 
 

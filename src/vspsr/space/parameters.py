@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from vspsr.space.synthesis import CorrelatedSynthesis, IndependentSynthesis, Synthesis
 
-__all__ = ["NoiseChain", "SpaceParameters", "StochasticBasis"]
-
 
 @dataclass(frozen=True)
 class StochasticBasis:

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Eigenpairs", "PrincipalComponents", "leading_eigenpairs"]
-
 Product = Callable[[Tensor], Tensor]
 """(N, n) → (N, n): a symmetric positive semi-definite matrix applied to each of N vectors."""
 

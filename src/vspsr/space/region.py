@@ -14,8 +14,6 @@ from vspsr.checks import check_integer, check_seed
 from vspsr.space.base import SpaceBase
 from vspsr.space.principal_components import PrincipalComponents, leading_eigenpairs
 
-__all__ = ["Region", "margin"]
-
 _COMPONENT_TOLERANCE = 0.1  # of D⁺ in the margin of principal components: changes variances by about 0.1 %
 _BLOCK = 4  # vectors multiplied at once
 _PROBES = 16  # random vectors that the variance outside of the components' space is estimated from

@@ -18,13 +18,11 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_integer, check_seed
-from vspsr.space.base import NotGaussianError, SpaceBase
+from vspsr.space.base import SpaceBase
 from vspsr.space.nearest import LikelihoodRatio, Nearest, likelihood_ratio, nearest
 from vspsr.space.observations import Conflict, Observation
 from vspsr.space.region import Region
 from vspsr.space.variance import projected_variance
-
-__all__ = ["NotGaussianError", "SRSpace"]
 
 _MOST = 2**31 - 1  # samples
 _ESTIMATE = 100  # samples that a standard deviation is estimated from

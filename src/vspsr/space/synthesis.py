@@ -21,8 +21,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["CorrelatedSynthesis", "IndependentSynthesis", "Synthesis", "analyze", "synthesize", "synthesize_patches"]
-
 
 @dataclass(frozen=True)
 class Synthesis(ABC):

@@ -22,8 +22,6 @@ from vspsr.degradation.banded import Banded
 from vspsr.degradation.operator import Degradation
 from vspsr.space.synthesis import synthesize_patches
 
-__all__ = ["projected_variance"]
-
 _BAND = 32  # LR rows treated at once: bounds the memory
 
 
