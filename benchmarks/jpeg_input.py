@@ -2,9 +2,8 @@
 
     python benchmarks/jpeg_input.py --model vspsr-x4 MODEL --hr PHOTOS --quality 50 75 90
 
-Bicubic interpolates the same JPEG. Networks that are trained for JPEGs are given its quantisation, and their images are
-not projected onto its decoded pixels; the others take these for the truth, as `vspsr upscale` does. Nothing is rounded
-to integers.
+Bicubic interpolates the decoded pixels. The models' images are those of the space of the JPEG, as `vspsr upscale` makes
+them, before they are rounded to integers; their mean is the sample at temperature 0.
 """
 
 import argparse
@@ -21,45 +20,37 @@ from rich.table import Table
 from torch import Tensor
 
 from vspsr import VSpSR, read_image
-from vspsr.degradation.jpeg import quality_tables, quantisation_map
 from vspsr.degradation.resize import imresize
 from vspsr.images.folders import image_files
+from vspsr.images.jpeg_file import read_coefficients
+from vspsr.images.picture import Picture
 from vspsr.metrics import crop_to_multiple, diversity_score, perceptual_backend, psnr
 from vspsr.metrics.perceptual import Backend
-from vspsr.training.sampling import draw
+from vspsr.space import JpegSpace
+from vspsr.upscaling.pictures import PictureSpace
 
 CLEAN = 0
 
 
-def decoded(lr: Tensor, quality: int) -> Tensor:
-    """An LR picture (3, h, w) uint8 saved as JPEG, 4:2:0, and opened again; the same for `CLEAN`."""
+@torch.no_grad()
+def images(model: VSpSR, lr: Tensor, quality: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What an LR picture (3, h, w) uint8 looks like as a JPEG, 4:2:0; mean (3, H, W) and samples (n, 3, H, W)."""
     if quality == CLEAN:
-        return lr
+        space = model(lr[None].float() / 255)
+        return lr, space.mean[0].clamp(0, 1), space.sample(n)[:, 0].clamp(0, 1)
     buffer = io.BytesIO()
     Image.fromarray(lr.permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
-    return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1)
-
-
-@torch.no_grad()
-def images(model: VSpSR, lr: Tensor, quality: int, n: int) -> tuple[Tensor, Tensor]:
-    """Mean (3, H, W) and samples (n, 3, H, W) in [0, 1]."""
-    y = lr[None].float() / 255
-    if quality == CLEAN or not getattr(model.network, "takes_quantisation", False):
-        space = model(y)
-        return space.mean[0].clamp(0, 1), space.sample(n)[:, 0].clamp(0, 1)
-    tables = quality_tables(torch.tensor([quality]))
-    space = model(y, quantisation_map(tables, torch.tensor([True]), *lr.shape[-2:]))
-    mean, drawn = draw(space.parameters, y, model.degradation, n, (0, 0, 0))
-    samples = mean + model.temperature * (torch.stack(drawn) - mean)
-    return mean[0].clamp(0, 1), samples[:, 0].clamp(0, 1)
+    seen = torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1)
+    of_file = PictureSpace(model, Picture(seen.int()), jpeg=read_coefficients(buffer.getvalue())).space
+    assert isinstance(of_file, JpegSpace)
+    return seen, of_file.centre[0].clamp(0, 1), of_file.sample(n)[:, 0].clamp(0, 1)
 
 
 def scores(model: VSpSR, hr: Tensor, quality: int, n: int, backend: Backend) -> Sequence[float]:
     """Distances of bicubic, mean and samples, diversity, PSNR of bicubic and mean."""
-    lr = decoded(model.degradation.down_uint8(hr), quality)
+    lr, mean, samples = images(model, model.degradation.down_uint8(hr), quality, n)
     truth = hr.float() / 255
     bicubic = imresize(lr.double() / 255, scale=model.scale).clamp(0, 1).float()
-    mean, samples = images(model, lr, quality, n)
     others = backend.distances(torch.stack([bicubic, mean]), truth).tolist()
     maps = backend.maps(samples, truth)
     fidelity = (float(psnr(image, truth, 1)) for image in (bicubic, mean))

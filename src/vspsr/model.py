@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vspsr.checks import check_number, check_rgb, check_temperature
+from vspsr.checks import check_flag, check_number, check_rgb, check_temperature
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import ModelError, did_you_mean
 from vspsr.files import kind_of, make_folder, one_line, read_json, replacing
@@ -51,6 +51,7 @@ class VSpSR(nn.Module):
         temperature: how samples look: factor on every σ when they are drawn, the default of `SRSpace.sample`, ≥ 0.
         calibration: what σ means: factor on the standard deviation that spaces state, fitted on validation
             photographs so that it agrees with the errors there, ≥ 0.
+        trained_on_jpegs: whether the network has seen LR images that were JPEGs, and what their `quantisation` was.
 
     Raises:
         ValueError: an unknown network or option, or one out of its range.
@@ -63,6 +64,7 @@ class VSpSR(nn.Module):
         kernel: str | Sequence[float] = "bicubic",
         temperature: float = 1.0,
         calibration: float = 1.0,
+        trained_on_jpegs: bool = False,
     ) -> None:
         super().__init__()
         self.network: nn.Module = _build(network, options or {})
@@ -72,6 +74,7 @@ class VSpSR(nn.Module):
         self.degradation = Degradation(scale, kernel)
         self.temperature = check_temperature(temperature)
         self.calibration = check_number(calibration, "calibration")
+        self.trained_on_jpegs = check_flag(trained_on_jpegs, "trained_on_jpegs")
         self.eval()
 
     @property
@@ -91,6 +94,7 @@ class VSpSR(nn.Module):
             "kernel": self.degradation.kernel,
             "temperature": self.temperature,
             "calibration": self.calibration,
+            "trained_on_jpegs": self.trained_on_jpegs,
         }
 
     def forward(self, y: Tensor, quantisation: Tensor | None = None) -> SRSpace:
@@ -103,8 +107,8 @@ class VSpSR(nn.Module):
         Args:
             y: (B, 3, h, w) in [0, 1], floating point, h and w at least 1.
             quantisation: how coarsely the values of y are quantised, (B, 3, h, w) in [0, 1] (see
-                `vspsr.degradation.jpeg.quantisation_map`); None for images that are exact. Networks that are not
-                trained for it ignore it.
+                `vspsr.degradation.jpeg.quantisation_map`); None for images that are exact. Networks that were not
+                trained on JPEGs are not told.
 
         Raises:
             ValueError: another shape, values that are not finite or out of range.
@@ -119,7 +123,7 @@ class VSpSR(nn.Module):
             check_rgb(quantisation, "quantisation")
             if quantisation.shape != y.shape:
                 raise ValueError(f"`quantisation` must be {tuple(y.shape)} as `y`, got {tuple(quantisation.shape)}")
-            if getattr(self.network, "takes_quantisation", False):
+            if self.trained_on_jpegs and getattr(self.network, "takes_quantisation", False):
                 inputs.append(quantisation.to(images))
         if self.training or len(y) == 1:
             parameters = self.network(*inputs)

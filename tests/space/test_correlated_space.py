@@ -13,7 +13,7 @@ OPTIONS = {"n_atoms": 5, "channels": 8, "blocks": 1, "noise_channels": 3, "dilat
 
 def model() -> VSpSR:
     torch.manual_seed(0)
-    made = VSpSR("correlated", OPTIONS, temperature=0.8, calibration=1.2)
+    made = VSpSR("correlated", OPTIONS, temperature=0.8, calibration=1.2, trained_on_jpegs=True)
     for parameter in made.parameters():
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.2)

@@ -98,12 +98,13 @@ def test_check(tmp_path: Path) -> None:
         run(app, ["check", lr, lr], catch_exceptions=False)
 
 
-def test_a_network_that_knows_gets_the_quantisation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_network_trained_on_jpegs_gets_the_quantisation(tmp_path: Path, trained: bool) -> None:
     from vspsr import VSpSR
 
     torch.manual_seed(0)
     (tmp_path / "a.jpg").write_bytes(saved(photo(16, 24), quality=50))
-    model = VSpSR("correlated", {"channels": 8, "blocks": 1})
+    model = VSpSR("correlated", {"channels": 8, "blocks": 1}, trained_on_jpegs=trained)
     seen = []
     forward = model.network.forward
     model.network.forward = lambda *inputs: seen.append(inputs) or forward(*inputs)  # type: ignore[func-returns-value]
@@ -111,5 +112,7 @@ def test_a_network_that_knows_gets_the_quantisation(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         upscale(tmp_path / "a.jpg", model, samples=0)
     (inputs,) = seen
-    assert inputs[1].shape == (1, 3, 16, 24)
-    assert inputs[1].amax() > 0.3
+    assert len(inputs) == 1 + trained
+    if trained:
+        assert inputs[1].shape == (1, 3, 16, 24)
+        assert inputs[1].amax() > 0.3

@@ -29,7 +29,7 @@ def build_model(recipe: Recipe, state: Mapping[str, Tensor] | None = None) -> VS
             their coefficients.
         ModelError: `initial` cannot be read or does not fit.
     """
-    arguments = dict(recipe.model)
+    arguments = {**dict(recipe.model), "trained_on_jpegs": recipe.data.jpeg is not None}
     if (part := recipe.deterministic) is not None:
         options = arguments["options"] = dict(recipe.model.options)
         if state is None:

@@ -124,7 +124,7 @@ class PictureSpace:
             self._members = None
             if self.jpeg is not None:
                 self._members = JpegMembers(JpegSet(self.jpeg))
-                space = JpegSpace.from_space(space, self._members.set)
+                space = JpegSpace.from_space(space, self._members.set, self.model.trained_on_jpegs)
             space = space.with_keys([image_key(picture.pixels)])
             self.space = space if self.temperature is None else space.with_temperature(self.temperature)
 
