@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 import sys
@@ -21,6 +22,7 @@ if sys.platform != "win32":
 
 _STALE = 24 * 3600  # seconds after which a temporary file is stale if the file system does not support locks
 _LARGEST = 1 << 28  # bytes, far above any of our text files
+_SUSPECT = re.compile("[^ -~]")
 _DIRECTIONS = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f", "\u061c"}
 
 
@@ -30,10 +32,11 @@ def printable(name: object) -> str:
     Bytes that are not UTF-8 (surrogates in Python's names), control characters, line separators and marks that change
     the direction of text become backslash escapes; everything else stays as it is.
     """
-    return "".join(_escaped(c) for c in str(name))
+    return _SUSPECT.sub(_escaped, str(name))
 
 
-def _escaped(character: str) -> str:
+def _escaped(found: re.Match[str]) -> str:
+    character = found[0]
     if 0xDC80 <= (code := ord(character)) <= 0xDCFF:  # a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _DIRECTIONS:
