@@ -1,7 +1,8 @@
-"""The CRPS of how strong texture is, in logarithms.
+"""The CRPS of how strong each frequency is, in logarithms.
 
 Distances of pixels are of amplitudes: noise that is twice too strong costs little in a smooth sky, where it is seen,
-and much in grass, where it is not. Logarithms of power weigh both alike.
+and much in grass, where it is not. Logarithms of power weigh both alike. Each frequency counts by itself: a lattice of
+stripes has the power of a texture, but not at its frequencies.
 """
 
 import math
@@ -21,28 +22,25 @@ def log_power_crps(
     first: Tensor,
     second: Tensor,
     size: int = 16,
-    octaves: int = 2,
     floor: float = 1 / 255,
     offset: tuple[int, int] = (0, 0),
 ) -> Tensor:
-    """The CRPS of how strong texture is in size×size blocks: of log(mean power + floor²).
+    """The CRPS of log(power + floor²) of each coefficient of the DCT of size×size blocks.
 
-    The power of brightness, in octaves and three directions: along the rows, along the columns, and in between.
+    Of brightness, and of the frequencies from 1/16 cycle per pixel on.
 
     Args:
         x, first, second: the truth and two samples, (B, 3, H, W).
         size: of the blocks.
-        octaves: how many, from the highest frequencies down; with 2, from 1/8 cycle per pixel on.
         floor: the standard deviation in [0, 1] below which strength is all the same; 1/255 is a level of 8 bits.
         offset: the upper left corner of the grid; blocks cut by a border are left out.
 
     Returns:
-        The mean over octaves, directions, blocks and crops, in natural logarithms of power.
+        The mean over frequencies, blocks and crops, in natural logarithms of power.
     """
-    power = _spectra(torch.stack([x, first, second]).mean(2), size, offset).square().flatten(-2)
-    groups = _texture_groups(size, octaves).to(power, non_blocking=True)
-    strength = torch.log(power @ groups + floor**2)
-    truth, one, other = strength.unbind()
+    spectra = _spectra(torch.stack([x, first, second]).mean(2), size, offset).flatten(-2)
+    power = spectra @ _high_frequencies(size).to(spectra, non_blocking=True)
+    truth, one, other = torch.log(power.square() + floor**2).unbind()
     return energy_score(truth, one, other, lambda a, b: (a - b).abs().mean())
 
 
@@ -53,19 +51,11 @@ def _spectra(images: Tensor, size: int, offset: tuple[int, int]) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _texture_groups(size: int, octaves: int) -> Tensor:
-    """Averages over octaves and directions, as a matrix (size², 3 · octaves)."""
+def _high_frequencies(size: int) -> Tensor:
+    """Columns of the identity that choose the frequencies from 1/16 cycle per pixel on: (size², n)."""
     index = torch.arange(size, dtype=torch.float64)
-    radius = torch.hypot(index[:, None], index)
-    angle = torch.rad2deg(torch.atan2(index[:, None].expand(size, size), index.expand(size, size)))
-    direction = torch.bucketize(angle, torch.tensor([22.5, 67.5], dtype=torch.float64))
-    columns = []
-    for octave in range(octaves):
-        high = size / 2**octave
-        within = (radius >= high / 2) & ((radius < high) | (octave == 0))  # the first has the corner as well
-        columns += [(within & (direction == d)).to(torch.float64).flatten() for d in range(3)]
-    groups = torch.stack(columns, 1)
-    return groups / groups.sum(0)
+    chosen = torch.hypot(index[:, None], index).flatten() >= size / 8
+    return torch.eye(size**2, dtype=torch.float64)[:, chosen]
 
 
 @lru_cache(maxsize=4)
