@@ -121,7 +121,7 @@ def test_finished_files_are_not_made_again(
     photo: Path, model: VSpSR, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made(photo, tmp_path / "o", model, ALL)
-    monkeypatch.setattr(folders, "PictureSpace", None)
+    monkeypatch.setattr(folders, "SavedPictures", None)
     assert upscale_file(photo, tmp_path / "o", model, "m", ALL)["kept"]
 
 

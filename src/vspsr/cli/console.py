@@ -50,6 +50,11 @@ def print_line(text: str) -> None:
     out.print(printable(text), soft_wrap=True)
 
 
+def print_note(text: str) -> None:
+    """One line on standard error, which says what was done where standard output holds an image."""
+    _err.print(one_line(text), soft_wrap=True)
+
+
 def print_error(error: Exception | str, text: str = "") -> None:
     """One line on standard error, ``text`` or else what the error says; with ``--debug``, the traceback above it."""
     if isinstance(error, Exception):

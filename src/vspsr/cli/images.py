@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from vspsr.cli.console import device as pick_device
-from vspsr.cli.console import print_error, print_line, progress, when_stopped
+from vspsr.cli.console import output_folder, print_error, print_line, progress, when_stopped
 from vspsr.cli.options import AsJson, Device, Folder, Inputs, Model, Overwrite, Seed
+from vspsr.cli.streams import exactness, is_stream, upscale_to_stdout
 
 if TYPE_CHECKING:
     from vspsr.upscaling.comparison import JpegComparison
@@ -35,11 +36,24 @@ MISSED = 3  # exit code where LR values are missed
 
 
 def upscale(
-    inputs: Inputs,
-    output: Folder = Path("vspsr-out"),
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Image files, or folders of them; - for standard input.", show_default=False)
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for what is made; made if missing. - writes one image to standard output.",
+            callback=output_folder,
+        ),
+    ] = Path("vspsr-out"),
     model: Model = "vspsr-x4",
     scale: Annotated[int | None, typer.Option(help="Check that the model has this scale.", show_default=False)] = None,
-    samples: Annotated[int, typer.Option(min=0, help="How many HR images, at most 10,000.")] = 10,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many HR images, at most 10,000.", show_default="10; 1 or the mean with -o -"),
+    ] = None,
     seed: Seed = 0,
     temperature: Annotated[
         float | None, typer.Option(help="Spread of the samples: 0 gives the mean.", show_default="the model's")
@@ -57,6 +71,17 @@ def upscale(
     rounding: Rounding = "per-pass",
     as_pixels: AsPixels = False,
     was_jpeg: WasJpeg = False,
+    format: Annotated[
+        Literal["png", "jpeg", "webp", "tiff", "avif"],
+        typer.Option(help="Format of samples and the mean. jpeg, webp and avif lose the exactness when saving."),
+    ] = "png",
+    quality: Annotated[int | None, typer.Option(help="Of jpeg, webp and avif, 1 ... 100.", show_default="95")] = None,
+    keep_print_size: Annotated[
+        bool, typer.Option("--keep-print-size", help="Multiply the resolution, so that prints keep their size.")
+    ] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Search subfolders too; outputs are in the same tree.")
+    ] = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -67,22 +92,43 @@ def upscale(
     This holds for inputs that are downscaled pictures, as `vspsr degrade` or MATLAB's imresize makes them.
     Other inputs may have no such image: the closest one found is written, and the exit code is 3.
     After an interruption, run the same command again: finished files are kept.
+    With -o -, sample 0 of one image, or with --mean the mean, goes to standard output and nothing else does.
     """
     from vspsr.model import VSpSR
-    from vspsr.upscaling.folders import Options, upscale_files
+    from vspsr.upscaling.folders import upscale_files
+    from vspsr.upscaling.saving import Options
 
-    depth = bits if bits == "auto" else int(bits)
-    wanted = samples, seed, temperature, mean, stddev, contact_sheet
-    options = Options(*wanted, depth, rounding, overwrite, as_pixels, was_jpeg)
+    stream = is_stream(inputs, output, recursive or as_json)
+    if samples is None:
+        samples = int(not mean) if stream else 10
+    options = Options(
+        samples=samples,
+        seed=seed,
+        temperature=temperature,
+        mean=mean,
+        stddev=stddev,
+        contact_sheet=contact_sheet,
+        bits=bits if bits == "auto" else int(bits),
+        rounding=rounding,
+        overwrite=overwrite,
+        as_pixels=as_pixels,
+        was_jpeg=was_jpeg,
+        format=format,
+        quality=quality,
+        keep_print_size=keep_print_size,
+    )
     loaded = VSpSR.from_pretrained(model)
     if scale is not None and scale != loaded.scale:
         raise ValueError(f"`--scale` {scale} does not fit: the model {model} upscales by {loaded.scale}")
     loaded.to(pick_device(device))
 
-    def batch(files: Sequence[Path], step: Callable[[str, float], None]) -> Iterator[dict[str, Any]]:
-        return upscale_files(files, output, loaded, model, options, step, print_error)
+    def batch(files: Mapping[Path, Path], step: Callable[[str, float], None]) -> Iterator[dict[str, Any]]:
+        return upscale_files(list(files), output, loaded, model, options, step, print_error, files)
 
-    reports = _run(batch, inputs, output, as_json, _summary)
+    if stream:
+        reports = [upscale_to_stdout(inputs[0], loaded, model, options)]
+    else:
+        reports = _run(batch, inputs, output, as_json, _summary, recursive)
     missed = 0
     for key, what in (("lr_values_wrong", "LR values"), ("coefficients_wrong", "JPEG coefficients")):
         if counts := [r[key] for r in reports if r.get(key)]:
@@ -95,16 +141,17 @@ def upscale(
 
 
 def _run(
-    batch: Callable[[Sequence[Path], Callable[[str, float], None]], Iterator[dict[str, Any]]],
+    batch: Callable[[Mapping[Path, Path], Callable[[str, float], None]], Iterator[dict[str, Any]]],
     inputs: Sequence[Path],
     output: Path,
     as_json: bool,
     summary: Callable[[dict[str, Any]], str],
+    recursive: bool = False,
 ) -> list[dict[str, Any]]:
     """Work on the images among the inputs with a progress bar, then print the reports; returns them."""
     from vspsr.upscaling.folders import input_files
 
-    files = input_files(inputs, output)
+    files = input_files(inputs, output, recursive)
     reports: list[dict[str, Any]] = []
 
     def status() -> str:
@@ -124,18 +171,11 @@ def _run(
 
 
 def _summary(report: dict[str, Any]) -> str:
-    name, missed, jpeg = report["input"], report["lr_values_wrong"], report.get("jpeg")
+    name = report["input"]
     if report["kept"]:
         return f"{name}: kept, all outputs exist (--overwrite makes them again)"
-    exact = f"{missed} LR values missed" if missed else "all downscale to the input exactly"
-    if jpeg is not None:
-        wrong = report["coefficients_wrong"]
-        exact = "all downscale to pictures that are saved as this JPEG"
-        exact = f"{wrong} JPEG coefficients missed" if wrong else f"{exact} ({jpeg['subsampling']})"
-    elif report.get("assumed"):
-        exact += f" ({report['assumed']})"
     height, width = report["hr_size"]
-    return f"{name}: {report['samples']} samples of {width}×{height}, {exact}, {report['seconds']:.1f} s"
+    return f"{name}: {report['samples']} samples of {width}×{height}, {exactness(report)}, {report['seconds']:.1f} s"
 
 
 def degrade(
@@ -153,8 +193,8 @@ def degrade(
 
     degradation = Degradation(scale, kernel)
 
-    def batch(files: Sequence[Path], step: Callable[[str, float], None]) -> Iterator[dict[str, Any]]:
-        return degrade_files(files, output, degradation, rounding, overwrite, step, print_error)
+    def batch(files: Mapping[Path, Path], step: Callable[[str, float], None]) -> Iterator[dict[str, Any]]:
+        return degrade_files(list(files), output, degradation, rounding, overwrite, step, print_error)
 
     def summary(report: dict[str, Any]) -> str:
         height, width = report["lr_size"]

@@ -51,8 +51,7 @@ def to_srgb(picture: Picture) -> Picture:
 
 def vips_image(picture: Picture) -> pyvips.Image:
     """A picture as a libvips image: one band per channel, and one for alpha."""
-    both = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha])
-    samples = np.array(both.cpu().numpy().transpose(1, 2, 0), np.uint8 if picture.bits == 8 else np.uint16, order="C")
+    samples = picture.to_array()
     height, width, bands = samples.shape
     sample, colours = {8: ("uchar", ("srgb", "b-w")), 16: ("ushort", ("rgb16", "grey16"))}[picture.bits]
     image = pyvips.Image.new_from_memory(samples, width, height, bands, sample)

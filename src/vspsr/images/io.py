@@ -6,12 +6,11 @@ docs/image-modes.md describes what happens to every kind of file.
 import math
 import os
 import re
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyvips
@@ -22,7 +21,7 @@ from vspsr.errors import ImageFileError, ImageFileWarning, OutputError
 from vspsr.files import one_line, replacing
 from vspsr.images.colours import cmyk_to_srgb, planes
 from vspsr.images.damage import decoder_warnings, harmless_fault, png_damage, tiff_faults
-from vspsr.images.encoding import SUFFIXES, encode
+from vspsr.images.encoding import SUFFIXES, check_quality, encode, unsuited
 from vspsr.images.metadata import (
     BLOCKS,
     TIFF_PALETTE,
@@ -30,6 +29,7 @@ from vspsr.images.metadata import (
     tiff_colours,
     unsupported_tiff,
 )
+from vspsr.images.opening import ImageFile, name_of, open_file
 from vspsr.images.picture import Header, Metadata, Picture
 
 _READERS = {"pngload", "jpegload", "uhdrload", "webpload", "tiffload", "heifload", "gifload", "bmpload"}
@@ -42,12 +42,12 @@ _OTHER_SAMPLES = {"float": "floating-point", "double": "floating-point", "int": 
 _DAMAGED = "damaged or cut short"
 
 
-def read_image(path: str | Path, *, needed_per_pixel: int = 0) -> Picture:
+def read_image(path: ImageFile, *, needed_per_pixel: int = 0) -> Picture:
     """Read the first page or frame of an image file: whole, upright, in 8 or 16 bits.
 
     Args:
         path: a PNG, JPEG, WebP, TIFF, AVIF, HEIF or GIF file, or BMP if libvips can read it. The content decides, not
-            the suffix.
+            the suffix. Or the content of such a file, as bytes.
         needed_per_pixel: further bytes per pixel that the caller will need. A file that would not fit in memory is
             refused before it is decoded.
 
@@ -56,7 +56,7 @@ def read_image(path: str | Path, *, needed_per_pixel: int = 0) -> Picture:
 
     Raises:
         ImageFileError: the file is missing, empty, damaged, cut short, too large for the free memory, or of a kind
-            that docs/image-modes.md does not list. One line that begins with `path`.
+            that docs/image-modes.md does not list. One line that begins with `path`, or with "image data".
 
     Warns:
         ImageFileWarning: the file is badly written, but its pixels are not affected.
@@ -66,14 +66,14 @@ def read_image(path: str | Path, *, needed_per_pixel: int = 0) -> Picture:
     except _HarmlessError as error:
         fault = error
     picture = _read(path, needed_per_pixel, strict=False)
-    warnings.warn(f"{one_line(path)}: read, although not written as it should be ({fault})", ImageFileWarning, 2)
+    warnings.warn(f"{name_of(path)}: read, although not written as it should be ({fault})", ImageFileWarning, 2)
     return picture
 
 
-def _read(path: str | Path, needed_per_pixel: int, strict: bool) -> Picture:
+def _read(path: ImageFile, needed_per_pixel: int, strict: bool) -> Picture:
     with _opened(path, strict) as (image, palette):
         needed = image.width * image.height * (_decoding_bytes(image) + needed_per_pixel)
-        check_memory(f"{one_line(path)}: {image.width}×{image.height} pixels", needed)
+        check_memory(f"{name_of(path)}: {image.width}×{image.height} pixels", needed)
         return _decode(image, palette)
 
 
@@ -99,21 +99,24 @@ class _HarmlessError(Exception):
 
 
 @contextmanager
-def _opened(path: str | Path, strict: bool, verify: bool = True) -> Iterator[tuple[pyvips.Image, bool]]:
+def _opened(path: ImageFile, strict: bool, verify: bool = True) -> Iterator[tuple[pyvips.Image, bool]]:
     """Open a supported image without decoding it. Yields it, and whether TIFF tags state a palette.
 
     With ``strict``, a decoder's warning is an error, or a `_HarmlessError`. Errors of libvips become ours.
     """
-    name = one_line(path)
+    name = name_of(path)
     pyvips.vips_lib.vips_error_clear()  # messages about other files, which pyvips may fail to decode
     try:
-        with _open(path) as file, decoder_warnings() as messages:
+        with open_file(path) as file, decoder_warnings() as messages:
             if verify and (problem := png_damage(file)):
                 raise ImageFileError(f"{name}: {_DAMAGED} ({problem})")
             tiff = tiff_colours(file)
             if tiff and (problem := unsupported_tiff(tiff)):
                 raise ImageFileError(f"{name}: {problem}")
-            source = pyvips.Source.new_from_descriptor(file.fileno())
+            if isinstance(path, bytes):
+                source = pyvips.Source.new_from_memory(path)
+            else:
+                source = pyvips.Source.new_from_descriptor(file.fileno())
             fail_on = "warning" if strict and not tiff else "error"  # libtiff warns of tags as well
             image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on=fail_on)
             if problem := _unsupported(image):
@@ -131,28 +134,35 @@ def _opened(path: str | Path, strict: bool, verify: bool = True) -> Iterator[tup
         raise ImageFileError(f"{name}: not an image file that can be read ({_reason(error)})") from error
 
 
-def write_image(path: str | Path, picture: Picture, *, overwrite: bool = False) -> None:
-    """Write a picture without loss, with its profile and metadata, completely or not at all.
+def write_image(path: str | Path, picture: Picture, *, overwrite: bool = False, quality: int | None = None) -> None:
+    """Write a picture with its profile and metadata, completely or not at all: as PNG or TIFF without loss.
 
     The file is written under a temporary name in the same folder and renamed when complete.
     Where `path` is a symbolic link, the file that it points to is replaced and the link stays.
 
     Args:
-        path: where to, ending in .png, .tif or .tiff.
+        path: where to, ending in .png, .tif or .tiff; or, with loss, in .jpg, .jpeg, .webp or .avif.
         picture: written as one band per channel, and one for alpha.
         overwrite: whether a file that exists may be replaced.
+        quality: of a format with loss, 1 … 100; 95 by default.
 
     Raises:
-        OutputError: the suffix is unknown, the file exists, or it cannot be written. One line that begins with
-            `path`. An existing file is untouched and no temporary file is left.
+        OutputError: the suffix is unknown, the format cannot hold the picture (16 bits, alpha, its size), the file
+            exists, or it cannot be written. One line that begins with `path`. An existing file is untouched and no
+            temporary file is left.
+        ValueError: a quality out of range, or for a format without loss.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise OutputError(f"{one_line(path)}: unknown suffix {Path(path).suffix!r}; write .png, .tif or .tiff")
+        known = ".png, .tif or .tiff, or with loss .jpg, .webp or .avif"
+        raise OutputError(f"{one_line(path)}: unknown suffix {Path(path).suffix!r}; write {known}")
+    check_quality(quality, suffix)
+    if problem := unsuited(suffix, picture.size, picture.bits, picture.alpha is not None):
+        raise OutputError(f"{one_line(path)}: {problem}")
     pyvips.vips_lib.vips_error_clear()
     with replacing(path, overwrite) as file:
         try:
-            encode(picture, suffix, pyvips.Target.new_to_descriptor(file.fileno()))
+            encode(picture, suffix, pyvips.Target.new_to_descriptor(file.fileno()), quality)
         except pyvips.Error as error:
             raise OutputError(f"{one_line(path)}: cannot be written ({_reason(error)})") from error
 
@@ -172,21 +182,6 @@ def available_memory() -> int | None:
 def _error_lines() -> list[str]:
     """The messages in libvips' error buffer, also those after which it continued."""
     return pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode("utf-8", "replace").splitlines()
-
-
-def _open(path: str | Path) -> BinaryIO:
-    """Open a regular file that is not empty; unbuffered, because libvips continues with its descriptor."""
-    try:
-        status = Path(path).stat()
-    except ValueError as error:
-        raise ImageFileError(f"{one_line(path)}: no such file ({one_line(error)})") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise ImageFileError(f"{one_line(path)}: is a folder, not an image file")
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageFileError(f"{one_line(path)}: is not a regular file")
-    if status.st_size == 0:
-        raise ImageFileError(f"{one_line(path)}: is empty (0 bytes)")
-    return Path(path).open("rb", buffering=0)
 
 
 def _unsupported(image: pyvips.Image) -> str:

@@ -18,6 +18,7 @@ from vspsr.errors import ImageFileError
 from vspsr.files import one_line
 from vspsr.images.jpeg_scans import ZIGZAG, HuffmanTable, Scan, decode_scan
 from vspsr.images.metadata import exif_orientation
+from vspsr.images.opening import ImageFile, name_of
 
 __all__ = ["jpeg_coefficients"]
 
@@ -63,20 +64,20 @@ class _State:
     transform: int | None = None
 
 
-def jpeg_coefficients(path: str | Path) -> JpegCoefficients:
+def jpeg_coefficients(path: ImageFile) -> JpegCoefficients:
     """Read the quantised coefficients, tables and subsampling of a JPEG file.
 
     Args:
-        path: a JPEG file, whatever its suffix. Read it with `read_image` first, which refuses what is too large for the
-            memory or damaged.
+        path: a JPEG file, whatever its suffix, or its content. Read it with `read_image` first, which refuses what is
+            too large for the memory or damaged.
 
     Raises:
         ImageFileError: the file is missing, no JPEG, damaged or cut short, or its coefficients cannot be used: CMYK,
             RGB, 12 bits, arithmetic coding, lossless, uneven subsampling. One line that begins with `path`.
     """
-    name = one_line(path)
+    name = name_of(path)
     try:
-        return read_coefficients(Path(path).read_bytes())
+        return read_coefficients(path if isinstance(path, bytes) else Path(path).read_bytes())
     except OSError as error:
         raise ImageFileError(f"{name}: cannot be read ({error.strerror or one_line(error)})") from error
     except _UnsupportedError as error:

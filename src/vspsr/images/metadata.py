@@ -48,6 +48,10 @@ _PLACES = (  # in pixels of the old picture
     "exif:FocalPlaneYResolution",
     "mwg-rs:AppliedToDimensions",
 )
+UNSTATED = 1.0
+"""The resolution that libvips gives PNG, WebP and AVIF files which state none, in pixels per millimetre."""
+
+_RESOLUTIONS = ("tiff:XResolution", "tiff:YResolution")
 
 
 class _Tag(NamedTuple):
@@ -182,6 +186,23 @@ def resized_xmp(xmp: bytes, height: int, width: int) -> bytes:
     return out
 
 
+def with_print_size_kept(metadata: Mapping[str, bytes | str | float], scale: int) -> dict[str, bytes | str | float]:
+    """The metadata of a picture that is enlarged by ``scale`` and keeps its size on paper.
+
+    The resolution is multiplied, if there is one. That in EXIF follows when the file is written; that in XMP is
+    dropped.
+    """
+    made = dict(metadata)
+    for field in ("xres", "yres"):
+        if isinstance(value := made.get(field), int | float) and value != UNSTATED:
+            made[field] = scale * value
+    if isinstance(xmp := made.get("xmp-data"), bytes):
+        for tag in _RESOLUTIONS:
+            xmp = _without(xmp, tag)
+        made["xmp-data"] = xmp
+    return made
+
+
 def _stated(tag: str) -> re.Pattern[bytes]:
     """Pattern of an integer property of XMP, as an attribute or an element."""
     return re.compile(rb"(?P<head>\b%s\s*(?:=\s*[\"']|>)\s*)(?P<value>\d{1,9})(?!\d)" % tag.encode())
@@ -225,6 +246,11 @@ def iptc_records(block: bytes) -> bytes | None:
             return block[start : start + size] if start + size <= len(block) else None
         position = start + size + size % 2
     return None
+
+
+def app13_block(block: bytes) -> bytes:
+    """Photoshop's resources as JPEG's APP13 holds them."""
+    return _PHOTOSHOP_PREFIX + block
 
 
 def photoshop_block(records: bytes) -> bytes:

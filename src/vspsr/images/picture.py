@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,6 +89,11 @@ class Picture:
     def to_float(self) -> Tensor:
         """The colours as a batch of one: (1, C, H, W) float32 in [0, 1]."""
         return (self.pixels.to(torch.float32) / self.white).unsqueeze(0)
+
+    def to_array(self) -> NDArray[np.unsignedinteger[Any]]:
+        """The samples as a file holds them: (H, W, bands) uint8 or uint16, one band per channel and one for alpha."""
+        both = self.pixels if self.alpha is None else torch.cat([self.pixels, self.alpha])
+        return np.array(both.cpu().numpy().transpose(1, 2, 0), np.uint8 if self.bits == 8 else np.uint16, order="C")
 
 
 def to_bits(values: Tensor, bits: int, out_bits: int) -> Tensor:

@@ -1,7 +1,6 @@
 """What is known of an LR image beside its pixels: a JPEG's coefficients, or that the pixels of a file are not exact."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
@@ -11,6 +10,7 @@ from vspsr.images.io import read_image
 from vspsr.images.jpeg_file import jpeg_coefficients
 from vspsr.images.jpeg_traces import jpeg_traces
 from vspsr.images.metadata import tiff_colours
+from vspsr.images.opening import ImageFile, open_file
 from vspsr.images.picture import Picture
 
 __all__ = ["Source", "lossy_format", "read_source"]
@@ -36,7 +36,7 @@ class Source:
 
 
 def read_source(
-    path: str | Path, *, as_pixels: bool = False, was_jpeg: bool = False, needed_per_pixel: int = 0
+    path: ImageFile, *, as_pixels: bool = False, was_jpeg: bool = False, needed_per_pixel: int = 0
 ) -> Source:
     """Read an image file, and the coefficients if it is a JPEG.
 
@@ -77,9 +77,9 @@ def _was_jpeg(picture: Picture, wanted: bool) -> Source:
     )
 
 
-def lossy_format(path: str | Path) -> str | None:
+def lossy_format(path: ImageFile) -> str | None:
     """The lossy format of an image file, by its content; None for any other."""
-    with Path(path).open("rb") as file:
+    with open_file(path) as file:
         head = file.read(12)
         if head.startswith(b"\xff\xd8\xff"):
             return _JPEG

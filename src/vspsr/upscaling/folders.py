@@ -4,18 +4,17 @@ import io
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 
-from vspsr.checks import check_bits_and_rounding, check_seed, check_temperature
 from vspsr.degradation import Degradation
 from vspsr.errors import ImageFileError, explain, is_expected
 from vspsr.files import make_folder, one_line, sha256_of
@@ -28,7 +27,8 @@ from vspsr.model import VSpSR
 from vspsr.state_dicts import digest_of
 from vspsr.upscaling.comparison import DEGRADING, degrade
 from vspsr.upscaling.outputs import Outputs, Record
-from vspsr.upscaling.pictures import PictureSpace, bytes_per_pixel, check_depth, check_samples
+from vspsr.upscaling.pictures import bytes_per_pixel
+from vspsr.upscaling.saving import Options, SavedPictures
 from vspsr.version import __version__
 
 Report = dict[str, Any]
@@ -43,46 +43,27 @@ OnError = Callable[[Exception, str], None]
 _SHOWN = 12  # samples on a contact sheet
 
 
-@dataclass(frozen=True)
-class Options:
-    """What `upscale_file` writes, and how: see `vspsr.upscaling.upscale`. ValueError: a value out of its range."""
-
-    samples: int = 10
-    seed: int = 0
-    temperature: float | None = None
-    mean: bool = False
-    stddev: bool = False
-    contact_sheet: bool = False
-    bits: int | str = "auto"
-    rounding: str = "per-pass"
-    overwrite: bool = False
-    as_pixels: bool = False
-    was_jpeg: bool = False
-
-    def __post_init__(self) -> None:
-        check_samples(self.samples)
-        check_seed(self.seed)
-        if self.temperature is not None:
-            check_temperature(self.temperature)
-        check_depth(self.bits)
-        check_bits_and_rounding(8, self.rounding)
-
-
-def input_files(inputs: Sequence[Path], folder: Path) -> list[Path]:
-    """The images among files and in folders, each once.
+def input_files(inputs: Sequence[Path], folder: Path, recursive: bool = False) -> dict[Path, Path]:
+    """The images among files and in folders, each once, with the subfolder of ``folder`` that its outputs go to.
 
     Args:
         inputs: files and folders.
         folder: where the outputs will be.
+        recursive: whether to search subfolders too; outputs are then in the same tree.
 
     Raises:
         ImageFileError: a folder with no image in it.
         ValueError: the outputs would be among the inputs of the next run.
     """
+    found: dict[Path, tuple[Path, Path]] = {}
     for path in inputs:
-        if path.is_dir() and folder.is_dir() and path.samefile(folder):
-            raise ValueError(f"{one_line(folder)}: is a folder of inputs: give another folder for the outputs")
-    return list({path.absolute(): path for path in image_files(inputs)}.values())
+        below = path.is_dir() and recursive and folder.resolve().is_relative_to(path.resolve())
+        if below or (path.is_dir() and folder.is_dir() and path.samefile(folder)):
+            where = "lies within" if below else "is"
+            raise ValueError(f"{one_line(folder)}: {where} a folder of inputs: give another folder for the outputs")
+        for file in image_files([path], recursive):
+            found.setdefault(file.absolute(), (file, file.relative_to(path).parent if path.is_dir() else Path()))
+    return dict(found.values())
 
 
 def upscale_files(
@@ -93,14 +74,23 @@ def upscale_files(
     options: Options,
     progress: Progress = lambda *_: None,
     on_error: OnError = lambda *_: None,
+    subfolders: Mapping[Path, Path] = MappingProxyType({}),
 ) -> Iterator[Report]:
     """`upscale_file` for each of many files, into one folder that is made if missing.
 
     A file that cannot be done is reported with its error, and the others are done. Bugs are raised.
+
+    Args:
+        files, folder, model, name, options: as in `upscale_file`.
+        progress, on_error: called with what is done, and with errors.
+        subfolders: of ``folder``, for the outputs of some of the files.
     """
-    own = re.compile(rf"(?P<stem>.+)_x{model.scale}_(s[0-9]+|mean|stddev|sheet)\.png", re.DOTALL)
-    work = partial(upscale_file, folder=folder, model=model, name=name, options=options)
-    return _each(files, folder, own, lambda path, step: work(path, progress=step), progress, on_error)
+    own = re.compile(rf"(?P<stem>.+)_x{model.scale}_(s[0-9]+|mean|stddev|sheet)\.[a-z]+", re.DOTALL)
+
+    def work(path: Path, where: Path, step: Callable[[str, float], None]) -> Report:
+        return upscale_file(path, where, model, name, options, step)
+
+    return _each(files, folder, own, work, progress, on_error, subfolders)
 
 
 def degrade_files(
@@ -114,23 +104,31 @@ def degrade_files(
 ) -> Iterator[Report]:
     """`degrade_file` for each of many files, otherwise as `upscale_files`."""
     own = re.compile(rf"(?P<stem>.+)x{degradation.scale}\.png", re.DOTALL)
-    work = partial(degrade_file, folder=folder, degradation=degradation, rounding=rounding, overwrite=overwrite)
-    return _each(files, folder, own, lambda path, _: work(path), progress, on_error)
+
+    def work(path: Path, where: Path, _: Callable[[str, float], None]) -> Report:
+        return degrade_file(path, where, degradation, rounding, overwrite)
+
+    return _each(files, folder, own, work, progress, on_error)
 
 
 def _each(
     files: Sequence[Path],
     folder: Path,
     own: re.Pattern[str],
-    work: Callable[[Path, Progress], Report],
+    work: Callable[[Path, Path, Progress], Report],
     progress: Progress,
     on_error: OnError,
+    subfolders: Mapping[Path, Path] = MappingProxyType({}),
 ) -> Iterator[Report]:
     """The reports of ``work`` on each file; ``own`` matches the names of outputs."""
     make_folder(folder)
     first: dict[str, Path] = {}
+
+    def key(path: Path, stem: str) -> str:
+        return _key(str(subfolders.get(path, Path()) / stem))
+
     for path in files:
-        first.setdefault(_key(path.stem), path)
+        first.setdefault(key(path, path.stem), path)
     for path in files:
         done = 0.0
 
@@ -141,12 +139,15 @@ def _each(
 
         file_progress("", 0.0)
         try:
-            if (other := first[_key(path.stem)]) != path:
+            where = folder / subfolders.get(path, Path())
+            if (other := first[key(path, path.stem)]) != path:
                 raise ValueError(f"its outputs would be named as those of {one_line(other)}: rename one of them")
             match = own.fullmatch(path.name)
-            if match and _key(match["stem"]) in first and path.parent.samefile(folder):
-                raise ValueError(f"is an output of {one_line(first[_key(match['stem'])])}, not an input")
-            report = work(path, file_progress)
+            if match and key(path, match["stem"]) in first and where.is_dir() and path.parent.samefile(where):
+                raise ValueError(f"is an output of {one_line(first[key(path, match['stem'])])}, not an input")
+            if where != folder:
+                make_folder(where)
+            report = work(path, where, file_progress)
         except Exception as error:
             if not is_expected(error):
                 error.add_note(str(path))
@@ -198,7 +199,8 @@ def upscale_file(
 
     For ``photo.png`` at x4: ``photo_x4_s00.png`` …, on request ``photo_x4_mean.png``, ``photo_x4_stddev.png`` with
     ``photo_x4_stddev.npy`` ((H, W, C) float32, units of the full range), ``photo_x4_sheet.png``, and
-    ``photo_x4.json``, the report. Sample i has the same name and content whatever the number of samples.
+    ``photo_x4.json``, the report. Sample i has the same name and content whatever the number of samples. Samples and
+    mean are of ``options.format``; maps and sheets are PNG.
 
     Args:
         path: the image file.
@@ -228,16 +230,15 @@ def upscale_file(
         "temperature": temperature,
         "calibration": model.calibration,
         "degradation": {"scale": model.scale, "kernel": model.degradation.kernel, "rounding": options.rounding},
-        "bits": options.bits,
-        "as_pixels": options.as_pixels,
-        "was_jpeg": options.was_jpeg,
+        **options.settings(),
         "device": next(model.parameters()).device.type,
         "vspsr": __version__,
         "torch": torch.__version__,
     }
-    samples = {f"{stem}_s{i:02d}.png": i for i in range(options.samples)}
+    samples = {f"{stem}_s{i:02d}{options.suffix}": i for i in range(options.samples)}
     wanted: dict[str, Record] = {sample: {} for sample in samples}
-    mean, stddev, values, sheet = (f"{stem}_{end}" for end in ("mean.png", "stddev.png", "stddev.npy", "sheet.png"))
+    ends = (f"mean{options.suffix}", "stddev.png", "stddev.npy", "sheet.png")
+    mean, stddev, values, sheet = (f"{stem}_{end}" for end in ends)
     wanted |= {mean: {}} if options.mean else {}
     wanted |= {stddev: {}, values: {}} if options.stddev else {}
     wanted |= {sheet: {"samples": min(options.samples, _SHOWN)}} if options.contact_sheet else {}
@@ -249,13 +250,12 @@ def upscale_file(
     progress("network", 0.0)
     read = partial(read_source, as_pixels=options.as_pixels, was_jpeg=options.was_jpeg)
     source = read(path, needed_per_pixel=bytes_per_pixel(model))
-    picture = source.picture
-    space = PictureSpace(model, picture, temperature, options.bits, options.rounding, source.jpeg)
-    mean_of_space = cache(space.mean)
+    pictures = SavedPictures(model, name, settings["weights_sha256"], source, options)
+    space = pictures.space
 
     def made(file: str) -> tuple[Picture | bytes, Record]:
         if file == mean:
-            hr, exactness = mean_of_space()
+            hr, exactness = pictures.mean
             return hr, exactness.record()
         if file == stddev:
             return stddev_map(space.stddev()), {}
@@ -266,24 +266,15 @@ def upscale_file(
         if file == sheet:
             shown = [read_image(folder / sample) for sample in islice(samples, _SHOWN)]
             title = f"{one_line(path.name)}   {one_line(name)}   seed {options.seed}   temperature {temperature:g}"
-            return contact_sheet(picture, mean_of_space()[0], space.stddev(), shown, title), wanted[sheet]
-        hr, exactness = space.sample(samples[file], options.seed)
+            return contact_sheet(source.picture, pictures.mean[0], space.stddev(), shown, title), wanted[sheet]
+        hr, exactness = pictures.sample(samples[file])
         return hr, exactness.record()
 
-    height, width = picture.size
-    about = {
-        "lr_size": [height, width],
-        "hr_size": [height * model.scale, width * model.scale],
-        "mode": picture.mode,
-        "output_bits": space.out_bits,
-        "assumed": source.note,
-        "jpeg": None if source.jpeg is None else source.jpeg.description(),
-    }
-    with outputs.being_made(about):
+    with outputs.being_made(pictures.about()):
         for file in outputs.missing:
             progress(file.removeprefix(f"{stem}_"), part)
             content, record = made(file)
-            outputs.write(file, content, record)
+            outputs.write(file, content, record, options.quality if file in samples or file == mean else None)
     return {**outputs.report(), "kept": False}
 
 

@@ -84,11 +84,11 @@ class Outputs:
             raise
         self._save()
 
-    def write(self, name: str, content: Picture | bytes, record: Record) -> None:
+    def write(self, name: str, content: Picture | bytes, record: Record, quality: int | None = None) -> None:
         """Write a file that is missing. OutputError where the folder or disk does not take it."""
         path = self._path.with_name(name)
         if isinstance(content, Picture):
-            write_image(path, content, overwrite=True)
+            write_image(path, content, overwrite=True, quality=quality)
         else:
             _write(path, content)
         self._records[name] = record
@@ -102,7 +102,7 @@ class Outputs:
         return {
             **self._settings,
             **self._about,
-            "samples": sum(re.search("_s[0-9]+[.]png$", name) is not None for name in outputs),
+            "samples": sum(re.search("_s[0-9]+[.][a-z]+$", name) is not None for name in outputs),
             "lr_values_wrong": sum(record.get("lr_values_wrong", 0) for record in records),
             "coefficients_wrong": sum(record.get("coefficients_wrong", 0) for record in records),
             "outputs": outputs,

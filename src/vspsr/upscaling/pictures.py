@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
 from torch import Tensor
 
 from vspsr.consistency.jpeg_member import JpegMembers
@@ -21,6 +25,7 @@ from vspsr.degradation.jpeg_coefficients import JpegCoefficients
 from vspsr.degradation.jpeg_set import JpegSet
 from vspsr.degradation.resize import imresize
 from vspsr.errors import ConsistencyWarning
+from vspsr.images.arrays import from_array, from_pillow
 from vspsr.images.io import check_memory
 from vspsr.images.picture import Picture, bleed, to_bits
 from vspsr.images.sources import Source, read_source
@@ -217,7 +222,7 @@ class PictureSpace:
 
 
 def upscale(
-    image: str | Path | Picture,
+    image: str | Path | bytes | Picture | NDArray[Any] | Image,
     model: VSpSR | str = "vspsr-x4",
     samples: int = 10,
     seed: int = 0,
@@ -229,7 +234,9 @@ def upscale(
     """Super-resolve an image: samples, mean and standard deviation of its space.
 
     Args:
-        image: an image file or a picture of `read_image`, whose pixels are taken as exact.
+        image: an image file, or its content as bytes; or pixels, which are taken as exact: a picture of `read_image`, a
+            numpy array (H, W) or (H, W, bands) of uint8 or uint16, bands = 1 (grey), 2 (with alpha), 3 (RGB) or 4
+            (RGBA), or a PIL image, which is not turned.
         model: a model, or what `VSpSR.from_pretrained` takes.
         samples: how many, 0 … 10,000.
         seed: the same seed gives the same pictures.
@@ -241,10 +248,10 @@ def upscale(
     Raises:
         ImageFileError: the file cannot be read, or what comes out does not fit in memory.
         ModelError: the model cannot be loaded.
-        ValueError: an option out of its range.
+        ValueError: an option out of its range, an array or a PIL image of another type or shape.
     """
     check_samples(samples)
-    source = Source(image) if isinstance(image, Picture) else read_source(image, as_pixels=as_pixels)
+    source = _source(image, as_pixels)
     loaded = model if isinstance(model, VSpSR) else VSpSR.from_pretrained(model)
     space = PictureSpace(loaded, source.picture, temperature, bits, rounding, source.jpeg)
     drawn = list(space.samples(samples, seed))
@@ -256,6 +263,19 @@ def upscale(
         exactness=[*(e for _, e in drawn), mean_exactness],
         space=space.space,
     )
+
+
+def _source(image: str | Path | bytes | Picture | NDArray[Any] | Image, as_pixels: bool) -> Source:
+    if isinstance(image, Picture):
+        return Source(image)
+    if isinstance(image, np.ndarray):
+        return Source(from_array(image))
+    if isinstance(image, Image):
+        return Source(from_pillow(image))
+    if not isinstance(image, str | Path | bytes):
+        kind = type(image).__name__
+        raise ValueError(f"`image` must be a path, bytes, a Picture, a numpy array or a PIL image, got {kind}")
+    return read_source(image, as_pixels=as_pixels)
 
 
 def check_samples(samples: int) -> None:

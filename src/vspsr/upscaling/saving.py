@@ -1,0 +1,172 @@
+"""What of a picture's space is saved, and how: options, and pictures with their resolution and provenance."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vspsr.checks import check_bits_and_rounding, check_seed, check_temperature
+from vspsr.errors import OutputError, did_you_mean
+from vspsr.files import kind_of
+from vspsr.images.encoding import FORMATS, LOSSY, QUALITY, check_quality, unsuited
+from vspsr.images.metadata import with_print_size_kept
+from vspsr.images.picture import Picture
+from vspsr.images.provenance import pixels_digest, with_provenance
+from vspsr.images.sources import Source
+from vspsr.model import VSpSR
+from vspsr.upscaling.pictures import Exactness, PictureSpace, check_depth, check_samples
+from vspsr.version import __version__
+
+__all__ = ["Options", "SavedPictures"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `upscale_file` writes, and how: see `vspsr.upscaling.upscale`.
+
+    Attributes:
+        mean, stddev, contact_sheet: what to write beside samples.
+        overwrite: whether outputs that exist are replaced.
+        was_jpeg: estimate the coefficients of pixels that show traces of a JPEG.
+        format: of samples and the mean, one of `FORMATS`.
+        quality: of a lossy format; None for its default.
+        keep_print_size: multiply the resolution, so that the picture has the size on paper that it had.
+
+    Raises:
+        ValueError: a value out of its range, options that exclude each other.
+    """
+
+    samples: int = 10
+    seed: int = 0
+    temperature: float | None = None
+    mean: bool = False
+    stddev: bool = False
+    contact_sheet: bool = False
+    bits: int | str = "auto"
+    rounding: str = "per-pass"
+    overwrite: bool = False
+    as_pixels: bool = False
+    was_jpeg: bool = False
+    format: str = "png"
+    quality: int | None = None
+    keep_print_size: bool = False
+
+    def __post_init__(self) -> None:
+        check_samples(self.samples)
+        check_seed(self.seed)
+        if self.temperature is not None:
+            check_temperature(self.temperature)
+        check_depth(self.bits)
+        check_bits_and_rounding(8, self.rounding)
+        if self.format not in FORMATS:
+            raise ValueError(f"`format` {self.format!r}: {did_you_mean(self.format, FORMATS)}")
+        check_quality(self.quality, self.suffix)
+        if self.lossy and self.bits == 16:
+            raise ValueError(f"`format` {self.format} holds 8 bits and `bits` is 16: use png or tiff")
+
+    @property
+    def suffix(self) -> str:
+        """Of samples and the mean, with its dot."""
+        return FORMATS[self.format]
+
+    @property
+    def lossy(self) -> bool:
+        """Whether files hold less than the pictures."""
+        return self.suffix in LOSSY
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the content of the files, beside the seed and the temperature, for the report."""
+        return {
+            "bits": self.bits,
+            "as_pixels": self.as_pixels,
+            "was_jpeg": self.was_jpeg,
+            "format": self.format,
+            "quality": (self.quality or QUALITY) if self.lossy else None,
+            "keep_print_size": self.keep_print_size,
+        }
+
+    @property
+    def exact_until(self) -> str:
+        """Where what the report says of exactness ends: "" if it holds for the files."""
+        return f"before it was saved as {self.format} of quality {self.quality or QUALITY}" if self.lossy else ""
+
+
+@dataclass
+class SavedPictures:
+    """The pictures of one LR picture as they are saved.
+
+    Args:
+        model: the model.
+        name: what to call it: a shipped model, a folder or a Hub id.
+        weights: SHA-256 of its weights.
+        source: the LR picture.
+        options: see there.
+
+    Raises:
+        OutputError: the format cannot hold the pictures.
+    """
+
+    model: VSpSR
+    name: str
+    weights: str
+    source: Source
+    options: Options
+    space: PictureSpace = field(init=False)
+
+    def __post_init__(self) -> None:
+        options, picture = self.options, self.source.picture
+        bits = picture.bits if options.bits == "auto" else int(options.bits)
+        height, width = self.hr_size
+        if problem := unsuited(options.suffix, (height, width), bits, picture.alpha is not None):
+            raise OutputError(f"`format` {options.format} does not fit: {problem}")
+        arguments = options.temperature, options.bits, options.rounding, self.source.jpeg
+        self.space = PictureSpace(self.model, picture, *arguments)
+
+    @property
+    def hr_size(self) -> tuple[int, int]:
+        """(H, W)"""
+        height, width = self.source.picture.size
+        return height * self.model.scale, width * self.model.scale
+
+    def about(self) -> dict[str, Any]:
+        """What the report says of the picture."""
+        return {
+            "lr_size": list(self.source.picture.size),
+            "hr_size": list(self.hr_size),
+            "mode": self.source.picture.mode,
+            "output_bits": self.space.out_bits,
+            "assumed": self.source.note,
+            "jpeg": None if self.source.jpeg is None else self.source.jpeg.description(),
+            "exact_until": self.options.exact_until,
+        }
+
+    def sample(self, index: int) -> tuple[Picture, Exactness]:
+        """Sample ``index``."""
+        picture, exactness = self.space.sample(index, self.options.seed)
+        temperature = self.space.space.temperature
+        assert isinstance(temperature, float)
+        drawn = {"Sample": str(index), "Seed": str(self.options.seed), "Temperature": f"{temperature:g}"}
+        return self._saved(picture, drawn), exactness
+
+    @cached_property
+    def mean(self) -> tuple[Picture, Exactness]:
+        """The mean of the space."""
+        picture, exactness = self.space.mean()
+        return self._saved(picture, {"Sample": "mean"}), exactness
+
+    def _saved(self, picture: Picture, drawn: dict[str, str]) -> Picture:
+        if self.options.keep_print_size:
+            picture = replace(picture, metadata=with_print_size_kept(picture.metadata, self.model.scale))
+        return with_provenance(picture, self._origin | drawn)
+
+    @cached_property
+    def _origin(self) -> dict[str, str]:
+        # The folder of a model is somebody's: its name alone goes into files that are passed on.
+        name = Path(self.name).resolve().name if kind_of(self.name) == "folder" else self.name
+        return {
+            "Software": f"vspsr {__version__}",
+            "Model": name,
+            "ModelDigest": self.weights,
+            "Scale": str(self.model.scale),
+            "LrDigest": pixels_digest(self.source.picture),
+        }

@@ -1,0 +1,72 @@
+"""Pictures from arrays and PIL images: the same as from a file that Pillow has written of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from image_files import noise
+from PIL import Image, ImageCms
+
+from vspsr.images.arrays import from_array, from_pillow
+from vspsr.images.io import read_image
+from vspsr.images.picture import Picture
+
+RGB = Image.fromarray(noise(3))
+IMAGES = {
+    "1": RGB.convert("1"),
+    "L": RGB.convert("L"),
+    "LA": RGB.convert("LA"),
+    "P": RGB.quantize(16),
+    "RGB": RGB,
+    "RGBA": Image.fromarray(noise(4)),
+    "I;16": Image.fromarray(noise(1, 16)[..., 0]),
+}
+
+
+def assert_same(a: Picture, b: Picture) -> None:
+    assert a.bits == b.bits
+    assert torch.equal(a.pixels, b.pixels)
+    assert (a.alpha is None) == (b.alpha is None)
+    assert a.alpha is None or torch.equal(a.alpha, b.alpha)
+
+
+@pytest.mark.parametrize("mode", IMAGES)
+def test_pil_images_are_as_their_files(mode: str, tmp_path: Path) -> None:
+    IMAGES[mode].save(tmp_path / "a.png")
+    assert_same(from_pillow(IMAGES[mode]), read_image(tmp_path / "a.png"))
+    assert_same(from_pillow(Image.open(tmp_path / "a.png")), read_image(tmp_path / "a.png"))
+
+
+def test_transparent_colours(tmp_path: Path) -> None:
+    IMAGES["P"].save(tmp_path / "a.png", transparency=3)
+    assert_same(from_pillow(Image.open(tmp_path / "a.png")), read_image(tmp_path / "a.png"))
+
+
+def test_the_profile_is_kept(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    RGB.save(tmp_path / "a.png", icc_profile=profile)
+    assert from_pillow(Image.open(tmp_path / "a.png")).metadata["icc-profile-data"] == profile
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+def test_arrays_come_back(bits: int, bands: int) -> None:
+    array = noise(bands, bits)
+    assert np.array_equal(from_array(array).to_array(), array)
+    assert np.array_equal(from_array(array[..., 0]).to_array()[..., 0], array[..., 0])
+    assert np.array_equal(from_array(array[::-1, ::2]).to_array(), array[::-1, ::2])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((4, 5, 3)), np.zeros((4, 5), np.int64), np.zeros((4, 5, 5), np.uint8), np.zeros((0, 5), np.uint8)],
+)
+def test_other_arrays_are_refused(array: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="`image` must be"):
+        from_array(array)
+
+
+def test_other_modes_are_refused() -> None:
+    with pytest.raises(ValueError, match="CMYK"):
+        from_pillow(RGB.convert("CMYK"))
