@@ -34,6 +34,7 @@ def test_public_names_of_spaces() -> None:
         "LikelihoodRatio",
         "Linear",
         "Nearest",
+        "NoisySpace",
         "NotGaussianError",
         "Observation",
         "Pixels",

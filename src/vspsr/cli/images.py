@@ -11,7 +11,7 @@ import typer
 
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import output_folder, print_error, print_line, progress, when_stopped
-from vspsr.cli.options import AsJson, Device, Folder, Inputs, Model, Overwrite, Seed
+from vspsr.cli.options import AsJson, Device, Folder, Inputs, Model, Overwrite, Seed, number_or_text
 from vspsr.cli.streams import exactness, is_stream, upscale_to_stdout
 
 if TYPE_CHECKING:
@@ -71,6 +71,13 @@ def upscale(
     rounding: Rounding = "per-pass",
     as_pixels: AsPixels = False,
     was_jpeg: WasJpeg = False,
+    denoise: Annotated[
+        str | None,
+        typer.Option(
+            help="Take pixels as noisy: standard deviation over the full range, 0 ... 1, or auto to estimate it.",
+            show_default="exact",
+        ),
+    ] = None,
     format: Annotated[
         Literal["png", "jpeg", "webp", "tiff", "avif"],
         typer.Option(help="Format of samples and the mean. jpeg, webp and avif lose the exactness when saving."),
@@ -116,6 +123,7 @@ def upscale(
         format=format,
         quality=quality,
         keep_print_size=keep_print_size,
+        denoise=number_or_text(denoise),
     )
     loaded = VSpSR.from_pretrained(model)
     if scale is not None and scale != loaded.scale:

@@ -15,3 +15,11 @@ Device = Annotated[str, typer.Option(help="auto (all GPUs, else CPU), cpu, cuda,
 Seed = Annotated[int, typer.Option(help="The same seed gives the same images.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; they are kept otherwise.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a report for programs on standard output.")]
+
+
+def number_or_text(value: str | None) -> float | str | None:
+    """What an option holds that takes a number or a word: the number if it is one."""
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return value

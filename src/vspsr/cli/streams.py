@@ -45,7 +45,9 @@ def exactness(report: dict[str, Any]) -> str:
     """How well images downscale to the input, and what was assumed."""
     missed, jpeg, wrong = report["lr_values_wrong"], report.get("jpeg"), report.get("coefficients_wrong")
     assumed = jpeg["subsampling"] if jpeg is not None else report.get("assumed")
-    if jpeg is not None:
+    if report.get("noise"):
+        text = "downscaling gives the input up to its noise"
+    elif jpeg is not None:
         text = f"{wrong} JPEG coefficients missed" if wrong else "downscaling and saving gives this JPEG"
     else:
         text = f"{missed} LR values missed" if missed else "downscaling gives the input exactly"

@@ -105,6 +105,10 @@ class Banded:
         keep = values.abs() >= tolerance
         return Banded.from_entries(rows[keep], columns[keep], values[keep], self.shape)
 
+    def squared(self) -> "Banded":
+        """The matrix of the squares of the entries."""
+        return Banded(self.start, self.weights.square(), self.shape[1])
+
     def part(self, rows: slice) -> "tuple[int, Banded]":
         """Some rows as a matrix of their own, over the columns they touch: (first column, matrix)."""
         first, last, _ = rows.indices(self.shape[0])

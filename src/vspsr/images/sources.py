@@ -1,11 +1,17 @@
 """What is known of an LR image beside its pixels: a JPEG's coefficients, or that the pixels of a file are not exact."""
 
 from dataclasses import dataclass
-from typing import BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image as PilImage
 
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
 from vspsr.errors import ImageFileError
 from vspsr.files import one_line
+from vspsr.images.arrays import from_array, from_pillow
 from vspsr.images.io import read_image
 from vspsr.images.jpeg_file import jpeg_coefficients
 from vspsr.images.jpeg_traces import jpeg_traces
@@ -13,7 +19,7 @@ from vspsr.images.metadata import tiff_colours
 from vspsr.images.opening import ImageFile, open_file
 from vspsr.images.picture import Picture
 
-__all__ = ["Source", "lossy_format", "read_source"]
+__all__ = ["Source", "lossy_format", "read_source", "source_of"]
 
 _JPEG = "JPEG"
 _HEIF = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"mif1": "HEIF", b"msf1": "HEIF"}
@@ -62,6 +68,29 @@ def read_source(
                 return Source(picture, code, f"JPEG {code.subsampling}: what its coefficients leave open stays open")
             kind = "JPEG (its pixels have another size or number of channels than its coefficients)"
     return Source(picture, None, f"{kind}: its decoded pixels are taken as exact, which they are not")
+
+
+def source_of(image: ImageFile | Picture | NDArray[Any] | PilImage, *, as_pixels: bool = False) -> Source:
+    """What Python programs hold an image in, as a source: pixels are taken as exact, files are read.
+
+    Args:
+        image: as in `vspsr.upscale`.
+        as_pixels: as in `read_source`.
+
+    Raises:
+        ImageFileError: as `read_image`.
+        ValueError: something else, or an array or a PIL image of another type or shape.
+    """
+    if isinstance(image, Picture):
+        return Source(image)
+    if isinstance(image, np.ndarray):
+        return Source(from_array(image))
+    if isinstance(image, PilImage):
+        return Source(from_pillow(image))
+    if not isinstance(image, str | Path | bytes):
+        kind = type(image).__name__
+        raise ValueError(f"`image` must be a path, bytes, a Picture, a numpy array or a PIL image, got {kind}")
+    return read_source(image, as_pixels=as_pixels)
 
 
 def _was_jpeg(picture: Picture, wanted: bool) -> Source:

@@ -5,6 +5,7 @@ from vspsr.space.conditioning import ConditionedSpace
 from vspsr.space.jpeg_space import JpegSpace
 from vspsr.space.nearest import LikelihoodRatio, Nearest
 from vspsr.space.noise import image_key
+from vspsr.space.noisy_space import NoisySpace
 from vspsr.space.observations import Average, Conflict, Linear, Observation, Pixels, Same
 from vspsr.space.parameters import SpaceParameters, StochasticBasis
 from vspsr.space.principal_components import PrincipalComponents
@@ -19,6 +20,7 @@ __all__ = [
     "LikelihoodRatio",
     "Linear",
     "Nearest",
+    "NoisySpace",
     "NotGaussianError",
     "Observation",
     "Pixels",

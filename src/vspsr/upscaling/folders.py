@@ -6,7 +6,6 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +21,6 @@ from vspsr.images import read_image, write_image
 from vspsr.images.folders import image_files
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import contact_sheet, stddev_map
-from vspsr.images.sources import read_source
 from vspsr.model import VSpSR
 from vspsr.state_dicts import digest_of
 from vspsr.upscaling.comparison import DEGRADING, degrade
@@ -248,8 +246,7 @@ def upscale_file(
 
     part = 1 / (len(outputs.missing) + 1)
     progress("network", 0.0)
-    read = partial(read_source, as_pixels=options.as_pixels, was_jpeg=options.was_jpeg)
-    source = read(path, needed_per_pixel=bytes_per_pixel(model))
+    source = options.read(path, bytes_per_pixel(model))
     pictures = SavedPictures(model, name, settings["weights_sha256"], source, options)
     space = pictures.space
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
@@ -21,47 +20,21 @@ from torch import Tensor
 from vspsr.consistency.jpeg_member import JpegMembers
 from vspsr.consistency.projection import project_unchecked
 from vspsr.consistency.quantize import Quantized, quantize
+from vspsr.degradation.gaussian_noise import lr_posterior
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
 from vspsr.degradation.jpeg_set import JpegSet
 from vspsr.degradation.resize import imresize
 from vspsr.errors import ConsistencyWarning
-from vspsr.images.arrays import from_array, from_pillow
 from vspsr.images.io import check_memory
 from vspsr.images.picture import Picture, bleed, to_bits
-from vspsr.images.sources import Source, read_source
+from vspsr.images.sources import source_of
 from vspsr.model import VSpSR
-from vspsr.space import JpegSpace, SRSpace, image_key
+from vspsr.space import JpegSpace, NoisySpace, SRSpace, image_key
+from vspsr.upscaling.exactness import Exactness
+from vspsr.upscaling.noise import noise_of
 
 MAX_SAMPLES = 10_000
 _RANGE_STEPS, _RANGE_TOLERANCE = 8, 0.5 / 255  # of alternating projections; values out of range by less are rounded
-
-
-@dataclass(frozen=True)
-class Exactness:
-    """How well a picture downscales to the LR picture.
-
-    Attributes:
-        lr_values_wrong: LR values (pixels × channels, alpha included) that are not reproduced.
-        lr_max_deviation: the largest difference, in levels.
-        moved_rms, moved_max: how far the colours of the picture are from the image it was made from, see `Quantized`.
-        coefficients_wrong: of a JPEG, coefficients of the LR picture that are saved differently; None otherwise. Its LR
-            values are not compared with anything: `lr_values_wrong` is 0.
-    """
-
-    lr_values_wrong: int
-    lr_max_deviation: int
-    moved_rms: float
-    moved_max: float
-    coefficients_wrong: int | None = None
-
-    @property
-    def exact(self) -> bool:
-        """Whether nothing is wrong."""
-        return self.lr_values_wrong == 0 and not self.coefficients_wrong
-
-    def record(self) -> dict[str, int | float]:
-        """What applies, by name."""
-        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -101,6 +74,7 @@ class PictureSpace:
             its rounding to 8.
         rounding: as in `quantize`.
         jpeg: what the picture was decoded from; None where its pixels are exact.
+        noise: standard deviation of the noise in each channel, (C,), in units of the full range; not with ``jpeg``.
 
     Raises:
         ValueError: an option out of its range.
@@ -113,6 +87,7 @@ class PictureSpace:
     bits: int | str = "auto"
     rounding: str = "per-pass"
     jpeg: JpegCoefficients | None = None
+    noise: Tensor | None = None
     space: SRSpace = field(init=False)
 
     def __post_init__(self) -> None:
@@ -123,6 +98,9 @@ class PictureSpace:
         device = next(self.model.parameters()).device
         y = (self._target.float() / (2**self.out_bits - 1))[None].to(device)
         with torch.no_grad():
+            if self.noise is not None:
+                estimate, variance = lr_posterior(y[0], self.noise)
+                y = estimate[None].clamp(0, 1)
             quantisation = None if self.jpeg is None else self.jpeg.quantisation_map().to(y)
             space = self.model(y.expand(1, 3, -1, -1), quantisation)
             space = space.grey() if picture.is_grey else space
@@ -130,6 +108,8 @@ class PictureSpace:
             if self.jpeg is not None:
                 self._members = JpegMembers(JpegSet(self.jpeg))
                 space = JpegSpace.from_space(space, self._members.set, self.model.trained_on_jpegs)
+            if self.noise is not None:
+                space = NoisySpace.from_space(space, variance[None])
             space = space.with_keys([image_key(picture.pixels)])
             self.space = space if self.temperature is None else space.with_temperature(self.temperature)
 
@@ -175,16 +155,29 @@ class PictureSpace:
         """
         if self._members is not None:
             return self._picture_of_jpeg(x[0], self._members)
-        result = self._quantized(x[0], self._target)
-        wrong, deviation = int(result.lr_values_wrong), int(result.lr_max_deviation)
+        pixels, exactness = self._colours(x[0])
         alpha = None
         if self._alpha is not None:
             alpha = self._alpha.image.int()
-            wrong += int(self._alpha.lr_values_wrong)
-            deviation = max(deviation, int(self._alpha.lr_max_deviation))
-        pixels = result.image.int()
-        picture = replace(self.picture, pixels=pixels, alpha=alpha, bits=self.out_bits)
-        return picture, Exactness(wrong, deviation, float(result.moved_rms), float(result.moved_max))
+            wrong = exactness.lr_values_wrong + int(self._alpha.lr_values_wrong)
+            deviation = max(exactness.lr_max_deviation, int(self._alpha.lr_max_deviation))
+            exactness = replace(exactness, lr_values_wrong=wrong, lr_max_deviation=deviation)
+        return replace(self.picture, pixels=pixels, alpha=alpha, bits=self.out_bits), exactness
+
+    def _colours(self, x: Tensor) -> tuple[Tensor, Exactness]:
+        if self.noise is None:
+            result = self._quantized(x, self._target)
+            wrong, deviation = int(result.lr_values_wrong), int(result.lr_max_deviation)
+            return result.image.int(), Exactness(wrong, deviation, float(result.moved_rms), float(result.moved_max))
+        peak = 2**self.out_bits - 1
+        wanted = x.double().cpu() * peak
+        pixels = wanted.clamp(0, peak).round()
+        noisy = self.noise > 0
+        residual = (self.model.degradation.down(pixels) - self._target)[noisy] / (peak * self.noise[noisy, None, None])
+        moved = (pixels - wanted).abs()
+        ratio = float(residual.square().mean().sqrt())
+        rms = float(moved.square().mean().sqrt())
+        return pixels.int(), Exactness(0, 0, rms, float(moved.max()), noise_ratio=ratio)
 
     def _picture_of_jpeg(self, x: Tensor, members: JpegMembers) -> tuple[Picture, Exactness]:
         degradation, bits = self.model.degradation, self.out_bits
@@ -230,6 +223,7 @@ def upscale(
     bits: int | str = "auto",
     rounding: str = "per-pass",
     as_pixels: bool = False,
+    denoise: float | str | None = None,
 ) -> Upscaled:
     """Super-resolve an image: samples, mean and standard deviation of its space.
 
@@ -244,6 +238,8 @@ def upscale(
         bits, rounding: as in `PictureSpace` and `quantize`.
         as_pixels: take the decoded pixels of a JPEG as exact. They are not: of a JPEG, each sample otherwise has an LR
             picture of its own, which is saved as this file, coefficient for coefficient.
+        denoise: take the pixels as noisy: standard deviation of the noise in units of the full range, 0 … 1, or "auto"
+            to estimate it. Samples then downscale to the picture up to its noise. Of a JPEG, the decoded pixels count.
 
     Raises:
         ImageFileError: the file cannot be read, or what comes out does not fit in memory.
@@ -251,9 +247,11 @@ def upscale(
         ValueError: an option out of its range, an array or a PIL image of another type or shape.
     """
     check_samples(samples)
-    source = _source(image, as_pixels)
+    denoising = denoise not in (None, 0)
+    source = source_of(image, as_pixels=as_pixels or denoising)
     loaded = model if isinstance(model, VSpSR) else VSpSR.from_pretrained(model)
-    space = PictureSpace(loaded, source.picture, temperature, bits, rounding, source.jpeg)
+    noise = noise_of(source.picture, denoise)
+    space = PictureSpace(loaded, source.picture, temperature, bits, rounding, source.jpeg, noise)
     drawn = list(space.samples(samples, seed))
     mean, mean_exactness = space.mean()
     return Upscaled(
@@ -263,19 +261,6 @@ def upscale(
         exactness=[*(e for _, e in drawn), mean_exactness],
         space=space.space,
     )
-
-
-def _source(image: str | Path | bytes | Picture | NDArray[Any] | Image, as_pixels: bool) -> Source:
-    if isinstance(image, Picture):
-        return Source(image)
-    if isinstance(image, np.ndarray):
-        return Source(from_array(image))
-    if isinstance(image, Image):
-        return Source(from_pillow(image))
-    if not isinstance(image, str | Path | bytes):
-        kind = type(image).__name__
-        raise ValueError(f"`image` must be a path, bytes, a Picture, a numpy array or a PIL image, got {kind}")
-    return read_source(image, as_pixels=as_pixels)
 
 
 def check_samples(samples: int) -> None:

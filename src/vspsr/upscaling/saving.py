@@ -5,16 +5,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from vspsr.checks import check_bits_and_rounding, check_seed, check_temperature
 from vspsr.errors import OutputError, did_you_mean
 from vspsr.files import kind_of
 from vspsr.images.encoding import FORMATS, LOSSY, QUALITY, check_quality, unsuited
 from vspsr.images.metadata import with_print_size_kept
+from vspsr.images.opening import ImageFile
 from vspsr.images.picture import Picture
 from vspsr.images.provenance import pixels_digest, with_provenance
-from vspsr.images.sources import Source
+from vspsr.images.sources import Source, read_source
 from vspsr.model import VSpSR
-from vspsr.upscaling.pictures import Exactness, PictureSpace, check_depth, check_samples
+from vspsr.upscaling.exactness import Exactness
+from vspsr.upscaling.noise import check_denoise, noise_note, noise_of
+from vspsr.upscaling.pictures import PictureSpace, check_depth, check_samples
 from vspsr.version import __version__
 
 __all__ = ["Options", "SavedPictures"]
@@ -31,6 +36,7 @@ class Options:
         format: of samples and the mean, one of `FORMATS`.
         quality: of a lossy format; None for its default.
         keep_print_size: multiply the resolution, so that the picture has the size on paper that it had.
+        denoise: as in `vspsr.upscale`.
 
     Raises:
         ValueError: a value out of its range, options that exclude each other.
@@ -50,6 +56,7 @@ class Options:
     format: str = "png"
     quality: int | None = None
     keep_print_size: bool = False
+    denoise: float | str | None = None
 
     def __post_init__(self) -> None:
         check_samples(self.samples)
@@ -58,11 +65,22 @@ class Options:
             check_temperature(self.temperature)
         check_depth(self.bits)
         check_bits_and_rounding(8, self.rounding)
+        check_denoise(self.denoise)
+        if self.was_jpeg and (self.as_pixels or self.denoising):
+            other = "as_pixels" if self.as_pixels else "denoise"
+            raise ValueError(
+                f"`was_jpeg` and `{other}` exclude each other: the one uses coefficients, the other pixels"
+            )
         if self.format not in FORMATS:
             raise ValueError(f"`format` {self.format!r}: {did_you_mean(self.format, FORMATS)}")
         check_quality(self.quality, self.suffix)
         if self.lossy and self.bits == 16:
             raise ValueError(f"`format` {self.format} holds 8 bits and `bits` is 16: use png or tiff")
+
+    @property
+    def denoising(self) -> bool:
+        """Whether pixels are taken as noisy."""
+        return self.denoise not in (None, 0)
 
     @property
     def suffix(self) -> str:
@@ -83,7 +101,13 @@ class Options:
             "format": self.format,
             "quality": (self.quality or QUALITY) if self.lossy else None,
             "keep_print_size": self.keep_print_size,
+            "denoise": self.denoise,
         }
+
+    def read(self, image: ImageFile, needed_per_pixel: int = 0) -> Source:
+        """The LR picture of a file. ImageFileError as in `read_image`."""
+        as_pixels = self.as_pixels or self.denoising
+        return read_source(image, as_pixels=as_pixels, was_jpeg=self.was_jpeg, needed_per_pixel=needed_per_pixel)
 
     @property
     def exact_until(self) -> str:
@@ -112,6 +136,7 @@ class SavedPictures:
     source: Source
     options: Options
     space: PictureSpace = field(init=False)
+    noise: Tensor | None = field(init=False)
 
     def __post_init__(self) -> None:
         options, picture = self.options, self.source.picture
@@ -119,7 +144,8 @@ class SavedPictures:
         height, width = self.hr_size
         if problem := unsuited(options.suffix, (height, width), bits, picture.alpha is not None):
             raise OutputError(f"`format` {options.format} does not fit: {problem}")
-        arguments = options.temperature, options.bits, options.rounding, self.source.jpeg
+        self.noise = noise_of(picture, options.denoise)
+        arguments = options.temperature, options.bits, options.rounding, self.source.jpeg, self.noise
         self.space = PictureSpace(self.model, picture, *arguments)
 
     @property
@@ -135,7 +161,8 @@ class SavedPictures:
             "hr_size": list(self.hr_size),
             "mode": self.source.picture.mode,
             "output_bits": self.space.out_bits,
-            "assumed": self.source.note,
+            "assumed": noise_note(self.noise) if self.options.denoising else self.source.note,
+            "noise": None if self.noise is None else [round(sigma, 6) for sigma in self.noise.tolist()],
             "jpeg": None if self.source.jpeg is None else self.source.jpeg.description(),
             "exact_until": self.options.exact_until,
         }

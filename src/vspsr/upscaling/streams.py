@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from vspsr.images.encoding import encoded
-from vspsr.images.sources import read_source
 from vspsr.model import VSpSR
 from vspsr.state_dicts import digest_of
 from vspsr.upscaling.folders import Report
@@ -31,12 +30,7 @@ def upscale_stream(image: Path | bytes, model: VSpSR, name: str, options: Option
     for option in ("stddev", "contact_sheet", "overwrite"):
         if getattr(options, option):
             raise ValueError(f"`{option}` is for outputs in a folder: leave it out or give a folder")
-    source = read_source(
-        image,
-        as_pixels=options.as_pixels,
-        was_jpeg=options.was_jpeg,
-        needed_per_pixel=bytes_per_pixel(model),
-    )
+    source = options.read(image, bytes_per_pixel(model))
     pictures = SavedPictures(model, name, digest_of(model.state_dict()), source, options)
     picture, exactness = pictures.mean if options.mean else pictures.sample(0)
     content = encoded(picture, options.suffix, options.quality)

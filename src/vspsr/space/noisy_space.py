@@ -1,0 +1,108 @@
+"""The super-resolution space of a noisy LR image: x = Π(μ + z; u), u the LR image without noise.
+
+y = u + n does not say what u is, only that u ~ N(û, diag q) given y (`vspsr.degradation.gaussian_noise`). So each
+sample has an LR image of its own. Since Π(x; û + e) = Π(x; û) + D⁺e, this space is that of û taken as exact, plus
+D⁺e with e ~ N(0, diag q), independent of z. It is a Gaussian:
+
+    mean:     Π(μ; û)
+    variance: diag((I − D⁺D) Σ (I − D⁺D)ᵀ) + (D⁺ ∘ D⁺) q,   ∘ for the product of entries
+
+Without noise û = y and q = 0, and it is the space of an exact LR image.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vspsr.degradation.banded import apply_passes
+from vspsr.space.base import EXTRA_ROW
+from vspsr.space.drawing import Noise
+from vspsr.space.noise import BLOCK
+from vspsr.space.sr_space import NotGaussianError, SRSpace
+
+__all__ = ["NoisySpace"]
+
+
+class NoisySpace(SRSpace):
+    """Distribution over HR images (B, C, H, W), whose LR images are as close to a noisy one as its noise allows.
+
+    Made by `from_space`. `y` holds û, which the mean downscales to. The temperature scales the spread of the LR image
+    too; the calibration does not.
+
+    Attributes:
+        exact: the space that takes û as exact.
+        lr_variance: q, (B, C, h, w).
+    """
+
+    exact: SRSpace
+    lr_variance: Tensor
+
+    @classmethod
+    def from_space(cls, space: SRSpace, lr_variance: Tensor) -> "NoisySpace":
+        """The space of noisy LR images from that of û.
+
+        Args:
+            space: made from û, which must be a Gaussian.
+            lr_variance: q, (B, C, h, w) as `space.y`, ≥ 0.
+
+        Raises:
+            ValueError: variances of another shape, or that are negative or not finite.
+            NotGaussianError: the space is not a Gaussian.
+        """
+        space._require_gaussian("noise")
+        if lr_variance.shape != space.y.shape:
+            raise ValueError(f"`lr_variance` must be {tuple(space.y.shape)}, got {tuple(lr_variance.shape)}")
+        if not bool((lr_variance >= 0).all()) or not bool(lr_variance.isfinite().all()):
+            raise ValueError("`lr_variance` must be finite numbers of at least 0")
+        made = object.__new__(cls)
+        vars(made).update(vars(space), exact=space, lr_variance=lr_variance.to(space.y), _cache={})
+        return made
+
+    @property
+    def stddev(self) -> Tensor:
+        """Standard deviation of each pixel: (B, C, H, W), no gradient. The calibration is that of the model's part."""
+
+        def build() -> Tensor:
+            height, width = self.event_shape[1:]
+            inverses = (self.degradation.axis_pseudo_inverse(n, self.y.dtype).squared() for n in (height, width))
+            return apply_passes(self.lr_variance, zip(inverses, (-2, -1), strict=True))
+
+        of_lr = self._cached("lr_part", build, gradient=False)
+        return (self._exact.stddev.square() + of_lr).sqrt()
+
+    def grey(self) -> "NoisySpace":  # type: ignore[override]
+        """Not offered: the noise is that of the channels.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("`grey` must come before `NoisySpace.from_space`: the noise is that of the channels")
+
+    def to(self, device: torch.device | str) -> "NoisySpace":  # type: ignore[override]
+        """The same space on another device."""
+        return self.from_space(self._exact.to(device), self.lr_variance.to(device))
+
+    def select(self, image: int) -> "NoisySpace":  # type: ignore[override]
+        """The space of one image of the batch, B = 1."""
+        return self.from_space(self._exact.select(image), self.lr_variance[image : image + 1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "exact": self._exact}
+
+    @property
+    def _exact(self) -> SRSpace:
+        """`exact` with what has been changed since: temperature, keys and calibration."""
+        return self.exact._with(temperature=self.temperature, calibration=self.calibration, keys=self.keys)
+
+    def _require_one(self, what: str) -> None:
+        raise NotGaussianError(
+            f"`{what}` is not offered for a noisy LR image: use `exact`, the space that takes its estimate as exact"
+        )
+
+    def _draw_one(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
+        x, variance = super()._draw_one(b, noise, temperature), self.lr_variance[b]
+        count = variance.numel()
+        own = noise(-(-count // BLOCK**2), EXTRA_ROW).flatten()[:count].view(variance.shape).to(variance)
+        size = (x.shape[-2], x.shape[-1])
+        return x + self.degradation.pseudo_inverse(temperature * variance.sqrt() * own, size)[None]

@@ -1,0 +1,104 @@
+"""Spaces of noisy LR images against dense algebra: the joint Gaussian of image and LR image, conditioned on y."""
+
+import pickle
+
+import pytest
+import torch
+from dense_spaces import dense, exploring_space
+from scipy.ndimage import uniform_filter
+from torch import Tensor
+
+from vspsr.degradation.gaussian_noise import lr_posterior
+from vspsr.space import NoisySpace, NotGaussianError, SRSpace
+
+SIGMA = torch.tensor([0.05, 0.1, 0.2], dtype=torch.float64)
+
+
+def noisy_space(space: SRSpace, sigma: Tensor = SIGMA) -> NoisySpace:
+    """The space if the network had said of û what it says of y."""
+    estimate, variance = lr_posterior(space.y[0], sigma)
+    return NoisySpace.from_space(space._with(y=estimate[None], _cache={}), variance[None])
+
+
+def dense_down(space: SRSpace) -> Tensor:
+    """D of flat images, by its unit vectors."""
+    shape = space.parameters.deterministic.shape[1:]
+    eye = torch.eye(shape.numel(), dtype=torch.float64).view(-1, *shape)
+    return space.degradation.down(eye).flatten(1).T
+
+
+def window_mean(y: Tensor) -> Tensor:
+    return torch.from_numpy(uniform_filter(y.numpy(), (0, 5, 5), mode="nearest"))
+
+
+@pytest.mark.parametrize("kind", ["independent", "correlated"])
+def test_mean_and_stddev_are_the_conditioned_gaussians(kind: str) -> None:
+    space = exploring_space(kind, 5, 4, calibration=1.3 if kind == "independent" else 1.0)
+    y, noise = space.y[0], SIGMA.square()[:, None, None].expand(3, 5, 4)
+    mean = window_mean(y)  # the prior of the LR image, as Lee has it
+    signal = (window_mean(y.square()) - mean.square() - noise).clamp_min(0).flatten()
+    down = dense_down(space)
+    up = torch.linalg.pinv(down)
+    detail = torch.eye(down.shape[1], dtype=torch.float64) - up @ down
+    root = dense(space).root
+    prior = root @ root.T + up @ torch.diag(signal) @ up.T
+    centre = detail @ space._centre.flatten() + up @ mean.flatten()
+    gain = prior @ down.T @ torch.linalg.inv(down @ prior @ down.T + torch.diag(noise.flatten()))
+    wanted_mean = centre + gain @ (y.flatten() - down @ centre)
+    wanted = (prior - gain @ down @ prior).diagonal().clamp_min(0).sqrt()
+    made = noisy_space(space)
+    torch.testing.assert_close(made.mean.flatten(), wanted_mean, rtol=0, atol=1e-9)
+    if kind == "independent":
+        torch.testing.assert_close(made.stddev.flatten(), wanted, rtol=0, atol=1e-9)
+    else:  # it is estimated from 100 samples
+        assert (made.stddev.flatten() / wanted - 1).abs().mean() < 0.1
+
+
+def test_samples_have_this_mean_and_stddev() -> None:
+    space = noisy_space(exploring_space("independent", 3, 4, calibration=1.0))
+    drawn = space.sample(1000)
+    assert ((drawn.mean(0) - space.mean) / space.stddev).abs().max() < 5 / 1000**0.5
+    assert (drawn.std(0) / space.stddev - 1).abs().max() < 5 / 2000**0.5
+    torch.testing.assert_close(space.sample(1, temperature=0.0)[0], space.mean)
+
+
+def test_lr_images_scatter_as_the_noise_allows() -> None:
+    space = noisy_space(exploring_space("independent", 6, 7))
+    lr = space.degradation.down(space.sample(800))
+    torch.testing.assert_close(lr.var(0), space.lr_variance, rtol=0.3, atol=1e-12)
+    torch.testing.assert_close(space.degradation.down(space.mean), space.y, rtol=0, atol=1e-12)
+
+
+def test_without_noise_it_is_the_exact_space() -> None:
+    exact = exploring_space("independent", 5, 4)
+    for sigma in (0.0, 1e-9):
+        made = noisy_space(exact, torch.full((3,), sigma, dtype=torch.float64))
+        for a, b in ((made.mean, exact.mean), (made.stddev, exact.stddev), (made.sample(2), exact.sample(2))):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-7 if sigma else 1e-12)
+
+
+def test_copies() -> None:
+    space = noisy_space(exploring_space("independent", 5, 4))
+    changed = space.with_temperature(0.5).with_keys([7])
+    wanted = changed.sample(2, seed=3)
+    for other in (space.select(0), space.to("cpu"), pickle.loads(pickle.dumps(space))):
+        assert torch.equal(other.with_temperature(0.5).with_keys([7]).sample(2, seed=3), wanted)
+        assert torch.equal(other.stddev, space.stddev)
+    assert torch.equal(changed.select(0).sample(2, seed=3), wanted)
+    warm = torch.full((5, 4), 0.5, dtype=torch.float64)
+    torch.testing.assert_close(changed.sample(2, seed=3, temperature=warm), wanted)
+    ends = torch.stack([space.interpolate(1, 2, 0.0), space.interpolate(1, 2, 1.0)])
+    assert torch.equal(ends, torch.stack([space.sample(1, seed=s)[0] for s in (1, 2)]))
+
+
+def test_what_is_refused() -> None:
+    exact = exploring_space("independent", 5, 4)
+    space = noisy_space(exact)
+    with pytest.raises(NotGaussianError, match="use `exact`"):
+        space.region(0, 0, 2, 2)
+    with pytest.raises(ValueError, match="`grey` must come before"):
+        space.grey()
+    with pytest.raises(ValueError, match="lr_variance"):
+        NoisySpace.from_space(exact, exact.y[..., :-1])
+    with pytest.raises(ValueError, match="lr_variance"):
+        NoisySpace.from_space(exact, -exact.y)
