@@ -3,7 +3,7 @@
     python benchmarks/jpeg_files.py
     python benchmarks/jpeg_files.py --files 40 --samples 1
 
-Each file is a crop of a photograph of scikit-image (CC0 or public domain), 48 to 64 pixels a side, downscaled by 4 and
+Each file is a crop of a photograph of scikit-image (CC0 or public domain), 24 to 40 pixels a side, downscaled by 4 and
 saved by one of several encoders. Samples are downscaled, rounded to 8 bits and saved by Pillow's libjpeg-turbo with the
 file's tables and subsampling, and the coefficients are compared. The second table: the time of `upscale` on a JPEG, and
 the parts of it that a PNG does not need.
@@ -88,8 +88,8 @@ ENCODERS = {
 
 
 def lr_image(index: int) -> np.ndarray:
-    """An LR image (h, w, 3) of 48 … 64 pixels a side, odd or even."""
-    h, w = 48 + 5 * index % 17, 48 + 7 * index % 17
+    """An LR image (h, w, 3) of 24 … 40 pixels a side, odd or even."""
+    h, w = 24 + 5 * index % 17, 24 + 7 * index % 17
     hr = torch.from_numpy(getattr(data, PHOTOGRAPHS[index % len(PHOTOGRAPHS)])().copy()).permute(2, 0, 1)
     top, left = (37 * index % (n - 4 * m) for n, m in zip(hr.shape[1:], (h, w), strict=True))
     lr = Degradation(4).down_integers(hr[:, top : top + 4 * h, left : left + 4 * w])
@@ -129,9 +129,12 @@ def files(count: int) -> list[tuple[str, int, str, bool]]:
     return [combinations[i] for i in order]
 
 
-def exactness_table(model: VSpSR, count: int, samples: int) -> None:
+def exactness_table(model: VSpSR, count: int, samples: int, minutes: float) -> None:
     results: dict[tuple[str, object], list[tuple[list[int], int]]] = defaultdict(list)
+    start = time.perf_counter()
     for index, (encoder, quality, subsampling, progressive) in enumerate(track(files(count), "files")):
+        if time.perf_counter() - start > minutes * 60:
+            break
         image = lr_image(index)
         if subsampling == "grey":
             image = np.ascontiguousarray(image[..., 1])
@@ -140,7 +143,7 @@ def exactness_table(model: VSpSR, count: int, samples: int) -> None:
         kind = "progressive" if progressive else "sequential"
         for key in (("quality", quality), ("encoder", encoder), ("chroma", subsampling), ("coding", kind), ("", "all")):
             results[key].append(found)
-    table = Table(title=f"{count} JPEG files, {samples} samples each")
+    table = Table(title=f"{len(results['', 'all'])} JPEG files, {samples} samples each")
     for column in ("", "", "files", "samples", "samples that give the file", "coefficients", "of them wrong"):
         table.add_column(column, justify="left" if not column else "right")
     for key in sorted(results, key=lambda k: (list(dict.fromkeys(r[0] for r in results)).index(k[0]), str(k[1]))):
@@ -193,10 +196,11 @@ def main() -> None:
     parser.add_argument("--model", default="vspsr-x4")
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--samples", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=60, help="stop with the files that are done by then")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     model = VSpSR.from_pretrained(args.model)
-    exactness_table(model, args.files, args.samples)
+    exactness_table(model, args.files, args.samples, args.minutes)
     speed_table(model)
 
 
