@@ -1,0 +1,98 @@
+"""The pictures of docs/photographs.md, from photographs of scikit-image that are CC0 or in the public domain.
+
+python benchmarks/photograph_figures.py -o docs/images
+"""
+
+import argparse
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from skimage import data
+
+from vspsr import Degradation, VSpSR, upscale
+from vspsr.upscaling import Upscaled
+
+SIDE, GAP, TITLE = 64, 6, 18
+NOISE = 10  # levels of 255
+
+
+def lr_image(name: str, top: int, left: int) -> Image.Image:
+    """A crop of 64×64 LR pixels, downscaled by 4."""
+    hr = torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1)
+    lr = Degradation(4).down_integers(hr[:, top : top + 4 * SIDE, left : left + 4 * SIDE])
+    return Image.fromarray(lr.permute(1, 2, 0).numpy().astype(np.uint8))
+
+
+def jpeg(image: Image.Image, quality: int) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    return file.getvalue()
+
+
+def panels(path: Path, pictures: dict[str, Image.Image]) -> None:
+    """Pictures side by side under their titles, each 256×256."""
+    side = 4 * SIDE
+    sheet = Image.new("RGB", (len(pictures) * (side + GAP) - GAP, side + TITLE), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, (title, picture) in enumerate(pictures.items()):
+        draw.text((i * (side + GAP), 2), title, "black")
+        sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), (i * (side + GAP), TITLE))
+    sheet.save(path, quality=90)
+    print(path, f"{path.stat().st_size / 1000:.0f} kB")
+
+
+def sample(result: Upscaled) -> Image.Image:
+    return Image.fromarray(result.samples[0].to_array())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--model", default="vspsr-x4")
+    args = parser.parse_args()
+    model = VSpSR.from_pretrained(args.model)
+
+    def one(image: bytes | Image.Image, **options: object) -> Upscaled:
+        return upscale(image, model, samples=1, **options)  # type: ignore[arg-type]
+
+    phone = jpeg(lr_image("coffee", 60, 150), 92)
+    result = one(phone)
+    spread = (result.stddev.mean(0) / float(result.stddev.mean(0).quantile(0.995))).clamp(0, 1)
+    panels(
+        args.output / "photograph-phone.webp",
+        {
+            "photo, quality 92": Image.open(io.BytesIO(phone)),
+            "sample": sample(result),
+            "standard deviation": Image.fromarray((spread * 255).byte().numpy()).convert("RGB"),
+        },
+    )
+    web = jpeg(lr_image("astronaut", 10, 100), 60)
+    panels(
+        args.output / "photograph-web.webp",
+        {
+            "photo, quality 60": Image.open(io.BytesIO(web)),
+            "--as-pixels": sample(one(web, as_pixels=True)),
+            "by its coefficients": sample(one(web)),
+            "--denoise auto": sample(one(web, denoise="auto")),
+        },
+    )
+    clean = np.asarray(lr_image("chelsea", 20, 100), np.float64)
+    noise = NOISE * np.random.default_rng(0).standard_normal(clean.shape)
+    scan = Image.fromarray((clean + noise).round().clip(0, 255).astype(np.uint8))
+    denoised = one(scan, denoise="auto")
+    panels(
+        args.output / "photograph-scan.webp",
+        {
+            f"scan, noise of {NOISE} levels": scan,
+            "sample, exact": sample(one(scan)),
+            "--denoise auto": sample(denoised),
+            "--denoise auto, the mean": Image.fromarray(denoised.mean.to_array()),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
