@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, pad
 
-__all__ = ["estimate_noise", "lr_posterior"]
-
 _FILTER = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]], dtype=torch.float64) / 6  # of norm 1
 _FLAT, _FLAT_WINDOW = 0.1, 6  # share of windows, and their side
 _OF_PURE_NOISE = 0.7314  # the estimate from white noise of σ = 1 before it is divided by this

@@ -9,8 +9,6 @@ from PIL import Image
 
 from vspsr.images.picture import Picture
 
-__all__ = ["from_array", "from_pillow"]
-
 _BITS = {"uint8": 8, "uint16": 16}
 _MODES = {"1": "L", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "PA": "RGBA"}
 _DEEP = {"I;16", "I;16L", "I;16B"}

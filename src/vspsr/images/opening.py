@@ -8,8 +8,6 @@ from typing import BinaryIO
 from vspsr.errors import ImageFileError
 from vspsr.files import one_line
 
-__all__ = ["ImageFile", "name_of", "open_file"]
-
 ImageFile = str | Path | bytes
 """The path of an image file, or its content."""
 

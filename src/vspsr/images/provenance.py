@@ -14,8 +14,6 @@ from xml.sax.saxutils import quoteattr
 from vspsr.files import printable
 from vspsr.images.picture import Picture
 
-__all__ = ["pixels_digest", "provenance", "with_provenance"]
-
 _NAMESPACE = "urn:vspsr:provenance:1#"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _OWN = re.compile(rb"<rdf:Description\b[^>]*\bxmlns:vspsr=[\"']%s[\"'][^>]*/>" % re.escape(_NAMESPACE.encode()))

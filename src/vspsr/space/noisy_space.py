@@ -16,12 +16,10 @@ import torch
 from torch import Tensor
 
 from vspsr.degradation.banded import apply_passes
-from vspsr.space.base import EXTRA_ROW
+from vspsr.space.base import EXTRA_ROW, NotGaussianError
 from vspsr.space.drawing import Noise
 from vspsr.space.noise import BLOCK
-from vspsr.space.sr_space import NotGaussianError, SRSpace
-
-__all__ = ["NoisySpace"]
+from vspsr.space.sr_space import SRSpace
 
 
 class NoisySpace(SRSpace):

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Exactness"]
-
 
 @dataclass(frozen=True)
 class Exactness:

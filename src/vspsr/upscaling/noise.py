@@ -7,8 +7,6 @@ from vspsr.checks import check_number
 from vspsr.degradation.gaussian_noise import estimate_noise
 from vspsr.images.picture import Picture
 
-__all__ = ["check_denoise", "noise_note", "noise_of"]
-
 
 def check_denoise(denoise: float | str | None) -> None:
     """ValueError unless a strength of noise is None, "auto" or 0 … 1."""

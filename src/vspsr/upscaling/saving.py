@@ -22,8 +22,6 @@ from vspsr.upscaling.noise import check_denoise, noise_note, noise_of
 from vspsr.upscaling.pictures import PictureSpace, check_depth, check_samples
 from vspsr.version import __version__
 
-__all__ = ["Options", "SavedPictures"]
-
 
 @dataclass(frozen=True)
 class Options:

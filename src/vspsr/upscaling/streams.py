@@ -9,8 +9,6 @@ from vspsr.upscaling.folders import Report
 from vspsr.upscaling.pictures import bytes_per_pixel
 from vspsr.upscaling.saving import Options, SavedPictures
 
-__all__ = ["upscale_stream"]
-
 
 def upscale_stream(image: Path | bytes, model: VSpSR, name: str, options: Options) -> tuple[bytes, Report]:
     """Super-resolve one image: the content of a file, and what the report of `upscale_file` says of it.
