@@ -5,10 +5,9 @@ picture that comes out downscales to the one that went in, bit for bit, or the r
 Of a JPEG, it downscales to a picture that is saved as this file, coefficient for coefficient.
 """
 
-import warnings
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,18 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
-from vspsr.consistency.jpeg_member import JpegMembers
-from vspsr.consistency.projection import project_unchecked
-from vspsr.consistency.quantize import Quantized, quantize
 from vspsr.degradation.gaussian_noise import lr_posterior
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
-from vspsr.degradation.jpeg_set import JpegSet
-from vspsr.degradation.resize import imresize
-from vspsr.errors import ConsistencyWarning
 from vspsr.images.io import check_memory
-from vspsr.images.picture import Picture, bleed, to_bits
+from vspsr.images.picture import Picture
 from vspsr.images.sources import source_of
 from vspsr.model import VSpSR
 from vspsr.space import JpegSpace, NoisySpace, SRSpace, image_key
+from vspsr.upscaling.consistent import ConsistentPictures
 from vspsr.upscaling.exactness import Exactness
 from vspsr.upscaling.noise import noise_of
 
 MAX_SAMPLES = 10_000
-_RANGE_STEPS, _RANGE_TOLERANCE = 8, 0.5 / 255  # of alternating projections; values out of range by less are rounded
 
 
 @dataclass(frozen=True)
@@ -94,9 +87,8 @@ class PictureSpace:
         picture, (height, width) = self.picture, self.picture.size
         what = f"{width}×{height} pixels at x{self.model.scale}"
         check_memory(what, height * width * bytes_per_pixel(self.model))
-        self._set_depth()
-        device = next(self.model.parameters()).device
-        y = (self._target.float() / (2**self.out_bits - 1))[None].to(device)
+        self._consistent = self._consistent_pictures()
+        y = self._consistent.y.to(next(self.model.parameters()).device)
         with torch.no_grad():
             if self.noise is not None:
                 estimate, variance = lr_posterior(y[0], self.noise)
@@ -104,95 +96,32 @@ class PictureSpace:
             quantisation = None if self.jpeg is None else self.jpeg.quantisation_map().to(y)
             space = self.model(y.expand(1, 3, -1, -1), quantisation)
             space = space.grey() if picture.is_grey else space
-            self._members = None
-            if self.jpeg is not None:
-                self._members = JpegMembers(JpegSet(self.jpeg))
-                space = JpegSpace.from_space(space, self._members.set, self.model.trained_on_jpegs)
+            if (members := self._consistent.jpeg_members) is not None:
+                space = JpegSpace.from_space(space, members.set, self.model.trained_on_jpegs)
             if self.noise is not None:
                 space = NoisySpace.from_space(space, variance[None])
             space = space.with_keys([image_key(picture.pixels)])
             self.space = space if self.temperature is None else space.with_temperature(self.temperature)
 
-    def _set_depth(self) -> None:
-        check_depth(self.bits)
-        picture = self.picture
-        self.out_bits = picture.bits if self.bits == "auto" else int(self.bits)
-        # What lies under invisible pixels is arbitrary and would shine through at the edges.
-        pixels = picture.pixels if picture.alpha is None else bleed(picture.pixels, picture.alpha)
-        self._target = to_bits(pixels, picture.bits, self.out_bits)
-        self._alpha = None if picture.alpha is None else self._upscaled_alpha(picture.alpha)
+    def _consistent_pictures(self) -> ConsistentPictures:
+        degradation = self.model.degradation
+        return ConsistentPictures(self.picture, degradation, self.bits, self.rounding, self.jpeg, self.noise)
+
+    @property
+    def out_bits(self) -> int:
+        """Of the HR pictures, 8 or 16."""
+        return self._consistent.out_bits
 
     def with_bits(self, bits: int | str) -> "PictureSpace":
         """The same space with pictures of another depth. The network is not called."""
         other = copy(self)
         other.bits = bits
-        other._set_depth()
+        other._consistent = other._consistent_pictures()
         return other
 
-    def _upscaled_alpha(self, alpha: Tensor) -> Quantized:
-        target = to_bits(alpha, self.picture.bits, self.out_bits)
-        peak = 2**self.out_bits - 1
-        x = imresize(target.double() / peak, scale=self.model.scale).clamp(0, 1)
-        result = self._quantized(x, target)
-        if result.exact:
-            return result
-        # Hard edges, as drawn by hand, are no image's bicubic degradation: coming close to them would only ring.
-        image = (x * peak).round()
-        deviation = (self.model.degradation.down_integers(image, self.out_bits, self.rounding) - target).abs()
-        moved = (image - x * peak).abs()
-        rms = moved.square().mean().sqrt()
-        return Quantized(image.to(result.image.dtype), (deviation > 0).sum(), deviation.max(), rms, moved.max())
-
-    def _quantized(self, x: Tensor, target: Tensor) -> Quantized:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConsistencyWarning)  # the exactness is reported with every picture
-            return quantize(x.cpu(), target, self.model.degradation, self.out_bits, self.rounding)
-
     def to_picture(self, x: Tensor) -> tuple[Picture, Exactness]:
-        """The picture nearest to an image (1, C, H, W) that downscales to the LR picture, as `quantize` finds it.
-
-        Of a JPEG, to an LR picture that gives the file.
-        """
-        if self._members is not None:
-            return self._picture_of_jpeg(x[0], self._members)
-        pixels, exactness = self._colours(x[0])
-        alpha = None
-        if self._alpha is not None:
-            alpha = self._alpha.image.int()
-            wrong = exactness.lr_values_wrong + int(self._alpha.lr_values_wrong)
-            deviation = max(exactness.lr_max_deviation, int(self._alpha.lr_max_deviation))
-            exactness = replace(exactness, lr_values_wrong=wrong, lr_max_deviation=deviation)
-        return replace(self.picture, pixels=pixels, alpha=alpha, bits=self.out_bits), exactness
-
-    def _colours(self, x: Tensor) -> tuple[Tensor, Exactness]:
-        if self.noise is None:
-            result = self._quantized(x, self._target)
-            wrong, deviation = int(result.lr_values_wrong), int(result.lr_max_deviation)
-            return result.image.int(), Exactness(wrong, deviation, float(result.moved_rms), float(result.moved_max))
-        peak = 2**self.out_bits - 1
-        wanted = x.double().cpu() * peak
-        pixels = wanted.clamp(0, peak).round()
-        noisy = self.noise > 0
-        residual = (self.model.degradation.down(pixels) - self._target)[noisy] / (peak * self.noise[noisy, None, None])
-        moved = (pixels - wanted).abs()
-        ratio = float(residual.square().mean().sqrt())
-        rms = float(moved.square().mean().sqrt())
-        return pixels.int(), Exactness(0, 0, rms, float(moved.max()), noise_ratio=ratio)
-
-    def _picture_of_jpeg(self, x: Tensor, members: JpegMembers) -> tuple[Picture, Exactness]:
-        degradation, bits = self.model.degradation, self.out_bits
-        for _ in range(_RANGE_STEPS):  # of the LR images that give the file, one that an HR image in range gives
-            clipped = x.clamp(0, 1)
-            y = members.set.project(degradation.down(clipped))
-            x = project_unchecked(clipped, y, degradation)
-            if float((x - clipped).abs().max()) < _RANGE_TOLERANCE:
-                break
-        target = members.near(degradation.down(x.clamp(0, 1))).image.int()
-        result = self._quantized(x, to_bits(target, 8, bits))
-        lr = to_bits(degradation.down_integers(result.image, bits, self.rounding), bits, 8)
-        picture = replace(self.picture, pixels=result.image.int(), bits=bits)
-        moved = float(result.moved_rms), float(result.moved_max)
-        return picture, Exactness(0, 0, *moved, coefficients_wrong=int(members.set.wrong(lr)))
+        """See `ConsistentPictures.to_picture`."""
+        return self._consistent.to_picture(x)
 
     def samples(self, n: int, seed: int = 0) -> Iterator[tuple[Picture, Exactness]]:
         """Samples 0 … n − 1 of a seed, one by one."""
@@ -267,12 +196,6 @@ def check_samples(samples: int) -> None:
     """ValueError unless a number of samples is 0 … 10,000."""
     if not 0 <= samples <= MAX_SAMPLES:
         raise ValueError(f"`samples` must be 0 … {MAX_SAMPLES}, got {samples}")
-
-
-def check_depth(bits: int | str) -> None:
-    """ValueError unless a depth of outputs is "auto", 8 or 16."""
-    if bits not in ("auto", 8, 16):
-        raise ValueError(f'`bits` must be "auto", 8 or 16, got {bits!r}')
 
 
 def bytes_per_pixel(model: VSpSR) -> int:

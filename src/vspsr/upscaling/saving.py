@@ -17,9 +17,10 @@ from vspsr.images.picture import Picture
 from vspsr.images.provenance import pixels_digest, with_provenance
 from vspsr.images.sources import Source, read_source
 from vspsr.model import VSpSR
+from vspsr.upscaling.consistent import check_depth
 from vspsr.upscaling.exactness import Exactness
 from vspsr.upscaling.noise import check_denoise, noise_note, noise_of
-from vspsr.upscaling.pictures import PictureSpace, check_depth, check_samples
+from vspsr.upscaling.pictures import PictureSpace, check_samples
 from vspsr.version import __version__
 
 

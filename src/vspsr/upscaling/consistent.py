@@ -1,0 +1,147 @@
+"""Pictures that downscale to one LR picture: from images to integers of its kind, with alpha, exact at every depth.
+
+Alpha is upscaled by itself, once for all pictures. Every picture downscales to the LR picture bit for bit, or its
+`Exactness` says by how much it does not. Of a JPEG, it downscales to a picture that is saved as this file, coefficient
+for coefficient.
+"""
+
+import warnings
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from vspsr.consistency.jpeg_member import JpegMembers
+from vspsr.consistency.projection import project_unchecked
+from vspsr.consistency.quantize import Quantized, quantize
+from vspsr.degradation.jpeg_coefficients import JpegCoefficients
+from vspsr.degradation.jpeg_set import JpegSet
+from vspsr.degradation.operator import Degradation
+from vspsr.degradation.resize import imresize
+from vspsr.errors import ConsistencyWarning
+from vspsr.images.picture import Picture, bleed, to_bits
+from vspsr.upscaling.exactness import Exactness
+
+_RANGE_STEPS, _RANGE_TOLERANCE = 8, 0.5 / 255  # of alternating projections; values out of range by less are rounded
+
+
+@dataclass
+class ConsistentPictures:
+    """Makes pictures that downscale to an LR picture.
+
+    Args:
+        picture: the LR picture.
+        degradation: D.
+        bits: of the HR pictures, "auto" for those of the LR picture. At 8 bits, a 16-bit LR picture is met up to
+            its rounding to 8.
+        rounding: as in `quantize`.
+        jpeg: what the picture was decoded from; None where its pixels are exact.
+        noise: standard deviation of the noise in each channel, (C,), in units of the full range; not with ``jpeg``.
+        hr_alpha: (1, H, W) in [0, 1], what the alpha of the HR pictures should be near to; None for that of the LR
+            picture, enlarged.
+
+    Raises:
+        ValueError: an option out of its range.
+
+    Attributes:
+        out_bits: 8 or 16.
+        jpeg_members: the LR pictures that give the JPEG; None where the pixels are exact.
+    """
+
+    picture: Picture
+    degradation: Degradation
+    bits: int | str = "auto"
+    rounding: str = "per-pass"
+    jpeg: JpegCoefficients | None = None
+    noise: Tensor | None = None
+    hr_alpha: Tensor | None = None
+    out_bits: int = field(init=False)
+    jpeg_members: JpegMembers | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        check_depth(self.bits)
+        picture = self.picture
+        self.out_bits = picture.bits if self.bits == "auto" else int(self.bits)
+        self.jpeg_members = None if self.jpeg is None else JpegMembers(JpegSet(self.jpeg))
+        # What lies under invisible pixels is arbitrary and would shine through at the edges.
+        pixels = picture.pixels if picture.alpha is None else bleed(picture.pixels, picture.alpha)
+        self._target = to_bits(pixels, picture.bits, self.out_bits)
+        self._alpha = None if picture.alpha is None else self._upscaled_alpha(picture.alpha)
+
+    @property
+    def y(self) -> Tensor:
+        """The LR image, (1, C, h, w) float32 in [0, 1], at the depth of the HR pictures."""
+        return (self._target.float() / (2**self.out_bits - 1))[None]
+
+    def to_picture(self, x: Tensor) -> tuple[Picture, Exactness]:
+        """The picture nearest to an image (1, C, H, W) that downscales to the LR picture, as `quantize` finds it.
+
+        Of a JPEG, to an LR picture that gives the file.
+        """
+        if self.jpeg_members is not None:
+            return self._picture_of_jpeg(x[0], self.jpeg_members)
+        pixels, exactness = self._colours(x[0])
+        alpha = None
+        if self._alpha is not None:
+            alpha = self._alpha.image.int()
+            wrong = exactness.lr_values_wrong + int(self._alpha.lr_values_wrong)
+            deviation = max(exactness.lr_max_deviation, int(self._alpha.lr_max_deviation))
+            exactness = replace(exactness, lr_values_wrong=wrong, lr_max_deviation=deviation)
+        return replace(self.picture, pixels=pixels, alpha=alpha, bits=self.out_bits), exactness
+
+    def _colours(self, x: Tensor) -> tuple[Tensor, Exactness]:
+        if self.noise is None:
+            result = self._quantized(x, self._target)
+            wrong, deviation = int(result.lr_values_wrong), int(result.lr_max_deviation)
+            return result.image.int(), Exactness(wrong, deviation, float(result.moved_rms), float(result.moved_max))
+        peak = 2**self.out_bits - 1
+        wanted = x.double().cpu() * peak
+        pixels = wanted.clamp(0, peak).round()
+        noisy = self.noise > 0
+        residual = (self.degradation.down(pixels) - self._target)[noisy] / (peak * self.noise[noisy, None, None])
+        moved = (pixels - wanted).abs()
+        ratio = float(residual.square().mean().sqrt())
+        rms = float(moved.square().mean().sqrt())
+        return pixels.int(), Exactness(0, 0, rms, float(moved.max()), noise_ratio=ratio)
+
+    def _upscaled_alpha(self, alpha: Tensor) -> Quantized:
+        target = to_bits(alpha, self.picture.bits, self.out_bits)
+        peak = 2**self.out_bits - 1
+        if self.hr_alpha is None:
+            x = imresize(target.double() / peak, scale=self.degradation.scale).clamp(0, 1)
+        else:
+            x = self.hr_alpha.double()
+        result = self._quantized(x, target)
+        if result.exact:
+            return result
+        # Hard edges, as drawn by hand, are no image's bicubic degradation: coming close to them would only ring.
+        image = (x * peak).round()
+        deviation = (self.degradation.down_integers(image, self.out_bits, self.rounding) - target).abs()
+        moved = (image - x * peak).abs()
+        rms = moved.square().mean().sqrt()
+        return Quantized(image.to(result.image.dtype), (deviation > 0).sum(), deviation.max(), rms, moved.max())
+
+    def _quantized(self, x: Tensor, target: Tensor) -> Quantized:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConsistencyWarning)  # the exactness is reported with every picture
+            return quantize(x.cpu(), target, self.degradation, self.out_bits, self.rounding)
+
+    def _picture_of_jpeg(self, x: Tensor, members: JpegMembers) -> tuple[Picture, Exactness]:
+        degradation, bits = self.degradation, self.out_bits
+        for _ in range(_RANGE_STEPS):  # of the LR images that give the file, one that an HR image in range gives
+            clipped = x.clamp(0, 1)
+            y = members.set.project(degradation.down(clipped))
+            x = project_unchecked(clipped, y, degradation)
+            if float((x - clipped).abs().max()) < _RANGE_TOLERANCE:
+                break
+        target = members.near(degradation.down(x.clamp(0, 1))).image.int()
+        result = self._quantized(x, to_bits(target, 8, bits))
+        lr = to_bits(degradation.down_integers(result.image, bits, self.rounding), bits, 8)
+        picture = replace(self.picture, pixels=result.image.int(), bits=bits)
+        moved = float(result.moved_rms), float(result.moved_max)
+        return picture, Exactness(0, 0, *moved, coefficients_wrong=int(members.set.wrong(lr)))
+
+
+def check_depth(bits: int | str) -> None:
+    """ValueError unless a depth of outputs is "auto", 8 or 16."""
+    if bits not in ("auto", 8, 16):
+        raise ValueError(f'`bits` must be "auto", 8 or 16, got {bits!r}')
