@@ -156,10 +156,20 @@ def _run(
     summary: Callable[[dict[str, Any]], str],
     recursive: bool = False,
 ) -> list[dict[str, Any]]:
-    """Work on the images among the inputs with a progress bar, then print the reports; returns them."""
+    """Work on the images among the inputs: see `run_files`."""
     from vspsr.upscaling.folders import input_files
 
-    files = input_files(inputs, output, recursive)
+    return run_files(batch, input_files(inputs, output, recursive), output, as_json, summary)
+
+
+def run_files(
+    batch: Callable[[Mapping[Path, Path], Callable[[str, float], None]], Iterator[dict[str, Any]]],
+    files: Mapping[Path, Path],
+    output: Path,
+    as_json: bool,
+    summary: Callable[[dict[str, Any]], str],
+) -> list[dict[str, Any]]:
+    """Work on files with a progress bar, then print the reports; returns them."""
     reports: list[dict[str, Any]] = []
 
     def status() -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vspsr.cli import data, evaluate, explore, figures, images, models, train
+from vspsr.cli import assess, data, evaluate, explore, figures, images, models, train
 from vspsr.cli.console import (
     encode_anything,
     print_error,
@@ -71,6 +71,7 @@ app.command(epilog="Example:  vspsr upscale photo.png -o out --samples 10 --mean
 )
 app.command(epilog="Example:  vspsr degrade hr/ -o lr --scale 4")(images.degrade)
 app.command(epilog="Example:  vspsr check photo_x4_s00.png photo.png")(images.check)
+app.command(epilog=assess.PROJECT_EPILOG)(assess.project)
 app.command(epilog="Example:  vspsr models")(models.models)
 app.command(epilog="Example:  vspsr info vspsr-x4")(models.info)
 app.command(epilog=evaluate.EVALUATE_EPILOG)(evaluate.evaluate)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vspsr.errors import VSpSRError
-from vspsr.images.folders import composed_stem
+from vspsr.images.folders import belongs_to, composed_stem
 
 Place = tuple[str, str, int | None]
 """The parts of a file name: stem of the HR image, the part between, number of the sample."""
@@ -99,7 +99,7 @@ def _keys(stems: Sequence[str]) -> dict[str, str]:
 
 def _place(name: str, keys: Mapping[str, str]) -> Place | None:
     """The HR image that a file belongs to by its stem; None if to none."""
-    fitting = [k for k in keys if name.startswith(k) and re.fullmatch(r"|x\d+.*|[_. -].*", name[len(k) :])]
+    fitting = [k for k in keys if belongs_to(name, k)]
     if not fitting:
         return None
     key = max(fitting, key=len)

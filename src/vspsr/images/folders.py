@@ -1,5 +1,6 @@
 """Which files of a folder are images. Every command that takes a folder uses this module."""
 
+import re
 import unicodedata
 import warnings
 from collections import deque
@@ -69,6 +70,11 @@ def _is_like_an_image(path: Path) -> bool:
 def composed_stem(path: Path) -> str:
     """A file's stem in composed Unicode (NFC), for comparisons: macOS decomposes the names of its files."""
     return unicodedata.normalize("NFC", path.stem)
+
+
+def belongs_to(stem: str, key: str) -> bool:
+    """Whether a file's stem begins with a key, and goes on with nothing, a scale (`x4`) or a separator."""
+    return stem.startswith(key) and re.fullmatch(r"|x\d+.*|[_. -].*", stem[len(key) :]) is not None
 
 
 def _folders(top: Path) -> Iterator[Path]:

@@ -29,6 +29,7 @@ class Comparison:
     Attributes:
         lr_pixels_wrong: LR pixels in which any channel differs.
         lr_pixels: LR pixels.
+        lr_values_wrong: LR values (pixels × channels, alpha included) that differ.
         lr_max_deviation: largest difference, in levels.
         lr_psnr: LR-PSNR in dB over all values compared, infinite where exact.
         scale: s.
@@ -37,6 +38,7 @@ class Comparison:
 
     lr_pixels_wrong: int
     lr_pixels: int
+    lr_values_wrong: int
     lr_max_deviation: int
     lr_psnr: float
     scale: int
@@ -59,7 +61,7 @@ def compare(
     Raises:
         ValueError: sizes, colours or alpha that do not go together.
     """
-    degradation = _degradation(hr, lr, scale, kernel)
+    degradation = degradation_of_pair(hr, lr, scale, kernel)
     down = degrade(hr, degradation, rounding)
     difference = (down.pixels - to_bits(lr.pixels, lr.bits, hr.bits)).abs()
     if lr.alpha is not None and down.alpha is not None:
@@ -69,6 +71,7 @@ def compare(
     return Comparison(
         lr_pixels_wrong=int(difference.amax(0).count_nonzero()),
         lr_pixels=lr.size[0] * lr.size[1],
+        lr_values_wrong=int(difference.count_nonzero()),
         lr_max_deviation=int(difference.max()),
         lr_psnr=10 * math.log10(hr.white**2 / mse) if mse else math.inf,
         scale=degradation.scale,
@@ -113,13 +116,13 @@ def compare_jpeg(
     Raises:
         ValueError: sizes, colours or alpha that do not go together.
     """
-    degradation = _degradation(hr, lr, scale, kernel)
+    degradation = degradation_of_pair(hr, lr, scale, kernel)
     down = to_bits(degrade(hr, degradation, rounding).pixels, hr.bits, 8)
     count = sum(values.numel() for values in jpeg.coefficients)
     return JpegComparison(int(JpegSet(jpeg).wrong(down)), count, degradation.scale)
 
 
-def _degradation(hr: Picture, lr: Picture, scale: int | None, kernel: str) -> Degradation:
+def degradation_of_pair(hr: Picture, lr: Picture, scale: int | None, kernel: str) -> Degradation:
     """The degradation between two pictures. ValueError if they do not go together."""
     if scale is None:
         fitting = [s for s in range(2, 65) if all(-(-n // s) == m for n, m in zip(hr.size, lr.size, strict=True))]

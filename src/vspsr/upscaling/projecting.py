@@ -1,0 +1,217 @@
+"""Anybody's upscaled pictures, made to downscale to their LR pictures exactly, as near to themselves as can be.
+
+D⁺ adds what the LR picture lacks, x + D⁺(y − D x), which moves the picture least; `quantize` goes on to integers.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vspsr.consistency.projection import project_unchecked
+from vspsr.degradation import JpegCoefficients
+from vspsr.degradation.resize import imresize
+from vspsr.errors import OutputError
+from vspsr.files import one_line
+from vspsr.images import read_image, write_image
+from vspsr.images.folders import belongs_to, composed_stem, image_files
+from vspsr.images.picture import Picture, bleed, to_bits
+from vspsr.images.sources import read_source
+from vspsr.upscaling.comparison import DEGRADING, compare, compare_jpeg, degradation_of_pair
+from vspsr.upscaling.consistent import ConsistentPictures, Exactness, check_depth
+from vspsr.upscaling.folders import OnError, Progress, Report, _each, _holds
+
+_LR_ENDING = re.compile(r"(?<=.)(?:[_-]?x\d+|[_-](?:LR|LRBI))$", re.IGNORECASE)
+_NO_OUTPUT = re.compile(r"(?P<stem>(?!))")  # outputs are named as their inputs
+_NEEDED = DEGRADING + 60  # bytes for each HR pixel: `quantize` holds several copies in float64
+
+
+@dataclass(frozen=True)
+class Projected:
+    """What `project_picture` returns.
+
+    Attributes:
+        picture: the picture that downscales to the LR picture.
+        exactness: how well it does so. How far it moved is measured from the visible pixels of the picture that was
+            given, in levels.
+        wrong_before: LR values that were wrong before; of a JPEG, its coefficients.
+    """
+
+    picture: Picture
+    exactness: Exactness
+    wrong_before: int
+
+
+def project_picture(
+    sr: Picture,
+    lr: Picture,
+    scale: int | None = None,
+    kernel: str = "bicubic",
+    bits: int | str = "auto",
+    rounding: str = "per-pass",
+    jpeg: JpegCoefficients | None = None,
+) -> Projected:
+    """The picture nearest to an upscaled picture that downscales to the LR picture.
+
+    The result has the LR picture's channels: grey where that is grey, and with its alpha. A picture that downscales to
+    the LR picture already is returned as it is.
+
+    Args:
+        sr: the upscaled picture, s times as large as `lr` in both directions.
+        lr: the LR picture.
+        scale, kernel: of the degradation; the scale by default from the sizes.
+        bits: of the result, "auto" for those of `sr`.
+        rounding: as in `quantize`.
+        jpeg: what `lr` was decoded from; None where its pixels are exact.
+
+    Raises:
+        ValueError: pictures that do not go together, an option out of its range.
+    """
+    check_depth(bits)
+    sr = like(sr, lr)
+    out_bits = sr.bits if bits == "auto" else int(bits)
+    sr = replace(
+        sr,
+        pixels=to_bits(sr.pixels, sr.bits, out_bits),
+        alpha=None if sr.alpha is None else to_bits(sr.alpha, sr.bits, out_bits),
+        bits=out_bits,
+    )
+    degradation = degradation_of_pair(sr, lr, scale, kernel)
+    if sr.size != (degradation.scale * lr.size[0], degradation.scale * lr.size[1]):
+        raise ValueError(f"SR {_size(sr)} must be exactly {degradation.scale} times LR {_size(lr)}")
+    if jpeg is None:
+        before = compare(sr, lr, degradation.scale, kernel, rounding).lr_values_wrong
+    else:
+        before = compare_jpeg(sr, lr, jpeg, degradation.scale, kernel, rounding).coefficients_wrong
+    if not before:
+        return Projected(sr, Exactness(0, 0, 0.0, 0.0, None if jpeg is None else 0), 0)
+    pixels = sr.pixels if sr.alpha is None else bleed(sr.pixels, sr.alpha)
+    hr_alpha = None if sr.alpha is None else sr.alpha.double() / sr.white
+    target = ConsistentPictures(lr, degradation, out_bits, rounding, jpeg, hr_alpha)
+    x = pixels.double()[None] / sr.white
+    if jpeg is None:  # the LR picture of a JPEG is chosen with the picture
+        x = project_unchecked(x, target.y.double(), degradation)
+    picture, exactness = target.to_picture(x)
+    moved = (picture.pixels - pixels).double().abs()
+    if sr.alpha is not None and bool((sr.alpha > 0).any()):
+        moved = moved[:, sr.alpha[0] > 0]
+    rms, largest = float(moved.square().mean().sqrt()), float(moved.max())
+    exactness = replace(exactness, moved_rms=rms, moved_max=largest)
+    return Projected(replace(picture, metadata=sr.metadata), exactness, before)
+
+
+def like(hr: Picture, lr: Picture) -> Picture:
+    """An HR picture with the channels of its LR picture: grey or RGB, with alpha or without.
+
+    Grey is the mean of the colours. Alpha is dropped where it says nothing, and that of `lr` enlarged where it is
+    missing.
+
+    Raises:
+        ValueError: transparent pixels, where the LR picture has none.
+    """
+    pixels, alpha = hr.pixels, hr.alpha
+    if lr.is_grey and not hr.is_grey:
+        pixels = (2 * pixels.sum(0, keepdim=True).int() + 3).div(6, rounding_mode="floor").int()
+    if alpha is not None and lr.alpha is None:
+        if int(alpha.min()) < hr.white:
+            raise ValueError("SR has transparent pixels, LR has no alpha: flatten SR")
+        alpha = None
+    if alpha is None and lr.alpha is not None:
+        enlarged = imresize(lr.alpha.double() / lr.white, size=hr.size).clamp(0, 1)
+        alpha = (enlarged * hr.white).round().int()
+    return replace(hr, pixels=pixels.expand(lr.pixels.shape[0], -1, -1).contiguous(), alpha=alpha)
+
+
+def pair_files(sr: Sequence[Path], lr: Path) -> dict[Path, Path]:
+    """SR file → its LR file.
+
+    Args:
+        sr: image files, and folders of them.
+        lr: one file, to which all SR files belong; or a folder. There an SR file belongs to the LR file whose stem its
+            own begins with, the longest such, where the LR file's ending `x4`, `_x4` or `_LR` may be missing.
+
+    Raises:
+        ImageFileError: a folder without images.
+        ValueError: an SR file without an LR file, two LR files that it may belong to.
+    """
+    files = image_files(sr)
+    if not lr.is_dir():
+        return dict.fromkeys(files, lr)
+    keys: dict[str, list[Path]] = {}
+    for path in image_files([lr]):
+        stem = composed_stem(path)
+        for key in {stem, _LR_ENDING.sub("", stem)}:
+            keys.setdefault(key, []).append(path)
+    return {path: _lr_file(path, keys, lr) for path in files}
+
+
+def _lr_file(path: Path, keys: Mapping[str, list[Path]], folder: Path) -> Path:
+    stem = composed_stem(path)
+    fitting = [key for key in keys if belongs_to(stem, key)]
+    if not fitting:
+        raise ValueError(f"{one_line(path)}: no LR file for it in {one_line(folder)}: name both alike")
+    candidates = keys[max(fitting, key=len)]
+    if len(candidates) > 1:
+        names = " and ".join(one_line(c.name) for c in candidates)
+        raise ValueError(f"{one_line(path)}: {names} may both be its LR file: keep one in the folder")
+    return candidates[0]
+
+
+@dataclass(frozen=True)
+class ProjectOptions:
+    """How `project_files` works: see `project_picture`."""
+
+    scale: int | None = None
+    kernel: str = "bicubic"
+    bits: int | str = "auto"
+    rounding: str = "per-pass"
+    overwrite: bool = False
+    as_pixels: bool = False
+
+
+def project_files(
+    pairs: Mapping[Path, Path], folder: Path, options: ProjectOptions, progress: Progress, on_error: OnError
+) -> Iterator[Report]:
+    """`project_file` for each pair, into one folder that is made if missing; errors as in `upscale_files`."""
+
+    def work(path: Path, _: Progress) -> Report:
+        return project_file(path, pairs[path], folder, options)
+
+    return _each(list(pairs), folder, _NO_OUTPUT, work, progress, on_error)
+
+
+def project_file(sr: Path, lr: Path, folder: Path, options: ProjectOptions) -> Report:
+    """Project one image file: out/photo.png for photo.png.
+
+    An output that exists is kept if it holds the same image.
+
+    Raises:
+        ImageFileError: as `read_image`.
+        ValueError: as `project_picture`.
+        OutputError: as `write_image`, also where another image is there and ``overwrite`` is false, or the input.
+    """
+    source = read_source(lr, as_pixels=options.as_pixels)
+    picture = read_image(sr, needed_per_pixel=_NEEDED)
+    settings = options.scale, options.kernel, options.bits, options.rounding
+    result = project_picture(picture, source.picture, *settings, source.jpeg)
+    target = folder / f"{sr.stem}.png"
+    if target.exists() and any(target.samefile(path) for path in (sr, lr)):
+        raise OutputError(f"{one_line(target)}: would replace an input: give another folder for the outputs")
+    kept = not options.overwrite and _holds(target, result.picture)
+    if not kept:
+        write_image(target, result.picture, overwrite=options.overwrite)
+    key = "lr_values_wrong" if source.jpeg is None else "coefficients_wrong"
+    return {
+        "input": str(sr),
+        "lr": str(lr),
+        "output": str(target),
+        f"{key}_before": result.wrong_before,
+        **result.exactness.record(),
+        "bits": result.picture.bits,
+        "assumed": source.note,
+        "kept": kept,
+    }
+
+
+def _size(picture: Picture) -> str:
+    return f"{picture.size[1]}×{picture.size[0]}"
