@@ -21,7 +21,7 @@ from torch import Tensor
 from vspsr.checks import check_integer
 from vspsr.metrics.images import check_pair
 
-__all__ = ["IntervalTally", "SizeClass", "check_level", "hoeffding_bentkus", "images_needed"]
+__all__ = ["IntervalTally", "SizeClass", "check_count", "check_level", "hoeffding_bentkus", "images_needed"]
 
 _STEP, _STEPS = 0.01, 5000
 """Factors are multiples of 0.01 up to 50."""
@@ -53,6 +53,14 @@ def images_needed(alpha: float, delta: float) -> int:
     """The least number of pictures from which a factor can follow: (1 − α)ⁿ ≤ δ. With it no value may lie outside."""
     alpha, delta = check_level(alpha, "alpha"), check_level(delta, "delta")
     return math.ceil(math.log(delta) / math.log1p(-alpha) - 1e-9)
+
+
+def check_count(n: int, alpha: float, delta: float) -> None:
+    """ValueError where so many pictures are too few, or alpha or delta are out of range."""
+    if n < (needed := images_needed(alpha, delta)):
+        raise ValueError(
+            f"{n} pictures are too few for `alpha` {alpha:g} and `delta` {delta:g}: at least {needed} are needed"
+        )
 
 
 def check_level(value: float, name: str) -> float:
@@ -119,12 +127,7 @@ class IntervalTally:
         Raises:
             ValueError: too few pictures, or no factor up to 50 suffices.
         """
-        needed = images_needed(alpha, delta)
-        if self.n < needed:
-            raise ValueError(
-                f"{self.n} pictures are too few for `alpha` {alpha:g} and `delta` {delta:g}: "
-                f"at least {needed} are needed"
-            )
+        check_count(self.n, alpha, delta)
         losses = (1 - torch.stack(self._inside).mean(0)).clamp(0, 1)
         low, high = 0, _STEPS + 1  # the loss falls with the factor, and the p-value with the loss
         while low < high:

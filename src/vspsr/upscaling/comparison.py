@@ -1,6 +1,7 @@
 """Pictures downscaled, and compared with LR pictures."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -51,7 +52,11 @@ class Comparison:
 
 
 def compare(
-    hr: Picture, lr: Picture, scale: int | None = None, kernel: str = "bicubic", rounding: str = "per-pass"
+    hr: Picture,
+    lr: Picture,
+    scale: int | None = None,
+    kernel: str | Sequence[float] = "bicubic",
+    rounding: str = "per-pass",
 ) -> Comparison:
     """Whether an HR picture downscales to an LR picture. Colours count where the LR picture is visible (alpha > 0).
 
@@ -104,7 +109,7 @@ def compare_jpeg(
     lr: Picture,
     jpeg: JpegCoefficients,
     scale: int | None = None,
-    kernel: str = "bicubic",
+    kernel: str | Sequence[float] = "bicubic",
     rounding: str = "per-pass",
 ) -> JpegComparison:
     """Whether an HR picture, downscaled, rounded to 8 bits and saved with the tables of a JPEG, is that JPEG.
@@ -122,7 +127,7 @@ def compare_jpeg(
     return JpegComparison(int(JpegSet(jpeg).wrong(down)), count, degradation.scale)
 
 
-def degradation_of_pair(hr: Picture, lr: Picture, scale: int | None, kernel: str) -> Degradation:
+def degradation_of_pair(hr: Picture, lr: Picture, scale: int | None, kernel: str | Sequence[float]) -> Degradation:
     """The degradation between two pictures. ValueError if they do not go together."""
     if scale is None:
         fitting = [s for s in range(2, 65) if all(-(-n // s) == m for n, m in zip(hr.size, lr.size, strict=True))]

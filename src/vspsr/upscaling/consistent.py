@@ -103,6 +103,13 @@ class ConsistentPictures:
         rms = float(moved.square().mean().sqrt())
         return pixels.int(), Exactness(0, 0, rms, float(moved.max()), noise_ratio=ratio)
 
+    def rounded(self, x: Tensor) -> Picture:
+        """An image (1, C, H, W) rounded to the range, with the alpha of the others. It need not downscale to anything."""
+        peak = 2**self.out_bits - 1
+        pixels = (x[0].double().cpu() * peak).round().clamp(0, peak).int()
+        alpha = None if self._alpha is None else self._alpha.image.int()
+        return replace(self.picture, pixels=pixels, alpha=alpha, bits=self.out_bits)
+
     def _upscaled_alpha(self, alpha: Tensor) -> Quantized:
         target = to_bits(alpha, self.picture.bits, self.out_bits)
         peak = 2**self.out_bits - 1

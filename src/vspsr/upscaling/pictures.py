@@ -123,6 +123,15 @@ class PictureSpace:
         """See `ConsistentPictures.to_picture`."""
         return self._consistent.to_picture(x)
 
+    def interval(self, factor: float) -> tuple[Picture, Picture]:
+        """Mean − factor·σ and mean + factor·σ, rounded: bounds of each value by itself, no members of the space.
+
+        NotGaussianError for a JPEG: its space has no closed form.
+        """
+        with torch.no_grad():
+            mean, half = self.space.mean, factor * self.space.stddev
+        return self._consistent.rounded(mean - half), self._consistent.rounded(mean + half)
+
     def samples(self, n: int, seed: int = 0) -> Iterator[tuple[Picture, Exactness]]:
         """Samples 0 … n − 1 of a seed, one by one."""
         for x in self.space.iter_samples(n, seed):
