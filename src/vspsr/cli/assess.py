@@ -1,15 +1,22 @@
 """The commands that judge and mend pictures of any origin: `vspsr project`, `assess` and `calibrate`."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vspsr.cli.console import print_error
+from vspsr.cli.console import device as pick_device
+from vspsr.cli.console import print_error, print_line, progress, when_stopped
 from vspsr.cli.images import MISSED, AsPixels, Kernel, Rounding, run_files
-from vspsr.cli.options import AsJson, Folder, Overwrite
+from vspsr.cli.options import AsJson, Device, Folder, Model, Output, Overwrite
 
+if TYPE_CHECKING:
+    from vspsr.upscaling.intervals import IntervalCalibration
+
+ASSESS_EPILOG = "Example:  vspsr assess esrgan.png photo.png --calibration mine.json -o out"
+CALIBRATE_EPILOG = "Example:  vspsr calibrate my-photos --alpha 0.1 --delta 0.1 -o mine.json"
 PROJECT_EPILOG = "Examples:  vspsr project esrgan.png photo.png -o out\n\nvspsr project esrgan/ lr/ -o out"
 
 
@@ -63,3 +70,137 @@ def _projected(report: dict[str, Any]) -> str:
     text = f"{report['input']}: {what} wrong: {report[f'{key}_before']} before, {report[key]} after; {moved}"
     text += f" ({report['assumed']})" if report["assumed"] else ""
     return text + (", kept" if report["kept"] else "")
+
+
+def assess(
+    sr: Annotated[Path, typer.Argument(help="Upscaled image, of whatever origin.", show_default=False)],
+    lr: Annotated[Path, typer.Argument(help="Its LR image.", show_default=False)],
+    output: Annotated[Path | None, Output] = None,
+    model: Model = "vspsr-x4",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of `vspsr calibrate`: compare with its pictures. (default: the model's own, where it has one)",
+            show_default=False,
+        ),
+    ] = None,
+    rounding: Rounding = "per-pass",
+    as_pixels: AsPixels = False,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge an upscaled image by its LR image: values that it misses, and detail that LR does not support.
+
+    Unlikeliness is about 1 where detail is as usual as in photographs, larger where it is not.
+    It is compared with true pictures: p is the share of them that are at least as unlikely. Below 0.05 is unusual.
+    With -o, NAME_unlikely.png, NAME_unsupported.png (detail that no member of the space has) and NAME_report.json are
+    written. Usual detail need not be true.
+    """
+    from vspsr.files import make_folder, replacing
+    from vspsr.images import read_image, write_image
+    from vspsr.images.sources import read_source
+    from vspsr.model import VSpSR
+    from vspsr.upscaling.assessment import assess as judge
+    from vspsr.upscaling.assessment import pictures_of
+    from vspsr.upscaling.comparison import DEGRADING
+    from vspsr.upscaling.intervals import read_calibration, shipped_calibration
+
+    loaded = VSpSR.from_pretrained(model)
+    known = shipped_calibration(model) if calibration is None else calibration
+    true = None
+    if known is not None:
+        found = read_calibration(known)
+        found.check_model(loaded, known)
+        true = found.true
+    loaded.to(pick_device(device))
+    with progress(1) as step:
+        step(sr.name, 0)
+        picture = read_image(sr, needed_per_pixel=DEGRADING)
+        source = read_source(lr, as_pixels=as_pixels)
+        result = judge(picture, source.picture, loaded, true, rounding, source.jpeg)
+    detail, kind = result.unlikeliness, "lr_values" if source.jpeg is None else "coefficients"
+    report = {
+        "input": str(sr),
+        "lr": str(lr),
+        "model": model,
+        "verdict": result.verdict,
+        "supported": result.supported,
+        f"{kind}_wrong": result.lr_values_wrong,
+        kind: result.lr_values,
+        "distance": detail.distance,
+        "expected_distance": detail.expected,
+        "unlikeliness": detail.whole,
+        "largest_unlikeliness": detail.largest,
+        "largest_at": {"lr_row": detail.at[0], "lr_column": detail.at[1]},
+        "p_value": result.p_whole,
+        "p_value_largest": result.p_largest,
+        "true_pictures": None if true is None else len(true.whole),
+        "assumed": source.note,
+    }
+    if output is not None:
+        make_folder(output)
+        for name, made in pictures_of(detail).items():
+            write_image(output / f"{sr.stem}_{name}.png", made, overwrite=overwrite)
+        with replacing(output / f"{sr.stem}_report.json", overwrite) as file:
+            file.write((json.dumps(report, indent=2) + "\n").encode())
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return
+    note = f" ({source.note})" if source.note else ""
+    print_line(f"{sr}: {result.verdict}{note}")
+    print_line(f"Mahalanobis distance {detail.distance:.0f}, expected of a member {detail.expected:.0f}")
+
+
+def calibrate(
+    folder: Annotated[Path, typer.Argument(help="HR images of your own kind.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File for `upscale --calibration` and `assess --calibration`.")
+    ] = Path("calibration.json"),
+    model: Model = "vspsr-x4",
+    alpha: Annotated[float, typer.Option(help="Share of an image's values that may lie outside of intervals.")] = 0.1,
+    delta: Annotated[float, typer.Option(help="Probability that this promise is not kept.")] = 0.1,
+    rounding: Rounding = "per-pass",
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the factor for intervals mean ± factor·σ on images of your own kind: a promise without assumptions.
+
+    LR images are made by the model's degradation. With probability 1 - delta over the choice of these images, the
+    expected share of values outside of their intervals is at most alpha on further images of this kind.
+    The method is that of risk-controlling prediction sets (Bates et al., 2021) with the Hoeffding-Bentkus bound.
+    """
+    from dataclasses import asdict
+
+    from vspsr.errors import OutputError
+    from vspsr.evaluation.calibrating import calibrate_folder
+    from vspsr.files import one_line
+    from vspsr.images.folders import image_files
+    from vspsr.model import VSpSR
+
+    if output.exists() and not overwrite:  # said before hours of work
+        raise OutputError(f"{one_line(output)}: exists already: use --overwrite or another name")
+    if not folder.is_dir():
+        raise ValueError(f"{one_line(folder)}: is not a folder of HR images")
+    loaded = VSpSR.from_pretrained(model).to(pick_device(device))
+    stopped = "nothing was written; run the same command again"
+    with when_stopped(lambda: stopped), progress(len(image_files([folder]))) as step:
+        result = calibrate_folder(folder, loaded, alpha, delta, rounding, step)
+    result.write(output, overwrite)
+    if as_json:
+        print(json.dumps(asdict(result), indent=2, ensure_ascii=False))
+    else:
+        _print_calibration(result, output)
+
+
+def _print_calibration(result: "IntervalCalibration", output: Path) -> None:
+    print_line(f"factor {result.factor:.2f} from {result.n} images, in {output}")
+    print_line(
+        f"within mean ± {result.factor:.2f}·σ: {result.coverage:.1%} of the values; at least {1 - result.alpha:.0%} of "
+        f"the values in {result.joint_coverage:.0%} of the images"
+    )
+    for c in result.by_size:
+        size = f"half-width {c['smallest']:.1f} to {c['largest']:.1f} levels"
+        print_line(f"  {size}: {c['coverage']:.1%} of {c['share']:.0%} of the values")
+    print_line(f"without calibration, ± {result.gaussian_factor:.2f}·σ: {result.gaussian_coverage:.1%} of the values")

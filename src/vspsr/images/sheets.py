@@ -67,18 +67,22 @@ def stddev_map(stddev: Tensor) -> Picture:
         RGB picture, (3, max(H, 160), W + 90).
     """
     levels = map_levels(stddev)
-    end = scale_end(levels)
-    height, width = levels.shape
+    return value_map(levels, scale_end(levels), "levels")
+
+
+def value_map(values: NDArray[np.floating], end: float, unit: str) -> Picture:
+    """Values (H, W) as a colour map from 0 to ``end``, its scale drawn beside it: RGB, (3, max(H, 160), W + 90)."""
+    height, width = values.shape
     canvas = Image.new("RGB", (width + 90, max(height, 160)), _BACKGROUND)
-    canvas.paste(Image.fromarray(coloured(levels / end)))
-    _draw_scale(canvas, (width + 14, 10), max(height, 160) - 20, end)
+    canvas.paste(Image.fromarray(coloured(values / end)))
+    _draw_scale(canvas, (width + 14, 10), max(height, 160) - 20, end, unit)
     return _as_picture(np.asarray(canvas))
 
 
-def _draw_scale(canvas: Image.Image, at: tuple[int, int], height: int, end: float) -> None:
-    """A vertical colour scale from 0 to ``end`` levels."""
+def _draw_scale(canvas: Image.Image, at: tuple[int, int], height: int, end: float, unit: str) -> None:
+    """A vertical colour scale from 0 to ``end``."""
     draw = ImageDraw.Draw(canvas)
-    draw.text((at[0], at[1] - 6), "levels", fill=_INK, font=_font(12))
+    draw.text((at[0], at[1] - 6), unit, fill=_INK, font=_font(12))
     top = at[1] + 14
     bar = coloured(np.linspace(1, 0, height - 14)[:, None].repeat(14, 1))
     canvas.paste(Image.fromarray(bar), (at[0], top))

@@ -16,6 +16,7 @@ from torch.nn.functional import avg_pool2d
 
 from vspsr.degradation import JpegCoefficients
 from vspsr.images.picture import Picture, bleed
+from vspsr.images.sheets import value_map
 from vspsr.model import VSpSR
 from vspsr.space import SRSpace
 from vspsr.upscaling.comparison import compare, compare_jpeg
@@ -29,6 +30,7 @@ WINDOW = 4
 """LR pixels: sides of the windows of which the most unlikely is looked for."""
 
 _TYPICAL = 0.2  # share of an LR pixel in d², for σ = 0, of photographs in the space of vspsr-x4
+_MAP_END = 10.0  # of the colours of the map
 _UNUSUAL = 0.05  # p-values below it
 
 
@@ -138,6 +140,19 @@ class Assessment:
         if not unusual:
             return f"{lr}; its detail is no more unlikely than that of true pictures: {', '.join(parts)}"
         return f"{lr}; detail more unlikely than that of true pictures: {', '.join(unusual)}"
+
+
+def pictures_of(found: Unlikeliness) -> dict[str, Picture]:
+    """What an assessment shows: `unlikely`, the map, each LR pixel enlarged, its colours the same in all maps; and
+    `unsupported`, detail that no member has, on grey."""
+    outside = found.outside
+    scale = outside.shape[-1] // found.by_pixel.shape[-1]
+    enlarged = found.by_pixel.double().repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+    grey = (128 + 255 * outside.double()).round().clamp(0, 255).int()
+    return {
+        "unlikely": value_map(enlarged.numpy(), _MAP_END, "1: usual"),
+        "unsupported": Picture(grey, mode="grey" if len(grey) == 1 else "RGB"),
+    }
 
 
 def assess(

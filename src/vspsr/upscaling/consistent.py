@@ -104,7 +104,7 @@ class ConsistentPictures:
         return pixels.int(), Exactness(0, 0, rms, float(moved.max()), noise_ratio=ratio)
 
     def rounded(self, x: Tensor) -> Picture:
-        """An image (1, C, H, W) rounded to the range, with the alpha of the others. It need not downscale to anything."""
+        """An image (1, C, H, W) rounded to the range, with the alpha of the others, whatever it downscales to."""
         peak = 2**self.out_bits - 1
         pixels = (x[0].double().cpu() * peak).round().clamp(0, peak).int()
         alpha = None if self._alpha is None else self._alpha.image.int()

@@ -6,6 +6,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from vspsr.errors import VSpSRError
 from vspsr.files import one_line, read_json, replacing
 from vspsr.images.picture import Picture
-from vspsr.model import VSpSR
+from vspsr.model import VSpSR, shipped_models
 from vspsr.state_dicts import digest_of
 from vspsr.upscaling.assessment import TruePictures
 
@@ -27,6 +28,9 @@ METHOD = (
 TRUSTED = 8 / 255
 """Half-width of an interval, in units of the full range, below which a pixel is trusted: a difference that is hardly
 seen in texture, and an eighth of the contrast of a clear edge. All channels have to be below it."""
+
+FILE_NAME = "calibration.json"
+"""Of the file in a model's folder."""
 
 _LARGEST_FILE = 10_000_000  # bytes
 
@@ -139,6 +143,14 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "true_whole": _are_numbers,
     "true_largest": _are_numbers,
 }
+
+
+def shipped_calibration(name: str) -> Path | None:
+    """The calibration file that comes with a shipped model, or lies in a model's folder; None where there is none."""
+    folders = [Path(name)]
+    if name in shipped_models():
+        folders.append(Path(str(resources.files("vspsr") / "weights" / name)))
+    return next((f / FILE_NAME for f in folders if (f / FILE_NAME).is_file()), None)
 
 
 def model_digest(model: VSpSR) -> str:
