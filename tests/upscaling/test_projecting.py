@@ -10,7 +10,8 @@ from vspsr import Degradation, write_image
 from vspsr.degradation import imresize
 from vspsr.images.picture import Picture
 from vspsr.upscaling import compare, degrade
-from vspsr.upscaling.projecting import ProjectOptions, pair_files, project_file, project_picture
+from vspsr.upscaling.projected_files import ProjectOptions, pair_files, project_file
+from vspsr.upscaling.projecting import project_picture
 
 
 def hr_picture(channels: int = 3, bits: int = 8, alpha: bool = False, seed: int = 0) -> Picture:

@@ -1,7 +1,7 @@
 """The commands that judge and mend pictures of any origin: `vspsr project`, `assess` and `calibrate`."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -42,16 +42,16 @@ def project(
     Of a JPEG, outputs downscale to pictures that are saved as this file, coefficient for coefficient.
     Where no such image is found, the closest one is written, and the exit code is 3.
     """
-    from vspsr.upscaling.projecting import ProjectOptions, pair_files, project_files
+    from vspsr.upscaling.projected_files import ProjectOptions, pair_files, project_files
 
     depth = bits if bits == "auto" else int(bits)
     options = ProjectOptions(scale, kernel, depth, rounding, overwrite, as_pixels)
     pairs = pair_files(sr, lr)
 
-    def batch(files: Sequence[Path], step: Callable[[str, float], None]) -> Iterator[dict[str, Any]]:
+    def batch(_: Mapping[Path, Path], step: Callable[[str, float], None]) -> Iterator[dict[str, Any]]:
         return project_files(pairs, output, options, step, print_error)
 
-    reports = run_files(batch, list(pairs), output, as_json, _projected)
+    reports = run_files(batch, pairs, output, as_json, _projected)
     if wrong := sum(bool(r.get("lr_values_wrong") or r.get("coefficients_wrong")) for r in reports):
         print_error(f"{wrong} of {len(reports)} images do not downscale to their LR images exactly")
     if any("error" in r for r in reports):

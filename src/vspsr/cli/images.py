@@ -78,6 +78,16 @@ def upscale(
             show_default="exact",
         ),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="File of `vspsr calibrate` for --intervals and --trust-mask.", show_default=False),
+    ] = None,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Also write the lower and the upper bound of each value.")
+    ] = False,
+    trust_mask: Annotated[
+        bool, typer.Option("--trust-mask", help="Also write where bounds are closer than 8 of 255 levels to the mean.")
+    ] = False,
     format: Annotated[
         Literal["png", "jpeg", "webp", "tiff", "avif"],
         typer.Option(help="Format of samples and the mean. jpeg, webp and avif lose the exactness when saving."),
@@ -103,6 +113,7 @@ def upscale(
     """
     from vspsr.model import VSpSR
     from vspsr.upscaling.folders import upscale_files
+    from vspsr.upscaling.intervals import read_calibration
     from vspsr.upscaling.saving import Options
 
     stream = is_stream(inputs, output, recursive or as_json)
@@ -115,6 +126,9 @@ def upscale(
         mean=mean,
         stddev=stddev,
         contact_sheet=contact_sheet,
+        calibration=None if calibration is None else read_calibration(calibration),
+        intervals=intervals,
+        trust_mask=trust_mask,
         bits=bits if bits == "auto" else int(bits),
         rounding=rounding,
         overwrite=overwrite,

@@ -23,7 +23,7 @@ Place = tuple[str, str, int | None]
 _HR_ENDING = re.compile(r"(?<=.)[_-](?:HR|GT)$", re.IGNORECASE)
 _REST = re.compile(r"(?P<tag>.*?)(?:[_-](?:s|sample)?[_-]?(?P<index>\d+))?", re.IGNORECASE)
 _CHALLENGE = re.compile(r"(?P<number>\d+)(?:_sample(?P<index>\d+))?")
-_COMPANION = re.compile(r"[_-](?P<kind>mean|stddev|sheet)")
+_COMPANION = re.compile(r"[_-](?P<kind>mean|stddev|sheet|low|high|trust)")
 _SHOWN = 3  # names listed in an error
 
 

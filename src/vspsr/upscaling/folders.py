@@ -83,7 +83,9 @@ def upscale_files(
         progress, on_error: called with what is done, and with errors.
         subfolders: of ``folder``, for the outputs of some of the files.
     """
-    own = re.compile(rf"(?P<stem>.+)_x{model.scale}_(s[0-9]+|mean|stddev|sheet)\.[a-z]+", re.DOTALL)
+    if options.calibration is not None:
+        options.calibration.check_model(model)
+    own = re.compile(rf"(?P<stem>.+)_x{model.scale}_(s[0-9]+|mean|stddev|sheet|low|high|trust)\.[a-z]+", re.DOTALL)
 
     def work(path: Path, where: Path, step: Callable[[str, float], None]) -> Report:
         return upscale_file(path, where, model, name, options, step)
@@ -196,9 +198,10 @@ def upscale_file(
     """Super-resolve one image file; finished outputs of the same settings are kept unless ``options.overwrite``.
 
     For ``photo.png`` at x4: ``photo_x4_s00.png`` …, on request ``photo_x4_mean.png``, ``photo_x4_stddev.png`` with
-    ``photo_x4_stddev.npy`` ((H, W, C) float32, units of the full range), ``photo_x4_sheet.png``, and
-    ``photo_x4.json``, the report. Sample i has the same name and content whatever the number of samples. Samples and
-    mean are of ``options.format``; maps and sheets are PNG.
+    ``photo_x4_stddev.npy`` ((H, W, C) float32, units of the full range), ``photo_x4_sheet.png``, the calibrated
+    ``photo_x4_low.png``, ``photo_x4_high.png`` and ``photo_x4_trust.png``, and ``photo_x4.json``, the report. Sample i
+    has the same name and content whatever the number of samples. Samples and mean are of ``options.format``; all
+    others are PNG.
 
     Args:
         path: the image file.
@@ -239,6 +242,8 @@ def upscale_file(
     mean, stddev, values, sheet = (f"{stem}_{end}" for end in ends)
     wanted |= {mean: {}} if options.mean else {}
     wanted |= {stddev: {}, values: {}} if options.stddev else {}
+    bounds = {f"{stem}_{kind}.png": kind for kind in options.calibrated_kinds}
+    wanted |= {name: {"factor": options.calibration.factor} for name in bounds} if options.calibration else {}
     wanted |= {sheet: {"samples": min(options.samples, _SHOWN)}} if options.contact_sheet else {}
     outputs = Outputs(folder / f"{stem}.json", settings, wanted, options.overwrite)
     if not outputs.missing:
@@ -260,6 +265,8 @@ def upscale_file(
             buffer = io.BytesIO()
             np.save(buffer, space.stddev().permute(1, 2, 0).contiguous().numpy())
             return buffer.getvalue(), {}
+        if file in bounds:
+            return pictures.calibrated[bounds[file]], wanted[file]
         if file == sheet:
             shown = [read_image(folder / sample) for sample in islice(samples, _SHOWN)]
             title = f"{one_line(path.name)}   {one_line(name)}   seed {options.seed}   temperature {temperature:g}"

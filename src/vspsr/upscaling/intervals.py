@@ -79,7 +79,7 @@ class IntervalCalibration:
         """The pictures that others are compared with."""
         return TruePictures(self.true_whole, self.true_largest)
 
-    def check_model(self, model: VSpSR, path: Path) -> None:
+    def check_model(self, model: VSpSR, path: Path | str = "calibration") -> None:
         """CalibrationError unless it was made for this model."""
         if self.model_sha256 != model_digest(model):
             raise CalibrationError(

@@ -4,10 +4,8 @@ D⁺ adds what the LR picture lacks, x + D⁺(y′ − D x), which moves the pic
 y′ is the value nearest to D x that rounds to y with some room to spare: what is right already moves nothing.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,22 +13,13 @@ from torch.nn.functional import interpolate, max_pool2d
 
 from vspsr.degradation import Degradation, JpegCoefficients
 from vspsr.degradation.resize import imresize
-from vspsr.errors import OutputError
-from vspsr.files import one_line
-from vspsr.images import read_image, write_image
-from vspsr.images.folders import belongs_to, composed_stem, image_files
 from vspsr.images.picture import Picture, bleed, to_bits
-from vspsr.images.sources import read_source
-from vspsr.upscaling.comparison import DEGRADING, compare, compare_jpeg, degradation_of_pair
+from vspsr.upscaling.comparison import compare, compare_jpeg, degradation_of_pair
 from vspsr.upscaling.consistent import ConsistentPictures, Exactness, check_depth
-from vspsr.upscaling.folders import OnError, Progress, Report, _each, _holds
 
-_LR_ENDING = re.compile(r"(?<=.)(?:[_-]?x\d+|[_-](?:LR|LRBI))$", re.IGNORECASE)
 _ROOM = 0.3  # levels: how far from y an LR value may stay; beyond 0.5 it rounds to another
 _ATTEMPTS, _USUAL_MOVE = 4, 16
 """`quantize` sometimes moves a few pixels far, by chance. Moves of more than so many 8-bit levels are tried again."""
-_NO_OUTPUT = re.compile(r"(?P<stem>(?!))")  # outputs are named as their inputs
-_NEEDED = DEGRADING + 60  # bytes for each HR pixel: `quantize` holds several copies in float64
 
 
 @dataclass(frozen=True)
@@ -155,97 +144,6 @@ def like(hr: Picture, lr: Picture) -> Picture:
         enlarged = imresize(lr.alpha.double() / lr.white, size=hr.size).clamp(0, 1)
         alpha = (enlarged * hr.white).round().int()
     return replace(hr, pixels=pixels.expand(lr.pixels.shape[0], -1, -1).contiguous(), alpha=alpha)
-
-
-def pair_files(sr: Sequence[Path], lr: Path) -> dict[Path, Path]:
-    """SR file → its LR file.
-
-    Args:
-        sr: image files, and folders of them.
-        lr: one file, to which all SR files belong; or a folder. There an SR file belongs to the LR file whose stem its
-            own begins with, the longest such, where the LR file's ending `x4`, `_x4` or `_LR` may be missing.
-
-    Raises:
-        ImageFileError: a folder without images.
-        ValueError: an SR file without an LR file, two LR files that it may belong to.
-    """
-    files = image_files(sr)
-    if not lr.is_dir():
-        return dict.fromkeys(files, lr)
-    keys: dict[str, list[Path]] = {}
-    for path in image_files([lr]):
-        stem = composed_stem(path)
-        for key in {stem, _LR_ENDING.sub("", stem)}:
-            keys.setdefault(key, []).append(path)
-    return {path: _lr_file(path, keys, lr) for path in files}
-
-
-def _lr_file(path: Path, keys: Mapping[str, list[Path]], folder: Path) -> Path:
-    stem = composed_stem(path)
-    fitting = [key for key in keys if belongs_to(stem, key)]
-    if not fitting:
-        raise ValueError(f"{one_line(path)}: no LR file for it in {one_line(folder)}: name both alike")
-    candidates = keys[max(fitting, key=len)]
-    if len(candidates) > 1:
-        names = " and ".join(one_line(c.name) for c in candidates)
-        raise ValueError(f"{one_line(path)}: {names} may both be its LR file: keep one in the folder")
-    return candidates[0]
-
-
-@dataclass(frozen=True)
-class ProjectOptions:
-    """How `project_files` works: see `project_picture`."""
-
-    scale: int | None = None
-    kernel: str = "bicubic"
-    bits: int | str = "auto"
-    rounding: str = "per-pass"
-    overwrite: bool = False
-    as_pixels: bool = False
-
-
-def project_files(
-    pairs: Mapping[Path, Path], folder: Path, options: ProjectOptions, progress: Progress, on_error: OnError
-) -> Iterator[Report]:
-    """`project_file` for each pair, into one folder that is made if missing; errors as in `upscale_files`."""
-
-    def work(path: Path, _: Progress) -> Report:
-        return project_file(path, pairs[path], folder, options)
-
-    return _each(list(pairs), folder, _NO_OUTPUT, work, progress, on_error)
-
-
-def project_file(sr: Path, lr: Path, folder: Path, options: ProjectOptions) -> Report:
-    """Project one image file: out/photo.png for photo.png.
-
-    An output that exists is kept if it holds the same image.
-
-    Raises:
-        ImageFileError: as `read_image`.
-        ValueError: as `project_picture`.
-        OutputError: as `write_image`, also where another image is there and ``overwrite`` is false, or the input.
-    """
-    source = read_source(lr, as_pixels=options.as_pixels)
-    picture = read_image(sr, needed_per_pixel=_NEEDED)
-    settings = options.scale, options.kernel, options.bits, options.rounding
-    result = project_picture(picture, source.picture, *settings, source.jpeg)
-    target = folder / f"{sr.stem}.png"
-    if target.exists() and any(target.samefile(path) for path in (sr, lr)):
-        raise OutputError(f"{one_line(target)}: would replace an input: give another folder for the outputs")
-    kept = not options.overwrite and _holds(target, result.picture)
-    if not kept:
-        write_image(target, result.picture, overwrite=options.overwrite)
-    key = "lr_values_wrong" if source.jpeg is None else "coefficients_wrong"
-    return {
-        "input": str(sr),
-        "lr": str(lr),
-        "output": str(target),
-        f"{key}_before": result.wrong_before,
-        **result.exactness.record(),
-        "bits": result.picture.bits,
-        "assumed": source.note,
-        "kept": kept,
-    }
 
 
 def _size(picture: Picture) -> str:

@@ -19,6 +19,7 @@ from vspsr.images.sources import Source, read_source
 from vspsr.model import VSpSR
 from vspsr.upscaling.consistent import check_depth
 from vspsr.upscaling.exactness import Exactness
+from vspsr.upscaling.intervals import IntervalCalibration, trust_mask
 from vspsr.upscaling.noise import check_denoise, noise_note, noise_of
 from vspsr.upscaling.pictures import PictureSpace, check_samples
 from vspsr.version import __version__
@@ -30,6 +31,8 @@ class Options:
 
     Attributes:
         mean, stddev, contact_sheet: what to write beside samples.
+        calibration: of `vspsr calibrate`, for the model.
+        intervals, trust_mask: write the bounds of each value, and where they are narrow, by this calibration.
         overwrite: whether outputs that exist are replaced.
         was_jpeg: estimate the coefficients of pixels that show traces of a JPEG.
         format: of samples and the mean, one of `FORMATS`.
@@ -52,6 +55,9 @@ class Options:
     overwrite: bool = False
     as_pixels: bool = False
     was_jpeg: bool = False
+    calibration: IntervalCalibration | None = None
+    intervals: bool = False
+    trust_mask: bool = False
     format: str = "png"
     quality: int | None = None
     keep_print_size: bool = False
@@ -65,6 +71,12 @@ class Options:
         check_depth(self.bits)
         check_bits_and_rounding(8, self.rounding)
         check_denoise(self.denoise)
+        if (self.intervals or self.trust_mask) != (self.calibration is not None):
+            raise ValueError(
+                "`calibration` and `intervals` or `trust_mask` go together: `vspsr calibrate` makes the former"
+            )
+        if self.calibration is not None and self.denoising:
+            raise ValueError("`calibration` and `denoise` exclude each other: the former holds for exact pixels")
         if self.was_jpeg and (self.as_pixels or self.denoising):
             other = "as_pixels" if self.as_pixels else "denoise"
             raise ValueError(
@@ -85,6 +97,11 @@ class Options:
     def suffix(self) -> str:
         """Of samples and the mean, with its dot."""
         return FORMATS[self.format]
+
+    @property
+    def calibrated_kinds(self) -> tuple[str, ...]:
+        """What to write of `SavedPictures.calibrated`."""
+        return (*(("low", "high") if self.intervals else ()), *(("trust",) if self.trust_mask else ()))
 
     @property
     def lossy(self) -> bool:
@@ -143,6 +160,8 @@ class SavedPictures:
         height, width = self.hr_size
         if problem := unsuited(options.suffix, (height, width), bits, picture.alpha is not None):
             raise OutputError(f"`format` {options.format} does not fit: {problem}")
+        if options.calibration is not None and self.source.jpeg is not None:
+            raise OutputError("`calibration` holds for pixels that are exact, which those of a JPEG are not")
         self.noise = noise_of(picture, options.denoise)
         arguments = options.temperature, options.bits, options.rounding, self.source.jpeg, self.noise
         self.space = PictureSpace(self.model, picture, *arguments)
@@ -184,6 +203,14 @@ class SavedPictures:
         if self.options.keep_print_size:
             picture = replace(picture, metadata=with_print_size_kept(picture.metadata, self.model.scale))
         return with_provenance(picture, self._origin | drawn)
+
+    @cached_property
+    def calibrated(self) -> dict[str, Picture]:
+        """`low` and `high`, the bounds of the calibrated intervals, and `trust`, the mask: see `trust_mask`."""
+        assert self.options.calibration is not None
+        factor = self.options.calibration.factor
+        low, high = self.space.interval(factor)
+        return {"low": low, "high": high, "trust": trust_mask(self.space.stddev(), factor)}
 
     @cached_property
     def _origin(self) -> dict[str, str]:

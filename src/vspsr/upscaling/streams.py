@@ -25,7 +25,7 @@ def upscale_stream(image: Path | bytes, model: VSpSR, name: str, options: Option
     """
     if options.samples + options.mean != 1:
         raise ValueError("one image goes to standard output: ask for one sample, or for the mean and no sample")
-    for option in ("stddev", "contact_sheet", "overwrite"):
+    for option in ("stddev", "contact_sheet", "intervals", "trust_mask", "overwrite"):
         if getattr(options, option):
             raise ValueError(f"`{option}` is for outputs in a folder: leave it out or give a folder")
     source = options.read(image, bytes_per_pixel(model))

@@ -1,0 +1,126 @@
+"""True pictures, members and invented detail are told apart; the statement is calibrated by ranks."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from skimage import data
+
+from vspsr import Degradation, VSpSR, project
+from vspsr.images.picture import Picture
+from vspsr.upscaling import PictureSpace, degrade
+from vspsr.upscaling.assessment import Assessment, TruePictures, assess, pictures_of, unlikeliness
+
+
+@pytest.fixture(scope="module")
+def model() -> VSpSR:
+    return VSpSR.from_pretrained("vspsr-x4")
+
+
+@pytest.fixture(scope="module")
+def truth() -> Picture:
+    """96×96 pixels of a photograph."""
+    return Picture(torch.from_numpy(data.astronaut()[60:156, 170:266].copy()).permute(2, 0, 1).int().contiguous())
+
+
+@pytest.fixture(scope="module")
+def lr(truth: Picture) -> Picture:
+    return degrade(truth, Degradation(4))
+
+
+def pasted(truth: Picture, lr: Picture) -> Picture:
+    """A foreign patch, 32×32 pixels of noise as strong as texture, in a picture that still downscales to LR nearly."""
+    x = truth.pixels.double() / 255
+    noise = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x[:, 48:80, 32:64] += 0.15 * noise
+    y = lr.pixels.double() / 255
+    return replace(truth, pixels=(255 * project(x, y, Degradation(4))).round().clamp(0, 255).int())
+
+
+def test_a_foreign_patch_is_found(model: VSpSR, truth: Picture, lr: Picture) -> None:
+    true, false = (assess(p, lr, model).unlikeliness for p in (truth, pasted(truth, lr)))
+    assert false.largest > 5 * true.largest
+    top, left = false.at
+    assert 11 <= top <= 17
+    assert 7 <= left <= 13
+    assert false.distance > true.distance
+    inside = false.by_pixel[12:20, 8:16].mean()
+    assert inside > 10 * false.by_pixel[:, 20:].mean()
+    # What no member has lies in the patch, too, and D does not see it.
+    energy = false.outside.square().mean(0)
+    assert energy[48:80, 32:64].mean() > 10 * energy[:, 72:].mean()
+    assert float(Degradation(4).down(false.outside[None]).abs().max()) < 1e-5
+
+
+def test_members_are_likelier_than_the_truth_and_foreign_detail_less(model: VSpSR, truth: Picture, lr: Picture) -> None:
+    mirrored = truth.pixels.flip(2).double() / 255
+    foreign = (255 * project(mirrored, lr.pixels.double() / 255, Degradation(4))).round().clamp(0, 255).int()
+    sample = PictureSpace(model, lr).sample(0)[0]
+    found = [assess(p, lr, model) for p in (sample, truth, replace(truth, pixels=foreign))]
+    scores = [f.unlikeliness.whole for f in found]
+    assert scores == sorted(scores)
+    assert scores[2] > 2 * scores[1]
+    assert found[0].unlikeliness.distance < found[0].unlikeliness.expected
+    assert [f.lr_values_wrong for f in found[:2]] == [0, 0]
+    assert found[2].lr_values_wrong > 0
+
+
+def test_p_values_are_ranks(model: VSpSR, truth: Picture, lr: Picture) -> None:
+    score = assess(truth, lr, model).unlikeliness
+    reference = TruePictures((score.whole / 2, score.whole * 2, score.whole * 3), tuple([score.largest / 2] * 30))
+    found = assess(truth, lr, model, reference)
+    assert (found.p_whole, found.p_largest) == (3 / 4, 1 / 31)
+    assert not found.supported
+    assert "more unlikely than that of true pictures" in found.verdict
+    assert "p = 0.032" in found.verdict
+    usual = replace(found, p_largest=0.5)
+    assert usual.supported
+    assert usual.verdict.startswith("downscales to LR exactly; its detail is no more unlikely")
+    wrong = replace(usual, lr_values_wrong=7)
+    assert not wrong.supported
+    assert wrong.verdict.startswith("7 of 1728 LR values are wrong;")
+    alone = assess(truth, lr, model)
+    assert alone.supported
+    assert (alone.p_whole, alone.lr_values) == (None, 24 * 24 * 3)
+
+
+def test_p_values_are_uniform() -> None:
+    """Of exchangeable pictures: P(p ≤ t) ≤ t, up to the ranks' step."""
+    from vspsr.upscaling.assessment import _p_value
+
+    values = torch.rand(400, 20, generator=torch.Generator().manual_seed(0)).tolist()
+    p = torch.tensor([_p_value(v[0], v[1:]) for v in values])
+    for t in (0.05, 0.2, 0.5):
+        assert abs(float((p <= t + 1e-6).double().mean()) - t) < 0.06
+
+
+def test_every_kind(model: VSpSR, truth: Picture) -> None:
+    """Grey, 16 bits and alpha; the colours of a picture whose LR picture is grey do not count."""
+    grey = replace(truth, pixels=257 * truth.pixels[:1], bits=16, mode="grey")
+    lr = degrade(grey, model.degradation)
+    found = assess(grey, lr, model)
+    assert (found.lr_values_wrong, found.unlikeliness.outside.shape[0]) == (0, 1)
+    coloured = replace(grey, pixels=grey.pixels.expand(3, -1, -1).contiguous())
+    assert assess(coloured, lr, model).unlikeliness.whole == pytest.approx(found.unlikeliness.whole, rel=1e-3)
+    alpha = torch.full((1, 96, 96), 255, dtype=torch.int32)
+    with_alpha = replace(truth, alpha=alpha)
+    assert assess(with_alpha, degrade(with_alpha, model.degradation), model).lr_values_wrong == 0
+    with pytest.raises(ValueError, match=r"SR 96×92 must be exactly 4 times LR 24×24"):
+        assess(replace(truth, pixels=truth.pixels[:, :92]), degrade(truth, model.degradation), model)
+
+
+def test_pictures_show_the_maps(model: VSpSR, truth: Picture, lr: Picture) -> None:
+    shown = pictures_of(assess(pasted(truth, lr), lr, model).unlikeliness)
+    assert shown["unlikely"].size == (160, 96 + 90)
+    assert shown["unsupported"].size == (96, 96)
+    spread = (shown["unsupported"].pixels - 128).abs().double().mean(0)
+    assert spread[48:80, 32:64].mean() > 3 * spread[:, 72:].mean()
+    bright = shown["unlikely"].pixels[:, :96, :96].double().mean(0)
+    assert bright[48:80, 32:64].mean() > bright[:, 72:96].mean()
+
+
+def test_the_smallest_pictures(model: VSpSR) -> None:
+    tiny = Picture(torch.full((3, 4, 8), 100, dtype=torch.int32))
+    space = PictureSpace(model, degrade(tiny, model.degradation)).space
+    assert unlikeliness(space, tiny.to_float()).by_pixel.shape == (1, 2)
+    assert isinstance(assess(tiny, degrade(tiny, model.degradation), model), Assessment)
