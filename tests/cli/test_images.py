@@ -1,45 +1,22 @@
 """The command line as a user has it: files in, files out, one clear line where something is wrong."""
 
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from vspsr import VSpSR, read_image, write_image
-from vspsr.cli.main import main
 from vspsr.images.picture import Picture
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cat.png"
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`vspsr ARGUMENTS` in an empty folder, in this process."""
-
-    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-        code: Any = 0
-        stdout, stderr = io.StringIO(), io.StringIO()
-        with monkeypatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
-            patch.chdir(tmp_path)
-            patch.setattr(sys, "argv", ["vspsr", *map(str, arguments)])
-            try:
-                main()
-            except SystemExit as stop:
-                code = stop.code or 0
-        return subprocess.CompletedProcess(arguments, code, stdout.getvalue(), stderr.getvalue())
-
-    return call
 
 
 @pytest.fixture
