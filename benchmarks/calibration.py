@@ -1,14 +1,19 @@
 """Coverage of the closed form of a space, and the effect of one fitted factor on its standard deviation.
 
     python benchmarks/calibration.py --model vspsr-x4 --fit PHOTOS --hr BSD100 --plot calibration.png
+    python benchmarks/calibration.py --model vspsr-x4 --hr BSD100 --promise 0.1 0.1
 
 The factor, a model's `calibration`, is the one with the smallest mean CRPS on the images of --fit (with a manifest.csv
 those whose `split` is val), then applied to those of --hr. Needs the extra `eval`.
+
+With --promise ALPHA DELTA, every other image of --hr gives the distribution-free factor of `vspsr calibrate`, and the
+others check it: at most ALPHA of the values may lie outside of mean ± factor·σ, except with probability DELTA.
 """
 
 import argparse
 import csv
 from pathlib import Path
+from statistics import NormalDist
 
 import torch
 from rich.console import Console
@@ -17,8 +22,11 @@ from rich.table import Table
 from torch import Tensor
 
 from vspsr import VSpSR, read_image
+from vspsr.evaluation.calibrating import truth_and_space
+from vspsr.evaluation.dataset import find_pairs
 from vspsr.images.folders import image_files
 from vspsr.metrics.calibration import gaussian_marginals
+from vspsr.metrics.intervals import IntervalTally
 from vspsr.metrics.tallies import PIT_BINS, Marginals
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -51,6 +59,29 @@ def tallies(model: VSpSR, files: list[Path], factors: list[float]) -> dict[float
     return total
 
 
+def promise(model: VSpSR, folder: Path, alpha: float, delta: float) -> Table:
+    pairs = find_pairs(folder, model.scale)
+    halves = IntervalTally(), IntervalTally()
+    for i, pair in enumerate(track(pairs, console=Console(stderr=True), transient=True)):
+        with torch.no_grad():
+            space, truth = truth_and_space(model, pair)
+            halves[i % 2].update(truth.to_float()[0], space.mean[0], space.stddev[0])
+    fitted, checked = halves
+    factors = {
+        f"Gaussian, {1 - alpha:.0%}": NormalDist().inv_cdf(1 - alpha / 2),
+        f"calibrated, alpha {alpha:g}, delta {delta:g}": fitted.factor(alpha, delta),
+    }
+    title = f"mean ± factor·σ of {folder.name}: {fitted.n} images for the factor, {checked.n} to check it"
+    sizes = [f"{k} quarter" for k in ("smallest", "2nd", "3rd", "largest")]
+    columns = "factor", "inside, fitted", "inside, checked", f"images with ≥ {1 - alpha:.0%} inside", *sizes
+    table = Table("", *columns, title=title)
+    for name, factor in factors.items():
+        inside = [f"{half.coverage(factor):.1%}" for half in halves]
+        classes = [f"{c.coverage:.1%} (± {c.smallest:.1f}…{c.largest:.1f})" for c in checked.by_size(factor)]
+        table.add_row(name, f"{factor:.2f}", *inside, f"{checked.joint_coverage(factor, alpha):.0%}", *classes)
+    return table
+
+
 def plot(path: Path, found: dict[float, Marginals]) -> None:
     from matplotlib.figure import Figure
 
@@ -67,12 +98,18 @@ def plot(path: Path, found: dict[float, Marginals]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--fit", type=Path, required=True)
+    parser.add_argument("--fit", type=Path)
+    parser.add_argument("--promise", type=float, nargs=2, metavar=("ALPHA", "DELTA"))
     parser.add_argument("--hr", type=Path, required=True)
     parser.add_argument("--every", type=int, default=1, help="only every N-th image of both folders")
     parser.add_argument("--plot", type=Path, help="write the reliability plot there")
     args = parser.parse_args()
     model = VSpSR.from_pretrained(args.model)
+    if args.promise:
+        Console().print(promise(model, args.hr, *args.promise))
+        return
+    if args.fit is None:
+        parser.error("--fit or --promise is needed")
     grid = [round(0.8 + 0.1 * k, 2) for k in range(18)]
     on_validation = tallies(model, validation_images(args.fit)[:: args.every], grid)
     fitted = min(grid, key=lambda t: on_validation[t].crps)

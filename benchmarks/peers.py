@@ -18,6 +18,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from torch.nn.functional import avg_pool2d
 
 from vspsr import VSpSR, read_image
 from vspsr.images.folders import image_files
@@ -45,9 +46,8 @@ def hr_pictures(folder: Path, scale: int) -> dict[str, Picture]:
 def pasted(hr: Picture, other: Picture) -> tuple[Picture, tuple[int, int]]:
     """A picture with the busiest patch of another in its middle; its top left corner, in HR pixels."""
     grey = other.pixels.double().mean(0)
-    left, top, right, bottom = busiest(
-        (grey - torch.nn.functional.avg_pool2d(grey[None], 9, 1, 4)[0]).abs().numpy(), PATCH
-    )
+    detail = (grey - avg_pool2d(grey[None], 9, 1, 4)[0]).abs()
+    left, top, right, bottom = busiest(detail.numpy(), PATCH)
     at = [(n - PATCH) // 8 * 4 for n in hr.size]
     pixels = hr.pixels.clone()
     pixels[:, at[0] : at[0] + PATCH, at[1] : at[1] + PATCH] = other.pixels[:, top:bottom, left:right]
@@ -105,14 +105,12 @@ def assessment_table(peers: Path, hr: Path, model: VSpSR, name: str) -> Table:
             centre = [model.scale * (n + WINDOW / 2) for n in judged.unlikeliness.at]
             inside = all(start <= c < start + PATCH for c, start in zip(centre, (top, left), strict=True))
             found.append(inside)
-    for method, _, sr, _, lr in track(
-        list(methods(peers, hr, model.scale)), console=Console(stderr=True), transient=True
-    ):
+    others = list(methods(peers, hr, model.scale))
+    for method, _, sr, _, lr in track(others, console=Console(stderr=True), transient=True):
         rows[method].append(assess(sr, lr, model, true))
     columns = "LR values wrong", "distance / expected", "unlikeliness", "largest", "p < 0.05"
-    table = Table(
-        "medians", *columns, title=f"vspsr assess, {name}; the patch is the largest in {sum(found)} of {len(found)}"
-    )
+    title = f"vspsr assess, {name}; the most unlikely place is the patch in {sum(found)} of {len(found)}"
+    table = Table("medians", *columns, title=title)
     for row, values in rows.items():
         details = [v.unlikeliness for v in values]
         wrong = f"{sum(v.lr_values_wrong for v in values) / sum(v.lr_values for v in values):.1%}"
