@@ -20,7 +20,7 @@ from rich.progress import track
 from rich.table import Table
 from torch.nn.functional import avg_pool2d
 
-from vspsr import VSpSR, read_image
+from vspsr import Degradation, VSpSR, read_image
 from vspsr.images.folders import image_files
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import busiest
@@ -64,7 +64,7 @@ def methods(peers: Path, hr: Path, scale: int) -> Iterator[tuple[str, str, Pictu
         truths = hr_pictures(hr / folder.parent.name.removesuffix(f"_x{scale}"), scale)
         for path in image_files([folder]):
             truth = truths[path.stem]
-            lr = degrade(truth, VSpSR.from_pretrained(f"vspsr-x{scale}").degradation)
+            lr = degrade(truth, Degradation(scale))
             sr = like(read_image(path), lr)
             sr = Picture(sr.pixels[:, : truth.size[0], : truth.size[1]].contiguous())
             yield f"{folder.parent.name}/{folder.name}", path.stem, sr, truth, lr

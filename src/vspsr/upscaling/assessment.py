@@ -2,7 +2,7 @@
 
 The space is a model's approximation, and true pictures lie farther from its mean than chi-square says: the share of an
 LR pixel in the squared Mahalanobis distance, near 1 or below for a member, grows with σ on photographs, about as
-0.2·(1 + σ) with σ in levels. The unlikeliness of a place is the ratio of its share to this. A picture is compared with
+0.13·(1 + σ) with σ in levels. The unlikeliness of a place is the ratio of its share to this. A picture is compared with
 true pictures by it: on average, and at its most unlikely place. The comparison is a conformal p-value (Vovk, Gammerman
 & Shafer, 2005), which assumes nothing but that the pictures are of one kind.
 """
@@ -29,7 +29,7 @@ STDDEV = 4 / 255
 WINDOW = 4
 """LR pixels: sides of the windows of which the most unlikely is looked for."""
 
-_TYPICAL = 0.2  # share of an LR pixel in d², for σ = 0, of photographs in the space of vspsr-x4
+_TYPICAL = 0.13  # share of an LR pixel in d², for σ = 0, of photographs in the space of vspsr-x4
 _MAP_END = 10.0  # of the colours of the map
 _UNUSUAL = 0.05  # p-values below it
 
