@@ -21,8 +21,6 @@ from torch import Tensor
 from vspsr.checks import check_integer
 from vspsr.metrics.images import check_pair
 
-__all__ = ["IntervalTally", "SizeClass", "check_count", "check_level", "hoeffding_bentkus", "images_needed"]
-
 _STEP, _STEPS = 0.01, 5000
 """Factors are multiples of 0.01 up to 50."""
 

@@ -15,7 +15,8 @@ from vspsr.degradation import Degradation, JpegCoefficients
 from vspsr.degradation.resize import imresize
 from vspsr.images.picture import Picture, bleed, to_bits
 from vspsr.upscaling.comparison import compare, compare_jpeg, degradation_of_pair
-from vspsr.upscaling.consistent import ConsistentPictures, Exactness, check_depth
+from vspsr.upscaling.consistent import ConsistentPictures, check_depth
+from vspsr.upscaling.exactness import Exactness
 
 _ROOM = 0.3  # levels: how far from y an LR value may stay; beyond 0.5 it rounds to another
 _ATTEMPTS, _USUAL_MOVE = 4, 16
