@@ -36,7 +36,7 @@ def test_pictures_needed() -> None:
         assert hoeffding_bentkus(0.0, n, alpha) <= delta < hoeffding_bentkus(0.0, n - 1, alpha)
 
 
-def heavy_tailed(n: int, seed: int, size: int = 24) -> IntervalTally:
+def heavy_tailed(n: int, seed: int, size: int = 16) -> IntervalTally:
     """Errors of Student's t, of a scale that differs from picture to picture, where σ states 1/50."""
     generator, tally = torch.Generator().manual_seed(seed), IntervalTally()
     for _ in range(n):
@@ -50,10 +50,10 @@ def heavy_tailed(n: int, seed: int, size: int = 24) -> IntervalTally:
 
 def test_the_promise_holds() -> None:
     """P(expected loss ≤ α) ≥ 1 − δ over calibration sets; the Gaussian factor does not keep it."""
-    truth = heavy_tailed(600, 99)
-    factors = [heavy_tailed(40, seed).factor(0.1, 0.1) for seed in range(40)]
+    truth = heavy_tailed(300, 99)
+    factors = [heavy_tailed(40, seed).factor(0.1, 0.1) for seed in range(20)]
     kept = [truth.coverage(factor) >= 0.9 for factor in factors]
-    assert sum(kept) >= 36
+    assert sum(kept) >= 18
     assert truth.coverage(1.645) < 0.88
     assert max(factors) < 10  # and is not kept by intervals that hold everything
 

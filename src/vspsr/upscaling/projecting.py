@@ -84,7 +84,7 @@ def project_picture(
         return Projected(sr, Exactness(0, 0, 0.0, 0.0, None if jpeg is None else 0), 0)
     pixels = sr.pixels if sr.alpha is None else bleed(sr.pixels, sr.alpha)
     hr_alpha = None if sr.alpha is None else sr.alpha.double() / sr.white
-    target = ConsistentPictures(lr, degradation, out_bits, rounding, jpeg, hr_alpha)
+    target = ConsistentPictures(lr, degradation, out_bits, rounding, jpeg, hr_alpha=hr_alpha)
     x = pixels.double()[None] / sr.white
     visible = None if sr.alpha is None or not bool((sr.alpha > 0).any()) else sr.alpha[0] > 0
 
