@@ -114,7 +114,7 @@ def test_a_bug_is_never_taken_for_a_bad_file(
     error: Exception, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = photo(tmp_path / "photo.png")
-    for place in ("vspsr.upscaling.folders", "vspsr.report.figure_files"):
+    for place in ("vspsr.upscaling.folders", "vspsr.images.sources", "vspsr.report.figure_files"):
         monkeypatch.setattr(f"{place}.read_image", planted(error))
     for options, traceback in ([], False), (["--debug"], True):
         assert cli(monkeypatch, *options, command, path, "-o", tmp_path / "out") == 70
@@ -189,7 +189,7 @@ def test_a_stop_is_one_line(
         time.sleep(5)
 
     places = {"check": "vspsr.images.read_image", "info": "vspsr.model.VSpSR.from_pretrained"}
-    places |= {"figures": "vspsr.report.figure_files.read_image"}
+    places |= {"figures": "vspsr.report.figure_files.read_image", "upscale": "vspsr.images.sources.read_image"}
     monkeypatch.setattr(places.get(command, "vspsr.upscaling.folders.read_image"), stop)
     path = photo(tmp_path / "photo.png")
     arguments = {"check": [path, path], "info": ["vspsr-x4"]}.get(command, [path, "-o", tmp_path / "out"])

@@ -149,6 +149,7 @@ def test_degrade_and_check(run: Run, tmp_path: Path) -> None:
         "exact": True,
         "lr_pixels_wrong": 0,
         "lr_pixels": 54,
+        "lr_values_wrong": 0,
         "lr_max_deviation": 0,
         "lr_psnr": None,
         "scale": 4,
