@@ -10,9 +10,9 @@ That is all most photographs need. It crawls where most pixels are black or whit
 3. changes of single pixels and pairs of them (`pixel_search`), which mend what rounding has spoiled.
 
 Groups of missed values are treated one by one, small ones first. Regions that are far from every image in range
-(`descend`) are left at the nearest one, and do not keep the others from being met. Where values are still missed
-after a round, the next begins with a smooth image: texture leads into dead ends. The number of rounds is fixed and
-nothing is random: equal inputs give equal integers, unless the time limit ends the search.
+(`descend`) are left at the nearest one, and do not keep the others from being met. After a round that met no more
+values, the next begins with a smooth image where they are missed: texture leads into dead ends. The number of rounds
+is fixed and nothing is random: equal inputs give equal integers, unless the time limit ends the search.
 """
 
 import logging
@@ -69,7 +69,7 @@ _NEWTON_STEPS = {255: 25, 65535: 50}
 """Of the interior-point method, by peak: it needs 10 to 20, and up to 40, where there is a solution."""
 
 _RESTART_MARGIN = 12
-"""LR pixels around values still missed at the end of a round in which the next one begins with the smoothest
+"""LR pixels around values still missed, in which the round after one that met no more of them begins with the smoothest
 consistent image: texture leads into dead ends."""
 
 _PAIRS_FROM = 2
@@ -148,8 +148,9 @@ def _unreachable(state: IntegerImage) -> Tensor:
 
 def _search(state: IntegerImage, best: _Best, skipped: Tensor, deadline: float, smooth: Tensor) -> None:
     """Rounds of splitting, interior-point method and pixel search; ``state`` and ``best`` are updated."""
+    fewest, stuck = math.inf, False
     for number, (slack, margin) in enumerate(_ROUNDS):
-        if number:
+        if stuck:
             _restart(state, skipped, smooth)
             if alternate(state, skipped, deadline):
                 return
@@ -157,7 +158,8 @@ def _search(state: IntegerImage, best: _Best, skipped: Tensor, deadline: float, 
         alternate(state, skipped, deadline)
         _solve_groups(state, slack, margin, skipped, deadline)
         search_pixels(state, skipped, deadline, pairs=number >= _PAIRS_FROM)
-        fewest = best.update(state, skipped)
+        before, fewest = fewest, best.update(state, skipped)
+        stuck = fewest >= before
         _log.debug("round %d: best so far misses %d LR values, %d skipped", number, fewest, int(skipped.sum()))
         if not fewest or time.thread_time() > deadline:
             return
