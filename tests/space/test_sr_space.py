@@ -17,8 +17,9 @@ from torch.nn.functional import pad
 from vspsr import VSpSR
 from vspsr.degradation.operator import Degradation
 from vspsr.nn.vspm import VSpM
+from vspsr.space.base import NotGaussianError
 from vspsr.space.drawing import PatchFactor, Sampler
-from vspsr.space.sr_space import NotGaussianError, SRSpace
+from vspsr.space.sr_space import SRSpace
 from vspsr.space.synthesis import synthesize
 
 
