@@ -108,7 +108,7 @@ class VSpSR(nn.Module):
             y: (B, 3, h, w) in [0, 1], floating point, h and w at least 1.
             quantisation: how coarsely the values of y are quantised, (B, 3, h, w) in [0, 1] (see
                 `vspsr.degradation.jpeg.quantisation_map`); None for images that are exact. Networks that were not
-                trained on JPEGs are not told.
+                trained on JPEGs do not get it.
 
         Raises:
             ValueError: another shape, values that are not finite or out of range.

@@ -1,5 +1,7 @@
 """Looking at pictures and walking among them, in a real browser: the picture that results."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from explorer_page import Page
@@ -139,6 +141,22 @@ def test_samples_are_pinned_varied_and_interpolated(opened: Page) -> None:
     page.click("text=Pinned side by side")
     opened.wait()
     assert page.locator(".pane").count() == 2
+
+
+def test_nothing_moves_when_thumbnails_arrive(opened: Page) -> None:
+    held: list[Any] = []
+    opened.page.route("**/thumbnail", lambda route: held.append(route))  # a built-in is refused
+    opened.page.reload()
+    opened.wait()
+    opened.page.wait_for_function("document.querySelectorAll('.gallery figure').length > 1")
+    opened.page.wait_for_timeout(500)
+    summary = opened.page.locator("summary:text-is('Region')")
+    before, count = summary.bounding_box(), len(held)
+    assert count > 0
+    for request in held:
+        request.continue_()
+    opened.page.wait_for_function("[...document.querySelectorAll('.gallery img')].some((i) => i.naturalWidth > 0)")
+    assert summary.bounding_box() == before
 
 
 def test_a_region_moves_at_once_and_then_exactly(opened: Page) -> None:

@@ -1,4 +1,4 @@
-"""True pictures, members and invented detail are told apart; the statement is calibrated by ranks."""
+"""True pictures, members and invented detail have different distances; the statement is calibrated by ranks."""
 
 from dataclasses import replace
 

@@ -17,7 +17,7 @@ _FILTER = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]], 
 _FLAT, _FLAT_WINDOW = 0.1, 6  # share of windows, and their side
 _OF_PURE_NOISE = 0.7314  # the estimate from white noise of σ = 1 before it is divided by this
 _SMALLEST = 16  # pixels along a side
-_LEVEL = 1 / 255  # below this, noise is not told from rounding and from fine texture
+_LEVEL = 1 / 255  # below this, noise cannot be distinguished from rounding and fine texture
 _WINDOW = 5  # side of Lee's
 
 

@@ -19,7 +19,7 @@ from vspsr.images.picture import Picture, bleed
 from vspsr.images.sheets import value_map
 from vspsr.model import VSpSR
 from vspsr.space import SRSpace
-from vspsr.upscaling.comparison import compare, compare_jpeg
+from vspsr.upscaling.comparison import check_enlarged, compare, compare_jpeg
 from vspsr.upscaling.pictures import PictureSpace
 from vspsr.upscaling.projecting import like
 
@@ -179,8 +179,7 @@ def assess(
         ImageFileError: the space does not fit in memory.
     """
     sr, scale, kernel = like(sr, lr), model.scale, model.degradation.kernel
-    if sr.size != (scale * lr.size[0], scale * lr.size[1]):
-        raise ValueError(f"SR {sr.size[1]}×{sr.size[0]} must be exactly {scale} times LR {lr.size[1]}×{lr.size[0]}")
+    check_enlarged(sr, lr, scale)
     if jpeg is None:
         same = compare(sr, lr, scale, kernel, rounding)
         wrong, total = same.lr_values_wrong, lr.size[0] * lr.size[1] * (lr.pixels.shape[0] + (lr.alpha is not None))

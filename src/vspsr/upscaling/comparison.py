@@ -147,5 +147,11 @@ def degradation_of_pair(hr: Picture, lr: Picture, scale: int | None, kernel: str
     return degradation
 
 
+def check_enlarged(sr: Picture, lr: Picture, scale: int) -> None:
+    """ValueError unless SR is exactly ``scale`` times as large as LR."""
+    if sr.size != (scale * lr.size[0], scale * lr.size[1]):
+        raise ValueError(f"SR {_size(sr)} must be exactly {scale} times LR {_size(lr)}")
+
+
 def _size(picture: Picture) -> str:
     return f"{picture.size[1]}×{picture.size[0]}"

@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate, max_pool2d
 from vspsr.degradation import Degradation, JpegCoefficients
 from vspsr.degradation.resize import imresize
 from vspsr.images.picture import Picture, bleed, to_bits
-from vspsr.upscaling.comparison import compare, compare_jpeg, degradation_of_pair
+from vspsr.upscaling.comparison import check_enlarged, compare, compare_jpeg, degradation_of_pair
 from vspsr.upscaling.consistent import ConsistentPictures, check_depth
 from vspsr.upscaling.exactness import Exactness
 
@@ -74,8 +74,7 @@ def project_picture(
         bits=out_bits,
     )
     degradation = degradation_of_pair(sr, lr, scale, kernel)
-    if sr.size != (degradation.scale * lr.size[0], degradation.scale * lr.size[1]):
-        raise ValueError(f"SR {_size(sr)} must be exactly {degradation.scale} times LR {_size(lr)}")
+    check_enlarged(sr, lr, degradation.scale)
     if jpeg is None:
         before = compare(sr, lr, degradation.scale, kernel, rounding).lr_values_wrong
     else:
@@ -145,7 +144,3 @@ def like(hr: Picture, lr: Picture) -> Picture:
         enlarged = imresize(lr.alpha.double() / lr.white, size=hr.size).clamp(0, 1)
         alpha = (enlarged * hr.white).round().int()
     return replace(hr, pixels=pixels.expand(lr.pixels.shape[0], -1, -1).contiguous(), alpha=alpha)
-
-
-def _size(picture: Picture) -> str:
-    return f"{picture.size[1]}×{picture.size[0]}"

@@ -81,6 +81,7 @@ class Gallery {
     const image = h("img", { alt: "", loading: "lazy" });
     const title = nameOf(member);
     const showing = h("button", { class: "picture", "aria-label": `Show ${title}`, onclick: () => show(member) }, image);
+    showing.style.aspectRatio = `${store.info.width} / ${store.info.height}`; // nothing moves when the thumbnail comes
     const pinned = h("button", { title: "Pin", "aria-label": `Pin ${title}`, onclick: () => this.pin(member) }, "Pin");
     const alike = h("button", { title: "Others like this", "aria-label": `Others like ${title}`, onclick: () => this.#alike(member) }, "≈");
     const card = h("figure", { "data-key": key }, showing, h("figcaption", {}, h("span", { title }, title), alike, pinned));
