@@ -12,7 +12,7 @@ from vspsr.consistency.solve import solve_integers
 from vspsr.degradation import Degradation
 from vspsr.errors import ConsistencyWarning
 
-_BUDGET_PER_LR_PIXEL, _LEAST_BUDGET = 30e-6, {8: 10.0, 16: 30.0}
+_BUDGET_PER_LR_PIXEL, _LEAST_BUDGET = 30e-6, 30.0
 """Seconds: several times what photographs need."""
 
 
@@ -64,10 +64,9 @@ def quantize(
         bits: 8 or 16.
         rounding: how the LR integers arise: "per-pass" rounds after each axis, rows first (MATLAB's `imresize` on
             integers, and how the challenge makes its files), "single" once at the end.
-        budget: seconds per image after which the search ends; by default 30 for each million LR pixels, at least 10
-            at 8 bits and 30 at 16. They are processor time of the calling thread, so that other load on the machine
-            does not change the result. They are compared between steps, which take up to a second, longer for images
-            of many megapixels.
+        budget: seconds per image after which the search ends; by default 30 for each million LR pixels, at least 30.
+            They are processor time of the calling thread, so that other load on the machine does not change the
+            result. They are compared between steps, which take up to a second, longer for images of many megapixels.
 
     Returns:
         `Quantized`. If no image in range was found that gives exactly y: the one with the fewest LR values wrong, their
@@ -99,7 +98,7 @@ def quantize(
     targets = levels.expand(*batch, *y.shape[-3:]).reshape(-1, *y.shape[-3:])
     out = torch.empty(images.shape, dtype=torch.uint8 if bits == 8 else torch.int32, device=x.device)
     if budget is None:
-        budget = max(_LEAST_BUDGET[bits], _BUDGET_PER_LR_PIXEL * y.shape[-2] * y.shape[-1])
+        budget = max(_LEAST_BUDGET, _BUDGET_PER_LR_PIXEL * y.shape[-2] * y.shape[-1])
     counts, deviations, moved = [], [], []
     for index, (image, target) in enumerate(zip(images, targets, strict=True)):
         integers, lr = solve_integers(image, target, degradation, bits, rounding, budget)
