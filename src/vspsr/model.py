@@ -117,7 +117,7 @@ class VSpSR(nn.Module):
         dtype = torch.promote_types(y.dtype, torch.float32)
         # Strides choose among algorithms that round differently: the values alone shall count.
         y = y.to(dtype).clone(memory_format=torch.contiguous_format)
-        images = y.to(next(self.network.parameters(), y).dtype)
+        images = y.to(next(self.network.parameters(), y).dtype).contiguous(memory_format=torch.channels_last)
         inputs = [images]
         if quantisation is not None:
             check_rgb(quantisation, "quantisation")

@@ -161,9 +161,11 @@ class CorrelatedVSpM(nn.Module):
         if self.gain_head is not None:
             gains = self.gain_head(features)
             inner = (len(self.dilations) + 1) * self.noise_channels
+            of_layers = gains[:, :inner].unflatten(1, (-1, self.noise_channels))
             chain = NoiseChain(
-                gains=gains[:, :inner].unflatten(1, (-1, self.noise_channels)),
-                output_gain=gains[:, inner:],
+                # Channels last in memory, layer by layer, as the chain's convolutions want them.
+                gains=of_layers.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3),
+                output_gain=gains[:, inner:].contiguous(memory_format=torch.channels_last),
                 kernels=tuple(self.kernels),
                 output_kernel=_AMPLITUDE * self.output_kernel,
                 dilations=self.dilations,

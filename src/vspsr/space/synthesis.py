@@ -144,7 +144,8 @@ class CorrelatedSynthesis(Synthesis):
 
     def coefficients(self, eps: Tensor) -> Tensor:
         """See `Synthesis`."""
-        n = self.gains[:, 0] * eps
+        # Convolutions of few channels are about twice as fast on the CPU with channels last.
+        n = self.gains[:, 0] * eps.contiguous(memory_format=torch.channels_last)
         for gain, kernel, dilation in zip(self.gains[:, 1:].unbind(1), self.kernels, self.dilations, strict=True):
             n = torch.addcmul(n, gain, F.conv2d(n, kernel, padding=dilation, dilation=dilation))
         out = F.conv2d(n, self.output_kernel, padding=1)
@@ -210,29 +211,28 @@ def analyze(z: Tensor, atoms: Tensor, scale: int) -> Tensor:
 def _synthesize_quadrants(coefficients: Tensor, atoms: Tensor, scale: int, keep_overhang: bool) -> Tensor:
     """`synthesize` for k = 2s, with the sum over overlapping patches inside the matrix products.
 
-    On the grid of s×s cells shifted by s/2, a cell is covered by one quadrant each of the atoms of four LR pixels.
-    The coefficients, padded by a zero border and flattened, are read at four offsets: no patch is ever formed.
+    On the grid of s×s cells shifted by s/2, a cell is covered by one quadrant each of the atoms of four LR pixels: the
+    sum is a 2×2 convolution of the coefficients, and no patch is ever formed. Where each image has a basis of its own,
+    or gradients are asked for, the coefficients, padded by a zero border and flattened, are read at four offsets
+    instead.
     """
     b, g, _, h, w = coefficients.shape
     colours = atoms.shape[3]
-    pitch = w + 2
-    flat = F.pad(coefficients, (1, 1, 1, 2)).flatten(3)  # one row more, so that every offset stays inside
     quadrants = atoms.unflatten(5, (2, scale)).unflatten(4, (2, scale))  # (B, G, C, colours, 2, s, 2, s)
-    count = (h + 1) * pitch
-    cells: Tensor | None = None
-    for m in (0, 1):
-        for n in (0, 1):
-            matrix = quadrants[:, :, :, :, m, :, n, :].flatten(3).transpose(2, 3)
-            offset = (1 - m) * pitch + (1 - n)
-            source = flat[..., offset : offset + count]
-            if cells is None:
-                cells = matrix @ source
-            elif torch.is_grad_enabled():
-                cells = cells + matrix @ source
-            else:
-                cells.view(b * g, -1, count).baddbmm_(matrix.flatten(0, 1), source.flatten(0, 1))
-    assert cells is not None
-    cells = cells.reshape(b, g * colours * scale**2, h + 1, pitch)[..., : w + 1]
+    if b * g == 1 and not torch.is_grad_enabled():
+        kernel = quadrants[0, 0].permute(1, 3, 5, 0, 2, 4).flatten(0, 2).flip(2, 3)
+        cells = F.conv2d(coefficients[:, 0], kernel, padding=1).contiguous()
+    else:
+        pitch = w + 2
+        flat = F.pad(coefficients, (1, 1, 1, 2)).flatten(3)  # one row more, so that every offset stays inside
+        count = (h + 1) * pitch
+        cells = flat.new_zeros(())
+        for m in (0, 1):
+            for n in (0, 1):
+                offset = (1 - m) * pitch + (1 - n)
+                matrix = quadrants[:, :, :, :, m, :, n, :].flatten(3).transpose(2, 3)
+                cells = cells + matrix @ flat[..., offset : offset + count]
+        cells = cells.reshape(b, g * colours * scale**2, h + 1, pitch)[..., : w + 1]
     half = scale // 2
     out = F.pixel_shuffle(cells, scale)[..., half : half + scale * w]
     return out if keep_overhang else out[..., half : half + scale * h, :]
