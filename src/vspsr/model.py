@@ -128,9 +128,7 @@ class VSpSR(nn.Module):
         if self.training or len(y) == 1:
             parameters = self.network(*inputs)
         else:
-            parameters = SpaceParameters.stack(
-                [self.network(*(i[None] for i in one)) for one in zip(*inputs, strict=True)]
-            )
+            parameters = SpaceParameters.stack([self.network(*(i[b : b + 1] for i in inputs)) for b in range(len(y))])
         parameters = parameters.map_tensors(lambda t: t.to(dtype))
         return SRSpace(y, parameters, self.degradation, self.temperature, self.calibration)
 

@@ -144,8 +144,8 @@ class CorrelatedSynthesis(Synthesis):
 
     def coefficients(self, eps: Tensor) -> Tensor:
         """See `Synthesis`."""
-        # Convolutions of few channels are about twice as fast on the CPU with channels last.
-        n = self.gains[:, 0] * eps.contiguous(memory_format=torch.channels_last)
+        # Convolutions of few channels are about twice as fast on the CPU with channels last. The first factor decides.
+        n = eps.contiguous(memory_format=torch.channels_last) * self.gains[:, 0]
         for gain, kernel, dilation in zip(self.gains[:, 1:].unbind(1), self.kernels, self.dilations, strict=True):
             n = torch.addcmul(n, gain, F.conv2d(n, kernel, padding=dilation, dilation=dilation))
         out = F.conv2d(n, self.output_kernel, padding=1)
@@ -221,7 +221,8 @@ def _synthesize_quadrants(coefficients: Tensor, atoms: Tensor, scale: int, keep_
     quadrants = atoms.unflatten(5, (2, scale)).unflatten(4, (2, scale))  # (B, G, C, colours, 2, s, 2, s)
     if b * g == 1 and not torch.is_grad_enabled():
         kernel = quadrants[0, 0].permute(1, 3, 5, 0, 2, 4).flatten(0, 2).flip(2, 3)
-        cells = F.conv2d(coefficients[:, 0], kernel, padding=1).contiguous()
+        source = coefficients[:, 0].contiguous(memory_format=torch.channels_last)  # so that strides decide nothing
+        cells = F.conv2d(source, kernel, padding=1).contiguous()
     else:
         pitch = w + 2
         flat = F.pad(coefficients, (1, 1, 1, 2)).flatten(3)  # one row more, so that every offset stays inside
