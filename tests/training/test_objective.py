@@ -12,6 +12,7 @@ pytest.importorskip("torchvision", reason="the extra `train` is not installed")
 
 from vspsr import Degradation
 from vspsr.data.crops import Batch
+from vspsr.errors import ModelError
 from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.nn.vspm import VSpM
 from vspsr.space.parameters import SpaceParameters
@@ -30,10 +31,18 @@ def recipe(losses: dict[str, Any], crop: int = 8) -> Recipe:
             "name": "test",
             "model": {"network": "overlapping", "options": {"scale": 4}},
             "crop": crop,
-            "features": {"squeezenet": {"network": "squeezenet1_1", "weights": "random"}},
+            "features": {key: {"network": "squeezenet1_1", "weights": "random"} for key in ("squeezenet", "other")},
             "phases": [{"name": "only", "steps": 1, "losses": losses}],
         }
     )
+
+
+def test_all_feature_networks_that_cannot_be_had_are_named_at_once() -> None:
+    made = recipe({"energy_features": [{"weight": 1, "features": name} for name in ("squeezenet", "other")]})
+    entry = made.features["squeezenet"].model_copy(update={"weights": "none.safetensors"})
+    made = made.model_copy(update={"features": {"squeezenet": entry, "other": entry}})
+    with pytest.raises(ModelError, match=r"`features.squeezenet`: .*; `features.other`: "):
+        Objective(made, Degradation(4))
 
 
 def gradients(losses: dict[str, Any]) -> dict[str, Tensor | None]:

@@ -311,6 +311,18 @@ class TestChanges:
         with pytest.raises(RecipeError, match="`--set`"):
             load_recipe(self.write(tmp_path), [change])
 
+    def test_a_place_in_a_list_is_a_number(self, tmp_path: Path) -> None:
+        with pytest.raises(RecipeError, match="'x' stands where a list has numbers"):
+            load_recipe(self.write(tmp_path), ["phases.x.steps=2"])
+
+    def test_recipes_of_the_guide(self, tmp_path: Path) -> None:
+        guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+        blocks = [b for b in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "phases:" in b]
+        for i, block in enumerate(blocks):
+            (tmp_path / f"{i}.yaml").write_text(block)
+            load_recipe(tmp_path / f"{i}.yaml")
+        assert len(blocks) == 2
+
     def test_files_that_are_no_recipe(self, tmp_path: Path) -> None:
         with pytest.raises(
             RecipeError, match=r"none.yaml: no such file, nor one of the package's recipes: ablation/1, "

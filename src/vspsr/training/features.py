@@ -59,7 +59,9 @@ class FeatureNetwork(nn.Module):
             whole, normalisation = _network(network, weights is None)
         except (OSError, RuntimeError) as error:
             why = f"its weights cannot be downloaded ({one_line(error)[:120]})"
-            raise ModelError(f"{network}: {why}: give a safetensors file as `weights`") from error
+            raise ModelError(
+                f"{network}: {why}: give a safetensors file (`--set features.NAME.weights=FILE`)"
+            ) from error
         names = sorted(name for name, _ in whole.named_modules() if name)
         layers = layers or _TAPS.get(network)
         if not layers:

@@ -1,6 +1,6 @@
 """The objective of a phase: every loss of the recipe, evaluated on one batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 import torch
@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from vspsr.data.crops import Batch
 from vspsr.degradation import Degradation
+from vspsr.errors import ModelError
 from vspsr.space.parameters import SpaceParameters
 from vspsr.training.features import FeatureNetwork
 from vspsr.training.graphs import Graphs
 from vspsr.training.losses import Loss, StepImages
 from vspsr.training.losses.base import FeatureLoss
-from vspsr.training.recipe import Phase, Recipe, RecipeError
+from vspsr.training.recipe import Features, Phase, Recipe, RecipeError
 from vspsr.training.sampling import draw
 
 
@@ -31,9 +32,7 @@ class Objective(nn.Module):
         terms = [(phase, name, loss) for phase in recipe.phases for name, loss in phase.terms()]
         used = {loss.features for _, _, loss in terms if isinstance(loss, FeatureLoss)}
         entries = {name: entry for name, entry in recipe.features.items() if name in used}
-        self.networks = nn.ModuleDict(
-            {name: FeatureNetwork(e.network, e.weights, e.layers) for name, e in entries.items()}
-        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.networks = _feature_networks(entries)
         self.layer_weights = {name: entry.layer_weights for name, entry in entries.items()}
         for name, weights in self.layer_weights.items():
             layers = len(self.networks[name].layers)  # type: ignore[arg-type]
@@ -87,3 +86,16 @@ class Objective(nn.Module):
         values = {name: loss.value(images) for name, loss in terms}
         total = torch.stack([loss.weight * values[name] for name, loss in terms]).sum()
         return total, {name: value.detach() for name, value in values.items()}, images
+
+
+def _feature_networks(entries: Mapping[str, Features]) -> nn.ModuleDict:
+    """The networks of a recipe's `features`. All that cannot be had are named at once."""
+    networks, errors = nn.ModuleDict(), []
+    for name, entry in entries.items():
+        try:
+            networks[name] = FeatureNetwork(entry.network, entry.weights, entry.layers)
+        except ModelError as error:
+            errors.append(f"`features.{name}`: {error}")
+    if errors:
+        raise ModelError("; ".join(errors))
+    return networks.to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]

@@ -113,14 +113,20 @@ def _apply(content: Any, change: str) -> None:
     try:
         for part in parents:
             if isinstance(content, list):
-                content = content[int(part)]
+                content = content[_number(part)]
             else:
                 if not isinstance(content.get(part), Mapping | list):
                     content[part] = {}
                 content = content[part]
-        content[int(last) if isinstance(content, list) else last] = value
+        content[_number(last) if isinstance(content, list) else last] = value
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise RecipeError(f"`--set` {change!r}: there is no such place in the recipe ({one_line(error)})") from error
+
+
+def _number(part: str) -> int:
+    if not part.isdecimal():
+        raise ValueError(f"{part!r} stands where a list has numbers, from 0")
+    return int(part)
 
 
 def _explain(error: ValidationError) -> str:
