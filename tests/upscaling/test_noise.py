@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from noisy_pictures import noisy
+from noisy_pictures import noisy_photograph
 from PIL import Image
 from skimage import data
 
 from vspsr import VSpSR, upscale
+from vspsr.cli import streams
 from vspsr.cli.options import numbers_or_text
 from vspsr.degradation import Degradation
 from vspsr.images import write_image
 from vspsr.images.picture import Picture
+from vspsr.space import JpegSpace
 from vspsr.upscaling.folders import upscale_file
 from vspsr.upscaling.noise import Denoise, is_denoising
 from vspsr.upscaling.saving import Options
@@ -89,9 +91,20 @@ def test_the_report(model: VSpSR, tmp_path: Path) -> None:
         assert 0.7 < report["outputs"][f"{name[0]}_x4_s00.png"]["noise_ratio"] < 1.3
 
 
+def test_a_jpeg_without_noise_keeps_to_its_coefficients(model: VSpSR, tmp_path: Path) -> None:
+    Image.fromarray(pictures()[0].to_array()).save(tmp_path / "a.jpg", quality=75)
+    report = upscale_file(tmp_path / "a.jpg", tmp_path, model, "m", Options(samples=1, denoise="auto"))
+    assert report["assumed"].startswith("no noise found, JPEG 4:2:0: ")
+    assert report["noise"] is report["noise_gain"] is None
+    assert report["jpeg"] is not None
+    assert streams.exactness(report).endswith("this JPEG (4:2:0, no noise found)")
+    result = upscale(tmp_path / "a.jpg", model, samples=1, denoise="auto")
+    assert isinstance(result.space, JpegSpace)
+
+
 def test_photon_noise(model: VSpSR, tmp_path: Path) -> None:
     """16 bits, found and given; black stays without noise."""
-    y = noisy("coffee", 0, 0.01, scale=1, bits=16)[1][:, 40:200, 300:500]
+    y = noisy_photograph("coffee", 0, 0.01, scale=1, bits=16)[1][:, 60:150, 320:440]
     picture = Picture((65535 * y).round().int(), 16)
     write_image(tmp_path / "a.tif", picture)
     for denoise in ("auto", (0.0, 0.01)):

@@ -1,6 +1,7 @@
 """How strong the noise of a picture is taken to be."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from vspsr.checks import check_number
 from vspsr.degradation.noise import NoiseModel
 from vspsr.degradation.noise_estimate import estimate_noise
 from vspsr.images.picture import Picture
+from vspsr.images.sources import Source
 
 Denoise = float | str | Sequence[float] | None
 """Standard deviation of the noise over the full range, 0 … 1; that and the gain of photon noise, 0 … 1; "auto", None"""
@@ -47,10 +49,18 @@ def noise_of(picture: Picture, denoise: Denoise) -> NoiseModel | None:
     return noise if bool(noise.noisy.any()) else None
 
 
-def noise_note(noise: NoiseModel | None) -> str:
-    """What is assumed of the noise, in a few words; ``noise`` as `noise_of` gives it."""
+def with_noise(source: Source, denoise: Denoise) -> tuple[Source, NoiseModel | None]:
+    """The noise of a picture, and its source with what is then assumed: a JPEG's coefficients only without noise."""
+    if not is_denoising(denoise):
+        return source, None
+    noise = noise_of(source.picture, denoise)
     if noise is None:
-        return "no noise found, its pixels are taken as exact"
+        return replace(source, note=f"no noise found, {source.note or 'its pixels are taken as exact'}"), None
+    return replace(source, jpeg=None, note=noise_note(noise)), noise
+
+
+def noise_note(noise: NoiseModel) -> str:
+    """What is assumed of the noise, in a few words."""
     black = f"its pixels have noise of {_levels(noise.stddev(0))} levels of 255"
     return f"{black} in black and {_levels(noise.stddev(1))} in white" if noise.gain.any() else black
 

@@ -25,7 +25,7 @@ from vspsr.model import VSpSR
 from vspsr.space import JpegSpace, NoisySpace, SRSpace, image_key
 from vspsr.upscaling.consistent import ConsistentPictures
 from vspsr.upscaling.exactness import Exactness
-from vspsr.upscaling.noise import Denoise, is_denoising, noise_of
+from vspsr.upscaling.noise import Denoise, check_denoise, with_noise
 
 MAX_SAMPLES = 10_000
 
@@ -178,7 +178,7 @@ def upscale(
             picture of its own, which is saved as this file, coefficient for coefficient.
         denoise: take the pixels as noisy: standard deviation σ of the noise in units of the full range, 0 … 1; or
             (σ, g) with the gain g of photon noise, a value u having the variance σ² + g u; or "auto" to estimate them.
-            Samples then downscale to the picture up to its noise. Of a JPEG, the decoded pixels count.
+            Samples then downscale to the picture up to its noise. If a JPEG has noise, its decoded pixels count.
 
     Raises:
         ImageFileError: the file cannot be read, or what comes out does not fit in memory.
@@ -186,9 +186,9 @@ def upscale(
         ValueError: an option out of its range, an array or a PIL image of another type or shape.
     """
     check_samples(samples)
-    source = source_of(image, as_pixels=as_pixels or is_denoising(denoise))
+    check_denoise(denoise)
+    source, noise = with_noise(source_of(image, as_pixels=as_pixels), denoise)
     loaded = model if isinstance(model, VSpSR) else VSpSR.from_pretrained(model)
-    noise = noise_of(source.picture, denoise)
     space = PictureSpace(loaded, source.picture, temperature, bits, rounding, source.jpeg, noise)
     drawn = list(space.samples(samples, seed))
     mean, mean_exactness = space.mean()

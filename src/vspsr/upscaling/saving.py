@@ -19,7 +19,7 @@ from vspsr.model import VSpSR
 from vspsr.upscaling.consistent import check_depth
 from vspsr.upscaling.exactness import Exactness
 from vspsr.upscaling.intervals import IntervalCalibration, trust_mask
-from vspsr.upscaling.noise import Denoise, check_denoise, is_denoising, noise_note, noise_of
+from vspsr.upscaling.noise import Denoise, check_denoise, is_denoising, with_noise
 from vspsr.upscaling.pictures import PictureSpace, check_samples
 from vspsr.version import __version__
 
@@ -121,8 +121,7 @@ class Options:
 
     def read(self, image: ImageFile, needed_per_pixel: int = 0) -> Source:
         """The LR picture of a file. ImageFileError as in `read_image`."""
-        as_pixels = self.as_pixels or self.denoising
-        return read_source(image, as_pixels=as_pixels, was_jpeg=self.was_jpeg, needed_per_pixel=needed_per_pixel)
+        return read_source(image, as_pixels=self.as_pixels, was_jpeg=self.was_jpeg, needed_per_pixel=needed_per_pixel)
 
     @property
     def exact_until(self) -> str:
@@ -161,7 +160,7 @@ class SavedPictures:
             raise OutputError(f"`format` {options.format} does not fit: {problem}")
         if options.calibration is not None and self.source.jpeg is not None:
             raise OutputError("`calibration` holds for pixels that are exact, which those of a JPEG are not")
-        self.noise = noise_of(picture, options.denoise)
+        self.source, self.noise = with_noise(self.source, options.denoise)
         arguments = options.temperature, options.bits, options.rounding, self.source.jpeg, self.noise
         self.space = PictureSpace(self.model, picture, *arguments)
 
@@ -178,7 +177,7 @@ class SavedPictures:
             "hr_size": list(self.hr_size),
             "mode": self.source.picture.mode,
             "output_bits": self.space.out_bits,
-            "assumed": noise_note(self.noise) if self.options.denoising else self.source.note,
+            "assumed": self.source.note,
             "noise": None if self.noise is None else [round(sigma, 6) for sigma in self.noise.sigma.tolist()],
             "noise_gain": None if self.noise is None else [round(gain, 6) for gain in self.noise.gain.tolist()],
             "jpeg": None if self.source.jpeg is None else self.source.jpeg.description(),
