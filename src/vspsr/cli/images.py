@@ -268,15 +268,16 @@ def check(
     if source.jpeg is not None:
         _print_jpeg(same, source.jpeg.subsampling, as_json)
         return
+    assumed = f" ({source.note})" if source.note else ""
     if as_json:
         psnr = None if math.isinf(result.lr_psnr) else result.lr_psnr
         print(json.dumps({"exact": result.exact, **asdict(result), "lr_psnr": psnr}))
     elif result.exact:
-        print_line(f"exact: all {result.lr_pixels} LR pixels are reproduced bit for bit (LR-PSNR ∞)")
+        print_line(f"exact: all {result.lr_pixels} LR pixels are reproduced bit for bit (LR-PSNR ∞){assumed}")
     else:
         print_line(
             f"not exact: {result.lr_pixels_wrong} of {result.lr_pixels} LR pixels differ, by at most "
-            f"{result.lr_max_deviation} levels of {result.bits} bits (LR-PSNR {result.lr_psnr:.2f} dB)"
+            f"{result.lr_max_deviation} levels of {result.bits} bits (LR-PSNR {result.lr_psnr:.2f} dB){assumed}"
         )
     if not result.exact:
         raise typer.Exit(1)
