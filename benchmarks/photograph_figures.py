@@ -76,7 +76,7 @@ def main() -> None:
             "photo, quality 60": Image.open(io.BytesIO(web)),
             "--as-pixels": sample(one(web, as_pixels=True)),
             "by its coefficients": sample(one(web)),
-            "--denoise auto": sample(one(web, denoise="auto")),
+            "--denoise 0.005": sample(one(web, denoise=0.005)),
         },
     )
     clean = np.asarray(lr_image("chelsea", 20, 100), np.float64)

@@ -8,15 +8,17 @@ from dense_spaces import dense, exploring_space
 from scipy.ndimage import uniform_filter
 from torch import Tensor
 
-from vspsr.degradation.gaussian_noise import lr_posterior
+from vspsr.degradation.noise import NoiseModel, lr_posterior
 from vspsr.space import NoisySpace, NotGaussianError, SRSpace
 
 SIGMA = torch.tensor([0.05, 0.1, 0.2], dtype=torch.float64)
+GAUSSIAN = NoiseModel(SIGMA, torch.zeros(3, dtype=torch.float64))
+PHOTONS = NoiseModel(SIGMA / 2, torch.tensor([0.01, 0.0, 0.05], dtype=torch.float64))
 
 
-def noisy_space(space: SRSpace, sigma: Tensor = SIGMA) -> NoisySpace:
+def noisy_space(space: SRSpace, noise: NoiseModel = GAUSSIAN) -> NoisySpace:
     """The space if the network had said of û what it says of y."""
-    estimate, variance = lr_posterior(space.y[0], sigma)
+    estimate, variance = lr_posterior(space.y[0], noise)
     return NoisySpace.from_space(space._with(y=estimate[None], _cache={}), variance[None])
 
 
@@ -31,11 +33,13 @@ def window_mean(y: Tensor) -> Tensor:
     return torch.from_numpy(uniform_filter(y.numpy(), (0, 5, 5), mode="nearest"))
 
 
+@pytest.mark.parametrize("model", [GAUSSIAN, PHOTONS], ids=["Gaussian", "with photons"])
 @pytest.mark.parametrize("kind", ["independent", "correlated"])
-def test_mean_and_stddev_are_the_conditioned_gaussians(kind: str) -> None:
+def test_mean_and_stddev_are_the_conditioned_gaussians(kind: str, model: NoiseModel) -> None:
     space = exploring_space(kind, 5, 4, calibration=1.3 if kind == "independent" else 1.0)
-    y, noise = space.y[0], SIGMA.square()[:, None, None].expand(3, 5, 4)
+    y = space.y[0]
     mean = window_mean(y)  # the prior of the LR image, as Lee has it
+    noise = model.sigma.square()[:, None, None] + model.gain[:, None, None] * mean
     signal = (window_mean(y.square()) - mean.square() - noise).clamp_min(0).flatten()
     down = dense_down(space)
     up = torch.linalg.pinv(down)
@@ -46,7 +50,7 @@ def test_mean_and_stddev_are_the_conditioned_gaussians(kind: str) -> None:
     gain = prior @ down.T @ torch.linalg.inv(down @ prior @ down.T + torch.diag(noise.flatten()))
     wanted_mean = centre + gain @ (y.flatten() - down @ centre)
     wanted = (prior - gain @ down @ prior).diagonal().clamp_min(0).sqrt()
-    made = noisy_space(space)
+    made = noisy_space(space, model)
     torch.testing.assert_close(made.mean.flatten(), wanted_mean, rtol=0, atol=1e-9)
     if kind == "independent":
         torch.testing.assert_close(made.stddev.flatten(), wanted, rtol=0, atol=1e-9)
@@ -54,8 +58,9 @@ def test_mean_and_stddev_are_the_conditioned_gaussians(kind: str) -> None:
         assert (made.stddev.flatten() / wanted - 1).abs().mean() < 0.1
 
 
-def test_samples_have_this_mean_and_stddev() -> None:
-    space = noisy_space(exploring_space("independent", 3, 4, calibration=1.0))
+@pytest.mark.parametrize("model", [GAUSSIAN, PHOTONS], ids=["Gaussian", "with photons"])
+def test_samples_have_this_mean_and_stddev(model: NoiseModel) -> None:
+    space = noisy_space(exploring_space("independent", 3, 4, calibration=1.0), model)
     drawn = space.sample(1000)
     assert ((drawn.mean(0) - space.mean) / space.stddev).abs().max() < 5 / 1000**0.5
     assert (drawn.std(0) / space.stddev - 1).abs().max() < 5 / 2000**0.5
@@ -72,7 +77,7 @@ def test_lr_images_scatter_as_the_noise_allows() -> None:
 def test_without_noise_it_is_the_exact_space() -> None:
     exact = exploring_space("independent", 5, 4)
     for sigma in (0.0, 1e-9):
-        made = noisy_space(exact, torch.full((3,), sigma, dtype=torch.float64))
+        made = noisy_space(exact, NoiseModel(*torch.tensor([[sigma], [0.0]], dtype=torch.float64).expand(2, 3)))
         for a, b in ((made.mean, exact.mean), (made.stddev, exact.stddev), (made.sample(2), exact.sample(2))):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-7 if sigma else 1e-12)
 

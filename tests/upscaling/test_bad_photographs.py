@@ -12,6 +12,8 @@ from kill_points import small_model
 from PIL import Image
 
 from vspsr import VSpSR, read_image
+from vspsr.cli.main import app
+from vspsr.errors import ImageFileError
 from vspsr.images.sources import read_source
 from vspsr.upscaling.folders import Report, input_files, upscale_files
 from vspsr.upscaling.saving import Options
@@ -126,6 +128,29 @@ def test_arithmetic_coding(model: VSpSR, tmp_path: Path) -> None:
     else:
         assert "arithmetic coding" in report["assumed"]
         assert report["jpeg"] is None
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_check_refuses_them_in_one_line(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(REFUSED[name])
+    (tmp_path / "hr.png").write_bytes(saved_as("PNG"))
+    with pytest.raises(ImageFileError) as error:
+        app(["check", str(tmp_path / "hr.png"), str(tmp_path / name)], standalone_mode=False)
+    assert str(error.value).startswith(str(tmp_path / name))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [("a.jpg", arithmetic(), "arithmetic coding"), ("a.tif", READ["tiff.tif"][0], "JPEG in a TIFF")],
+)
+def test_check_says_what_it_assumes(
+    name: str, content: bytes, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    Image.fromarray(ARRAY.repeat(2, 0).repeat(2, 1)).save(tmp_path / "hr.png")
+    app(["check", str(tmp_path / "hr.png"), str(tmp_path / name)], standalone_mode=False)
+    assert words in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,25 @@
 """Noisy pictures upscaled: as tight as the noise and no tighter."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from noisy_pictures import noisy_photograph
 from PIL import Image
 from skimage import data
 
 from vspsr import VSpSR, upscale
+from vspsr.cli import streams
+from vspsr.cli.options import numbers_or_text
 from vspsr.degradation import Degradation
+from vspsr.images import write_image
 from vspsr.images.picture import Picture
+from vspsr.space import JpegSpace
 from vspsr.upscaling.folders import upscale_file
+from vspsr.upscaling.noise import Denoise, is_denoising
 from vspsr.upscaling.saving import Options
 
 SIGMA = 12
@@ -55,7 +62,7 @@ def test_the_mean_is_nearer_to_the_clean_picture(model: VSpSR) -> None:
 def test_no_noise_is_the_exact_space(model: VSpSR) -> None:
     clean = pictures()[0]
     exact = upscale(clean, model, samples=1)
-    none = upscale(clean, model, samples=1, denoise=0)
+    none = upscale(clean, model, samples=1, denoise=(0, 0))
     flat = Picture(torch.full((3, 20, 20), 90, dtype=torch.int32))
     assert torch.equal(none.samples[0].pixels, exact.samples[0].pixels)
     assert upscale(flat, model, samples=1, denoise="auto").exactness[0].noise_ratio is None
@@ -80,13 +87,58 @@ def test_the_report(model: VSpSR, tmp_path: Path) -> None:
         assert "noise of" in report["assumed"]
         assert np.allclose(report["noise"], SIGMA / 255, rtol=0.2)
         assert report["jpeg"] is None
+        assert report["noise_gain"] == [0, 0, 0]
         assert 0.7 < report["outputs"][f"{name[0]}_x4_s00.png"]["noise_ratio"] < 1.3
 
 
-@pytest.mark.parametrize("denoise", ["much", -0.1, 1.5, float("nan")])
-def test_strengths_that_make_no_sense(denoise: float | str) -> None:
+def test_a_jpeg_without_noise_keeps_to_its_coefficients(model: VSpSR, tmp_path: Path) -> None:
+    Image.fromarray(pictures()[0].to_array()).save(tmp_path / "a.jpg", quality=75)
+    report = upscale_file(tmp_path / "a.jpg", tmp_path, model, "m", Options(samples=1, denoise="auto"))
+    assert report["assumed"].startswith("no noise found, JPEG 4:2:0: ")
+    assert report["noise"] is report["noise_gain"] is None
+    assert report["jpeg"] is not None
+    assert streams.exactness(report).endswith("this JPEG (4:2:0, no noise found)")
+    result = upscale(tmp_path / "a.jpg", model, samples=1, denoise="auto")
+    assert isinstance(result.space, JpegSpace)
+
+
+def test_photon_noise(model: VSpSR, tmp_path: Path) -> None:
+    """16 bits, found and given; black stays without noise."""
+    y = noisy_photograph("coffee", 0, 0.01, scale=1, bits=16)[1][:, 60:150, 320:440]
+    picture = Picture((65535 * y).round().int(), 16)
+    write_image(tmp_path / "a.tif", picture)
+    for denoise in ("auto", (0.0, 0.01)):
+        options = Options(samples=1, denoise=denoise, temperature=1.0, overwrite=True)
+        report = upscale_file(tmp_path / "a.tif", tmp_path, model, "m", options)
+        written = json.loads((tmp_path / "a_x4.json").read_text())
+        assert "levels of 255 in black and " in written["assumed"]
+        assert max(written["noise_gain"]) == pytest.approx(0.01, rel=0.3)
+        assert 0.8 < report["outputs"]["a_x4_s00.png"]["noise_ratio"] < 1.2
+    assert written["denoise"] == [0.0, 0.01]
+    assert written["assumed"].endswith("noise of 0.0 levels of 255 in black and 25.5 in white")
+    assert upscale_file(tmp_path / "a.tif", tmp_path, model, "m", replace(options, overwrite=False))["kept"]
+    black = Picture(torch.zeros(3, 16, 16, dtype=torch.int32))
+    assert upscale(black, model, samples=1, denoise=(0.0, 0.01)).exactness[0].noise_ratio == 0
+
+
+@pytest.mark.parametrize(
+    "denoise", ["much", "", -0.1, 1.5, float("nan"), (), (0.1,), (0.1, 2.0), (0.1, -0.1), (0.1, 0.1, 0.1), (0.1, "a")]
+)
+def test_strengths_that_make_no_sense(denoise: Denoise) -> None:
     with pytest.raises(ValueError, match="denoise"):
         Options(denoise=denoise)
+
+
+def test_what_means_no_noise() -> None:
+    assert not any(is_denoising(d) for d in (None, 0, 0.0, (0, 0)))
+    assert all(is_denoising(d) for d in ("auto", 0.1, (0, 0.1), [0.1, 0]))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [(None, None), ("auto", "auto"), ("0.1", 0.1), ("0.1,0.02", (0.1, 0.02)), ("0.1,", "0.1,")]
+)
+def test_how_the_option_is_read(text: str | None, wanted: Denoise) -> None:
+    assert numbers_or_text(text) == wanted
 
 
 def test_coefficients_or_pixels() -> None:

@@ -11,7 +11,7 @@ import typer
 
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import output_folder, print_error, print_line, progress, when_stopped
-from vspsr.cli.options import AsJson, Device, Folder, Inputs, Model, Overwrite, Seed, number_or_text
+from vspsr.cli.options import AsJson, Device, Folder, Inputs, Model, Overwrite, Seed, numbers_or_text
 from vspsr.cli.streams import exactness, is_stream, upscale_to_stdout
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def upscale(
     denoise: Annotated[
         str | None,
         typer.Option(
-            help="Take pixels as noisy: standard deviation over the full range, 0 ... 1, or auto to estimate it.",
+            help="Take pixels as noisy: standard deviation over the full range, 0 ... 1, or auto to estimate it. "
+            "S,G adds photon noise of gain G: a value u has the variance S^2 + G u.",
             show_default="exact",
         ),
     ] = None,
@@ -137,7 +138,7 @@ def upscale(
         format=format,
         quality=quality,
         keep_print_size=keep_print_size,
-        denoise=number_or_text(denoise),
+        denoise=numbers_or_text(denoise),
     )
     loaded = VSpSR.from_pretrained(model)
     if scale is not None and scale != loaded.scale:
@@ -267,15 +268,16 @@ def check(
     if source.jpeg is not None:
         _print_jpeg(same, source.jpeg.subsampling, as_json)
         return
+    assumed = f" ({source.note})" if source.note else ""
     if as_json:
         psnr = None if math.isinf(result.lr_psnr) else result.lr_psnr
         print(json.dumps({"exact": result.exact, **asdict(result), "lr_psnr": psnr}))
     elif result.exact:
-        print_line(f"exact: all {result.lr_pixels} LR pixels are reproduced bit for bit (LR-PSNR ∞)")
+        print_line(f"exact: all {result.lr_pixels} LR pixels are reproduced bit for bit (LR-PSNR ∞){assumed}")
     else:
         print_line(
             f"not exact: {result.lr_pixels_wrong} of {result.lr_pixels} LR pixels differ, by at most "
-            f"{result.lr_max_deviation} levels of {result.bits} bits (LR-PSNR {result.lr_psnr:.2f} dB)"
+            f"{result.lr_max_deviation} levels of {result.bits} bits (LR-PSNR {result.lr_psnr:.2f} dB){assumed}"
         )
     if not result.exact:
         raise typer.Exit(1)

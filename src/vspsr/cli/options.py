@@ -17,9 +17,12 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs th
 AsJson = Annotated[bool, typer.Option("--json", help="Print a report for programs on standard output.")]
 
 
-def number_or_text(value: str | None) -> float | str | None:
-    """What an option holds that takes a number or a word: the number if it is one."""
+def numbers_or_text(value: str | None) -> float | tuple[float, ...] | str | None:
+    """What an option holds that takes a number, numbers between commas, or a word."""
+    if value is None:
+        return None
     try:
-        return None if value is None else float(value)
+        first, *others = (float(number) for number in value.split(","))
     except ValueError:
         return value
+    return (first, *others) if others else first

@@ -44,7 +44,9 @@ def upscale_to_stdout(path: Path, model: "VSpSR", name: str, options: "Options")
 def exactness(report: dict[str, Any]) -> str:
     """How well images downscale to the input, and what was assumed."""
     missed, jpeg, wrong = report["lr_values_wrong"], report.get("jpeg"), report.get("coefficients_wrong")
-    assumed = jpeg["subsampling"] if jpeg is not None else report.get("assumed")
+    assumed = report.get("assumed")
+    if jpeg is not None:
+        assumed = jpeg["subsampling"] + (", no noise found" if report.get("denoise") == "auto" else "")
     if report.get("noise"):
         text = "downscaling gives the input up to its noise"
     elif jpeg is not None:

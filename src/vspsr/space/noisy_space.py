@@ -1,6 +1,6 @@
 """The super-resolution space of a noisy LR image: x = Π(μ + z; u), u the LR image without noise.
 
-y = u + n does not say what u is, only that u ~ N(û, diag q) given y (`vspsr.degradation.gaussian_noise`). So each
+y = u + n does not say what u is, only that u ~ N(û, diag q) given y (`vspsr.degradation.noise`). So each
 sample has an LR image of its own. Since Π(x; û + e) = Π(x; û) + D⁺e, this space is that of û taken as exact, plus
 D⁺e with e ~ N(0, diag q), independent of z. It is a Gaussian:
 

@@ -15,6 +15,7 @@ from vspsr.consistency.projection import project_unchecked
 from vspsr.consistency.quantize import Quantized, quantize
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
 from vspsr.degradation.jpeg_set import JpegSet
+from vspsr.degradation.noise import NoiseModel
 from vspsr.degradation.operator import Degradation
 from vspsr.degradation.resize import imresize
 from vspsr.errors import ConsistencyWarning
@@ -35,7 +36,7 @@ class ConsistentPictures:
             its rounding to 8.
         rounding: as in `quantize`.
         jpeg: what the picture was decoded from; None where its pixels are exact.
-        noise: standard deviation of the noise in each channel, (C,), in units of the full range; not with ``jpeg``.
+        noise: of the LR picture; not with ``jpeg``.
         hr_alpha: (1, H, W) in [0, 1], what the alpha of the HR pictures should be near to; None for that of the LR
             picture, enlarged.
 
@@ -52,7 +53,7 @@ class ConsistentPictures:
     bits: int | str = "auto"
     rounding: str = "per-pass"
     jpeg: JpegCoefficients | None = None
-    noise: Tensor | None = None
+    noise: NoiseModel | None = None
     hr_alpha: Tensor | None = None
     out_bits: int = field(init=False)
     jpeg_members: JpegMembers | None = field(init=False)
@@ -96,10 +97,11 @@ class ConsistentPictures:
         peak = 2**self.out_bits - 1
         wanted = x.double().cpu() * peak
         pixels = wanted.clamp(0, peak).round()
-        noisy = self.noise > 0
-        residual = (self.degradation.down(pixels) - self._target)[noisy] / (peak * self.noise[noisy, None, None])
+        variance = peak**2 * self.noise.variance(self._target.double() / peak)
+        noisy = variance > 0
+        residual = (self.degradation.down(pixels) - self._target)[noisy] / variance[noisy].sqrt()
         moved = (pixels - wanted).abs()
-        ratio = float(residual.square().mean().sqrt())
+        ratio = float((residual.square().sum() / max(1, residual.numel())).sqrt())
         rms = float(moved.square().mean().sqrt())
         return pixels.int(), Exactness(0, 0, rms, float(moved.max()), noise_ratio=ratio)
 

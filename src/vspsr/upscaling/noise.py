@@ -1,42 +1,77 @@
 """How strong the noise of a picture is taken to be."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from vspsr.checks import check_number
-from vspsr.degradation.gaussian_noise import estimate_noise
+from vspsr.degradation.noise import NoiseModel
+from vspsr.degradation.noise_estimate import estimate_noise
 from vspsr.images.picture import Picture
+from vspsr.images.sources import Source
+
+Denoise = float | str | Sequence[float] | None
+"""Standard deviation of the noise over the full range, 0 … 1; that and the gain of photon noise, 0 … 1; "auto", None"""
 
 
-def check_denoise(denoise: float | str | None) -> None:
-    """ValueError unless a strength of noise is None, "auto" or 0 … 1."""
+def check_denoise(denoise: Denoise) -> None:
+    """ValueError unless a strength of noise is one of `Denoise`."""
     if denoise is None or denoise == "auto":
         return
-    if isinstance(denoise, str) or check_number(denoise, "denoise") > 1:
-        raise ValueError(f'`denoise` must be "auto" or 0 … 1 (standard deviation over the full range), got {denoise!r}')
+    numbers = denoise if isinstance(denoise, Sequence) else (denoise, 0.0)
+    if isinstance(denoise, str) or len(numbers) != 2 or any(check_number(n, "denoise") > 1 for n in numbers):
+        raise ValueError(
+            '`denoise` must be "auto", 0 … 1 (standard deviation over the full range) or two such numbers (that and '
+            f"the gain of photon noise), got {denoise!r}"
+        )
 
 
-def noise_of(picture: Picture, denoise: float | str | None) -> Tensor | None:
-    """Standard deviation of the noise in each channel, (C,) float64; None if there is none.
+def is_denoising(denoise: Denoise) -> bool:
+    """Whether pixels are taken as noisy."""
+    return denoise == "auto" or any(_pair(denoise))
+
+
+def noise_of(picture: Picture, denoise: Denoise) -> NoiseModel | None:
+    """The noise of a picture; None if there is none.
 
     Args:
         picture: the LR picture.
-        denoise: it, in units of the full range; "auto" for `estimate_noise`.
+        denoise: it, the same in each channel; "auto" for `estimate_noise`.
     """
     check_denoise(denoise)
-    if denoise is None:
-        return None
-    channels = len(picture.pixels)
     if denoise == "auto":
-        sigma = estimate_noise(picture.to_float()[0])
+        noise = estimate_noise(picture.to_float()[0])
     else:
-        sigma = torch.full((channels,), float(denoise), dtype=torch.float64)
-    return sigma if bool((sigma > 0).any()) else None
+        pair = torch.tensor(_pair(denoise), dtype=torch.float64)
+        noise = NoiseModel(*pair[:, None].expand(2, len(picture.pixels)))
+    return noise if bool(noise.noisy.any()) else None
 
 
-def noise_note(sigma: Tensor | None) -> str:
-    """What is assumed of the noise, in a few words; ``sigma`` as `noise_of` gives it."""
-    if sigma is None:
-        return "no noise found, its pixels are taken as exact"
-    levels = ", ".join(f"{255 * s:.1f}" for s in dict.fromkeys(sigma.tolist()))
-    return f"its pixels have noise of {levels} levels of 255"
+def with_noise(source: Source, denoise: Denoise) -> tuple[Source, NoiseModel | None]:
+    """The noise of a picture, and its source with what is then assumed: a JPEG's coefficients only without noise."""
+    if not is_denoising(denoise):
+        return source, None
+    noise = noise_of(source.picture, denoise)
+    if noise is None:
+        return replace(source, note=f"no noise found, {source.note or 'its pixels are taken as exact'}"), None
+    return replace(source, jpeg=None, note=noise_note(noise)), noise
+
+
+def noise_note(noise: NoiseModel) -> str:
+    """What is assumed of the noise, in a few words."""
+    black = f"its pixels have noise of {_levels(noise.stddev(0))} levels of 255"
+    return f"{black} in black and {_levels(noise.stddev(1))} in white" if noise.gain.any() else black
+
+
+def _pair(denoise: Denoise) -> tuple[float, float]:
+    if denoise is None or isinstance(denoise, str):
+        return 0.0, 0.0
+    if isinstance(denoise, Sequence):
+        return float(denoise[0]), float(denoise[1])
+    return float(denoise), 0.0
+
+
+def _levels(sigma: Tensor) -> str:
+    return ", ".join(dict.fromkeys(f"{255 * s:.1f}" for s in sigma.tolist()))

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
-from vspsr.degradation.gaussian_noise import lr_posterior
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
+from vspsr.degradation.noise import NoiseModel, lr_posterior
 from vspsr.images.io import check_memory
 from vspsr.images.picture import Picture
 from vspsr.images.sources import source_of
@@ -25,7 +25,7 @@ from vspsr.model import VSpSR
 from vspsr.space import JpegSpace, NoisySpace, SRSpace, image_key
 from vspsr.upscaling.consistent import ConsistentPictures
 from vspsr.upscaling.exactness import Exactness
-from vspsr.upscaling.noise import noise_of
+from vspsr.upscaling.noise import Denoise, check_denoise, with_noise
 
 MAX_SAMPLES = 10_000
 
@@ -67,7 +67,7 @@ class PictureSpace:
             its rounding to 8.
         rounding: as in `quantize`.
         jpeg: what the picture was decoded from; None where its pixels are exact.
-        noise: standard deviation of the noise in each channel, (C,), in units of the full range; not with ``jpeg``.
+        noise: of the LR picture; not with ``jpeg``.
 
     Raises:
         ValueError: an option out of its range.
@@ -80,7 +80,7 @@ class PictureSpace:
     bits: int | str = "auto"
     rounding: str = "per-pass"
     jpeg: JpegCoefficients | None = None
-    noise: Tensor | None = None
+    noise: NoiseModel | None = None
     space: SRSpace = field(init=False)
 
     def __post_init__(self) -> None:
@@ -161,7 +161,7 @@ def upscale(
     bits: int | str = "auto",
     rounding: str = "per-pass",
     as_pixels: bool = False,
-    denoise: float | str | None = None,
+    denoise: Denoise = None,
 ) -> Upscaled:
     """Super-resolve an image: samples, mean and standard deviation of its space.
 
@@ -176,8 +176,9 @@ def upscale(
         bits, rounding: as in `PictureSpace` and `quantize`.
         as_pixels: take the decoded pixels of a JPEG as exact. They are not: of a JPEG, each sample otherwise has an LR
             picture of its own, which is saved as this file, coefficient for coefficient.
-        denoise: take the pixels as noisy: standard deviation of the noise in units of the full range, 0 … 1, or "auto"
-            to estimate it. Samples then downscale to the picture up to its noise. Of a JPEG, the decoded pixels count.
+        denoise: take the pixels as noisy: standard deviation σ of the noise in units of the full range, 0 … 1; or
+            (σ, g) with the gain g of photon noise, a value u having the variance σ² + g u; or "auto" to estimate them.
+            Samples then downscale to the picture up to its noise. If a JPEG has noise, its decoded pixels count.
 
     Raises:
         ImageFileError: the file cannot be read, or what comes out does not fit in memory.
@@ -185,10 +186,9 @@ def upscale(
         ValueError: an option out of its range, an array or a PIL image of another type or shape.
     """
     check_samples(samples)
-    denoising = denoise not in (None, 0)
-    source = source_of(image, as_pixels=as_pixels or denoising)
+    check_denoise(denoise)
+    source, noise = with_noise(source_of(image, as_pixels=as_pixels), denoise)
     loaded = model if isinstance(model, VSpSR) else VSpSR.from_pretrained(model)
-    noise = noise_of(source.picture, denoise)
     space = PictureSpace(loaded, source.picture, temperature, bits, rounding, source.jpeg, noise)
     drawn = list(space.samples(samples, seed))
     mean, mean_exactness = space.mean()

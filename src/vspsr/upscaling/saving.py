@@ -5,9 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from vspsr.checks import check_bits_and_rounding, check_seed, check_temperature
+from vspsr.degradation.noise import NoiseModel
 from vspsr.errors import OutputError, did_you_mean
 from vspsr.files import kind_of
 from vspsr.images.encoding import FORMATS, LOSSY, QUALITY, check_quality, unsuited
@@ -20,7 +19,7 @@ from vspsr.model import VSpSR
 from vspsr.upscaling.consistent import check_depth
 from vspsr.upscaling.exactness import Exactness
 from vspsr.upscaling.intervals import IntervalCalibration, trust_mask
-from vspsr.upscaling.noise import check_denoise, noise_note, noise_of
+from vspsr.upscaling.noise import Denoise, check_denoise, is_denoising, with_noise
 from vspsr.upscaling.pictures import PictureSpace, check_samples
 from vspsr.version import __version__
 
@@ -61,7 +60,7 @@ class Options:
     format: str = "png"
     quality: int | None = None
     keep_print_size: bool = False
-    denoise: float | str | None = None
+    denoise: Denoise = None
 
     def __post_init__(self) -> None:
         check_samples(self.samples)
@@ -91,7 +90,7 @@ class Options:
     @property
     def denoising(self) -> bool:
         """Whether pixels are taken as noisy."""
-        return self.denoise not in (None, 0)
+        return is_denoising(self.denoise)
 
     @property
     def suffix(self) -> str:
@@ -122,8 +121,7 @@ class Options:
 
     def read(self, image: ImageFile, needed_per_pixel: int = 0) -> Source:
         """The LR picture of a file. ImageFileError as in `read_image`."""
-        as_pixels = self.as_pixels or self.denoising
-        return read_source(image, as_pixels=as_pixels, was_jpeg=self.was_jpeg, needed_per_pixel=needed_per_pixel)
+        return read_source(image, as_pixels=self.as_pixels, was_jpeg=self.was_jpeg, needed_per_pixel=needed_per_pixel)
 
     @property
     def exact_until(self) -> str:
@@ -152,7 +150,7 @@ class SavedPictures:
     source: Source
     options: Options
     space: PictureSpace = field(init=False)
-    noise: Tensor | None = field(init=False)
+    noise: NoiseModel | None = field(init=False)
 
     def __post_init__(self) -> None:
         options, picture = self.options, self.source.picture
@@ -162,7 +160,7 @@ class SavedPictures:
             raise OutputError(f"`format` {options.format} does not fit: {problem}")
         if options.calibration is not None and self.source.jpeg is not None:
             raise OutputError("`calibration` holds for pixels that are exact, which those of a JPEG are not")
-        self.noise = noise_of(picture, options.denoise)
+        self.source, self.noise = with_noise(self.source, options.denoise)
         arguments = options.temperature, options.bits, options.rounding, self.source.jpeg, self.noise
         self.space = PictureSpace(self.model, picture, *arguments)
 
@@ -179,8 +177,9 @@ class SavedPictures:
             "hr_size": list(self.hr_size),
             "mode": self.source.picture.mode,
             "output_bits": self.space.out_bits,
-            "assumed": noise_note(self.noise) if self.options.denoising else self.source.note,
-            "noise": None if self.noise is None else [round(sigma, 6) for sigma in self.noise.tolist()],
+            "assumed": self.source.note,
+            "noise": None if self.noise is None else [round(sigma, 6) for sigma in self.noise.sigma.tolist()],
+            "noise_gain": None if self.noise is None else [round(gain, 6) for gain in self.noise.gain.tolist()],
             "jpeg": None if self.source.jpeg is None else self.source.jpeg.description(),
             "exact_until": self.options.exact_until,
         }
