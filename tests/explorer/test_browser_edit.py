@@ -100,6 +100,41 @@ def test_colour_brightness_copy_and_repeat(opened: Page) -> None:
 
 
 @pytest.mark.slow
+def test_the_standard_deviation_given_edits(opened: Page) -> None:
+    """Less is open where something was painted; the values under the pointer say of which σ they are."""
+    page = opened.page
+    page.set_default_timeout(60_000)
+    page.keyboard.press("4")
+    opened.wait()
+    end = page.inner_text("#legend")
+    before = opened.picture()
+    opened.open("Edit")
+    assert page.locator("text=σ with these edits").is_hidden()
+    page.fill("[aria-label='Size of the brush in pixels']", "2")
+    opened.paint("Scribble", (20, 20.5), (23, 21.5))
+    page.mouse.move(*opened.at(20.5, 20.5))
+    page.mouse.move(*opened.at(21.5, 20.5))
+    page.wait_for_selector("#readout:has-text('(σ without the edits)')")
+    page.click("text=σ with these edits")
+    opened.wait()
+    page.wait_for_selector("#legend:has-text('given the edits')")
+    given = opened.picture()
+    # Viridis: the darker, the less is open.
+    assert given[20:22, 20:24].sum(2).mean() < 0.75 * before[20:22, 20:24].sum(2).mean()
+    page.keyboard.press("3")
+    opened.wait()
+    page.mouse.move(*opened.at(22.5, 20.5))
+    page.mouse.move(*opened.at(21.5, 20.5))
+    page.wait_for_function("() => document.querySelector('#readout').textContent.startsWith('x 21, y 20')")
+    assert "without the edits" not in page.inner_text("#readout")
+    page.uncheck(".edits input[type=checkbox]")
+    page.keyboard.press("4")
+    opened.wait()
+    assert page.inner_text("#legend") == end
+    assert np.abs(opened.picture() - before)[2:, 2:].max() <= 2  # the pane may be a little smaller now
+
+
+@pytest.mark.slow
 def test_everything_by_keyboard_alone(opened: Page) -> None:
     page = opened.page
     before = opened.picture()

@@ -148,14 +148,16 @@ def test_nothing_moves_when_thumbnails_arrive(opened: Page) -> None:
     opened.page.route("**/thumbnail", lambda route: held.append(route))  # a built-in is refused
     opened.page.reload()
     opened.wait()
-    opened.page.wait_for_function("document.querySelectorAll('.gallery figure').length > 1")
+    opened.page.wait_for_function("() => document.querySelectorAll('.gallery figure').length > 1")
     opened.page.wait_for_timeout(500)
     summary = opened.page.locator("summary:text-is('Region')")
     before, count = summary.bounding_box(), len(held)
     assert count > 0
     for request in held:
         request.continue_()
-    opened.page.wait_for_function("[...document.querySelectorAll('.gallery img')].some((i) => i.naturalWidth > 0)")
+    opened.page.wait_for_function(
+        "() => [...document.querySelectorAll('.gallery img')].some((i) => i.naturalWidth > 0)"
+    )
     assert summary.bounding_box() == before
 
 

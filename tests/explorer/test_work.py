@@ -217,15 +217,47 @@ def test_asking_finds_the_candidate_that_belongs_here(client: Client) -> None:
 def test_the_value_under_the_pointer(client: Client, space: PictureSpace) -> None:
     about, shown = client.layer(MEAN)
     path = f"{client.base}/layers/{about['layer']}/pixel?x=20&y=9"
-    assert client.http.get(path).json() == {"value": shown[9, 20].tolist(), "stddev": None, "interval": None}
-    client.layer({"kind": "stddev"})
-    found = client.http.get(path).json()
+    nothing = {"value": shown[9, 20].tolist(), "stddev": None, "interval": None}
+    assert client.http.get(path).json() == nothing
+    assert client.http.get(f"{path}&spread={about['layer']}").json() == nothing  # not a map of σ
+    spread, _ = client.layer({"kind": "stddev"})
+    found = client.http.get(f"{path}&spread={spread['layer']}").json()
     sigma = 255 * space.space.stddev[0, :, 9, 20]
     mean = 255 * space.space.mean[0, :, 9, 20]
     assert found["stddev"] == pytest.approx(sigma.tolist(), rel=1e-3)
     low, high = mean - 1.6449 * sigma, mean + 1.6449 * sigma
     for (a, b), c, d in zip(found["interval"], low.clamp(0, 255), high.clamp(0, 255), strict=True):
         assert (a, b) == pytest.approx((float(c), float(d)), abs=0.05)
+
+
+def test_the_standard_deviation_given_edits(client: Client, space: PictureSpace) -> None:
+    """At a pixel that is observed alone: against the formula for three observed values of known covariance."""
+    at = {"strokes": [{"points": [20.5, 20.5], "radius": 0.4}]}
+    edits = [scribble(area=at, stddev=4 / 255), {"id": "t", "kind": "texture", "area": at, "factor": 2}]
+    answer = client.http.post(f"{client.base}/layers", json={"member": {"kind": "stddev"}, "edits": edits[:1]})
+    report = client.follow(answer.json())
+    assert (report["done"], report["total"]) == (99, 100)
+    spread = report["result"]
+    assert spread["edited"]
+    assert client.layer({"kind": "stddev"}, edits)[0] == spread  # texture is no matter of σ
+    plain, _ = client.layer({"kind": "stddev"})
+    assert not plain["edited"]
+    about, _ = client.layer(MEAN, edits[:1])
+
+    def sigma(x: int, y: int, of: dict[str, Any]) -> np.ndarray:
+        path = f"{client.base}/layers/{about['layer']}/pixel?x={x}&y={y}&spread={of['layer']}"
+        return np.array(client.http.get(path).json()["stddev"])
+
+    drawn = 255 * space.space.calibration * space.space.sample(500, seed=1, temperature=1.0)[:, 0, :, 20, 20].numpy()
+    given = np.linalg.inv(np.linalg.inv(np.cov(drawn.T)) + np.eye(3) / 4**2)
+    assert sigma(20, 20, spread) == pytest.approx(np.sqrt(np.diag(given)), rel=0.25)
+    assert sigma(20, 20, plain) == pytest.approx(drawn.std(0), rel=0.25)
+    assert (sigma(20, 20, plain) > 1.5 * sigma(20, 20, spread)).all()
+    assert sigma(63, 47, plain) == pytest.approx(sigma(63, 47, spread), rel=0.2)
+    _, content = client.keep(what="stddev", edits=edits)
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        array = np.load(io.BytesIO(file.read("stddev.npy")), allow_pickle=False)
+    assert 255 * array[:, 20, 21] == pytest.approx(sigma(21, 20, spread), rel=1e-4)
 
 
 @pytest.mark.parametrize(("suffix", "bits"), [("png", 8), ("png", 16), ("tiff", 8), ("tiff", 16)])

@@ -112,7 +112,6 @@ def create_app(
             "bits": session.picture.bits,
             "grey": session.picture.is_grey,
             "ready": session.pictures is not None,
-            "stddev": session.stddev is not None,
             "document": session.document,
             "files": list(session.files),
             "jobs": [job.report() for job in jobs.of(session.id)],
@@ -189,17 +188,17 @@ def create_app(
 
     @app.post("/api/sessions/{session_id}/layers")
     def layer(session: Ready, request: LayerRequest) -> dict[str, Any]:
-        key = key_of(request.member, [e for e in request.edits if e.on])
+        key = work.layer_name(request.member, request.edits)
         if (made := session.layers.get(key)) is not None:
             return {"state": "done", "result": made.report()}
-        background = request.background or request.member.kind == "stddev"
-        what = {"stddev": "computing the standard deviation"}.get(request.member.kind, "computing the picture")
+        is_map = request.member.kind == "stddev"
+        what = "computing the standard deviation" if is_map else "computing the picture"
         return submit(
             session,
             f"layer {key}",
             what,
-            lambda _: work.layer(session, request.member, request.edits).report(),
-            background,
+            lambda progress: work.layer(session, request.member, request.edits, progress).report(),
+            request.background or is_map,
         ).report()
 
     @app.get("/api/sessions/{session_id}/layers/{layer_id}/tiles/{level}/{x}/{y}")
@@ -215,8 +214,8 @@ def create_app(
         return Response(session.layer(layer_id).thumbnail(), media_type="image/png", headers=_FOREVER)
 
     @app.get("/api/sessions/{session_id}/layers/{layer_id}/pixel")
-    def pixel(session: Ready, layer_id: str, x: int, y: int) -> dict[str, Any]:
-        return work.pixel(session, layer_id, x, y)
+    def pixel(session: Ready, layer_id: str, x: int, y: int, spread: str | None = None) -> dict[str, Any]:
+        return work.pixel(session, layer_id, x, y, spread)
 
     @app.post("/api/sessions/{session_id}/components")
     def components(session: Ready, request: Components) -> dict[str, Any]:

@@ -20,6 +20,11 @@ _log = logging.getLogger("vspsr.explorer")
 Progress = Callable[[int, int], None]
 """progress(steps done, steps in all)"""
 
+
+def no_progress(done: int, total: int) -> None:
+    """Progress that nobody follows."""
+
+
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 

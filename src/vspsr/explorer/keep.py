@@ -52,7 +52,7 @@ def export(session: Session, request: Export, folder: Path, model: str, progress
             content, about = _samples(session, request, folder, progress)
             name, kind = f"{stem}_samples.zip", _ZIP
         case "stddev":
-            content, name, kind = _stddev(session, folder), f"{stem}_stddev.zip", _ZIP
+            content, name, kind = _stddev(session, request.edits, folder, progress), f"{stem}_stddev.zip", _ZIP
         case "comparison":
             content, name, kind = _comparison(session, request, progress), f"{stem}_comparison.html", _HTML
         case "session":
@@ -102,8 +102,8 @@ def _samples(session: Session, request: Export, folder: Path, progress: Progress
     return buffer.getvalue(), {"lr_values_wrong": wrong}
 
 
-def _stddev(session: Session, folder: Path) -> bytes:
-    stddev = stddev_of(session)
+def _stddev(session: Session, edits: Edits, folder: Path, progress: Progress) -> bytes:
+    stddev = stddev_of(session, edits, progress)
     buffer, array = io.BytesIO(), io.BytesIO()
     np.save(array, stddev.numpy(), allow_pickle=False)
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:

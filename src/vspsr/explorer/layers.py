@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vspsr.degradation import Degradation
 from vspsr.images.colours import to_srgb
@@ -19,6 +20,20 @@ _SMALLEST = 256  # longer side of the coarsest level
 Array = NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class Spread:
+    """What a map of the standard deviation shows.
+
+    Attributes:
+        mean, stddev: (C, H, W) of a space, in units of the full range.
+        edited: whether edits are on that the space is given.
+    """
+
+    mean: Tensor
+    stddev: Tensor
+    edited: bool
+
+
 @dataclass(eq=False)
 class Layer:
     """A picture to look at.
@@ -28,12 +43,14 @@ class Layer:
         pixels: (C, H, W) uint8 or uint16, as it is exported; for a map, its colours.
         rgb: (H, W, 3), as it is displayed: in sRGB.
         about: what the page is told, JSON values.
+        spread: for a map of the standard deviation, the values behind it.
     """
 
     id: str
     pixels: NDArray[Any]
     rgb: Array
     about: dict[str, Any] = field(default_factory=dict)
+    spread: Spread | None = None
 
     def __post_init__(self) -> None:
         self._levels = [self.rgb]

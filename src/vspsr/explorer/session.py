@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from torch import Tensor
-
 from vspsr.errors import VSpSRError
 from vspsr.explorer.jobs import BusyError
 from vspsr.explorer.layers import Layer
@@ -62,7 +60,6 @@ class Session:
         picture: the LR picture.
         pictures: its space; None until the network has run.
         files: other pictures: dropped files and clips.
-        stddev: (C, H, W) of the space without edits, once it is known.
         document: what the page wants kept over a reload, as it sent it.
     """
 
@@ -73,7 +70,6 @@ class Session:
     pictures: PictureSpace | None = None
     files: dict[str, tuple[str, Picture]] = field(default_factory=dict)
     document: Any = None
-    stddev: Tensor | None = None
     used: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:

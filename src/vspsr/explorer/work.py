@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vspsr.degradation.resize import imresize
 from vspsr.explorer.editing import conditioned_space, image_of, key_of, textured_space
-from vspsr.explorer.jobs import Progress
-from vspsr.explorer.layers import Layer, lr_values_wrong
+from vspsr.explorer.jobs import Progress, no_progress
+from vspsr.explorer.layers import Layer, Spread, lr_values_wrong
 from vspsr.explorer.messages import (
     AnyLayer,
     Ask,
@@ -28,12 +28,14 @@ from vspsr.explorer.messages import (
     Region,
     Sample,
     Stddev,
+    Texture,
 )
 from vspsr.explorer.session import Session
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import coloured, map_levels, scale_end
 from vspsr.model import VSpSR
 from vspsr.space import SRSpace
+from vspsr.space.estimates import estimate_progress
 from vspsr.upscaling import PictureSpace
 
 _INTERVAL = 1.6448536269514722  # σ to either side that hold 90 % of a Gaussian
@@ -90,13 +92,25 @@ def _found(session: Session, space: SRSpace, region: Region, count: int) -> Any:
     return found[1]
 
 
-def layer(session: Session, member: AnyLayer, edits: Sequence[Edit]) -> Layer:
+def layer(session: Session, member: AnyLayer, edits: Sequence[Edit], progress: Progress = no_progress) -> Layer:
     """The layer of a member given edits, with how many LR values it misses, as measured."""
-    name = key_of(member, [e for e in edits if e.on])
-    return session.layers.made(name, lambda: _made_layer(session, name, member, edits))
+    name = layer_name(member, edits)
+    return session.layers.made(name, lambda: _made_layer(session, name, member, edits, progress))
 
 
-def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[Edit]) -> Layer:
+def layer_name(member: AnyLayer, edits: Sequence[Edit]) -> str:
+    """The name of a layer: equal where its picture is."""
+    return key_of(member, [edit for edit in edits if edit.on and _counts(member, edit)])
+
+
+def _counts(member: AnyLayer, edit: Edit) -> bool:
+    """Whether an edit changes a layer. The temperature of samples is no matter of σ."""
+    return not isinstance(member, Low | Bicubic | File) and not (
+        isinstance(member, Stddev) and isinstance(edit, Texture)
+    )
+
+
+def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[Edit], progress: Progress) -> Layer:
     lr, opened = session.picture, session.opened
     match member:
         case Low():
@@ -105,10 +119,12 @@ def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[E
             picture = session.file(member.file)
             return Layer.of(name, picture, **_checked(session, picture))
         case Stddev():
-            levels = map_levels(stddev_of(session))
+            spread = _spread(session, edits, progress)
+            levels = map_levels(spread.stddev)
             end = scale_end(levels)
             rgb = coloured(levels / end)
-            return Layer(name, np.ascontiguousarray(rgb.transpose(2, 0, 1)), rgb, {"end": end, "lr_values": None})
+            about = {"end": end, "lr_values": None, "edited": spread.edited}
+            return Layer(name, np.ascontiguousarray(rgb.transpose(2, 0, 1)), rgb, about, spread)
         case Bicubic():
             x = imresize(lr.to_float().double(), scale=opened.space.degradation.scale)[0]
             picture = Picture((x.clamp(0, 1) * lr.white).round().int(), lr.bits, metadata=lr.metadata)
@@ -127,11 +143,18 @@ def _checked(session: Session, picture: Picture) -> dict[str, Any]:
     return {"lr_values": lr.pixels.numel(), "lr_values_wrong": wrong, "lr_max_deviation": deviation}
 
 
-def stddev_of(session: Session) -> Tensor:
-    """(C, H, W) float32, in units of the full range, of the space without edits."""
-    if session.stddev is None:
-        session.stddev = session.opened.stddev()
-    return session.stddev
+def _spread(session: Session, edits: Sequence[Edit], progress: Progress) -> Spread:
+    conditioned = conditioned_space(session, edits)
+    space = session.opened.space if conditioned is None else conditioned
+    with estimate_progress(progress):
+        return Spread(space.mean[0].cpu(), space.stddev[0].float().cpu(), conditioned is not None)
+
+
+def stddev_of(session: Session, edits: Sequence[Edit], progress: Progress) -> Tensor:
+    """(C, H, W) float32, in units of the full range, of the space given edits."""
+    spread = layer(session, Stddev(kind="stddev"), edits, progress).spread
+    assert spread is not None
+    return spread.stddev
 
 
 def components(session: Session, request: Components, progress: Progress) -> dict[str, Any]:
@@ -166,17 +189,18 @@ def components(session: Session, request: Components, progress: Progress) -> dic
     }
 
 
-def pixel(session: Session, name: str, x: int, y: int) -> dict[str, Any]:
-    """Value of a layer at an HR pixel, and σ and the 90 % interval of the space without edits, if known; in levels."""
+def pixel(session: Session, name: str, x: int, y: int, spread_name: str | None) -> dict[str, Any]:
+    """Value of a layer at an HR pixel, in levels; and σ and the 90 % interval that a map of σ is of, if it is kept."""
     shown, opened = session.layer(name), session.opened
     height, width = (opened.space.degradation.scale * n for n in session.picture.size)
     if not (0 <= x < width and 0 <= y < height):
         raise ValueError(f"`x`, `y` must lie in the picture of {width}×{height} pixels, got {x}, {y}")
     at = (x * shown.size[1] // width, y * shown.size[0] // height)
     report: dict[str, Any] = {"value": shown.colour(*at), "stddev": None, "interval": None}
-    if session.stddev is not None:
+    held = None if spread_name is None else session.layers.get(spread_name)
+    if held is not None and (spread := held.spread) is not None:
         white = session.picture.white
-        sigma, centre = white * session.stddev[:, y, x], white * opened.space.mean[0, :, y, x].cpu()
+        sigma, centre = white * spread.stddev[:, y, x], white * spread.mean[:, y, x]
         low, high = (centre - _INTERVAL * sigma).clamp(0, white), (centre + _INTERVAL * sigma).clamp(0, white)
         report["stddev"] = [float(v) for v in sigma]
         report["interval"] = [[float(a), float(b)] for a, b in zip(low, high, strict=True)]

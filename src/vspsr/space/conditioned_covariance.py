@@ -4,7 +4,7 @@ With G the observations, R their variances and S = G C Gᵀ + R: S⁻¹ by conju
 where the values observed are few or products with the covariance C − C Gᵀ S⁻¹ G C are wanted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -27,12 +27,14 @@ class ObservedSystem:
         maps: G, one after the other.
         values, stddev: v and √R, (n,).
         covariance: C of the window.
+        direct: whether S is factored for `solve` although many values are observed: cheaper for very many solves.
     """
 
     maps: tuple[LinearMap, ...]
     values: Tensor
     stddev: Tensor
     covariance: Covariance
+    direct: bool = False
 
     def observe(self, x: Tensor) -> Tensor:
         """G x: (N, channels, H, W) → (N, n)."""
@@ -49,7 +51,7 @@ class ObservedSystem:
         In float32 the solve stops when what is left is a tenth of the observations' own σ: the answer is exact for
         values that differ by as little.
         """
-        if len(b) <= _FEW:
+        if self.direct or len(b) <= _FEW:
             return torch.cholesky_solve(b.double()[:, None], self.factor)[:, 0]
         dtype, sigma = self.values.dtype, self.stddev.double()
 
@@ -60,6 +62,10 @@ class ObservedSystem:
         scaled = b.double() / sigma
         near = 0.1 * min(1.0, len(b) ** 0.5 / max(float(scaled.norm()), 1e-300))
         return conjugate_gradients(product, scaled, 1e-12 if dtype == torch.float64 else near) / sigma
+
+    def for_many_solves(self) -> "ObservedSystem":
+        """The same equations, to be solved some hundred times."""
+        return replace(self, direct=len(self.values) <= _MOST)
 
     @cached_property
     def factor(self) -> Tensor:

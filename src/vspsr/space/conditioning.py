@@ -26,6 +26,7 @@ from vspsr.space.base import EXTRA_ROW
 from vspsr.space.conditioned_covariance import ConditionedCovariance, ObservedSystem
 from vspsr.space.covariance import Covariance
 from vspsr.space.drawing import Noise
+from vspsr.space.estimates import ESTIMATE_SEED, RELATIVE_ERROR, sampled_stddev
 from vspsr.space.linear_maps import LinearMap, SparseMap
 from vspsr.space.nearest import Nearest
 from vspsr.space.noise import BLOCK
@@ -33,8 +34,6 @@ from vspsr.space.observations import Conflict, Observation
 from vspsr.space.region import margin
 from vspsr.space.sr_space import SRSpace
 
-_SAMPLES = 100  # that standard deviations are estimated from
-_SEED = 2**64 - 1
 _SOLVE_TOLERANCE = 1e-2  # of D⁺ in the margin that S is computed with, in float32
 _FAR = 5.0  # σ of a condition: if a value is missed by more, the condition contradicts the space
 
@@ -104,7 +103,7 @@ class ConditionedSpace(SRSpace):
     def stddev_error(self) -> Tensor:
         """Standard error of `stddev`: σ/√200 around what is observed, elsewhere that of the space as it was."""
         error, window = self._prior.stddev_error.clone(), self._hr_window
-        error[window] = self.stddev[window] * (2 * _SAMPLES) ** -0.5
+        error[window] = RELATIVE_ERROR * self.stddev[window]
         return error
 
     @torch.no_grad()
@@ -239,13 +238,15 @@ class ConditionedSpace(SRSpace):
         return ConditionedCovariance(**vars(whole), system=replace(inner, maps=self._maps), factor=inner.factor)
 
     def _conditional_stddev(self) -> Tensor:
-        stddev, part = self._prior.stddev.clone(), self._crop(*self._window)
-        squares = torch.zeros_like(part.mean)
-        for i in range(_SAMPLES):
-            draw = part._draw(partial(part._noise, _SEED, i), self.calibration)
-            squares += draw.sub_(part.mean).square_()
+        stddev = self._prior.stddev.clone()
         if self._maps:
-            stddev[self._hr_window] = squares.div_(_SAMPLES).sqrt_()
+            part = self._crop(*self._window)
+            part._cache["_inner", False] = self._system("_inner").for_many_solves()
+
+            def draw(i: int) -> Tensor:
+                return part._draw(partial(part._noise, ESTIMATE_SEED, i), self.calibration)
+
+            stddev[self._hr_window] = sampled_stddev(draw, part.mean)
         return stddev
 
     def _conflict(self) -> Conflict:

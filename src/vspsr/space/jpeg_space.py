@@ -17,9 +17,8 @@ from torch import Tensor
 from vspsr.consistency.projection import project_unchecked
 from vspsr.degradation.jpeg_set import JpegSet
 from vspsr.space.base import NotGaussianError
+from vspsr.space.estimates import ESTIMATE_SAMPLES, ESTIMATE_SEED, RELATIVE_ERROR
 from vspsr.space.sr_space import SRSpace
-
-_ESTIMATE, _ESTIMATE_SEED = 100, 2**64 - 1  # samples that the standard deviation is estimated from
 
 
 class JpegSpace(SRSpace):
@@ -76,17 +75,17 @@ class JpegSpace(SRSpace):
         def estimate() -> Tensor:
             centre = self.centre
             total, squares = torch.zeros_like(centre), torch.zeros_like(centre)
-            for x in self.iter_samples(_ESTIMATE, _ESTIMATE_SEED, 1.0):
+            for x in self.iter_samples(ESTIMATE_SAMPLES, ESTIMATE_SEED, 1.0):
                 total += x.sub_(centre)
                 squares += x.square_()
-            return (squares / _ESTIMATE).sub_((total / _ESTIMATE).square_()).clamp_(min=0).sqrt_()
+            return (squares / ESTIMATE_SAMPLES).sub_((total / ESTIMATE_SAMPLES).square_()).clamp_(min=0).sqrt_()
 
         return self.calibration * self._cached("stddev", estimate, gradient=False)
 
     @property
     def stddev_error(self) -> Tensor:
         """Standard error of `stddev`: σ/√200."""
-        return self.stddev * (2 * _ESTIMATE) ** -0.5
+        return RELATIVE_ERROR * self.stddev
 
     def rsample(self, n: int = 1, seed: int = 0, temperature: float | Tensor | None = None) -> NoReturn:
         """Not available: clipping to intervals is not differentiated. Use that of `gaussian`."""

@@ -19,14 +19,13 @@ from torch import Tensor
 
 from vspsr.checks import check_integer, check_seed
 from vspsr.space.base import SpaceBase
+from vspsr.space.estimates import ESTIMATE_SEED, RELATIVE_ERROR, sampled_stddev
 from vspsr.space.nearest import LikelihoodRatio, Nearest, likelihood_ratio, nearest
 from vspsr.space.observations import Conflict, Observation
 from vspsr.space.region import Region
 from vspsr.space.variance import projected_variance
 
 _MOST = 2**31 - 1  # samples
-_ESTIMATE = 100  # samples that a standard deviation is estimated from
-_ESTIMATE_SEED = 2**64 - 1
 
 _Noise = Callable[[int, int, int], Tensor]
 """(image, channels, row of blocks) → its noise."""
@@ -85,7 +84,7 @@ class SRSpace(SpaceBase):
     def stddev_error(self) -> Tensor:
         """Standard error of `stddev`, (B, 3, H, W): 0 where it is exact, σ/√200 where it is estimated."""
         exact = self.parameters.chain is None
-        return self.stddev * (0.0 if exact else (2 * _ESTIMATE) ** -0.5)
+        return self.stddev * (0.0 if exact else RELATIVE_ERROR)
 
     def sample(self, n: int = 1, seed: int = 0, temperature: float | Tensor | None = None) -> Tensor:
         """n images of the space: (n, B, 3, H, W). The network is not called; no gradient is kept.
@@ -239,10 +238,7 @@ class SRSpace(SpaceBase):
         """`stddev` for calibration 1."""
         p = self.parameters
         if p.chain is not None:
-            squares = torch.zeros_like(p.deterministic)
-            for i in range(_ESTIMATE):
-                squares += self._draw(partial(self._noise, _ESTIMATE_SEED, i), 1.0).sub_(self.mean).square_()
-            return squares.div_(_ESTIMATE).sqrt_()
+            return sampled_stddev(lambda i: self._draw(partial(self._noise, ESTIMATE_SEED, i), 1.0), self.mean)
         if p.coefficient_log_var is None:
             return torch.zeros_like(p.deterministic)
         return projected_variance(p.coefficient_log_var.exp(), p.atoms, self.degradation).sqrt()

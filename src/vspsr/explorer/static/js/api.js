@@ -27,14 +27,17 @@ export async function request(method, path, body, { headers = {}, raw = false } 
 }
 
 /** Result of a job that a request starts. */
-export async function run(base, path, body, quiet = false) {
-  return follow(base, await request("POST", `${base}/${path}`, body), quiet);
+export async function run(base, path, body, quiet = false, signal = null) {
+  return follow(base, await request("POST", `${base}/${path}`, body), quiet, signal);
 }
 
-/** Result of a job, once it is done. What nobody waits for is followed quietly. */
-export async function follow(base, report, quiet = false) {
+/** Result of a job, once it is done. What nobody waits for is followed quietly. An AbortSignal cancels it. */
+export async function follow(base, report, quiet = false, signal = null) {
   if (report.state === "done") return report.result;
-  const row = new JobRow(base, report, quiet);
+  const cancel = () => request("DELETE", `${base}/jobs/${report.job}`).catch(() => {});
+  if (signal?.aborted) cancel();
+  signal?.addEventListener("abort", cancel);
+  const row = new JobRow(report.what, cancel, quiet);
   try {
     while (!["done", "failed", "cancelled"].includes(report.state)) {
       report = await request("GET", `${base}/jobs/${report.job}?after=${report.changes}`);
@@ -42,6 +45,7 @@ export async function follow(base, report, quiet = false) {
     }
   } finally {
     row.remove();
+    signal?.removeEventListener("abort", cancel);
   }
   if (report.state === "failed") throw new Error(report.error);
   if (report.state === "cancelled") throw new Cancelled("cancelled");
@@ -50,12 +54,11 @@ export async function follow(base, report, quiet = false) {
 
 /** A line that appears once a job takes longer than half a second. */
 class JobRow {
-  constructor(base, report, quiet) {
-    this.bar = h("progress", { "aria-label": report.what });
+  constructor(what, cancel, quiet) {
+    this.bar = h("progress", { "aria-label": what });
     this.seconds = h("span", { class: "seconds" });
-    const cancel = () => request("DELETE", `${base}/jobs/${report.job}`).catch(() => {});
-    this.row = h("div", { class: "job" }, h("span", {}, report.what), this.bar, this.seconds,
-      h("button", { onclick: cancel, "aria-label": `Cancel: ${report.what}` }, "Cancel"));
+    this.row = h("div", { class: "job" }, h("span", {}, what), this.bar, this.seconds,
+      h("button", { onclick: cancel, "aria-label": `Cancel: ${what}` }, "Cancel"));
     const began = performance.now();
     if (quiet) return;
     this.timer = setTimeout(() => {

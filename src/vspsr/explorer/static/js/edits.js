@@ -3,8 +3,9 @@
 import { h, fromHex, guarded, section, toHex } from "./dom.js";
 import { run } from "./api.js";
 import { brushes } from "./brushes.js";
-import { same } from "./layers.js";
+import { same, wanted } from "./layers.js";
 import { store } from "./store.js";
+import { show } from "./view.js";
 
 const NAMES = { texture: "Texture", colour: "Colour", scribble: "Scribble", copy: "Copied patch", repeat: "Repeat" };
 
@@ -16,6 +17,7 @@ export const nameOfEdit = (edit) => {
 
 class EditsPanel {
   #list = h("ol", { class: "edits", "aria-label": "Edits" });
+  #spread = h("button", { hidden: true, onclick: () => show({ kind: "stddev" }) }, "σ with these edits");
   #unlikely = new Map(); // edit as text → { sigma, missed }
 
   element() {
@@ -23,7 +25,7 @@ class EditsPanel {
       this.#draw(doc);
       if (!same(doc.edits, before.edits)) this.#measure();
     });
-    return section("Edit", false, brushes.element(), this.#list,
+    return section("Edit", false, brushes.element(), this.#list, h("p", {}, this.#spread),
       h("p", { class: "small" }, "σ: how far an edit lies from what the model expects, root mean square. About 1 is usual, " +
         "above 3 is unlikely. “Contradicts” means that the LR picture or another edit forbids it: allow more error."));
   }
@@ -41,6 +43,7 @@ class EditsPanel {
   }
 
   #draw(doc) {
+    this.#spread.hidden = !wanted({ kind: "stddev" }).edits.length;
     this.#list.replaceChildren(...doc.edits.map((edit, i) => this.#row(edit, i, doc.edits.length)));
   }
 

@@ -5,25 +5,47 @@ import { store } from "./store.js";
 
 const known = new Map(); // session and request → promise of the layer
 
-const fixed = new Set(["lr", "bicubic", "file", "stddev"]); // edits change nothing about them
+const spreads = new Map(); // session and request → layer of a σ map that is there
+let estimate = null; // AbortController of σ with edits that is under way
 
-/** What is shown of a member with the present edits. */
+const fixed = new Set(["lr", "bicubic", "file"]); // edits change nothing about them
+
+/** What is shown of a member with the present edits. The temperature of samples is no matter of σ. */
 export function wanted(member) {
-  const edits = fixed.has(member.kind) ? [] : store.doc.edits.filter((edit) => edit.on);
-  return { member, edits };
+  const counts = (edit) => edit.on && !fixed.has(member.kind) && !(member.kind === "stddev" && edit.kind === "texture");
+  return { member, edits: store.doc.edits.filter(counts) };
 }
 
-/** The layer of a member given the present edits. */
-export function layerOf(member, background = false) {
-  const request = { ...wanted(member), background };
-  const key = store.info.session + background + JSON.stringify([request.member, request.edits.map(({ id, ...rest }) => rest)]);
+const keyOf = ({ member, edits }) => store.info.session + JSON.stringify([member, edits.map(({ id, ...rest }) => rest)]);
+
+/** The layer of a member given edits, the present ones by default. */
+export function layerOf(member, background = false, { edits } = wanted(member)) {
+  const request = { member, edits, background };
+  const own = keyOf(request), key = background + own;
   if (!known.has(key)) {
-    const made = run(store.base, "layers", request, background);
+    const controller = new AbortController();
+    const made = run(store.base, "layers", request, background, controller.signal);
     made.catch(() => known.delete(key));
     known.set(key, made);
     while (known.size > 20) known.delete(known.keys().next().value);
+    if (member.kind === "stddev") {
+      if (request.edits.length) {
+        estimate?.abort(); // σ given edits that are no more
+        estimate = controller;
+      }
+      made.then((layer) => {
+        spreads.set(own, layer);
+        while (spreads.size > 8) spreads.delete(spreads.keys().next().value);
+      }, () => {});
+    }
   }
   return known.get(key);
+}
+
+/** The layer of the σ map with the present edits, or else without edits, if one is there. */
+export function spreadLayer() {
+  const request = wanted({ kind: "stddev" });
+  return spreads.get(keyOf(request)) ?? spreads.get(keyOf({ ...request, edits: [] }));
 }
 
 export const thumbnail = (layer) => `${store.base}/layers/${layer.layer}/thumbnail`;

@@ -64,7 +64,7 @@ async function enter(info) {
   store.open(info);
   view.start();
   tools.attach();
-  if (!info.stddev) layerOf({ kind: "stddev" }, true).catch(() => {}); // for the values under the pointer
+  layerOf({ kind: "stddev" }, true, { edits: [] }).catch(() => {}); // for the values under the pointer
 }
 
 async function leave() {

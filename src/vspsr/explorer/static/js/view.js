@@ -2,7 +2,7 @@
 
 import { $, h, debounce, guarded, number } from "./dom.js";
 import { request } from "./api.js";
-import { isMember, layerOf, nameOf, same } from "./layers.js";
+import { isMember, layerOf, nameOf, same, spreadLayer, wanted } from "./layers.js";
 import { Pane } from "./pane.js";
 import { store } from "./store.js";
 
@@ -168,7 +168,7 @@ class View {
   #legend(member, layer) {
     const legend = $("#legend");
     legend.hidden = member.kind !== "stddev";
-    legend.replaceChildren(h("span", {}, "σ 0"), h("i", { class: "scale" }), h("span", {}, `${layer.end ?? ""} levels of 255`));
+    legend.replaceChildren(h("span", {}, "σ 0"), h("i", { class: "scale" }), h("span", {}, `${layer.end ?? ""} levels of 255${layer.edited ? ", given the edits" : ""}`));
   }
 
   #hover(pane, event) {
@@ -189,9 +189,11 @@ class View {
   #read = debounce(async (pane, x, y) => {
     const { width, height } = store.info;
     if (!pane.layer || x < 0 || y < 0 || x >= width || y >= height) return;
-    const path = `${store.base}/layers/${pane.layer.layer}/pixel?x=${x}&y=${y}`;
+    const spread = spreadLayer();
+    const path = `${store.base}/layers/${pane.layer.layer}/pixel?x=${x}&y=${y}${spread ? `&spread=${spread.layer}` : ""}`;
     const found = await request("GET", path).catch(() => null);
-    if (found) $("#readout").textContent = readout(x, y, found);
+    const unedited = spread && !spread.edited && wanted({ kind: "stddev" }).edits.length > 0;
+    if (found) $("#readout").textContent = readout(x, y, found) + (unedited ? " (σ without the edits)" : "");
   }, 60);
 
   /** Keys that change the view; true if this was one. */
