@@ -183,6 +183,60 @@ def test_touch_on_a_dark_phone(browser: Any, address: str, tmp_path: Path) -> No
     opened.close()
 
 
+def _place(page: Any, x: float, y: float) -> tuple[float, float, float]:
+    """Zoom, and the HR point under a point of the window."""
+    found = page.evaluate(
+        """async ([x, y]) => {
+            const { view } = await import("/static/js/view.js");
+            const box = view.main.element.getBoundingClientRect();
+            return [view.main.zoom, ...view.main.toImage(x - box.left, y - box.top)];
+        }""",
+        [x, y],
+    )
+    return found[0], found[1], found[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", ["Scribble", "Box a region", "Repeat this there"])
+def test_a_second_finger_zooms_and_moves_instead_of_drawing(
+    browser: Any, address: str, tmp_path: Path, tool: str
+) -> None:
+    options = {"viewport": {"width": 400, "height": 800}, "is_mobile": True, "has_touch": True}
+    opened = Page(browser, address, tmp_path, **options)
+    page, touch = opened.page, opened.context.new_cdp_session(opened.page)
+
+    def send(kind: str, *points: tuple[float, float]) -> None:
+        fingers = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+
+    for section in ("Edit", "Region"):
+        page.locator(f"summary:text-is('{section}')").tap()
+    page.locator(f"button:text-is('{tool}')").tap()
+    page.evaluate("scrollTo(0, 0)")
+    x, y = opened.at(32, 24)
+    before = _place(page, x, y)
+    send("touchStart", (x - 60, y))
+    send("touchMove", (x - 20, y))  # a stroke has begun
+    send("touchStart", (x - 20, y), (x + 20, y))
+    for i in range(1, 11):  # apart to twice the distance, and both down by 30
+        send("touchMove", (x - 20 - 2 * i, y + 3 * i), (x + 20 + 2 * i, y + 3 * i))
+    zoom, *point = _place(page, x, y + 30)
+    assert zoom == pytest.approx(2 * before[0], rel=0.05)
+    assert point == pytest.approx(before[1:], abs=1)
+    send("touchMove", (x - 40, y + 30))  # one finger is lifted; the one that stays paints nothing
+    send("touchMove", (x, y + 60))
+    send("touchEnd")
+    page.wait_for_timeout(300)
+    assert page.locator(".edits li").count() == 0
+    assert page.locator(".sliders input").count() == 0
+    assert page.locator(f"button[aria-pressed=true]:text-is('{tool}')").count() == 1
+    if tool == "Scribble":
+        page.touchscreen.tap(x, y)
+        opened.wait()
+        assert page.locator(".edits li").count() == 1
+    opened.close()
+
+
 @pytest.mark.slow
 def test_own_files_are_measured_and_asked_about(opened: Page) -> None:
     page = opened.page

@@ -10,6 +10,8 @@ class Tools {
   #cross = null; // HR coordinates of the keyboard's cross
   #pressed = false;
   #at = null; // HR coordinates of the pointer
+  #fingers = new Map(); // pointer that is down → where, in the pane
+  #gesture = false; // a second finger has come: nothing is painted until all are lifted
   #listeners = [];
 
   onchange(listener) {
@@ -41,34 +43,75 @@ class Tools {
 
   start() {
     const canvas = this.#canvas;
-    const at = (event) => {
+    const place = (event) => {
       const box = canvas.getBoundingClientRect();
-      return view.main.toImage(event.clientX - box.left, event.clientY - box.top);
+      return [event.clientX - box.left, event.clientY - box.top];
     };
+    const at = (event) => view.main.toImage(...place(event));
     canvas.addEventListener("pointerdown", (event) => {
       if (event.button !== 0 || !this.active) return;
       canvas.setPointerCapture(event.pointerId);
+      this.#fingers.set(event.pointerId, place(event));
+      this.#gesture = this.#fingers.size > 1;
+      if (this.#gesture) {
+        this.#drop();
+        return;
+      }
       this.#at = at(event);
       this.#press();
     });
     canvas.addEventListener("pointermove", (event) => {
       if (!this.active) return;
       this.#cross = null;
+      if (this.#gesture) {
+        if (this.#fingers.has(event.pointerId)) this.#pinch(event.pointerId, place(event));
+        return;
+      }
+      if (this.#fingers.has(event.pointerId)) this.#fingers.set(event.pointerId, place(event));
       for (const one of event.getCoalescedEvents?.() ?? [event]) this.#at = at(one), this.#move();
       if (!event.getCoalescedEvents?.().length) this.#at = at(event), this.#move();
       this.draw();
     });
-    const release = () => this.#release();
-    canvas.addEventListener("pointerup", release);
-    canvas.addEventListener("pointercancel", release);
+    const lift = (event) => {
+      this.#fingers.delete(event.pointerId);
+      if (this.#gesture) view.main?.viewer.viewport.applyConstraints();
+    };
+    canvas.addEventListener("pointerup", (event) => {
+      lift(event);
+      this.#release();
+    });
+    canvas.addEventListener("pointercancel", (event) => {
+      lift(event);
+      this.#drop();
+    });
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
-      const box = canvas.getBoundingClientRect();
-      const viewport = view.main.viewer.viewport;
-      const point = viewport.pointFromPixel(new OpenSeadragon.Point(event.clientX - box.left, event.clientY - box.top));
-      viewport.zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2, point);
-      viewport.applyConstraints();
+      zoomAt(place(event), event.deltaY < 0 ? 1.2 : 1 / 1.2);
+      view.main.viewer.viewport.applyConstraints();
     }, { passive: false });
+  }
+
+  /** One of two fingers has moved: what lies between them follows. */
+  #pinch(finger, to) {
+    const other = [...this.#fingers].find(([id]) => id !== finger)?.[1];
+    const from = this.#fingers.get(finger);
+    this.#fingers.set(finger, to);
+    if (!other) return;
+    const [before, after] = [from, to].map(([x, y]) => ({
+      middle: [(x + other[0]) / 2, (y + other[1]) / 2], distance: Math.max(1, Math.hypot(x - other[0], y - other[1])),
+    }));
+    const { viewport } = view.main.viewer;
+    const shift = new OpenSeadragon.Point(before.middle[0] - after.middle[0], before.middle[1] - after.middle[1]);
+    viewport.panBy(viewport.deltaPointsFromPixels(shift, true), true);
+    zoomAt(after.middle, after.distance / before.distance, true);
+    this.draw();
+  }
+
+  /** Forget what is being drawn. */
+  #drop() {
+    if (this.#pressed) this.active?.cancel?.();
+    this.#pressed = false;
+    this.draw();
   }
 
   #press() {
@@ -130,6 +173,12 @@ class Tools {
 }
 
 /* global OpenSeadragon */
+
+/** Zoom about a point of the main pane. */
+function zoomAt(point, factor, immediately = false) {
+  const { viewport } = view.main.viewer;
+  viewport.zoomBy(factor, viewport.pointFromPixel(new OpenSeadragon.Point(...point), immediately), immediately);
+}
 
 function drawCursor(context, pane, at, radius, cross) {
   const [x, y] = pane.toPane(...at);
