@@ -1,13 +1,14 @@
 """Editing, asking and keeping in a real browser: by mouse, by keyboard alone, by touch."""
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from explorer_page import Page
-from explorer_tools import png
+from explorer_tools import photo, png
 from PIL import Image
 
 
@@ -295,6 +296,45 @@ def test_what_is_kept_opens_again(opened: Page) -> None:
     page.wait_for_function("() => document.querySelector('#b').naturalWidth === 64")
     assert page.locator("#right option").all_inner_texts() == ["LR", "bicubic", "mean", "shown", "sample 1"]
     opened.requests.clear()
+
+
+@pytest.mark.slow
+def test_a_running_job_is_cancelled_by_its_button(opened: Page) -> None:
+    """The server stops, the page says what is shown, and all of it can be used; the same job can be asked for again."""
+    page = opened.page
+    page.click("#close")
+    path = opened.folder / "larger.png"
+    path.write_bytes(png(photo(72, 96)))
+    page.set_input_files("#file", path)
+    opened.wait()
+    session = f"{opened.address.split('/?')[0]}/api/sessions/{page.evaluate('location.hash').lstrip('#')}"
+    cancel = page.locator("#jobs button[aria-label='Cancel: computing the standard deviation']")
+    for ask in (lambda: page.keyboard.press("4"), lambda: page.click(".look button:has-text('Standard deviation')")):
+        ask()
+        page.wait_for_function("() => document.querySelector('#jobs progress')?.value > 1")
+        page.wait_for_selector("#jobs .seconds:has-text('s')")
+        assert page.request.get(session).json()["jobs"] != []
+        cancel.click()
+        page.wait_for_selector("#jobs .job", state="detached")
+        until = time.monotonic() + 5
+        while running := [j for j in page.request.get(session).json()["jobs"] if "deviation" in j["what"]]:
+            assert time.monotonic() < until, running
+        assert opened.badge == "Cancelled: an earlier picture is shown"
+    page.keyboard.press("3")
+    opened.wait()
+    assert opened.badge == "0 of 20,736 LR values wrong"
+    page.click("[aria-label='Show Sample 2']")
+    opened.wait()
+    assert opened.badge == "0 of 20,736 LR values wrong"
+    # A box whose components are cancelled goes away.
+    opened.open("Region")
+    page.route("**/components", lambda route: (time.sleep(0.1), route.continue_()))
+    page.click("text=Middle of the view")
+    page.locator("#jobs button[aria-label='Cancel: finding the components of the region']").click()
+    page.wait_for_selector("#jobs .job", state="detached")
+    assert page.locator(".sliders input").count() == 0
+    page.click("text=Middle of the view")
+    page.locator(".sliders input").first.wait_for()
 
 
 @pytest.mark.slow

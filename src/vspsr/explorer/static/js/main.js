@@ -27,7 +27,7 @@ async function start() {
   listen();
   const name = location.hash.slice(1);
   const known = name && await request("GET", `/api/sessions/${encodeURIComponent(name)}`).catch(() => null);
-  if (known) await enter(known);
+  if (known) await open(() => known);
   else if (about.photo) await open(() => request("POST", "/api/sessions/photo"));
   else welcome();
 }
@@ -45,6 +45,7 @@ const open = guarded(async (send) => {
   try {
     await enter(await send());
   } catch (error) {
+    history.replaceState(null, "", "#");
     welcome();
     throw error;
   }
@@ -57,7 +58,12 @@ async function enter(info) {
   $("#title").textContent = info.name;
   $("#welcome").hidden = true;
   const opening = info.jobs.find((job) => job.what.startsWith("opening"));
-  if (!info.ready && opening) await follow(base, opening);
+  if (!info.ready && opening) {
+    await follow(base, opening).catch(async (error) => {
+      await request("DELETE", base).catch(() => {});
+      throw error;
+    });
+  }
   info = await request("GET", base);
   for (const id of ["#stage", "#panel", "#close"]) $(id).hidden = false;
   look.reset();

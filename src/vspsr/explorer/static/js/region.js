@@ -69,7 +69,10 @@ class RegionPanel {
     this.#base = currentMember();
     const { edits } = wanted(this.#base);
     const base = store.base;
-    const made = await run(base, "components", { member: this.#base, edits, region, count: COUNT });
+    const made = await run(base, "components", { member: this.#base, edits, region, count: COUNT }).catch((error) => {
+      if (this.region === region) this.clear();
+      throw error;
+    });
     const blend = await fetchBlend(base, made);
     if (this.region !== region) return;
     this.#blend = blend;

@@ -150,8 +150,21 @@ class View {
     });
     if (this.mode === "none") this.main.show(null, 1);
     else others.push(layerOf(this.behind).then((layer) => turn === this.#turn && this.main.show(layer, 1)));
-    await Promise.all(others);
+    try {
+      await Promise.all(others);
+    } catch (error) {
+      if (turn === this.#turn) this.#missed(error);
+      throw error;
+    }
   });
+
+  /** The picture wanted does not come. */
+  #missed(error) {
+    const badge = $("#badge");
+    badge.classList.remove("pending", "exact", "wrong");
+    badge.textContent = error.name === "Cancelled" ? "Cancelled: an earlier picture is shown" : "An earlier picture is shown";
+    badge.title = "Choose the picture again to try once more";
+  }
 
   #arrived(layer, member) {
     const badge = $("#badge");
@@ -231,7 +244,8 @@ export const view = new View();
 
 /** Show a member, as a step that can be undone. */
 export function show(member) {
-  if (!same(store.doc.shown, member)) store.commit({ shown: member });
+  if (same(store.doc.shown, member)) view.refresh(); // it may have been cancelled
+  else store.commit({ shown: member });
 }
 
 /** Show a member of the space: the one shown if it is one, else the mean. */
