@@ -30,6 +30,8 @@ export class Blender {
   #canvas = document.createElement("canvas");
   #pane = null;
   #frame = 0;
+  #moving = 0; // the component that moves
+  #last = null; // amounts drawn last
 
   constructor() {
     this.#canvas.className = "blend";
@@ -43,7 +45,8 @@ export class Blender {
     Object.assign(this.#canvas, { width: blend.width, height: blend.height });
     this.image = new ImageData(blend.width, blend.height);
     this.image.data.fill(255);
-    this.sum = new Float32Array(blend.base.length);
+    this.rest = new Float32Array(blend.base.length);
+    this.#last = null;
     this.#canvas.hidden = true;
     const w = store.info.width;
     const location = new OpenSeadragon.Rect(blend.left / w, blend.top / w, blend.width / w, blend.height / w);
@@ -61,22 +64,30 @@ export class Blender {
 
   drawNow() {
     if (!this.blend) return;
-    const { base, shifts } = this.blend;
-    const { sum, image } = this;
-    sum.set(base);
-    shifts.forEach((shift, i) => {
-      const a = this.amounts[i];
-      if (a) for (let j = 0; j < sum.length; j += 1) sum[j] += a * shift[j];
-    });
-    const data = image.data; // clamps and rounds
-    for (let j = 0, k = 0; j < sum.length; j += 3, k += 4) {
-      data[k] = sum[j];
-      data[k + 1] = sum[j + 1];
-      data[k + 2] = sum[j + 2];
+    const { amounts, rest } = this, { data } = this.image; // which clamps and rounds
+    const fits = this.#last?.every((a, i) => i === this.#moving || a === amounts[i]);
+    if (!fits) this.#rebuild();
+    this.#last = [...amounts];
+    const shift = this.blend.shifts[this.#moving], amount = amounts[this.#moving];
+    for (let j = 0, k = 0; j < rest.length; j += 3, k += 4) {
+      data[k] = rest[j] + amount * shift[j];
+      data[k + 1] = rest[j + 1] + amount * shift[j + 1];
+      data[k + 2] = rest[j + 2] + amount * shift[j + 2];
     }
-    this.#canvas.getContext("2d").putImageData(image, 0, 0);
+    this.#canvas.getContext("2d").putImageData(this.image, 0, 0);
     this.#canvas.style.imageRendering = this.#pane.zoom >= 2 ? "pixelated" : "auto";
     this.#canvas.hidden = false;
+  }
+
+  /** Who drags moves one slider: the base with all that the others add is kept. */
+  #rebuild() {
+    const { base, shifts } = this.blend, { amounts, rest } = this;
+    this.#moving = Math.max(0, amounts.findIndex((a, i) => a !== this.#last?.[i]));
+    rest.set(base);
+    shifts.forEach((shift, i) => {
+      const a = amounts[i];
+      if (a && i !== this.#moving) for (let j = 0; j < rest.length; j += 1) rest[j] += a * shift[j];
+    });
   }
 
   /** Show the picture below again. */
