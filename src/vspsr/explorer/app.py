@@ -19,12 +19,13 @@ from starlette.exceptions import HTTPException
 
 from vspsr.errors import VSpSRError, explain, is_expected
 from vspsr.explorer import work
+from vspsr.explorer.drafts import draft
 from vspsr.explorer.editing import key_of, unlikeliness
 from vspsr.explorer.guard import Guard, cookie_name
 from vspsr.explorer.jobs import BusyError, Job, Jobs, Progress
 from vspsr.explorer.keep import export
 from vspsr.explorer.limits import Limits
-from vspsr.explorer.messages import Ask, Clip, Components, Edits, Export, LayerRequest
+from vspsr.explorer.messages import Ask, Clip, Components, DraftRequest, Edits, Export, LayerRequest
 from vspsr.explorer.session import NotFoundError, Session, Sessions
 from vspsr.explorer.uploads import read_picture, read_upload, received
 from vspsr.model import VSpSR
@@ -117,10 +118,8 @@ def create_app(
             "jobs": [job.report() for job in jobs.of(session.id)],
         }
 
-    def submit(
-        session: Session, key: str, what: str, function: Callable[[Progress], Any], background: bool = False
-    ) -> Job:
-        return jobs.submit(session.id, key, what, function, background)
+    def submit(session: Session, key: str, what: str, function: Callable[[Progress], Any], **how: bool) -> Job:
+        return jobs.submit(session.id, key, what, function, **how)
 
     def get_session(session_id: str) -> Session:
         return sessions.get(session_id)
@@ -198,8 +197,13 @@ def create_app(
             f"layer {key}",
             what,
             lambda progress: work.layer(session, request.member, request.edits, progress).report(),
-            request.background or is_map,
+            background=request.background or is_map,
         ).report()
+
+    @app.post("/api/sessions/{session_id}/drafts")
+    def drafts(session: Ready, request: DraftRequest) -> dict[str, Any]:
+        key = f"draft {key_of(request)}"
+        return submit(session, key, "computing a draft", lambda _: draft(session, request), urgent=True).report()
 
     @app.get("/api/sessions/{session_id}/layers/{layer_id}/tiles/{level}/{x}/{y}")
     def tile(session: Ready, layer_id: str, level: int, x: int, y: int) -> Response:
@@ -244,7 +248,7 @@ def create_app(
 
     @app.get("/api/sessions/{session_id}/blobs/{blob}")
     def blob(session: Open, blob: str) -> Response:
-        if (held := session.blobs.get(blob)) is None:
+        if (held := session.blobs.get(blob) or session.drafts.get(blob)) is None:
             raise NotFoundError("this file is not kept any more: ask for it again")
         title, kind, content = held
         disposition = f"attachment; filename*=UTF-8''{quote(title, safe='')}"

@@ -52,6 +52,7 @@ class Job:
     what: str
     work: Callable[[Progress], Any]
     background: bool = False
+    urgent: bool = False
     id: str = field(default_factory=lambda: secrets.token_urlsafe(9))
     state: State = "waiting"
     progress: tuple[int, int] = (0, 0)
@@ -123,7 +124,7 @@ class Jobs:
     """A pool of threads.
 
     An owner has at most two jobs running, and the next job is one of the owner with the fewest running: a slow job of
-    one session delays no other. Background jobs run when the owner has nothing else to do.
+    one session delays no other. Background jobs run when the owner has nothing else to do, an urgent one beside two.
     """
 
     def __init__(self, workers: int, waiting: int) -> None:
@@ -137,7 +138,15 @@ class Jobs:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, owner: str, key: str, what: str, work: Callable[[Progress], Any], background: bool = False) -> Job:
+    def submit(
+        self,
+        owner: str,
+        key: str,
+        what: str,
+        work: Callable[[Progress], Any],
+        background: bool = False,
+        urgent: bool = False,
+    ) -> Job:
         """A new job, or the one of this owner and key that waits or runs.
 
         Raises:
@@ -150,7 +159,7 @@ class Jobs:
                     return job
             if len(own) >= self._limit:
                 raise BusyError(f"{len(own)} requests for this picture wait already: cancel some or wait")
-            job = Job(owner, key, what, work, background)
+            job = Job(owner, key, what, work, background, urgent)
             self._jobs[job.id] = job
             self._queue.append(job)
             self._forget()
@@ -192,8 +201,8 @@ class Jobs:
 
     def _next(self) -> Job | None:
         running = Counter(job.owner for job in self._running)
-        free = [job for job in self._queue if running[job.owner] < (1 if job.background else _PER_OWNER)]
-        return min(free, key=lambda job: (job.background, running[job.owner]), default=None)
+        free = [job for job in self._queue if running[job.owner] < _most(job)]
+        return min(free, key=lambda job: (job.background, not job.urgent, running[job.owner]), default=None)
 
     def _loop(self) -> None:
         while True:
@@ -210,3 +219,8 @@ class Jobs:
             with self._changed:
                 self._running.remove(job)
                 self._changed.notify_all()
+
+
+def _most(job: Job) -> int:
+    """Running jobs of its owner from which on a job waits."""
+    return 1 if job.background else _PER_OWNER + job.urgent

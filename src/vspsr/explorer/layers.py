@@ -61,8 +61,7 @@ class Layer:
     def of(cls, name: str, picture: Picture, **about: Any) -> "Layer":
         """The layer of a picture."""
         kept = picture.pixels.numpy().astype(np.uint8 if picture.bits == 8 else np.uint16)
-        rgb = to_srgb(picture).pixels.expand(3, -1, -1).permute(1, 2, 0).numpy().astype(np.uint8)
-        return cls(name, kept, np.ascontiguousarray(rgb), about)
+        return cls(name, kept, display_rgb(picture), about)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -104,6 +103,11 @@ class Layer:
     def colour(self, x: int, y: int) -> list[int]:
         """The values at a pixel."""
         return [int(v) for v in self.pixels[:, y, x]]
+
+
+def display_rgb(picture: Picture) -> Array:
+    """(H, W, 3) in sRGB."""
+    return np.ascontiguousarray(to_srgb(picture).pixels.expand(3, -1, -1).permute(1, 2, 0).numpy().astype(np.uint8))
 
 
 def lr_values_wrong(picture: Picture, lr: Picture, degradation: Degradation) -> tuple[int, int]:

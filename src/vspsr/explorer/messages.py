@@ -206,6 +206,23 @@ class Components(_WithMember):
     count: Annotated[int, Field(ge=1, le=16)] = 8
 
 
+class Part(_Message):
+    """In LR pixels, large enough for a screen."""
+
+    top: Whole
+    left: Whole
+    height: Annotated[int, Field(ge=1, le=320)]
+    width: Annotated[int, Field(ge=1, le=320)]
+
+
+class DraftRequest(_WithMember):
+    """A part of a member, before the exact picture of it is made."""
+
+    member: Member
+    edits: Edits = ()
+    part: Part
+
+
 class Clip(_Message):
     """A part of a layer, kept as a file."""
 

@@ -77,6 +77,7 @@ class Session:
         self.spaces: _Recent[Any] = _Recent(_SPACES)
         self.images: _Recent[Any] = _Recent(_IMAGES)
         self.blobs: _Recent[tuple[str, str, bytes]] = _Recent(_IMAGES)  # name, media type, content
+        self.drafts: _Recent[tuple[str, str, bytes]] = _Recent(_IMAGES)
         self._lock = threading.Lock()
 
     @property

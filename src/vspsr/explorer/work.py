@@ -34,7 +34,8 @@ from vspsr.explorer.session import Session
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import coloured, map_levels, scale_end
 from vspsr.model import VSpSR
-from vspsr.space import SRSpace
+from vspsr.space import PrincipalComponents, SRSpace
+from vspsr.space import Region as SpaceRegion
 from vspsr.space.estimates import estimate_progress
 from vspsr.upscaling import PictureSpace
 
@@ -69,27 +70,34 @@ def _free_image(session: Session, space: SRSpace, member: Member) -> Tensor:
         case Sample():
             return space.sample(1, member.seed)[0]
         case Between():
-            # The space is a Gaussian: this is the member whose noise lies between those of the two.
-            a, b = (_free_image(session, space, m) - space.mean for m in (member.a, member.b))
-            angle = member.t * math.pi / 2
-            return space.mean + math.cos(angle) * a + math.sin(angle) * b
+            a, b = (_free_image(session, space, m) for m in (member.a, member.b))
+            return between(space.mean, a, b, member.t)
         case Moved():
-            region = _region(space, member.region)
-            found = _found(session, space, member.region, max(1, len(member.amounts)))
-            amounts = torch.tensor([*member.amounts, *[0.0] * (len(found.stddev) - len(member.amounts))])
-            base = _free_image(session, space, member.base)
-            return region.along(found, amounts[: len(found.stddev)], base)
+            region, found, amounts = movement(session, space, member)
+            return region.along(found, amounts, _free_image(session, space, member.base))
 
 
-def _region(space: SRSpace, region: Region) -> Any:
+def between(mean: Tensor, a: Tensor, b: Tensor, t: float) -> Tensor:
+    """The space is a Gaussian: this is the member whose noise lies between those of two others."""
+    return mean + math.cos(t * math.pi / 2) * (a - mean) + math.sin(t * math.pi / 2) * (b - mean)
+
+
+def movement(session: Session, space: SRSpace, member: Moved) -> tuple[SpaceRegion, PrincipalComponents, Tensor]:
+    """What a member is moved along: the region, its components, how many σ along each."""
+    found = _found(session, space, member.region, max(1, len(member.amounts)))
+    amounts = torch.tensor([*member.amounts, *[0.0] * (len(found.stddev) - len(member.amounts))])
+    return _region(space, member.region), found, amounts[: len(found.stddev)]
+
+
+def _region(space: SRSpace, region: Region) -> SpaceRegion:
     return space.region(region.top, region.left, region.height, region.width)
 
 
-def _found(session: Session, space: SRSpace, region: Region, count: int) -> Any:
+def _found(session: Session, space: SRSpace, region: Region, count: int) -> PrincipalComponents:
     """The components of a region, found once for a space: the first ones of more are not those of fewer."""
     key = f"{id(space)} {region} {count}"
     found = session.images.made(key, lambda: (space, _region(space, region).principal_components(count)))
-    return found[1]
+    return found[1]  # type: ignore[no-any-return]
 
 
 def layer(session: Session, member: AnyLayer, edits: Sequence[Edit], progress: Progress = no_progress) -> Layer:

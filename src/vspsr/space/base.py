@@ -89,6 +89,10 @@ class SpaceBase(ABC):
     def sample(self, n: int = 1, seed: int = 0, temperature: float | Tensor | None = None) -> Tensor:
         """(n, B, channels, H, W)"""
 
+    def corrected(self, x: Tensor) -> Tensor:
+        """A member, changed no more than the `observations` ask for: itself without any. (1, channels, H, W)"""
+        return x
+
     def to(self, device: torch.device | str) -> Self:
         """The same space on another device: its samples are the same images up to rounding."""
         temperature = self.temperature.to(device) if isinstance(self.temperature, Tensor) else self.temperature

@@ -75,6 +75,21 @@ class Region:
         return self._own(window, window.sample(n, seed)[:, 0])
 
     @torch.no_grad()
+    def corrected(self, x: Tensor) -> Tensor:
+        """The region's part of `corrected` of the space: (channels, s·height, s·width).
+
+        Args:
+            x: (channels, s·height, s·width) of the `surroundings`, of a member of the space without the conditions.
+
+        Raises:
+            ValueError: x has another shape.
+        """
+        window = self._window
+        if x.shape != window.event_shape:
+            raise ValueError(f"`x` must have the shape {tuple(window.event_shape)}, got {tuple(x.shape)}")
+        return self._own(window, window.corrected(x[None].to(window.y)))[0]
+
+    @torch.no_grad()
     def principal_components(self, k: int, seed: int = 0) -> PrincipalComponents:
         """The k directions along which the region varies most, found by products with the covariance alone.
 

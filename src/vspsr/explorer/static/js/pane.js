@@ -26,10 +26,19 @@ export class Pane {
     this.mode = "none"; // or "curtain", "lens"
     this.edge = 0.5; // of the curtain, as a share of the pane's width
     this.lens = null; // [x, y] in the pane
+    this.standIn = false; // what is shown stands in for a picture that is to come
+  }
+
+  /** Show the LR picture, smoothed, until there is a picture to show. */
+  stand(layer) {
+    if (this.#wanted[0]) return;
+    this.show(layer);
+    this.standIn = true;
   }
 
   /** Show a layer below (0) or above (1) the curtain; null for none above. */
   show(layer, slot = 0) {
+    if (slot === 0) this.standIn = false;
     const name = layer && `${store.info.session} ${layer.layer}`;
     if (this.#wanted[slot] === name) return Promise.resolve();
     this.#wanted[slot] = name;
@@ -84,7 +93,7 @@ export class Pane {
   #smooth() {
     const item = this.#items[0];
     const zoom = this.zoom;
-    const blocks = item && item.getContentSize().x < store.info.width;
+    const blocks = item && item.getContentSize().x < store.info.width && !this.standIn;
     this.viewer.drawer.setImageSmoothingEnabled(!blocks && zoom < 2);
   }
 

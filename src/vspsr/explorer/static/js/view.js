@@ -2,6 +2,7 @@
 
 import { $, h, debounce, guarded, number } from "./dom.js";
 import { request } from "./api.js";
+import { Draft } from "./draft.js";
 import { isMember, layerOf, nameOf, same, spreadLayer, wanted } from "./layers.js";
 import { Pane } from "./pane.js";
 import { store } from "./store.js";
@@ -55,7 +56,8 @@ class View {
       const pane = new Pane(element, { reduced });
       pane.figure = figure;
       pane.label = label;
-      pane.destroy = () => { pane.viewer.destroy(); figure.remove(); };
+      pane.draft = new Draft(pane, () => i === 0 && this.#drafted());
+      pane.destroy = () => { pane.draft.stop(); pane.viewer.destroy(); figure.remove(); };
       element.addEventListener("pointermove", (event) => this.#hover(pane, event));
       element.addEventListener("pointerleave", () => this.#leave(pane));
       pane.viewer.addHandler("viewport-change", () => this.#follow(pane));
@@ -140,12 +142,14 @@ class View {
     $("#badge").classList.add("pending");
     const others = (this.compared.length ? this.compared.slice() : [shown]).map(async (member, i) => {
       const pane = this.panes[i];
+      pane.draft.start(member);
       const layer = await layerOf(member);
       if (turn !== this.#turn) return;
       if (i === 0) this.#layer = layer;
       pane.layer = layer;
       pane.label.textContent = this.compared.length ? `${nameOf(member)}${verdict(layer)}` : "";
       await pane.show(layer);
+      if (turn === this.#turn) pane.draft.stop();
       if (i === 0 && turn === this.#turn) this.#arrived(layer, member);
     });
     if (this.mode === "none") this.main.show(null, 1);
@@ -158,8 +162,16 @@ class View {
     }
   });
 
+  #drafted() {
+    const badge = $("#badge");
+    badge.classList.remove("exact", "wrong");
+    badge.textContent = "Draft, not measured";
+    badge.title = "The visible part; the exact picture of the whole is being made";
+  }
+
   /** The picture wanted does not come. */
   #missed(error) {
+    for (const pane of this.panes) pane.draft.stop();
     const badge = $("#badge");
     badge.classList.remove("pending", "exact", "wrong");
     badge.textContent = error.name === "Cancelled" ? "Cancelled: an earlier picture is shown" : "An earlier picture is shown";

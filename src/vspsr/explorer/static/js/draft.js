@@ -1,0 +1,89 @@
+// While the exact picture of a whole member is being made: a draft of the part that is visible, from that part alone.
+
+import { h } from "./dom.js";
+import { request, run } from "./api.js";
+import { isMember, layerOf, wanted } from "./layers.js";
+import { store } from "./store.js";
+
+/* global OpenSeadragon */
+
+const PATIENCE = 400; // ms; a picture that comes sooner needs no draft
+const LARGEST = 320; // LR pixels; where more is visible, little but the LR picture can be seen
+
+export class Draft {
+  #pane;
+  #listener;
+  #wanted = null; // member and edits that are being made
+  #timer = 0;
+  #controller = null; // of the draft that is under way
+  #image = null; // on the pane
+
+  /** ``listener()`` is called when a draft is shown. */
+  constructor(pane, listener) {
+    this.#pane = pane;
+    this.#listener = listener;
+    pane.viewer.addHandler("animation-finish", () => this.#ask());
+  }
+
+  /** A member is being made. */
+  start(member) {
+    this.stop();
+    if (!isMember(member)) return;
+    this.#timer = setTimeout(() => {
+      this.#wanted = wanted(member);
+      if (!this.#pane.layer) layerOf({ kind: "lr" }).then((layer) => this.#wanted && this.#pane.stand(layer), () => {});
+      this.#ask();
+    }, PATIENCE);
+  }
+
+  /** The exact picture is there, or will not come. */
+  stop() {
+    clearTimeout(this.#timer);
+    this.#controller?.abort();
+    this.#controller = this.#wanted = null;
+    this.#show(null);
+  }
+
+  async #ask() {
+    const part = this.#wanted && this.#pane.mode === "none" && visible(this.#pane);
+    this.#controller?.abort();
+    if (!part) return;
+    const controller = this.#controller = new AbortController();
+    const base = store.base;
+    try {
+      const made = await run(base, "drafts", { ...this.#wanted, part }, true, controller.signal);
+      const url = URL.createObjectURL(await request("GET", `${base}/blobs/${made.blob}`, undefined, { raw: true }));
+      const image = h("img", { class: "draft", alt: "", src: url });
+      await image.decode();
+      URL.revokeObjectURL(url);
+      if (controller.signal.aborted) return;
+      this.#show(image, made);
+      this.#listener();
+    } catch {
+      // The exact picture follows, or its error does.
+    }
+  }
+
+  #show(image, made) {
+    const { viewer } = this.#pane, w = store.info?.width;
+    if (image) {
+      image.style.imageRendering = this.#pane.zoom >= 2 ? "pixelated" : "auto";
+      viewer.addOverlay({ element: image, location: new OpenSeadragon.Rect(made.left / w, made.top / w, made.width / w, made.height / w) });
+    }
+    if (this.#image) {
+      viewer.removeOverlay(this.#image);
+      this.#image.remove();
+    }
+    this.#image = image;
+  }
+}
+
+/** The visible LR pixels; null if they are too many or none. */
+function visible(pane) {
+  const { scale, width, height } = store.info;
+  const [left, top] = pane.toImage(0, 0).map((v) => Math.max(0, Math.floor(v / scale)));
+  const [right, bottom] = pane.toImage(pane.element.clientWidth, pane.element.clientHeight)
+    .map((v, i) => Math.min((i ? height : width) / scale, Math.ceil(v / scale)));
+  const part = { top, left, height: bottom - top, width: right - left };
+  return [part.height, part.width].every((v) => v > 0 && v <= LARGEST) ? part : null;
+}

@@ -1,0 +1,108 @@
+"""Drafts of a part: they are what the exact picture of the whole has there, up to rounding."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from explorer_page import Page
+from explorer_tools import Client, http_client, photo, pixels
+
+from vspsr.explorer import work
+
+MEAN, SAMPLE = {"kind": "mean"}, {"kind": "sample", "seed": 7}
+REGION = {"top": 20, "left": 30, "height": 4, "width": 5}
+MOVED = {"kind": "moved", "base": SAMPLE, "region": REGION, "amounts": [3, -2]}
+PART = {"top": 8, "left": 20, "height": 18, "width": 25}
+TEXTURE = {
+    "id": "t", "kind": "texture", "factor": 2, "area": {"strokes": [{"points": [120.0, 80.0], "radius": 20}]},
+}  # fmt: skip
+
+
+def scribble(x: float, y: float) -> dict[str, Any]:
+    strokes = [{"points": [x, y, x + 3, y + 1], "radius": 1.5}]
+    return {"id": "s", "kind": "scribble", "area": {"strokes": strokes}, "value": [0.5, 0.5, 0.5], "stddev": 0.05}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with http_client() as http:
+        yield Client(http, photo(48, 64))
+
+
+def drafted(client: Client, member: dict[str, Any], edits: Any, part: dict[str, int]) -> np.ndarray:
+    made = client.run("drafts", {"member": member, "edits": list(edits), "part": part})
+    assert [made[key] for key in part] == [4 * v for v in part.values()]
+    return pixels(client.http.get(f"{client.base}/blobs/{made['blob']}").content)
+
+
+@pytest.mark.parametrize(
+    ("member", "edits"),
+    [
+        (MEAN, []),
+        (SAMPLE, []),
+        ({"kind": "between", "a": SAMPLE, "b": MOVED, "t": 0.3}, []),
+        (MOVED, []),
+        (SAMPLE, [TEXTURE]),
+        (MEAN, [scribble(100, 60)]),
+        (SAMPLE, [TEXTURE, scribble(100, 60)]),
+        (MOVED, [scribble(176, 100)]),  # at the edge of the part
+        (SAMPLE, [scribble(4, 188)]),  # far away
+    ],
+)
+def test_a_draft_is_the_whole_pictures_part(client: Client, member: dict[str, Any], edits: Any) -> None:
+    whole = client.layer(member, edits)[1]
+    part = drafted(client, member, edits, PART)
+    difference = np.abs(part - whole[32:104, 80:180])
+    # Exactness moves the whole by about a rounding error; a few values lie out of range.
+    assert difference.mean() < 0.5
+    assert (difference > 3).mean() < 0.01
+    if edits:
+        plain = client.layer(member)[1]
+        near = edits[-1]["kind"] == "texture" or edits[-1]["area"]["strokes"][0]["points"][0] > 90
+        assert (np.abs(whole - plain)[32:104, 80:180].max() > 6) == near
+
+
+def test_parts_are_bounded_and_lie_within_the_picture(client: Client) -> None:
+    for part, status in (({"height": 321}, 422), ({"left": -1}, 422), ({"width": 0}, 422)):
+        body = {"member": MEAN, "part": PART | part}
+        assert client.http.post(f"{client.base}/drafts", json=body).status_code == status
+    report = client.follow(
+        client.http.post(f"{client.base}/drafts", json={"member": MEAN, "part": PART | {"left": 50}}).json()
+    )
+    assert report["state"] == "failed"
+    assert "`width`" in report["error"]
+
+
+@pytest.mark.slow
+def test_what_is_visible_is_shown_before_the_whole(opened: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample that takes long: its draft, at every place that is looked at, then the exact picture."""
+    page, own, released = opened.page, work.layer, []
+
+    def slow(session: Any, member: Any, *rest: Any) -> Any:
+        while member.kind == "sample" and member.seed == 9 and not released:
+            time.sleep(0.02)
+        return own(session, member, *rest)
+
+    monkeypatch.setattr(work, "layer", slow)
+    mean = opened.picture()
+    with page.expect_response("**/drafts"):
+        page.evaluate("""async () => (await import("/static/js/view.js")).show({ kind: "sample", seed: 9 })""")
+    page.wait_for_selector(".draft")
+    page.wait_for_selector("#badge.pending:has-text('Draft, not measured')")
+    draft = opened.picture()
+    assert np.abs(draft - mean).mean() > 2
+    with page.expect_response("**/drafts") as asked:
+        page.keyboard.press("+")
+        page.keyboard.press("ArrowRight")
+    assert asked.value.request.post_data_json["part"]["width"] < 16
+    page.keyboard.press("0")
+    page.wait_for_timeout(1500)
+    released.append(True)
+    opened.wait()
+    assert opened.badge == "0 of 576 LR values wrong"
+    assert page.locator(".draft").count() == 0
+    exact = opened.picture()
+    assert np.abs(exact - draft)[2:-2, 2:-2].mean() < 1.5
+    monkeypatch.undo()
