@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from explorer_page import Page
 from explorer_tools import Client, http_client, photo, pixels
+from PIL import Image
 
 from vspsr.explorer import work
 
@@ -106,3 +108,43 @@ def test_what_is_visible_is_shown_before_the_whole(opened: Page, monkeypatch: py
     exact = opened.picture()
     assert np.abs(exact - draft)[2:-2, 2:-2].mean() < 1.5
     monkeypatch.undo()
+
+
+@pytest.mark.slow
+def test_the_lr_picture_is_shown_while_the_network_runs(opened: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, own, released = opened.page, work.open_picture, []
+
+    def slow(session: Any, model: Any) -> Any:
+        made = own(session, model)
+
+        def waiting(progress: Any) -> Any:
+            while not released:
+                torch.ones(1).sqrt()  # may be cancelled here
+                time.sleep(0.02)
+            return made(progress)
+
+        return waiting
+
+    monkeypatch.setattr(work, "open_picture", slow)
+    lr = np.asarray(Image.fromarray(photo()).resize((64, 48), Image.Resampling.BILINEAR)).astype(int)
+    page.click("#close")
+    for cancelled in (True, False):
+        page.set_input_files("#file", opened.folder / "a photo.png")
+        page.wait_for_selector("#badge.pending:has-text('LR, enlarged')")
+        assert np.abs(opened.picture() - lr)[:34].mean() < 2  # below are the jobs
+        page.keyboard.press("2")
+        opened.wait()
+        assert "LR values wrong" in opened.badge
+        assert "0 of 576" not in opened.badge
+        page.keyboard.press("3")
+        page.wait_for_selector("#jobs button[aria-label='Cancel: opening the picture']")
+        if cancelled:
+            page.click("#jobs button[aria-label='Cancel: opening the picture']")
+            page.wait_for_selector("#welcome:not([hidden])")
+            page.wait_for_selector("#jobs .job", state="detached")
+    page.reload()  # the session goes on
+    page.wait_for_selector("#badge.pending:has-text('LR, enlarged')")
+    released.append(True)
+    opened.wait()
+    assert opened.badge == "0 of 576 LR values wrong"
+    assert np.abs(opened.picture() - opened.kept()).mean() < 1.5

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,8 +38,8 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[s
 def opened(client: httpx.Client) -> str:
     """The address of the photo's session, once it is open."""
     base = f"/api/sessions/{client.post('/api/sessions/photo').json()['session']}"
-    for job in client.get(base).json()["jobs"]:
-        client.get(f"{base}/jobs/{job['job']}?after=1")
+    while not client.get(base).json()["ready"]:
+        time.sleep(0.05)
     return base
 
 
@@ -64,7 +65,8 @@ def test_killed_in_the_middle_of_an_export_it_leaves_no_half_file(
     base = opened(client)
     others = [{"kind": "sample", "seed": s} for s in range(32)]
     report = client.post(f"{base}/exports", json={"what": "samples", "others": others, "bits": 16}).json()
-    report = client.get(f"{base}/jobs/{report['job']}?after=2").json()
+    while report["state"] == "waiting" or report["done"] < 2:
+        report = client.get(f"{base}/jobs/{report['job']}").json()
     assert report["state"] == "running"
     process.kill()
     process.wait()

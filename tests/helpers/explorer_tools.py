@@ -71,7 +71,8 @@ class Client:
         until = time.monotonic() + 60
         while report["state"] in ("waiting", "running"):
             assert time.monotonic() < until
-            report = self.http.get(f"{self.base}/jobs/{report['job']}?after={report['changes']}").json()
+            time.sleep(0.01)
+            report = self.http.get(f"{self.base}/jobs/{report['job']}").json()
         return report
 
     def run(self, path: str, body: Any) -> Any:

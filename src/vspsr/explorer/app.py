@@ -31,8 +31,6 @@ from vspsr.explorer.uploads import read_picture, read_upload, received
 from vspsr.model import VSpSR
 from vspsr.version import __version__
 
-_POLL = 0.05  # seconds
-_LONGEST_POLL = 10.0
 _FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
 
 
@@ -95,7 +93,9 @@ def create_app(
     def opened(session: Session) -> dict[str, Any]:
         for closed in sessions.add(session):
             end(closed)
-        submit(session, "open", "opening the picture", work.open_picture(session, model))
+        session.degradation = model.degradation
+        opening = work.open_picture(session, model)
+        session.opening = jobs.submit(session.id, "open", "opening the picture", opening)
         return describe(session)
 
     def end(session: Session) -> None:
@@ -119,15 +119,11 @@ def create_app(
         }
 
     def submit(session: Session, key: str, what: str, function: Callable[[Progress], Any], **how: bool) -> Job:
-        return jobs.submit(session.id, key, what, function, **how)
+        """A job that waits until the picture is open."""
+        return jobs.submit(session.id, key, what, function, after=session.opening, **how)
 
     def get_session(session_id: str) -> Session:
         return sessions.get(session_id)
-
-    def ready_session(session_id: str) -> Session:
-        session = sessions.get(session_id)
-        _ = session.opened
-        return session
 
     def get_job(session_id: str, job_id: str) -> Job:
         if (job := jobs.get(session_id, job_id)) is None:
@@ -135,7 +131,6 @@ def create_app(
         return job
 
     Open = Annotated[Session, Depends(get_session)]
-    Ready = Annotated[Session, Depends(ready_session)]
     TheJob = Annotated[Job, Depends(get_job)]
 
     @app.post("/api/sessions", status_code=201)
@@ -182,31 +177,31 @@ def create_app(
         return {"file": session.add_file(title, picture), "title": title, "width": width, "height": height}
 
     @app.post("/api/sessions/{session_id}/clips", status_code=201)
-    def add_clip(session: Ready, request: Clip) -> dict[str, Any]:
+    def add_clip(session: Open, request: Clip) -> dict[str, Any]:
         return work.clip(session, request)
 
     @app.post("/api/sessions/{session_id}/layers")
-    def layer(session: Ready, request: LayerRequest) -> dict[str, Any]:
+    def layer(session: Open, request: LayerRequest) -> dict[str, Any]:
         key = work.layer_name(request.member, request.edits)
         if (made := session.layers.get(key)) is not None:
             return {"state": "done", "result": made.report()}
         is_map = request.member.kind == "stddev"
-        what = "computing the standard deviation" if is_map else "computing the picture"
-        return submit(
-            session,
+        return jobs.submit(
+            session.id,
             f"layer {key}",
-            what,
+            "computing the standard deviation" if is_map else "computing the picture",
             lambda progress: work.layer(session, request.member, request.edits, progress).report(),
             background=request.background or is_map,
+            after=session.opening if work.needs_space(request.member) else None,
         ).report()
 
     @app.post("/api/sessions/{session_id}/drafts")
-    def drafts(session: Ready, request: DraftRequest) -> dict[str, Any]:
+    def drafts(session: Open, request: DraftRequest) -> dict[str, Any]:
         key = f"draft {key_of(request)}"
         return submit(session, key, "computing a draft", lambda _: draft(session, request), urgent=True).report()
 
     @app.get("/api/sessions/{session_id}/layers/{layer_id}/tiles/{level}/{x}/{y}")
-    def tile(session: Ready, layer_id: str, level: int, x: int, y: int) -> Response:
+    def tile(session: Open, layer_id: str, level: int, x: int, y: int) -> Response:
         try:
             content = session.layer(layer_id).tile(level, x, y)
         except KeyError:
@@ -214,33 +209,33 @@ def create_app(
         return Response(content, media_type="image/png", headers=_FOREVER)
 
     @app.get("/api/sessions/{session_id}/layers/{layer_id}/thumbnail")
-    def thumbnail(session: Ready, layer_id: str) -> Response:
+    def thumbnail(session: Open, layer_id: str) -> Response:
         return Response(session.layer(layer_id).thumbnail(), media_type="image/png", headers=_FOREVER)
 
     @app.get("/api/sessions/{session_id}/layers/{layer_id}/pixel")
-    def pixel(session: Ready, layer_id: str, x: int, y: int, spread: str | None = None) -> dict[str, Any]:
+    def pixel(session: Open, layer_id: str, x: int, y: int, spread: str | None = None) -> dict[str, Any]:
         return work.pixel(session, layer_id, x, y, spread)
 
     @app.post("/api/sessions/{session_id}/components")
-    def components(session: Ready, request: Components) -> dict[str, Any]:
+    def components(session: Open, request: Components) -> dict[str, Any]:
         key = key_of(request)
         what = "finding the components of the region"
         return submit(session, key, what, lambda progress: work.components(session, request, progress)).report()
 
     @app.post("/api/sessions/{session_id}/unlikeliness")
-    def unlikely(session: Ready, edits: Edits) -> dict[str, Any]:
+    def unlikely(session: Open, edits: Edits) -> dict[str, Any]:
         return submit(
             session, f"unlikely {key_of(edits)}", "how unlikely the edits are", lambda _: unlikeliness(session, edits)
         ).report()
 
     @app.post("/api/sessions/{session_id}/ask")
-    def ask(session: Ready, request: Ask) -> dict[str, Any]:
+    def ask(session: Open, request: Ask) -> dict[str, Any]:
         return submit(
             session, key_of(request), "comparing the candidates", lambda _: work.ask(session, request)
         ).report()
 
     @app.post("/api/sessions/{session_id}/exports")
-    def exports(session: Ready, request: Export) -> dict[str, Any]:
+    def exports(session: Open, request: Export) -> dict[str, Any]:
         def make(progress: Progress) -> dict[str, Any]:
             return export(session, request, folder, name, progress)
 
@@ -255,12 +250,7 @@ def create_app(
         return Response(content, media_type=kind, headers={"content-disposition": disposition})
 
     @app.get("/api/sessions/{session_id}/jobs/{job_id}")
-    async def job_state(job: TheJob, after: int = -1) -> dict[str, Any]:
-        """As soon as something has changed, or after ten seconds."""
-        for _ in range(round(_LONGEST_POLL / _POLL)):
-            if job.changes > after or job.finished:
-                break
-            await asyncio.sleep(_POLL)
+    def job_state(job: TheJob) -> dict[str, Any]:
         return job.report()
 
     @app.delete("/api/sessions/{session_id}/jobs/{job_id}")

@@ -27,7 +27,7 @@ def draft(session: Session, request: DraftRequest) -> dict[str, Any]:
     part, lr = request.part, session.picture
     image = member_part(session, request.edits, request.member, (part.top, part.left, part.height, part.width))
     picture = replace(lr, pixels=(image.cpu().clamp(0, 1) * lr.white).round().int(), alpha=None)
-    key, s = key_of(request.member, request.edits, part), session.opened.space.degradation.scale
+    key, s = key_of(request.member, request.edits, part), session.degradation.scale
     session.drafts.made(key, lambda: ("draft.png", "image/png", png(display_rgb(picture))))
     sizes = {"top": part.top, "left": part.left, "height": part.height, "width": part.width}
     return {"blob": key, **{name: s * n for name, n in sizes.items()}}

@@ -44,7 +44,8 @@ class Job:
         owner: the session it belongs to.
         key: jobs of one owner and key that are not finished are one job.
         what: in words, for the user.
-        changes: grows with every change of state or progress.
+        background, urgent: see `Jobs`.
+        after: a job that must be done first.
     """
 
     owner: str
@@ -53,12 +54,12 @@ class Job:
     work: Callable[[Progress], Any]
     background: bool = False
     urgent: bool = False
+    after: "Job | None" = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(9))
     state: State = "waiting"
     progress: tuple[int, int] = (0, 0)
     result: Any = None
     error: str | None = None
-    changes: int = 0
     cancelled: bool = False
 
     @property
@@ -75,7 +76,6 @@ class Job:
             "state": self.state,
             "done": done,
             "total": total,
-            "changes": self.changes,
             "result": self.result,
             "error": self.error,
         }
@@ -83,13 +83,11 @@ class Job:
     def _set(self, state: State, **values: Any) -> None:
         vars(self).update(values)
         self.state = state
-        self.changes += 1
 
     def _step(self, done: int, total: int) -> None:
         if self.cancelled:
             raise Cancelled
         self.progress = (done, total)
-        self.changes += 1
 
     def run(self) -> None:
         """Do the work; every error becomes one line."""
@@ -146,8 +144,11 @@ class Jobs:
         work: Callable[[Progress], Any],
         background: bool = False,
         urgent: bool = False,
+        after: Job | None = None,
     ) -> Job:
         """A new job, or the one of this owner and key that waits or runs.
+
+        It is cancelled if the job ``after`` which it is to run fails or is cancelled.
 
         Raises:
             BusyError: too many jobs of the owner wait.
@@ -159,7 +160,7 @@ class Jobs:
                     return job
             if len(own) >= self._limit:
                 raise BusyError(f"{len(own)} requests for this picture wait already: cancel some or wait")
-            job = Job(owner, key, what, work, background, urgent)
+            job = Job(owner, key, what, work, background, urgent, after)
             self._jobs[job.id] = job
             self._queue.append(job)
             self._forget()
@@ -183,6 +184,7 @@ class Jobs:
             if job in self._queue:
                 self._queue.remove(job)
                 job._set("cancelled")
+                self._changed.notify_all()
 
     def close(self) -> None:
         """Cancel everything and end the threads."""
@@ -200,8 +202,11 @@ class Jobs:
             del self._jobs[name]
 
     def _next(self) -> Job | None:
+        for job in [job for job in self._queue if job.after and job.after.state in ("failed", "cancelled")]:
+            self._queue.remove(job)
+            job._set("cancelled")
         running = Counter(job.owner for job in self._running)
-        free = [job for job in self._queue if running[job.owner] < _most(job)]
+        free = [job for job in self._queue if running[job.owner] < _most(job) and _may_begin(job)]
         return min(free, key=lambda job: (job.background, not job.urgent, running[job.owner]), default=None)
 
     def _loop(self) -> None:
@@ -224,3 +229,7 @@ class Jobs:
 def _most(job: Job) -> int:
     """Running jobs of its owner from which on a job waits."""
     return 1 if job.background else _PER_OWNER + job.urgent
+
+
+def _may_begin(job: Job) -> bool:
+    return job.after is None or job.after.state == "done"

@@ -63,7 +63,7 @@ def export(session: Session, request: Export, folder: Path, model: str, progress
 
 
 def _scale(session: Session) -> int:
-    return session.opened.space.degradation.scale
+    return session.degradation.scale
 
 
 def _encoded(picture: Picture, suffix: str, folder: Path) -> bytes:

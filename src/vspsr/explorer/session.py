@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from vspsr.degradation import Degradation
 from vspsr.errors import VSpSRError
-from vspsr.explorer.jobs import BusyError
+from vspsr.explorer.jobs import BusyError, Job
 from vspsr.explorer.layers import Layer
 from vspsr.explorer.limits import Limits
 from vspsr.images.picture import Picture
@@ -58,6 +59,8 @@ class Session:
     Attributes:
         name: of its file.
         picture: the LR picture.
+        degradation: of the model.
+        opening: the job that runs the network.
         pictures: its space; None until the network has run.
         files: other pictures: dropped files and clips.
         document: what the page wants kept over a reload, as it sent it.
@@ -67,6 +70,8 @@ class Session:
     picture: Picture
     limits: Limits
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    degradation: Degradation = field(init=False)
+    opening: Job | None = None
     pictures: PictureSpace | None = None
     files: dict[str, tuple[str, Picture]] = field(default_factory=dict)
     document: Any = None
@@ -84,7 +89,7 @@ class Session:
     def opened(self) -> PictureSpace:
         """Its space; BusyError until there is one."""
         if self.pictures is None:
-            raise BusyError("the picture is still being opened")
+            raise BusyError("the picture is not open yet, or its opening was cancelled")
         return self.pictures
 
     @property

@@ -111,15 +111,18 @@ def layer_name(member: AnyLayer, edits: Sequence[Edit]) -> str:
     return key_of(member, [edit for edit in edits if edit.on and _counts(member, edit)])
 
 
+def needs_space(member: AnyLayer) -> bool:
+    """Whether a layer is made from the space."""
+    return not isinstance(member, Low | Bicubic | File)
+
+
 def _counts(member: AnyLayer, edit: Edit) -> bool:
     """Whether an edit changes a layer. The temperature of samples is no matter of σ."""
-    return not isinstance(member, Low | Bicubic | File) and not (
-        isinstance(member, Stddev) and isinstance(edit, Texture)
-    )
+    return needs_space(member) and not (isinstance(member, Stddev) and isinstance(edit, Texture))
 
 
 def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[Edit], progress: Progress) -> Layer:
-    lr, opened = session.picture, session.opened
+    lr = session.picture
     match member:
         case Low():
             return Layer.of(name, lr, lr_values=None)
@@ -134,16 +137,16 @@ def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[E
             about = {"end": end, "lr_values": None, "edited": spread.edited}
             return Layer(name, np.ascontiguousarray(rgb.transpose(2, 0, 1)), rgb, about, spread)
         case Bicubic():
-            x = imresize(lr.to_float().double(), scale=opened.space.degradation.scale)[0]
+            x = imresize(lr.to_float().double(), scale=session.degradation.scale)[0]
             picture = Picture((x.clamp(0, 1) * lr.white).round().int(), lr.bits, metadata=lr.metadata)
         case _:
-            picture, _ = opened.to_picture(member_image(session, edits, member))
+            picture, _ = session.opened.to_picture(member_image(session, edits, member))
     return Layer.of(name, picture, **_checked(session, picture))
 
 
 def _checked(session: Session, picture: Picture) -> dict[str, Any]:
     """How many LR values an HR picture misses, measured; None for pictures of another size."""
-    lr, degradation = session.picture, session.opened.space.degradation
+    lr, degradation = session.picture, session.degradation
     fits = picture.size == tuple(degradation.scale * n for n in lr.size)
     if not fits or picture.is_grey != lr.is_grey:
         return {"lr_values": None}
@@ -199,8 +202,8 @@ def components(session: Session, request: Components, progress: Progress) -> dic
 
 def pixel(session: Session, name: str, x: int, y: int, spread_name: str | None) -> dict[str, Any]:
     """Value of a layer at an HR pixel, in levels; and σ and the 90 % interval that a map of σ is of, if it is kept."""
-    shown, opened = session.layer(name), session.opened
-    height, width = (opened.space.degradation.scale * n for n in session.picture.size)
+    shown = session.layer(name)
+    height, width = (session.degradation.scale * n for n in session.picture.size)
     if not (0 <= x < width and 0 <= y < height):
         raise ValueError(f"`x`, `y` must lie in the picture of {width}×{height} pixels, got {x}, {y}")
     at = (x * shown.size[1] // width, y * shown.size[0] // height)

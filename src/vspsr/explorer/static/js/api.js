@@ -6,6 +6,9 @@ export class Cancelled extends Error {
   name = "Cancelled";
 }
 
+/** The job itself failed, not the way to the server. */
+export class Failed extends Error {}
+
 /** Answer of the server as JSON, or a Blob if ``raw``. An Error with the server's own words if it refuses. */
 export async function request(method, path, body, { headers = {}, raw = false } = {}) {
   const json = body !== undefined && !(body instanceof Blob);
@@ -39,15 +42,17 @@ export async function follow(base, report, quiet = false, signal = null) {
   signal?.addEventListener("abort", cancel);
   const row = new JobRow(report.what, cancel, quiet);
   try {
-    while (!["done", "failed", "cancelled"].includes(report.state)) {
-      report = await request("GET", `${base}/jobs/${report.job}?after=${report.changes}`);
+    // Browsers open six connections to a server: no request may be left waiting.
+    for (let pause = 30; !["done", "failed", "cancelled"].includes(report.state); pause = Math.min(400, 1.4 * pause)) {
+      await new Promise((wake) => setTimeout(wake, pause));
+      report = await request("GET", `${base}/jobs/${report.job}`);
       row.update(report);
     }
   } finally {
     row.remove();
     signal?.removeEventListener("abort", cancel);
   }
-  if (report.state === "failed") throw new Error(report.error);
+  if (report.state === "failed") throw new Failed(report.error);
   if (report.state === "cancelled") throw new Cancelled("cancelled");
   return report.result;
 }

@@ -111,7 +111,8 @@ class Brushes {
   copy() {
     const base = store.base;
     tools.use(boxTool("copy", "Drag a box around the patch to copy.", 1, guarded(async (rect) => {
-      const layer = view.layer;
+      const { layer } = view;
+      if (!layer) throw new Error("Wait until the picture is there.");
       const ratio = layer.width / store.info.width;
       const source = rect.map((v) => Math.max(0, Math.round(v * ratio)));
       const size = [0, 1].map((i) => Math.max(1, Math.min(source[i + 2], (i ? layer.height : layer.width) - source[i])));

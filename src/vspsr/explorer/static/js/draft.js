@@ -18,7 +18,7 @@ export class Draft {
   #controller = null; // of the draft that is under way
   #image = null; // on the pane
 
-  /** ``listener()`` is called when a draft is shown. */
+  /** ``listener(name)`` is called when something is shown in place of the picture. */
   constructor(pane, listener) {
     this.#pane = pane;
     this.#listener = listener;
@@ -31,7 +31,7 @@ export class Draft {
     if (!isMember(member)) return;
     this.#timer = setTimeout(() => {
       this.#wanted = wanted(member);
-      if (!this.#pane.layer) layerOf({ kind: "lr" }).then((layer) => this.#wanted && this.#pane.stand(layer), () => {});
+      if (!this.#pane.layer) this.#stand();
       this.#ask();
     }, PATIENCE);
   }
@@ -42,6 +42,14 @@ export class Draft {
     this.#controller?.abort();
     this.#controller = this.#wanted = null;
     this.#show(null);
+  }
+
+  /** Nothing is shown yet. */
+  async #stand() {
+    const layer = await layerOf({ kind: "lr" }).catch(() => null);
+    if (!layer || !this.#wanted || this.#image) return;
+    this.#pane.stand(layer);
+    this.#listener("LR, enlarged");
   }
 
   async #ask() {
@@ -58,7 +66,7 @@ export class Draft {
       URL.revokeObjectURL(url);
       if (controller.signal.aborted) return;
       this.#show(image, made);
-      this.#listener();
+      this.#listener("Draft, not measured");
     } catch {
       // The exact picture follows, or its error does.
     }

@@ -1,7 +1,7 @@
 // The page: opens a picture or takes up the session in the address, and puts the parts together.
 
 import { $, h, guarded, say } from "./dom.js";
-import { follow, request, upload } from "./api.js";
+import { Cancelled, Failed, follow, request, upload } from "./api.js";
 import { askPanel } from "./ask.js";
 import { editsPanel } from "./edits.js";
 import { gallery } from "./gallery.js";
@@ -27,7 +27,7 @@ async function start() {
   listen();
   const name = location.hash.slice(1);
   const known = name && await request("GET", `/api/sessions/${encodeURIComponent(name)}`).catch(() => null);
-  if (known) await open(() => known);
+  if (known) await open(async () => known);
   else if (about.photo) await open(() => request("POST", "/api/sessions/photo"));
   else welcome();
 }
@@ -42,35 +42,35 @@ function welcome() {
 
 const open = guarded(async (send) => {
   $("#welcome").hidden = true;
-  try {
-    await enter(await send());
-  } catch (error) {
-    history.replaceState(null, "", "#");
+  const info = await send().catch((error) => {
     welcome();
     throw error;
-  }
+  });
+  await enter(info);
 });
 
-/** Show a session, as soon as its picture is open. */
+/** Show a session. Until its picture is open, the LR picture stands in. */
 async function enter(info) {
   history.replaceState(null, "", `#${info.session}`);
   const base = `/api/sessions/${info.session}`;
   $("#title").textContent = info.name;
   $("#welcome").hidden = true;
   const opening = info.jobs.find((job) => job.what.startsWith("opening"));
-  if (!info.ready && opening) {
-    await follow(base, opening).catch(async (error) => {
-      await request("DELETE", base).catch(() => {});
-      throw error;
-    });
-  }
-  info = await request("GET", base);
   for (const id of ["#stage", "#panel", "#close"]) $(id).hidden = false;
   look.reset();
   store.open(info);
   view.start();
   tools.attach();
-  layerOf({ kind: "stddev" }, true, { edits: [] }).catch(() => {}); // for the values under the pointer
+  const isOpen = () => store.base === base && !$("#stage").hidden;
+  try {
+    if (!info.ready && !opening) throw new Failed("The picture could not be opened: open it again.");
+    if (!info.ready) await follow(base, opening);
+  } catch (error) {
+    if (!isOpen()) return; // it was closed meanwhile
+    if (error instanceof Failed || error instanceof Cancelled) await leave();
+    throw error;
+  }
+  if (isOpen()) layerOf({ kind: "stddev" }, true, { edits: [] }).catch(() => {}); // for the values under the pointer
 }
 
 async function leave() {
@@ -99,7 +99,11 @@ function listen() {
   $("#undo").addEventListener("click", () => store.undo());
   $("#redo").addEventListener("click", () => store.redo());
   $("#close").addEventListener("click", guarded(leave));
-  $("#file").addEventListener("change", (event) => event.target.files[0] && openFile(event.target.files[0]));
+  $("#file").addEventListener("change", ({ target }) => {
+    const [file] = target.files;
+    target.value = ""; // the same file can be chosen again
+    if (file) openFile(file);
+  });
   $("#example").addEventListener("click", () => open(() => request("POST", "/api/sessions/example")));
   addEventListener("dragover", (event) => event.preventDefault());
   addEventListener("drop", (event) => {

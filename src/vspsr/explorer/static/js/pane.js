@@ -93,8 +93,8 @@ export class Pane {
   #smooth() {
     const item = this.#items[0];
     const zoom = this.zoom;
-    const blocks = item && item.getContentSize().x < store.info.width && !this.standIn;
-    this.viewer.drawer.setImageSmoothingEnabled(!blocks && zoom < 2);
+    const blocks = item && item.getContentSize().x < store.info.width;
+    this.viewer.drawer.setImageSmoothingEnabled(this.standIn || (!blocks && zoom < 2));
   }
 
   /** Pixels of the screen for an HR pixel. */

@@ -56,7 +56,7 @@ class View {
       const pane = new Pane(element, { reduced });
       pane.figure = figure;
       pane.label = label;
-      pane.draft = new Draft(pane, () => i === 0 && this.#drafted());
+      pane.draft = new Draft(pane, (name) => i === 0 && this.#drafted(name));
       pane.destroy = () => { pane.draft.stop(); pane.viewer.destroy(); figure.remove(); };
       element.addEventListener("pointermove", (event) => this.#hover(pane, event));
       element.addEventListener("pointerleave", () => this.#leave(pane));
@@ -162,11 +162,11 @@ class View {
     }
   });
 
-  #drafted() {
+  #drafted(name) {
     const badge = $("#badge");
     badge.classList.remove("exact", "wrong");
-    badge.textContent = "Draft, not measured";
-    badge.title = "The visible part; the exact picture of the whole is being made";
+    badge.textContent = name;
+    badge.title = "The exact picture is being made";
   }
 
   /** The picture wanted does not come. */
