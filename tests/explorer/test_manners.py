@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 from explorer_tools import Client, http_client, photo, png
 from fastapi.testclient import TestClient
 
+from vspsr.errors import VSpSRError
 from vspsr.explorer import Limits
 
 LIMITS = Limits(
@@ -224,8 +226,6 @@ def test_members_within_members_have_an_end(http: TestClient) -> None:
 
 def test_work_is_cancelled_and_slow_work_delays_no_other(http: TestClient) -> None:
     """A job that goes on for ever is stopped within a tensor operation; another session's job is done meanwhile."""
-    import torch
-
     jobs, client = http.app.state.jobs, Client(http, photo())  # type: ignore[attr-defined]
     began = threading.Event()
 
@@ -250,8 +250,6 @@ def test_work_is_cancelled_and_slow_work_delays_no_other(http: TestClient) -> No
 
 
 def test_closing_a_picture_stops_its_work(http: TestClient) -> None:
-    import torch
-
     jobs, client = http.app.state.jobs, Client(http, photo())  # type: ignore[attr-defined]
 
     def forever(_: object) -> None:
@@ -264,6 +262,34 @@ def test_closing_a_picture_stops_its_work(http: TestClient) -> None:
     while not job.finished and time.monotonic() < until:
         time.sleep(0.01)
     assert job.state == "cancelled"
+
+
+def test_what_needs_the_space_waits_for_it_and_goes_with_it(http: TestClient) -> None:
+    jobs, client = http.app.state.jobs, Client(http, photo())  # type: ignore[attr-defined]
+    owner, done = client.info["session"], threading.Event()
+    first = jobs.submit(owner, "first", "first", lambda _: done.wait(10))
+    after = jobs.submit(owner, "after", "after", lambda _: done.is_set(), after=first)
+    beside = jobs.submit(owner, "beside", "beside", lambda _: done.is_set())
+    assert client.follow(beside.report())["result"] is False
+    assert after.state == "waiting"
+    done.set()
+    assert client.follow(after.report())["result"] is True
+    for spoil in ("failed", "cancelled"):
+        began = threading.Event()
+
+        def work(_: object, spoil: str = spoil, began: threading.Event = began) -> None:
+            began.wait(10)
+            if spoil == "failed":
+                raise VSpSRError("no")
+            torch.ones(1).sqrt()
+
+        first = jobs.submit(owner, spoil, spoil, work)
+        after = jobs.submit(owner, f"after {spoil}", "after", lambda _: 1, after=first)
+        if spoil == "cancelled":
+            jobs.cancel(first)
+        began.set()
+        assert client.follow(first.report())["state"] == spoil
+        assert client.follow(after.report())["state"] == "cancelled"
 
 
 def test_a_bug_is_logged_and_not_told(http: TestClient, caplog: pytest.LogCaptureFixture) -> None:

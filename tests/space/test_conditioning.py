@@ -148,6 +148,11 @@ def test_a_region_of_a_conditioned_space(kind: str) -> None:
     index = torch.arange(space.mean.numel()).view(space.event_shape)[:, 4:16, 4:16].flatten()
     torch.testing.assert_close(region.mean.flatten(), given.mean.flatten()[index])
     torch.testing.assert_close(region.sample(1, seed=3)[0], given.sample(1, seed=3)[0, 0, :, 4:16, 4:16])
+    x, (top, left, height, width) = space.sample(1, seed=4)[0], region.surroundings
+    part = x[0, :, 4 * top : 4 * (top + height), 4 * left : 4 * (left + width)]
+    torch.testing.assert_close(region.corrected(part), given.corrected(x)[0, :, 4:16, 4:16])
+    with pytest.raises(ValueError, match="`x` must have the shape"):
+        region.corrected(part[:, 1:])
     found = region.principal_components(3)
     _, covariance = conditioned(whole, matrix, values)
     exact = torch.linalg.eigvalsh(covariance[index][:, index]).flip(0)
