@@ -332,3 +332,12 @@ def test_nothing_is_left_in_the_temporary_folder() -> None:
         client.keep(what="picture", format="tiff")
         assert list(folder.iterdir()) == []
     assert not folder.exists()
+
+
+def test_large_pictures_hold_fewer_layers() -> None:
+    """Those used longest ago go; eight stay in any case."""
+    with http_client(limits=Limits(layers_lr_pixels=1)) as http:
+        client = Client(http, photo())
+        layers = [client.layer({"kind": "sample", "seed": seed})[0]["layer"] for seed in range(9)]
+        codes = [http.get(f"{client.base}/layers/{layer}/thumbnail").status_code for layer in layers]
+    assert codes == [404, *[200] * 8]

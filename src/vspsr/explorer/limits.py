@@ -15,6 +15,7 @@ class Limits:
         sessions: open pictures.
         idle_seconds: a picture that nobody asked for in this time is closed if another needs its place.
         layers: pictures held for each session; the one used longest ago is made again when it is needed.
+        layers_lr_pixels: LR pixels of all of them together; eight are held in any case: six are shown side by side.
         files: other pictures of a session: dropped files and copied patches.
         file_pixels: of all of them together.
         waiting: unfinished jobs of a session.
@@ -28,6 +29,7 @@ class Limits:
     sessions: int = 64
     idle_seconds: float = 3600.0
     layers: int = 24
+    layers_lr_pixels: int = 16 << 20
     files: int = 64
     file_pixels: int = 64 << 20
     waiting: int = 32

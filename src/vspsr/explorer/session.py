@@ -18,6 +18,7 @@ from vspsr.upscaling import PictureSpace
 
 _SPACES = 4  # spaces given edits, kept for each session
 _IMAGES = 4  # float images
+_LEAST_LAYERS = 8  # six are shown side by side
 
 T = TypeVar("T")
 
@@ -78,7 +79,8 @@ class Session:
     used: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.layers: _Recent[Layer] = _Recent(self.limits.layers)
+        fit = self.limits.layers_lr_pixels // (self.picture.size[0] * self.picture.size[1])
+        self.layers: _Recent[Layer] = _Recent(max(_LEAST_LAYERS, min(self.limits.layers, fit)))
         self.spaces: _Recent[Any] = _Recent(_SPACES)
         self.images: _Recent[Any] = _Recent(_IMAGES)
         self.blobs: _Recent[tuple[str, str, bytes]] = _Recent(_IMAGES)  # name, media type, content
