@@ -51,15 +51,14 @@ def sample(result: Upscaled) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--model", default="vspsr-x4")
     args = parser.parse_args()
-    model = VSpSR.from_pretrained(args.model)
+    clean_model, jpeg_model = (VSpSR.from_pretrained(name) for name in ("vspsr-x4", "vspsr-x4-explore"))
 
-    def one(image: bytes | Image.Image, **options: object) -> Upscaled:
+    def one(image: bytes | Image.Image, model: VSpSR = clean_model, **options: object) -> Upscaled:
         return upscale(image, model, samples=1, **options)  # type: ignore[arg-type]
 
     phone = jpeg(lr_image("coffee", 60, 150), 92)
-    result = one(phone)
+    result = one(phone, jpeg_model)
     spread = (result.stddev.mean(0) / float(result.stddev.mean(0).quantile(0.995))).clamp(0, 1)
     panels(
         args.output / "photograph-phone.webp",
@@ -76,7 +75,7 @@ def main() -> None:
             "photo, quality 60": Image.open(io.BytesIO(web)),
             "--as-pixels": sample(one(web, as_pixels=True)),
             "by its coefficients": sample(one(web)),
-            "--denoise 0.005": sample(one(web, denoise=0.005)),
+            "vspsr-x4-explore": sample(one(web, jpeg_model)),
         },
     )
     clean = np.asarray(lr_image("chelsea", 20, 100), np.float64)

@@ -122,18 +122,3 @@ def test_quantisation_changes_what_is_said() -> None:
 def test_options_out_of_range(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         network(**options)
-
-
-def test_a_basis_inferred_from_features() -> None:
-    """The mixture is that of the mean of the trunk's features: a network that takes whole pictures only."""
-    made, y = network(basis="features"), image(0, 2, 3, 9, 7)
-    p = made(y)
-    features = made.trunk(torch.cat([y - 0.5, torch.zeros_like(y)], 1))
-    mixture = torch.tanh(made.basis_head(features.mean((2, 3))))
-    expected = made.window * (made.atoms + (mixture @ made.modes).unflatten(1, made.atoms.shape))
-    torch.testing.assert_close(p.atoms[:, 0], expected)
-    assert not torch.equal(p.atoms[0], p.atoms[1])
-    with pytest.raises(ValueError, match="`overview` must be None"):
-        made(y, None, thumbnail(y))
-    with pytest.raises(ValueError, match='`basis` must be "thumbnail" or "features", got \'colour\''):
-        network(basis="colour")

@@ -6,8 +6,7 @@ and the gains of a chain of linear convolutions on the noise (`CorrelatedSynthes
 ``correlated=False``, the variance of independent coefficients.
 
 The basis of an image mixes learned variants of the atoms. The mixture is inferred from a thumbnail of fixed size: of
-the picture as a whole, so that tiles of a picture share it. (An option infers it from the mean of the trunk's
-features, as `OverlappingVSpM` does: such a network sees a picture as a whole only.)
+the picture as a whole, so that tiles of a picture share it.
 """
 
 import math
@@ -49,7 +48,6 @@ class CorrelatedVSpM(nn.Module):
         noise_channels: m, normals at each LR pixel.
         dilations: of the convolutions of the chain, one each.
         n_modes: M, learned variants of each atom that an image mixes; 0 gives every image the same basis.
-        basis: what the mixture is inferred from: "thumbnail", or "features" (the mean of the trunk's features).
 
     Shapes: y (B, 3, h, w) in [0, 1] and its quantisation (B, 3, h, w) in [0, 1] → `SpaceParameters` with G = 1.
 
@@ -72,7 +70,6 @@ class CorrelatedVSpM(nn.Module):
         noise_channels: int = 32,
         dilations: Sequence[int] = (1, 2, 4),
         n_modes: int = 4,
-        basis: str = "thumbnail",
     ) -> None:
         super().__init__()
         if (scale := check_integer(scale, "scale", 2, 64)) % 2:
@@ -86,25 +83,19 @@ class CorrelatedVSpM(nn.Module):
             check_integer(noise_channels, "noise_channels", 1, MAX_WIDTH),
         )
         correlated = check_flag(correlated, "correlated")
-        if basis not in ("thumbnail", "features"):
-            raise ValueError(f'`basis` must be "thumbnail" or "features", got {basis!r}')
-        self.scale, self.n_atoms, self.noise_channels, self.basis = scale, n_atoms, noise_channels, basis
+        self.scale, self.n_atoms, self.noise_channels = scale, n_atoms, noise_channels
         self.receptive_field = 2 * blocks + 3
         patch = 2 * scale
         self.trunk = ResidualTrunk(channels, blocks, inputs=6)
         self.mean_head = ResidualUpsampler(scale, channels)
-        self.basis_head = (
-            nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), mixture_layer(channels, n_modes))
-            if basis == "features"
-            else nn.Sequential(
-                nn.Conv2d(5, 32, 3, stride=2, padding=1),
-                nn.ReLU(),
-                nn.Conv2d(32, 32, 3, stride=2, padding=1),
-                nn.ReLU(),
-                nn.AdaptiveAvgPool2d(1),
-                nn.Flatten(),
-                mixture_layer(32, n_modes),
-            )
+        self.basis_head = nn.Sequential(
+            nn.Conv2d(5, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            mixture_layer(32, n_modes),
         )
         norm = 1 / (patch * 3**0.5)
         # Most of what is missing is luminance.
@@ -142,21 +133,11 @@ class CorrelatedVSpM(nn.Module):
             y: LR images, or tiles of them.
             quantisation: how coarse their values are; None for images that are exact.
             overview: `thumbnail` of the images that ``y`` are tiles of; None where they are whole.
-
-        Raises:
-            ValueError: an ``overview`` for a network whose basis is inferred from features.
         """
-        if overview is not None and self.basis == "features":
-            raise ValueError("`overview` must be None: with basis='features' the network takes whole pictures only")
         coarse = torch.zeros_like(y) if quantisation is None else quantisation
         features = self.trunk(torch.cat([y - 0.5, coarse], 1))
-        atoms = self.atoms
-        if self.basis == "features":
-            overview = features.mean((2, 3))
-        elif overview is None:
-            overview = thumbnail(y)
-        mixture = torch.tanh(self.basis_head(overview))
-        atoms = atoms + (mixture @ self.modes).unflatten(1, self.atoms.shape)
+        mixture = torch.tanh(self.basis_head(thumbnail(y) if overview is None else overview))
+        atoms = self.atoms + (mixture @ self.modes).unflatten(1, self.atoms.shape)
         log_var, chain = None, None
         if self.gain_head is not None:
             gains = self.gain_head(features)
