@@ -32,7 +32,7 @@ print(f"the network alone misses LR values by up to {worst(plain):.2f} of 255 le
 print(f"projected: by up to {worst(x):.5f}")
 
 result = quantize(x, y, degradation)
-print(f"as 8-bit integers: {int(result.lr_values_wrong)} LR values missed")
+print(f"as 8-bit integers: {int(result.lr_values_wrong)} LR values wrong")
 write_image(out / "plain.png", Picture((255 * plain[0]).round().clamp(0, 255).int()), overwrite=True)
 write_image(out / "consistent.png", Picture(result.image[0].int()), overwrite=True)
 print(f"vspsr check {out / 'consistent.png'} examples/cat.png")

@@ -31,5 +31,5 @@ images = {f"sample{i}": x for i, x in enumerate(samples)}
 images |= {"mean": space.mean} | {f"walk{i}": x for i, x in enumerate(walk)}
 for name, x in images.items():
     result = quantize(x, y)  # to 8 bits, so that the file downscales to cat.png bit for bit
-    print(f"{name}: {int(result.lr_values_wrong)} LR values missed")
+    print(f"{name}: {int(result.lr_values_wrong)} LR values wrong")
     write_image(out / f"{name}.png", Picture(result.image[0].int()), overwrite=True)

@@ -36,14 +36,14 @@ def test_sample_space(tmp_path: Path) -> None:
     lr = read_image(LR)
     for picture in pictures.values():
         assert compare(picture, lr).exact
-    assert printed.count(": 0 LR values missed") == len(pictures)
+    assert printed.count(": 0 LR values wrong") == len(pictures)
     assert torch.equal(pictures["walk0"].pixels, pictures["sample0"].pixels)
     assert len({picture.pixels.numpy().tobytes() for picture in pictures.values()}) == len(pictures) - 1
 
 
 def test_any_network(tmp_path: Path) -> None:
     printed = run("any_network.py", tmp_path)
-    assert "as 8-bit integers: 0 LR values missed" in printed
+    assert "as 8-bit integers: 0 LR values wrong" in printed
     assert compare(read_image(tmp_path / "consistent.png"), read_image(LR)).exact
     assert not compare(read_image(tmp_path / "plain.png"), read_image(LR)).exact
 

@@ -85,6 +85,11 @@ def _missing_package(error: BaseException) -> str | None:
     return None if name is None or name.startswith("vspsr") else name
 
 
+def counted(n: int, noun: str) -> str:
+    """A number and what it counts: "1 image", "2 images"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error about an unknown name: the known name nearest to it, or else the known names."""
     names = list(known)

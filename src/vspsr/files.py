@@ -128,7 +128,7 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[BinaryIO]:
     """
     name, path = one_line(path), Path(path)
     try:
-        _check_free(name, path, overwrite)
+        check_free(path, overwrite)
         final = path.resolve()
         _clear_stale_once(final.parent)
         temporary, file = _temporary(final.parent)
@@ -137,7 +137,7 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())  # some disks say no earlier that they are full
-                _check_free(name, path, overwrite)  # it may have appeared in the meantime
+                check_free(path, overwrite)  # it may have appeared in the meantime
                 if sys.platform == "win32":  # no open file can be renamed there
                     file.close()
                 temporary.replace(final)
@@ -161,6 +161,22 @@ def make_folder(folder: Path) -> None:
     except (OSError, ValueError) as error:
         raise OutputError(f"{one_line(folder)}: the output folder cannot be made ({_reason(error)})") from error
     clear_stale(folder)
+
+
+@contextmanager
+def folder_for_outputs(folder: Path) -> Iterator[None]:
+    """`make_folder`; folders that were made and are empty at the end are removed again.
+
+    OutputError as in `make_folder`.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    make_folder(folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # not empty
+            for path in new:
+                path.rmdir()
 
 
 def clear_stale(folder: Path) -> None:
@@ -213,14 +229,15 @@ def _lock(file: BinaryIO, wait: bool) -> None:
     fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _check_free(name: str, path: Path, overwrite: bool) -> None:
+def check_free(path: Path, overwrite: bool = False) -> None:
     """OutputError where something exists that must not be replaced."""
+    name = one_line(path)
     if path.is_dir():
         raise OutputError(f"{name}: is a folder")
     if path.exists() and not path.is_file():
         raise OutputError(f"{name}: is not a regular file")
     if (path.exists() or path.is_symlink()) and not overwrite:
-        raise OutputError(f"{name}: exists already, and is kept unless overwriting is asked for")
+        raise OutputError(f"{name}: exists already: use `overwrite` or another name")
 
 
 def _reason(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -16,8 +17,10 @@ import typer
 
 from vspsr import VSpSR, write_image
 from vspsr.cli import console
+from vspsr.cli.console import EXIT_CODES
 from vspsr.cli.main import app, main
-from vspsr.errors import OutputError, did_you_mean, explain, is_expected
+from vspsr.consistency.solve import SEARCH_LOG
+from vspsr.errors import OutputError, counted, did_you_mean, explain, is_expected
 from vspsr.images.picture import Picture
 
 
@@ -98,6 +101,12 @@ def test_names_are_printed_as_they_are_or_escaped(
         text.encode()  # no surrogates
 
 
+def test_exit_codes_are_those_of_the_readme() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    table = "".join(f"| {code} | {text} |\n" for code, text in EXIT_CODES.items())
+    assert f"| exit code | |\n|---|---|\n{table}\n" in readme
+
+
 def planted(error: BaseException) -> Any:
     def fail(*_: object, **__: object) -> None:
         raise error
@@ -132,7 +141,7 @@ def test_expected_errors_have_a_traceback_only_for_debugging(
     path = photo(tmp_path / "photo.png")
     monkeypatch.setattr("vspsr.upscaling.folders.read_image", planted(error))
     for options, traceback in ([], False), (["--debug"], True):
-        assert cli(monkeypatch, *options, "degrade", path, "-o", tmp_path / "out") == 1
+        assert cli(monkeypatch, *options, "degrade", path, "-o", tmp_path / "out") == 2
         captured = capsys.readouterr().err
         assert "told" in captured.strip().splitlines()[-1]
         assert ("Traceback" in captured) == traceback
@@ -165,6 +174,28 @@ def test_did_you_mean() -> None:
     assert did_you_mean("bacth", ["batch", "crop"]) == "did you mean `batch`?"
     assert did_you_mean("zzz", ["batch", "crop"]) == "known are batch, crop"
     assert did_you_mean("zzz", map(str, range(100))).endswith("11 …")
+
+
+def test_a_long_search_is_noted_once(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal; short searches are not."""
+    monkeypatch.setattr(console, "_LONG_SEARCH", 0.2)
+    console.name_options({"budget": "--budget"})
+    log = logging.getLogger(SEARCH_LOG)
+    with console.progress(2) as step:
+        step("a.png: s00.png", 0)
+        for seconds in (0.0, 0.5, 0.5):
+            log.info("searching for exact integers")
+            time.sleep(seconds)
+            log.info("")
+        time.sleep(0.3)
+    log.info("searching again")
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("a.png: s00.png: searching for exact integers: ")
+    assert "--budget" in line
+
+
+def test_counted() -> None:
+    assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
 
 
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
@@ -203,7 +234,7 @@ def test_a_stop_is_one_line(
     (line,) = captured.err.strip().splitlines()
     assert line.startswith("stopped")
     if command in ("upscale", "degrade"):
-        assert "0 of 1 images done" in line
+        assert "0 of 1 image done" in line
         assert "same command" in line
     if command == "figures":
         assert "0 files written" in line
@@ -229,7 +260,7 @@ def test_a_process_ends_with_the_code_of_its_signal(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (143, "")
-    assert err.startswith("stopped: 0 of 1 images done")
+    assert err.startswith("stopped: 0 of 1 image done")
     assert len(err.splitlines()) == 1
 
 

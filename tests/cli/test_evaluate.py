@@ -19,6 +19,7 @@ import torch
 from evaluation_tools import AbsoluteDifference, fails, image_set, noisy, photo, run, save, stand_in
 
 from vspsr import VSpSR
+from vspsr.errors import counted
 from vspsr.evaluation.scoring import Scorer
 
 __all__ = ["run", "stand_in"]
@@ -74,7 +75,9 @@ def test_all_there_already(run: Run, images: Path, tmp_path: Path, stand_in: Non
     before, summary = records(output), (output / "summary.json").read_bytes()
     (output / "summary.json").unlink()
     (output / "index.html").unlink()
-    assert run(*command(images, output)).code == 0
+    again = run(*command(images, output))
+    assert again.code == 0
+    assert f"{len(before)} of {len(before)} images kept" in again.out
     assert records(output) == before
     assert (output / "summary.json").read_bytes() == summary
     assert (output / "index.html").exists()
@@ -95,7 +98,7 @@ def test_going_on_after_an_interruption(
     monkeypatch.setattr(Scorer, "score", stopped)
     result = run(*command(images, output))
     assert result.code == 130
-    assert result.err.strip().startswith("stopped: 1 images are done and kept")
+    assert result.err.strip().startswith("stopped: 1 image done and kept")
     assert "run the same command again" in result.err
     assert not (output / "summary.json").exists()
     first = records(output)
@@ -169,7 +172,7 @@ def test_a_sample_that_cannot_be_decoded(run: Run, images: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("count", ["sample 1 of the HR image b is missing: it has 1 samples, a has 2"]),
+        ("count", ["sample 1 of the HR image b is missing: it has 1 sample, a has 2"]),
         ("size", ["b_s01.png: 71×40 pixels, expected 72×40"]),
         ("bits", ["b_s01.png: 16 bits, but b.png has 8"]),
         ("grey", ["b_s01.png: grey, but b.png is RGB"]),
@@ -212,12 +215,12 @@ def test_bad_input_stops_before_anything_is_computed(
 def test_options_that_do_not_go_together(run: Run, images: Path, tmp_path: Path) -> None:
     output = tmp_path / "report"
     fails(run(*command(images, output, "--baseline", "bicubic")), "exactly one of --model, --results and --baseline")
-    fails(run(*command(images, output, "--backend", "lpips-resnet")), "`--backend` must be one of lpips-alex")
+    fails(run(*command(images, output, "--backend", "lpips-resnet")), "'--backend'", "'lpips-resnet'", "lpips-alex")
     fails(run(*command(images, output, "--samples", 3)), "`--samples` 3, but the HR image a has 2")
     model = ["evaluate", "--hr", images / "hr", "-o", output, "--model"]
     fails(run(*model, "vspsr-x4", "--scale", 8), "`--scale` 8 does not fit: the model vspsr-x4 upscales by 4")
     fails(run(*model, "vspsr-x5"), "unknown model 'vspsr-x5'")
-    fails(run(*model, "vspsr-x4", "--temperature", -1), "`temperature`", "-1")
+    fails(run(*model, "vspsr-x4", "--temperature", -1), "`--temperature`", "-1")
     fails(run(*model, "vspsr-x4", "--device", "cuda:99"), "`--device` 'cuda:99' cannot be used here")
     fails(run("evaluate", "--hr", images / "hr", "-o", output, "--baseline", "waifu"), "unknown baseline 'waifu'")
     assert not output.exists()
@@ -301,7 +304,7 @@ def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -
     if number != signal.SIGKILL:
         assert process.returncode == 128 + number
         assert len(said.strip().splitlines()) == 1
-        assert f"{len(records(output))} images are done and kept" in said
+        assert f"{counted(len(records(output)), 'image')} done and kept" in said
     assert 1 <= len(records(output)) < 40
     for path in (output / "images").glob("*.json"):
         json.loads(path.read_text())

@@ -1,5 +1,6 @@
 """The command line as a user has it: files in, files out, one clear line where something is wrong."""
 
+import inspect
 import json
 import os
 import shutil
@@ -13,7 +14,14 @@ import pytest
 import torch
 
 from vspsr import VSpSR, read_image, write_image
+from vspsr.cli.evaluate import evaluate
+from vspsr.cli.options import Kernel
+from vspsr.degradation import KERNELS
+from vspsr.evaluation.dataset import find_pairs
+from vspsr.evaluation.names import EvaluationError
+from vspsr.evaluation.protocol import PROTOCOLS
 from vspsr.images.picture import Picture
+from vspsr.metrics.backends import BACKENDS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cat.png"
@@ -77,7 +85,7 @@ def test_the_main_job(run: Run, run_process: Run, photo: Path, tmp_path: Path) -
         VSpSR.from_pretrained("vspsr-x4").temperature,
     )
     assert report["degradation"] == {"scale": 4, "kernel": "bicubic", "rounding": "per-pass"}
-    assert {"vspsr", "torch", "python", "device", "input_sha256", "model_config", "weights_sha256"} <= report.keys()
+    assert {"vspsr", "torch", "python", "device", "input_sha256", "model_config", "model_sha256"} <= report.keys()
     assert report["seconds"] > 0
     stddev = np.load(out / "photo_x4_stddev.npy")
     assert stddev.shape == (96, 144, 3)
@@ -105,7 +113,7 @@ def test_the_main_job(run: Run, run_process: Run, photo: Path, tmp_path: Path) -
 
 def fails_clearly_among(result: subprocess.CompletedProcess[str], *words: str) -> None:
     fails_clearly(result, *words)
-    assert "0 of 1 images done" in result.stdout
+    assert "0 of 1 image done" in result.stdout
 
 
 def test_same_seed_same_files_whatever_the_number_of_samples_and_threads(
@@ -150,6 +158,7 @@ def test_degrade_and_check(run: Run, tmp_path: Path) -> None:
         "lr_pixels_wrong": 0,
         "lr_pixels": 54,
         "lr_values_wrong": 0,
+        "lr_values": 162,
         "lr_max_deviation": 0,
         "lr_psnr": None,
         "scale": 4,
@@ -159,8 +168,8 @@ def test_degrade_and_check(run: Run, tmp_path: Path) -> None:
     lr.pixels[0, 2, 3] += -7 if lr.pixels[0, 2, 3] > 100 else 7
     write_image(tmp_path / "other.png", lr)
     different = run("check", "hr.png", "other.png", "--scale", 4)
-    assert different.returncode == 1
-    assert "1 of 54 LR pixels differ, by at most 7 levels of 8 bits" in different.stdout
+    assert different.returncode == 3
+    assert "1 of 162 LR values wrong, in 1 of 54 LR pixels, by at most 7 levels of 8 bits" in different.stdout
     kept = (tmp_path / "lr" / "hrx4.png").stat().st_mtime_ns
     assert "hr.png: kept" in run("degrade", "hr.png", "-o", "lr").stdout
     assert (tmp_path / "lr" / "hrx4.png").stat().st_mtime_ns == kept
@@ -170,10 +179,36 @@ def test_degrade_and_check(run: Run, tmp_path: Path) -> None:
     assert run("check", "hr.png", "lr/hrx4.png", "--scale", 4).returncode == 0
 
 
+def test_degrade_crops_as_the_evaluation_does(run: Run, tmp_path: Path) -> None:
+    pixels = torch.randint(0, 256, (3, 129, 97), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    (tmp_path / "hr").mkdir()
+    write_image(tmp_path / "hr" / "a.png", Picture(pixels))
+    write_image(tmp_path / "ax.png", Picture(pixels[:, :128, :96].contiguous()))
+    assert run("degrade", "ax.png", "-o", "other").returncode == 0
+    assert run("degrade", "hr", "-o", "whole").returncode == 0
+    assert run("degrade", "hr", "-o", "lr", "--crop").returncode == 0
+    made, expected = read_image(tmp_path / "lr/ax4.png"), read_image(tmp_path / "other/axx4.png")
+    assert torch.equal(made.pixels, expected.pixels)
+    assert find_pairs(tmp_path / "hr", 4, tmp_path / "lr")[0].lr_size == (32, 24)
+    with pytest.raises(EvaluationError, match="expected 24×32 at scale 4, as `vspsr degrade --crop` makes it"):
+        find_pairs(tmp_path / "hr", 4, tmp_path / "whole")
+    fails_clearly_among(run("degrade", "lr/ax4.png", "-o", "b", "--crop", "--scale", 40), "24×32 pixels are too few")
+
+
+def test_names_of_a_tree_are_those_in_the_tree(run: Run, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        write_image(tmp_path / "in" / folder / "c.png", Picture(torch.full((3, 8, 8), 90, dtype=torch.int32)))
+    arguments = ["upscale", "in", "-r", "-o", "out", "--samples", 1]
+    assert [line.split(":")[0] for line in run(*arguments).stdout.splitlines()[:2]] == ["a/c.png", "b/c.png"]
+    assert [r["input"] for r in json.loads(run(*arguments, "--json").stdout)] == ["a/c.png", "b/c.png"]
+
+
 def test_models_and_info(run: Run) -> None:
     listed = json.loads(run("models", "--json").stdout)
     assert [(m["name"], m["scale"]) for m in listed] == [("vspsr-x4", 4), ("vspsr-x4-explore", 4), ("vspsr-x8", 8)]
     assert "vspsr-x8" in run("models").stdout
+    assert ["experimental" in m["for"] for m in listed] == [False, True, False]
     info = json.loads(run("info", "vspsr-x4", "--json").stdout)
     assert info["options"]["scale"] == 4
     assert "M parameters" in run("info", "vspsr-x4").stdout
@@ -189,6 +224,11 @@ def test_tables_and_published_weights(run: Run) -> None:
     assert {"edsr", "rcan", "srgan", "esrgan"} <= {w["architecture"] for w in listed}
     assert "esrgan" in run("baselines").stdout
     fails_clearly(run("baselines", "--fetch", "nothing"), "'nothing'")
+    fails_clearly(run("baselines", "--fetch", "edsr_x4"), "did you mean `edsr-x4`?")
+    known = {None if w["sha256"] is None else len(w["sha256"]) for w in listed}
+    shown = {"first 8 digits": 8 in known, "whole": 64 in known, "none: needs --unverified": None in known}
+    table = " ".join(run("baselines").stdout.split())
+    assert {text: text.split()[0] in table for text in shown} == shown
 
 
 @pytest.mark.parametrize("command", ["upscale", "degrade", "check", "models", "info", "train", "export", "baselines"])
@@ -199,14 +239,19 @@ def test_every_command_has_an_example_in_its_help(run: Run, command: str) -> Non
 
 
 def test_bad_arguments(run: Run, photo: Path, tmp_path: Path) -> None:
-    fails_clearly(run("upscale", photo, "--temperature", -1), "`temperature`", "-1")
-    fails_clearly(run("upscale", photo, "--seed", -1), "`seed`", "-1")
+    fails_clearly(run("upscale", photo, "--temperature", -1), "`--temperature`", "-1")
+    fails_clearly(run("upscale", photo, "--seed", -1), "`--seed`", "-1")
     fails_clearly(run("upscale", photo, "--scale", 3), "`--scale` 3", "vspsr-x4", "upscales by 4")
     fails_clearly(run("upscale", photo, "--model", "vspsr-x9"), "unknown model 'vspsr-x9'", "vspsr-x4")
     fails_clearly(run("upscale", photo, "--device", "quantum"), "`--device` 'quantum'")
-    fails_clearly(run("degrade", photo, "--scale", 1), "`scale`", "got 1")
-    fails_clearly(run("degrade", photo, "--kernel", "foo"), "`kernel`", "'foo'")
-    fails_clearly(run("check", photo, photo), "no integer multiple")
+    fails_clearly(run("degrade", photo, "--scale", 1), "`--scale`", "got 1")
+    fails_clearly(run("degrade", photo, "--kernel", "foo"), "'--kernel'", "'foo'")
+    fails_clearly(run("upscale", photo, "--format", "tiff", "--quality", 5), "`--quality` 5")
+    fails_clearly(run("upscale", photo, "--contact-sheet", "--trust-mask"), "`--calibration`", "`--trust-mask`")
+    fails_clearly(run("check", photo, photo), "must be at least 2 times as large")
+    none = run("upscale", photo, "--samples", 0)
+    fails_clearly(none, "`--samples` 0")
+    assert none.returncode == 2
     fails_clearly(run("info", "nowhere"), "unknown model 'nowhere'")
     fails_clearly(run("upscale", photo, "--samples", -1), "'--samples'", "see vspsr upscale --help")
     fails_clearly(run("upscale", photo, "--bits", 12), "'--bits'", "12")
@@ -215,6 +260,17 @@ def test_bad_arguments(run: Run, photo: Path, tmp_path: Path) -> None:
     fails_clearly(run("upscal", photo), "upscal")
     assert "Commands" in run().stdout
     assert not (tmp_path / "vspsr-out").exists()
+
+
+def test_choices_are_all_there_are() -> None:
+    shown = {
+        p.name: p.annotation.__args__[0].__args__
+        for p in inspect.signature(evaluate).parameters.values()
+        if p.name in ("backend", "protocol")
+    }
+    assert set(shown["backend"]) == set(BACKENDS)
+    assert set(shown["protocol"]) == set(PROTOCOLS)
+    assert set(Kernel.__args__[0].__args__) == set(KERNELS)
 
 
 def test_bad_files(run: Run, photo: Path, tmp_path: Path) -> None:
@@ -231,10 +287,12 @@ def test_bad_files(run: Run, photo: Path, tmp_path: Path) -> None:
         ("cut.jpg", "cut.jpg"),
         ("missing.png", "missing.png"),
     ):
-        fails_clearly_among(run("upscale", name, "-o", "out"), words)
+        result = run("upscale", name, "-o", "parent/out")
+        fails_clearly_among(result, words)
+        assert result.returncode == 2
+        assert not (tmp_path / "parent").exists()
     (tmp_path / "nothing").mkdir()
     fails_clearly(run("upscale", "nothing", "-o", "out"), "no image files in this folder")
-    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(run_process: Run, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Π and the way to integers: exact, nearest, and honest where there is no exact image."""
 
 import json
+import logging
 import math
 import runpy
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vspsr import Consistent, Degradation, project, quantize, read_image
+from vspsr.consistency.solve import SEARCH_LOG
 from vspsr.degradation.resize import imresize
 from vspsr.errors import ConsistencyWarning
 
@@ -158,10 +160,14 @@ def test_an_exact_image_is_left_alone_and_batches_do_not_matter() -> None:
     assert both.lr_values_wrong.shape == (2,)
 
 
-def test_what_cannot_be_met_is_reported() -> None:
+def test_what_cannot_be_met_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     y = 255 * ((torch.arange(8)[:, None] + torch.arange(8)) % 2)[None].expand(3, 8, 8)
-    with pytest.warns(ConsistencyWarning, match="LR values differ, by at most"):
+    caplog.set_level(logging.INFO, SEARCH_LOG)
+    with pytest.warns(ConsistencyWarning, match="LR values wrong, by at most"):
         result = quantize(rand(3, 32, 32), y)
+    begun, ended = caplog.messages
+    assert begun.startswith("searching for exact integers")
+    assert ended == ""
     difference = (Degradation(4).down_integers(result.image) - y).abs()
     assert not result.exact
     assert int(result.lr_values_wrong) == int((difference > 0).sum()) > 0

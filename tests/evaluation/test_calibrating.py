@@ -31,8 +31,8 @@ def crops(folder: Path, count: int, left: int, bits: int = 8, channels: int = 3)
 def test_the_figures_are_those_of_the_intervals(model: VSpSR, tmp_path: Path) -> None:
     folder = crops(tmp_path / "a", 24, 100)
     steps: list[tuple[str, float]] = []
-    found = calibrate_folder(folder, model, 0.2, 0.2, step=lambda name, done: steps.append((name, done)))
-    assert sum(done for _, done in steps) == found.n == 24
+    found = calibrate_folder(folder, model, "m", 0.2, 0.2, step=lambda name, done: steps.append((name, done)))
+    assert sum(done for _, done in steps) == found.true_pictures == 24
     shares = []
     for pair in find_pairs(folder, 4):
         space, truth = truth_and_space(model, pair)
@@ -42,7 +42,7 @@ def test_the_figures_are_those_of_the_intervals(model: VSpSR, tmp_path: Path) ->
     assert found.joint_coverage == pytest.approx(sum(s >= 0.8 for s in shares) / 24, abs=0.05)
     assert hoeffding_bentkus(1 - found.coverage, 24, 0.2) <= 0.2
     assert sum(c["share"] * c["coverage"] for c in found.by_size) == pytest.approx(found.coverage, abs=1e-3)
-    assert len(found.true_whole) == len(found.true_largest) == 24
+    assert len(found.unlikeliness) == len(found.largest_unlikeliness) == 24
     # On other parts of the photograph, values lie within as promised.
     tally = IntervalTally()
     for pair in find_pairs(crops(tmp_path / "b", 24, 300), 4):
@@ -53,7 +53,7 @@ def test_the_figures_are_those_of_the_intervals(model: VSpSR, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("bits", "channels"), [(16, 3), (8, 1)])
 def test_other_kinds(model: VSpSR, tmp_path: Path, bits: int, channels: int) -> None:
-    found = calibrate_folder(crops(tmp_path / "a", 6, 100, bits, channels), model, 0.4, 0.4)
+    found = calibrate_folder(crops(tmp_path / "a", 6, 100, bits, channels), model, "m", 0.4, 0.4)
     assert found.coverage >= 0.6
 
 
@@ -63,5 +63,5 @@ def test_too_few_pictures_are_said_at_once(model: VSpSR, tmp_path: Path) -> None
     def step(*_: object) -> None:
         raise AssertionError("something was computed")
 
-    with pytest.raises(ValueError, match=r"5 pictures are too few for `alpha` 0.1 and `delta` 0.1: at least 22"):
-        calibrate_folder(folder, model, step=step)
+    with pytest.raises(ValueError, match=r"`alpha` 0.1 and `delta` 0.1 need at least 22 pictures, got 5"):
+        calibrate_folder(folder, model, "m", step=step)

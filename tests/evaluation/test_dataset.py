@@ -51,7 +51,7 @@ def test_sizes_that_are_no_multiple_of_the_scale_are_cropped(tmp_path: Path) -> 
         ("bits", r"sr/b_s01\.png: 16 bits, but b\.png has 8"),
         ("grey", r"sr/b_s01\.png: grey, but b\.png is RGB"),
         ("alpha", r"sr/b_s01\.png: has transparent pixels"),
-        ("missing", r"sr: sample 1 of the HR image b is missing: it has 1 samples, a has 2"),
+        ("missing", r"sr: sample 1 of the HR image b is missing: it has 1 sample, a has 2"),
         ("image", r"sr: no SR file for the HR image b"),
         ("extra", r"sr/d_s00\.png: no HR image belongs to this SR file"),
         ("empty", r"sr: no image files in this folder"),

@@ -84,7 +84,7 @@ def test_by_size() -> None:
 
 
 def test_what_cannot_be_controlled_is_said() -> None:
-    with pytest.raises(ValueError, match=r"21 pictures are too few for `alpha` 0.1 and `delta` 0.1: at least 22"):
+    with pytest.raises(ValueError, match=r"`alpha` 0.1 and `delta` 0.1 need at least 22 pictures, got 21"):
         heavy_tailed(21, 0).factor(0.1, 0.1)
     tally, mean = IntervalTally(), torch.full((1, 4, 4), 0.5)
     for _ in range(30):

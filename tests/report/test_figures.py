@@ -16,7 +16,7 @@ from PIL import Image
 from report_folders import record, small_report, write_folder
 from typer.testing import CliRunner
 
-from vspsr.cli.figures import EPILOG, figures
+from vspsr.cli.figures import FIGURES_EPILOG, figures
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import OutputError, VSpSRError
 from vspsr.images.colours import to_srgb
@@ -243,7 +243,7 @@ def test_an_inline_svg_is_well_formed_and_takes_the_pages_colours() -> None:
 @pytest.fixture
 def run() -> object:
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.command(epilog=EPILOG)(figures)
+    app.command(epilog=FIGURES_EPILOG)(figures)
     return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments])
 
 
@@ -268,9 +268,19 @@ def test_the_command_draws_every_figure(run, model_folder: Path, tmp_path: Path)
     content = json.loads((out / "photo_sparsity.json").read_text())
     assert content["n_atoms"] == 6
     assert sum(content["quantities"][0]["counts"]) == 6 * 17 * 16  # HR is cut to 68×64
-    again = run(tmp_path / "photo.png", "-o", out, "--model", model_folder, "--figure", "atoms")
-    assert again.exit_code == 1
-    assert "exists already" in again.output
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    (out / "photo_atoms.png").unlink()
+    again = run(tmp_path / "photo.png", "-o", out, "--model", model_folder)
+    assert again.exit_code == 0
+    assert "1 file written" in again.output
+    changed = {path.name for path in out.iterdir() if before[path] != path.stat().st_mtime_ns}
+    assert changed == {"photo_atoms.png"}
+    more = run(tmp_path / "photo.png", "-o", out, "--model", model_folder, "--figure", "atoms", "--overwrite")
+    assert "1 file written" in more.output
+    outside = run(tmp_path / "photo.png", "--hr", "-o", tmp_path / "b", "--model", model_folder, "--crop", "64,1,16")
+    assert outside.exit_code == 1
+    assert "photo.png: crop 64,1,16 does not lie inside 64×68 pixels" in outside.output
+    assert "2 files written" in outside.output  # those before the comparison
 
 
 def test_a_bad_image_is_told_and_the_others_are_drawn(run, model_folder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -89,7 +89,7 @@ def test_names_with_brackets_are_names(
     monkeypatch.chdir(tmp_path)
     assert cli("upscale", path, "-o", out, "--samples", 1, monkeypatch=monkeypatch) == 0
     printed = capsys.readouterr().out
-    assert f"{name}.png: 1 samples" in printed
+    assert f"{name}.png: 1 sample of" in printed
     assert str(out) in printed
     assert cli("degrade", path, "-o", out, "--scale", 2, monkeypatch=monkeypatch) == 0
     assert str(out) in capsys.readouterr().out
@@ -105,7 +105,7 @@ def test_a_folder_named_like_a_closing_tag(
     monkeypatch.chdir(tmp_path)
     Path("[").mkdir()
     assert cli("degrade", path, "-o", "[/x]", "--scale", 2, monkeypatch=monkeypatch) == 0
-    assert "1 of 1 images done, outputs in [/x]" in capsys.readouterr().out
+    assert "1 of 1 image done, outputs in [/x]" in capsys.readouterr().out
     VSpSR.from_pretrained("vspsr-x4").save_pretrained("[/model]")
     assert cli("info", "[/model]", monkeypatch=monkeypatch) == 0
     assert "[/model]: x4" in capsys.readouterr().out
@@ -229,12 +229,17 @@ def test_missed_values_end_with_a_code_and_a_line(
         captured = capsys.readouterr()
         assert code == 3
         (line,) = captured.err.strip().splitlines()
-        assert "LR values are missed in 1 of 2 images" in line
+        assert "of 25 LR values wrong in 1 of 2 images: drawn at this size" in line
     exact, missed = (r["lr_values_wrong"] for r in json.loads(captured.out))
     assert exact == 0
     assert line.split()[1] == str(missed)
     report = json.loads((tmp_path / "o" / "noise_x4.json").read_text())
     assert report["outputs"]["noise_x4_s00.png"]["lr_values_wrong"] == missed > 0
+    arguments = ["upscale", tmp_path / "noise.png", "-o", tmp_path / "b", "--samples", 1, "--budget", 0]
+    assert cli(*arguments, monkeypatch=monkeypatch) == 3
+    quick = json.loads((tmp_path / "b" / "noise_x4.json").read_text())
+    assert quick["budget"] == 0
+    assert quick["seconds"] < report["seconds"]
     inputs.append(tmp_path / "absent.png")
     assert cli("upscale", *inputs, "-o", tmp_path / "o", "--samples", 1, monkeypatch=monkeypatch) == 1
 
@@ -259,7 +264,7 @@ def test_check_takes_every_depth_that_upscale_makes(
         made = read_image(hr)
         made.pixels[0, 9, 9] += -64 * made.white // 255 if made.pixels[0, 9, 9] > made.white // 2 else made.white // 4
         write_image(hr, made, overwrite=True)
-        assert cli("check", hr, tmp_path / "p.png", monkeypatch=monkeypatch) == 1
+        assert cli("check", hr, tmp_path / "p.png", monkeypatch=monkeypatch) == 3
 
 
 @pytest.mark.parametrize("samples", [10_001, 10**9, 10**30])
@@ -268,7 +273,7 @@ def test_samples_without_end_are_refused(
 ) -> None:
     path = photo(tmp_path / "p.png")
     assert cli("upscale", path, "-o", tmp_path / "o", "--samples", samples, monkeypatch=monkeypatch) == 2
-    assert f"`samples` must be 0 … 10000, got {samples}" in capsys.readouterr().err
+    assert f"`--samples` must be 0 … 10000, got {samples}" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 
 
@@ -310,7 +315,7 @@ def test_a_folder_that_takes_nothing(
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        assert cli(command, path, "-o", disk, monkeypatch=monkeypatch) == 1
+        assert cli(command, path, "-o", disk, monkeypatch=monkeypatch) == 2
         lines = capsys.readouterr().err.strip().splitlines()
         assert len(lines) == 1
         assert "cannot be written (Read-only file system)" in lines[0]

@@ -32,7 +32,21 @@ def model() -> VSpSR:
 def calibration_for(model: VSpSR, factor: float = 2.5) -> IntervalCalibration:
     size = {"smallest": 0.5, "largest": 2.0, "share": 1.0, "coverage": 0.95}
     return IntervalCalibration(
-        model_digest(model), 4, 0.1, 0.2, 30, factor, 0.95, 0.8, (size,), 1.645, 0.8, (0.5, 1.5), (2.0, 3.0)
+        model="vspsr-x4",
+        model_sha256=model_digest(model),
+        scale=4,
+        rounding="per-pass",
+        alpha=0.1,
+        delta=0.2,
+        true_pictures=30,
+        factor=factor,
+        coverage=0.95,
+        joint_coverage=0.8,
+        by_size=(size,),
+        gaussian_factor=1.645,
+        gaussian_coverage=0.8,
+        unlikeliness=(0.5, 1.5),
+        largest_unlikeliness=(2.0, 3.0),
     )
 
 
@@ -52,7 +66,7 @@ def test_the_digest_is_of_what_mean_and_stddev_depend_on(model: VSpSR) -> None:
     assert model_digest(other) == model_digest(model)
     other.calibration *= 2
     assert model_digest(other) != model_digest(model)
-    with pytest.raises(CalibrationError, match=r"c.json: was made for another model \(digest .*, x4\)"):
+    with pytest.raises(CalibrationError, match=r"c.json: was made for another model \(vspsr-x4, x4, digest .*\)"):
         calibration_for(model).check_model(other, Path("c.json"))
     other.calibration /= 2
     with torch.no_grad():
@@ -62,7 +76,15 @@ def test_the_digest_is_of_what_mean_and_stddev_depend_on(model: VSpSR) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("factor", "2"), ("factor", -1), ("n", True), ("by_size", [{"a": 1}]), ("true_whole", None), ("extra", 1)],
+    [
+        ("factor", "2"),
+        ("factor", -1),
+        ("true_pictures", True),
+        ("rounding", "twice"),
+        ("by_size", [{"a": 1}]),
+        ("unlikeliness", None),
+        ("extra", 1),
+    ],
 )
 def test_damaged_files_are_refused(model: VSpSR, tmp_path: Path, key: str, value: object) -> None:
     path = tmp_path / "c.json"

@@ -130,7 +130,7 @@ def test_compare_counts_pixels_and_deviation() -> None:
 @pytest.mark.parametrize(
     ("lr", "message"),
     [
-        (picture(4, 4), "HR 48×36 is no integer multiple of LR 4×4"),
+        (picture(4, 4), "HR 48×36 is no integer multiple of LR 4×4: at scale 12 LR would be 4×3"),
         (picture(9, 12, channels=1), "HR and LR differ in colour channels: 3 and 1"),
         (picture(9, 12, alpha=True), "HR and LR differ in alpha channel: False and True"),
     ],

@@ -24,9 +24,9 @@ from vspsr.errors import ImageFileError, OutputError
 from vspsr.images.picture import Picture
 from vspsr.images.provenance import pixels_digest, provenance
 from vspsr.images.sources import read_source
-from vspsr.state_dicts import digest_of
 from vspsr.upscaling import compare
 from vspsr.upscaling.folders import input_files, upscale_file, upscale_files
+from vspsr.upscaling.intervals import model_digest
 from vspsr.upscaling.saving import Options
 from vspsr.upscaling.streams import upscale_stream
 from vspsr.version import __version__
@@ -132,7 +132,7 @@ def test_provenance(photo: Path, model: VSpSR, tmp_path: Path) -> None:
     common = {
         "Software": f"vspsr {__version__}",
         "Model": "mine",
-        "ModelDigest": digest_of(model.state_dict()),
+        "ModelDigest": model_digest(model),
         "Scale": "2",
         "LrDigest": pixels_digest(read_image(photo)),
     }

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import torch
 
 from vspsr.data.fetch import DownloadError, download
-from vspsr.errors import ModelError
+from vspsr.errors import ModelError, did_you_mean
 from vspsr.files import make_folder, one_line, sha256_of
 
 _ATTEMPTS = 3
@@ -89,11 +89,11 @@ def fetch_weights(
     """
     weights = published_weights().get(name)
     if weights is None:
-        raise ModelError(f"unknown weights {one_line(name)!r}: known are {', '.join(published_weights())}")
+        raise ModelError(f"unknown weights {one_line(name)!r}: {did_you_mean(name, published_weights())}")
     if weights.sha256 is None and not unverified:
         raise ModelError(
             f"{name}: {weights.url} has no published checksum, so that a download cannot be verified: allow it with "
-            "`unverified`"
+            "--unverified (`unverified=True`)"
         )
     folder = weights_folder() if folder is None else Path(folder)
     path = folder / weights.file

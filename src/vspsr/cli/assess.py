@@ -9,8 +9,21 @@ import typer
 
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import print_error, print_line, progress, when_stopped
-from vspsr.cli.images import MISSED, AsPixels, Kernel, Rounding, run_files
-from vspsr.cli.options import AsJson, Device, Folder, Model, Output, Overwrite
+from vspsr.cli.images import end, print_wrong, run_files
+from vspsr.cli.options import (
+    AsJson,
+    AsPixels,
+    Budget,
+    Device,
+    Folder,
+    Kernel,
+    Model,
+    Output,
+    Overwrite,
+    Replace,
+    Rounding,
+)
+from vspsr.errors import counted
 
 if TYPE_CHECKING:
     from vspsr.upscaling.intervals import IntervalCalibration
@@ -33,6 +46,7 @@ def project(
     ] = "auto",
     rounding: Rounding = "per-pass",
     as_pixels: AsPixels = False,
+    budget: Budget = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -45,19 +59,14 @@ def project(
     from vspsr.upscaling.projected_files import ProjectOptions, pair_files, project_files
 
     depth = bits if bits == "auto" else int(bits)
-    options = ProjectOptions(scale, kernel, depth, rounding, overwrite, as_pixels)
+    options = ProjectOptions(scale, kernel, depth, rounding, overwrite, as_pixels, budget)
     pairs = pair_files(sr, lr)
 
     def batch(_: Mapping[Path, Path], step: Callable[[str, float], None]) -> Iterator[dict[str, Any]]:
         return project_files(pairs, output, options, step, print_error)
 
     reports = run_files(batch, pairs, output, as_json, _projected)
-    if wrong := sum(bool(r.get("lr_values_wrong") or r.get("coefficients_wrong")) for r in reports):
-        print_error(f"{wrong} of {len(reports)} images do not downscale to their LR images exactly")
-    if any("error" in r for r in reports):
-        raise typer.Exit(1)
-    if wrong:
-        raise typer.Exit(MISSED)
+    end(reports, print_wrong(reports))
 
 
 def _projected(report: dict[str, Any]) -> str:
@@ -87,17 +96,17 @@ def assess(
     rounding: Rounding = "per-pass",
     as_pixels: AsPixels = False,
     device: Device = "auto",
-    overwrite: Overwrite = False,
+    overwrite: Replace = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge an upscaled image by its LR image: values that it misses, and detail that LR does not support.
+    """Judge an upscaled image by its LR image: LR values that are wrong, and detail that LR does not support.
 
     Unlikeliness is about 1 where detail is as usual as in photographs, larger where it is not.
     It is compared with true pictures: p is the share of them that are at least as unlikely. Below 0.05 is unusual.
     With -o, NAME_unlikely.png, NAME_unsupported.png (detail that no member of the space has) and NAME_report.json are
-    written. Usual detail need not be true.
+    written. Usual detail need not be true. This is a report: the exit code is 0 whatever it says.
     """
-    from vspsr.files import make_folder, replacing
+    from vspsr.files import check_free, make_folder, replacing
     from vspsr.images import read_image, write_image
     from vspsr.images.sources import read_source
     from vspsr.model import VSpSR
@@ -106,6 +115,10 @@ def assess(
     from vspsr.upscaling.comparison import DEGRADING
     from vspsr.upscaling.intervals import read_calibration, shipped_calibration
 
+    kinds = ("unlikely.png", "unsupported.png", "report.json")
+    files = {} if output is None else {kind: output / f"{sr.stem}_{kind}" for kind in kinds}
+    for file in files.values():
+        check_free(file, overwrite)
     loaded = VSpSR.from_pretrained(model)
     known = shipped_calibration(model) if calibration is None else calibration
     true = None
@@ -141,15 +154,14 @@ def assess(
     if output is not None:
         make_folder(output)
         for name, made in pictures_of(detail).items():
-            write_image(output / f"{sr.stem}_{name}.png", made, overwrite=overwrite)
-        with replacing(output / f"{sr.stem}_report.json", overwrite) as file:
-            file.write((json.dumps(report, indent=2) + "\n").encode())
+            write_image(files[f"{name}.png"], made, overwrite=overwrite)
+        with replacing(files["report.json"], overwrite) as stream:
+            stream.write((json.dumps(report, indent=2) + "\n").encode())
     if as_json:
         print(json.dumps(report, indent=2))
         return
     note = f" ({source.note})" if source.note else ""
     print_line(f"{sr}: {result.verdict}{note}")
-    print_line(f"Mahalanobis distance {detail.distance:.0f}, expected of a member {detail.expected:.0f}")
 
 
 def calibrate(
@@ -162,7 +174,7 @@ def calibrate(
     delta: Annotated[float, typer.Option(help="Probability that this promise is not kept.")] = 0.1,
     rounding: Rounding = "per-pass",
     device: Device = "auto",
-    overwrite: Overwrite = False,
+    overwrite: Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the factor for intervals mean ± factor·σ on images of your own kind: a promise without assumptions.
@@ -173,20 +185,18 @@ def calibrate(
     """
     from dataclasses import asdict
 
-    from vspsr.errors import OutputError
     from vspsr.evaluation.calibrating import calibrate_folder
-    from vspsr.files import one_line
+    from vspsr.files import check_free, one_line
     from vspsr.images.folders import image_files
     from vspsr.model import VSpSR
 
-    if output.exists() and not overwrite:  # said before hours of work
-        raise OutputError(f"{one_line(output)}: exists already: use --overwrite or another name")
+    check_free(output, overwrite)  # said before hours of work
     if not folder.is_dir():
         raise ValueError(f"{one_line(folder)}: is not a folder of HR images")
     loaded = VSpSR.from_pretrained(model).to(pick_device(device))
     stopped = "nothing was written; run the same command again"
     with when_stopped(lambda: stopped), progress(len(image_files([folder]))) as step:
-        result = calibrate_folder(folder, loaded, alpha, delta, rounding, step)
+        result = calibrate_folder(folder, loaded, model, alpha, delta, rounding, step)
     result.write(output, overwrite)
     if as_json:
         print(json.dumps(asdict(result), indent=2, ensure_ascii=False))
@@ -195,7 +205,7 @@ def calibrate(
 
 
 def _print_calibration(result: "IntervalCalibration", output: Path) -> None:
-    print_line(f"factor {result.factor:.2f} from {result.n} images, in {output}")
+    print_line(f"factor {result.factor:.2f} from {counted(result.true_pictures, 'image')}, in {output}")
     print_line(
         f"within mean ± {result.factor:.2f}·σ: {result.coverage:.1%} of the values; at least {1 - result.alpha:.0%} of "
         f"the values in {result.joint_coverage:.0%} of the images"
@@ -203,4 +213,9 @@ def _print_calibration(result: "IntervalCalibration", output: Path) -> None:
     for c in result.by_size:
         size = f"half-width {c['smallest']:.1f} to {c['largest']:.1f} levels"
         print_line(f"  {size}: {c['coverage']:.1%} of {c['share']:.0%} of the values")
+    if 1 - result.coverage < result.alpha / 2:
+        print_line(
+            f"with {counted(result.true_pictures, 'image')} the promise of {1 - result.alpha:.0%} takes this reserve: "
+            "more images make the intervals narrower"
+        )
     print_line(f"without calibration, ± {result.gaussian_factor:.2f}·σ: {result.gaussian_coverage:.1%} of the values")

@@ -3,13 +3,16 @@
 import _thread
 import codecs
 import io
+import logging
+import re
 import signal
 import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import IntEnum
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,9 +33,36 @@ from rich.progress import (
 from vspsr.errors import ConsistencyWarning, ImageFileWarning, explain, is_expected
 from vspsr.files import one_line, printable
 
+
+class ExitCode(IntEnum):
+    """How commands end. Where both hold, `SOME_FAILED` goes before `LR_WRONG`."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    NOTHING_DONE = 2
+    LR_WRONG = 3
+    INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
+    INTERRUPTED = 128 + signal.SIGINT
+    TERMINATED = 128 + signal.SIGTERM
+
+
+EXIT_CODES = {
+    ExitCode.DONE: "done",
+    ExitCode.SOME_FAILED: "some files failed, the others are done (even if LR values are wrong, too)",
+    ExitCode.NOTHING_DONE: "wrong arguments, or nothing could be done",
+    ExitCode.LR_WRONG: "all is done, and LR values or JPEG coefficients are wrong",
+    ExitCode.INTERNAL_ERROR: "internal error, a bug of ours: `vspsr --debug …` shows the traceback",
+    ExitCode.INTERRUPTED: "stopped by Ctrl-C",
+    ExitCode.TERMINATED: "stopped by SIGTERM",
+}
+"""What each says, for the help and the README."""
+
 # Names of files are shown as they are: brackets are no markup, and :a: is no emoji.
 out, _err = (Console(stderr=stderr, markup=False, emoji=False, highlight=False) for stderr in (False, True))
+_LONG_SEARCH = 10.0  # seconds
 _debug = False
+_options: dict[str, str] = {}
+_ARGUMENT = re.compile(r"(?<!did you mean )`(\w+)`")
 
 _ASCII = str.maketrans({"×": "x", "…": "...", "–": "-", "∞": "inf", "≥": ">=", "→": "->", "≈": "~", "·": "*"})
 # Suffixes of files that somebody may expect instead of a folder, beside those of images.
@@ -43,6 +73,12 @@ def set_debug(debug: bool) -> None:
     """Whether `print_error` shows tracebacks."""
     global _debug
     _debug = debug
+
+
+def name_options(options: Mapping[str, str]) -> None:
+    """From now on, errors say `--option` where they name one of these Python arguments in backquotes."""
+    _options.clear()
+    _options.update(options)
 
 
 def print_line(text: str) -> None:
@@ -62,6 +98,7 @@ def print_error(error: Exception | str, text: str = "") -> None:
             traceback.print_exception(error)
         hint = "" if _debug or is_expected(error) else " (please report it; `vspsr --debug …` shows the traceback)"
         error = (text or explain(error)) + hint
+    error = _ARGUMENT.sub(lambda found: f"`{_options.get(found[1], found[1])}`", error)
     _err.print("error: ", end="", style="bold red")
     _err.print(one_line(error), soft_wrap=True)
 
@@ -135,7 +172,7 @@ def when_stopped(status: Callable[[], str]) -> Iterator[None]:
 def stop_code(stop: KeyboardInterrupt) -> int:
     """Say on standard error that the command was stopped; its exit code: 130 for Ctrl-C, 143 for SIGTERM."""
     _err.print(one_line(f"stopped: {stop}" if str(stop) else "stopped"), soft_wrap=True)
-    return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
+    return ExitCode.TERMINATED if isinstance(stop, _Terminated) else ExitCode.INTERRUPTED
 
 
 def output_folder(path: Path | None) -> Path | None:
@@ -166,11 +203,53 @@ def progress(total: int) -> Iterator[Callable[[str, float], None]]:
     columns = (SpinnerColumn("line"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _description())
     with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
         task = bar.add_task("", total=total)
+        now = ""
+
+        def show_search(text: str) -> None:
+            bar.update(task, description=now + (f" ({text})" if text else ""))
 
         def step(what: str, advance: float) -> None:
-            bar.update(task, description=one_line(what), advance=advance)
+            nonlocal now
+            now = one_line(what)
+            bar.update(task, description=now, advance=advance)
 
-        yield step
+        with _search_shown(show_search, lambda text: print_note(f"{now}: {text}")):
+            yield step
+
+
+@contextmanager
+def _search_shown(show: Callable[[str], None], note: Callable[[str], None]) -> Iterator[None]:
+    """Show what is searched for; without a terminal, note the first search that takes long."""
+    noted = _err.is_terminal
+    timer = threading.Timer(0, note)
+
+    def late(text: str) -> None:
+        nonlocal noted
+        noted = True
+        hint = f", {_options['budget']} SECONDS ends it" if "budget" in _options else ""
+        note(f"{text}: this can take a while{hint}")
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            nonlocal timer
+            timer.cancel()
+            text = record.getMessage()
+            show(text)
+            if text and not noted:
+                timer = threading.Timer(_LONG_SEARCH, late, [text])
+                timer.daemon = True
+                timer.start()
+
+    logger, handler = logging.getLogger("vspsr.consistency.search"), Handler()  # importing its name takes seconds
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ import typer
 from vspsr.cli.console import download_progress, output_folder, print_line, when_stopped
 from vspsr.errors import did_you_mean
 
+FETCH_EPILOG = "Example:  vspsr data fetch div2k --root data/div2k --parts tr_1X,tr_4X,va_1X,va_4X"
+
 app = typer.Typer(help="Training data.", no_args_is_help=True)
 
 
@@ -16,7 +18,7 @@ def _root() -> None:
     pass
 
 
-@app.command(epilog="Example:  vspsr data fetch div2k --root data/div2k --parts tr_1X,tr_4X,va_1X,va_4X")
+@app.command(epilog=FETCH_EPILOG)
 def fetch(
     name: Annotated[str, typer.Argument(help="div2k", show_default=False)],
     root: Annotated[

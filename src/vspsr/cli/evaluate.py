@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -11,6 +11,7 @@ from rich.table import Table
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import download_progress, out, print_line, progress, when_stopped
 from vspsr.cli.options import AsJson, Device, Output, Seed
+from vspsr.errors import counted
 from vspsr.files import printable
 
 EVALUATE_EPILOG = (
@@ -57,11 +58,14 @@ def evaluate(
         float | None, typer.Option(help="Spread of the model's samples. (default: the model's)", show_default=False)
     ] = None,
     backend: Annotated[
-        str, typer.Option(help="Perceptual distance: stlpips-alex, stlpips-vgg, lpips-alex, lpips-vgg, lpips-squeeze.")
+        Literal["stlpips-alex", "stlpips-vgg", "lpips-alex", "lpips-vgg", "lpips-squeeze"],
+        typer.Option(help="Perceptual distance."),
     ] = "stlpips-alex",
-    protocol: Annotated[str, typer.Option(help="ntire21, or whole: without its crop to multiples of 8.")] = "ntire21",
+    protocol: Annotated[
+        Literal["ntire21", "whole"], typer.Option(help="whole: without the challenge's crop to multiples of 8.")
+    ] = "ntire21",
     border: Annotated[int, typer.Option(min=0, help="Pixels left out on each side for PSNR and SSIM.")] = 0,
-    channel: Annotated[str, typer.Option(help="SSIM on y or rgb. PSNR is given on both.")] = "y",
+    channel: Annotated[Literal["y", "rgb"], typer.Option(help="Of SSIM. PSNR is given on both.")] = "y",
     details: Annotated[
         bool,
         typer.Option(
@@ -123,12 +127,21 @@ def evaluate(
         details=details,
         pictures=pictures,
     )
+    kept = 0
     with when_stopped(lambda: interrupted(output)), progress(_count(hr)) as step:
-        summary = run(request, output, pick_device(device), processes, overwrite, step)
+
+        def counting(what: str, advance: int) -> None:
+            nonlocal kept
+            kept += 0 if what else advance
+            step(what, advance)
+
+        summary = run(request, output, pick_device(device), processes, overwrite, counting)
     if as_json:
         print(json.dumps(to_json(summary), indent=2))
     else:
         _show(summary, output)
+        if kept:
+            print_line(f"{kept} of {counted(summary['n_images'], 'image')} kept from an earlier run")
 
 
 def _print_table(number: int, reports: list[Path], as_json: bool) -> None:
@@ -169,8 +182,15 @@ def baselines(
         return
     table = Table("weights", "baseline", "scale", "checksum", "licence")
     for w in weights:
-        table.add_row(w.name, w.architecture, f"x{w.scale}", "yes" if w.sha256 else "no", w.licence)
+        table.add_row(w.name, w.architecture, f"x{w.scale}", _checksum(w.sha256), w.licence)
     out.print(table)
+
+
+def _checksum(sha256: str | None) -> str:
+    """How much of a file's SHA-256 is published."""
+    if sha256 is None:
+        return "none: needs --unverified"
+    return "whole" if len(sha256) == 64 else f"first {len(sha256)} digits"
 
 
 def _count(folder: Path) -> int:
@@ -193,7 +213,7 @@ def _show(summary: dict[str, Any], output: Path) -> None:
         "SSIM ↑",
         "LR-PSNR ↑",
         title=printable(
-            f"{settings['name']}: {n} images of {settings['hr']}, x{settings['scale']}, samples: {samples}"
+            f"{settings['name']}: {counted(n, 'image')} of {settings['hr']}, x{settings['scale']}, samples: {samples}"
         ),
     )
     for title, key in (("samples", "means"), ("mean", "means_of_mean"), ("bicubic", "means_of_bicubic")):

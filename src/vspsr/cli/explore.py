@@ -8,7 +8,7 @@ import typer
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import print_line
 
-EPILOG = "Example:  vspsr explore photo.png"
+EXPLORE_EPILOG = "Example:  vspsr explore photo.png"
 
 
 def explore(

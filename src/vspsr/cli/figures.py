@@ -6,15 +6,15 @@ from typing import Annotated, Literal
 
 import typer
 
+from vspsr.cli.console import ExitCode, print_error, print_line, progress, when_stopped
 from vspsr.cli.console import device as pick_device
-from vspsr.cli.console import print_error, print_line, progress, when_stopped
 from vspsr.cli.options import Device, Folder, Model, Overwrite, Seed
-from vspsr.errors import is_expected
+from vspsr.errors import counted, explain, is_expected
 
-EPILOG = (
-    "Example:  vspsr figures photo.png -o figures\n\n"
-    "Example:  vspsr figures --hr butterfly.png --crop 300,220,64 --format pdf\n\n"
-    "Example:  vspsr figures REPORT_OURS REPORT_SRGAN --figure comparison"
+FIGURES_EPILOG = (
+    "Examples:  vspsr figures photo.png -o figures\n\n"
+    "vspsr figures --hr butterfly.png --crop 300,220,64 --format pdf\n\n"
+    "vspsr figures REPORT_OURS REPORT_SRGAN --figure comparison"
 )
 
 
@@ -55,7 +55,7 @@ def figures(
 ) -> None:
     """Draw sparsity, comparisons with crops, and the atoms of images: Figs. 3 to 6 of the paper."""
     from vspsr.checks import check_seed
-    from vspsr.files import make_folder
+    from vspsr.files import folder_for_outputs
     from vspsr.images.folders import image_files
     from vspsr.model import VSpSR
     from vspsr.report.figure_files import FigureOptions, figures_of_image, figures_of_reports
@@ -63,6 +63,11 @@ def figures(
     check_seed(seed)
     boxes = [_box(text) for text in crop or []]
     kinds = tuple(dict.fromkeys(figure or Kind))
+    written: list[Path] = []
+
+    def status() -> str:
+        return f"{counted(len(written), 'file')} written to {output}; files that existed are kept without --overwrite"
+
     reports = [path for path in inputs if (path / "settings.json").is_file()]
     if reports:
         if len(reports) < len(inputs):
@@ -70,39 +75,32 @@ def figures(
             raise ValueError(f"{other}: is no report folder; reports and images cannot be mixed")
         if figure and "comparison" not in kinds:
             raise ValueError("`--figure`: report folders hold pictures only: the comparison can be drawn from them")
-        make_folder(output)
         options = FigureOptions(output, boxes=tuple(boxes), suffix=file_format, overwrite=overwrite)
-        with (
-            when_stopped(lambda: f"finished figures are in {output}; add --overwrite to draw them all again"),
-            progress(len(list((reports[0] / "images").glob("*.json")))) as step,
-        ):
-            drawn = figures_of_reports(reports, options, lambda stem: step(stem, 1))
-        print_line(f"{len(drawn)} files written to {output}")
+        total = len(list((reports[0] / "images").glob("*.json")))
+        with folder_for_outputs(output), when_stopped(status), progress(total) as step:
+            written.extend(figures_of_reports(reports, options, lambda stem: step(stem, 1)))
+        print_line(status())
         return
     options = FigureOptions(output, kinds, tuple(boxes), hr, samples, seed, file_format, overwrite)
     loaded = VSpSR.from_pretrained(model)
     loaded.to(pick_device(device))
     files = list(image_files(inputs))
-    make_folder(output)
-    written: list[Path] = []
     failed = 0
-    with (
-        when_stopped(lambda: f"{len(written)} files written to {output}; add --overwrite to draw them all again"),
-        progress(len(files)) as step,
-    ):
+    with folder_for_outputs(output), when_stopped(status), progress(len(files)) as step:
         for path in files:
             step(path.name, 0)
             try:
-                written += figures_of_image(path, loaded, model, options)
+                written.extend(figures_of_image(path, loaded, model, options))
             except Exception as error:
                 if not is_expected(error):
                     raise
+                text = explain(error)
                 failed += 1
-                print_error(error)
+                print_error(error, text if path.name in text else f"{path}: {text}")
             step(path.name, 1)
-    print_line(f"{len(written)} files written to {output}")
+    print_line(status())
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.SOME_FAILED if written or failed < len(files) else ExitCode.NOTHING_DONE)
 
 
 def _box(text: str) -> tuple[int, int, int]:

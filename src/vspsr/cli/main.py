@@ -7,9 +7,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vspsr.cli import assess, data, evaluate, explore, figures, images, models, train
+from vspsr.cli import assess, check, data, evaluate, explore, figures, images, models, train
 from vspsr.cli.console import (
+    EXIT_CODES,
+    ExitCode,
     encode_anything,
+    name_options,
     print_error,
     print_line,
     print_warnings,
@@ -39,10 +42,7 @@ app = typer.Typer(
     name="vspsr",
     cls=_Group,
     help="The super-resolution space of an image: sample it and measure it. Its members downscale to the input.",
-    epilog=(
-        "Exit codes: 0 done; 1 some images failed; 2 nothing could be done; 3 LR values are missed; "
-        "70 internal error; 130 and 143 stopped by Ctrl-C and SIGTERM."
-    ),
+    epilog="Exit codes:\n\n" + "\n\n".join(f"{code:>3}  {text}" for code, text in EXIT_CODES.items()),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -58,30 +58,34 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = (
         False
     ),
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of every error.")] = False,
 ) -> None:
     set_debug(debug)
+    assert isinstance(context.command, TyperGroup)
+    command = context.command.commands.get(context.invoked_subcommand or "")
+    # A recipe has keys of the names of `train`'s options.
+    parameters = [] if command is None or command.name == "train" else command.params
+    name_options({p.name: p.opts[0] for p in parameters if p.name and p.opts[0].startswith("--")})
 
 
-app.command(epilog="Example:  vspsr upscale photo.png -o out --samples 10 --mean --stddev --contact-sheet")(
-    images.upscale
-)
-app.command(epilog="Example:  vspsr degrade hr/ -o lr --scale 4")(images.degrade)
-app.command(epilog="Example:  vspsr check photo_x4_s00.png photo.png")(images.check)
+app.command(epilog=images.UPSCALE_EPILOG)(images.upscale)
+app.command(epilog=images.DEGRADE_EPILOG)(images.degrade)
+app.command(epilog=check.CHECK_EPILOG)(check.check)
 app.command(epilog=assess.PROJECT_EPILOG)(assess.project)
 app.command(epilog=assess.ASSESS_EPILOG)(assess.assess)
 app.command(epilog=assess.CALIBRATE_EPILOG)(assess.calibrate)
-app.command(epilog="Example:  vspsr models")(models.models)
-app.command(epilog="Example:  vspsr info vspsr-x4")(models.info)
+app.command(epilog=models.MODELS_EPILOG)(models.models)
+app.command(epilog=models.INFO_EPILOG)(models.info)
 app.command(epilog=evaluate.EVALUATE_EPILOG)(evaluate.evaluate)
 app.command(epilog=evaluate.BASELINES_EPILOG)(evaluate.baselines)
-app.command(epilog=explore.EPILOG)(explore.explore)
-app.command(epilog=figures.EPILOG)(figures.figures)
-app.command(epilog="Example:  vspsr train --config configs/x4.yaml --data photos -o runs/x4")(train.train)
-app.command(epilog="Example:  vspsr export runs/x4 -o my-model")(train.export)
+app.command(epilog=explore.EXPLORE_EPILOG)(explore.explore)
+app.command(epilog=figures.FIGURES_EPILOG)(figures.figures)
+app.command(epilog=train.TRAIN_EPILOG)(train.train)
+app.command(epilog=train.EXPORT_EPILOG)(train.export)
 app.add_typer(data.app, name="data")
 
 
@@ -90,12 +94,13 @@ def main() -> None:
     encode_anything()
     print_warnings()
     set_debug(False)
+    name_options({})
     try:
         with stopping_signals():
             code = app(prog_name="vspsr", standalone_mode=False)
     except _UsageProblem as problem:
         _print_usage_error(problem)
-        sys.exit(2)
+        sys.exit(ExitCode.NOTHING_DONE)
     except typer.Abort:
         sys.exit(1)
     except KeyboardInterrupt as stop:  # before the command began
@@ -105,7 +110,7 @@ def main() -> None:
         sys.exit(1)
     except Exception as error:
         print_error(error)
-        sys.exit(2 if is_expected(error) else 70)  # EX_SOFTWARE of sysexits.h
+        sys.exit(ExitCode.NOTHING_DONE if is_expected(error) else ExitCode.INTERNAL_ERROR)
     sys.exit(code if isinstance(code, int) else 0)
 
 

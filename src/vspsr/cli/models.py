@@ -11,6 +11,16 @@ from rich.table import Table
 from vspsr.cli.console import out, print_line
 from vspsr.cli.options import AsJson
 
+MODELS_EPILOG = "Example:  vspsr models"
+INFO_EPILOG = "Example:  vspsr info vspsr-x4"
+
+FOR = {
+    "vspsr-x4": "pictures to keep (the default)",
+    "vspsr-x4-explore": "experimental: connected detail for `vspsr explore` (its default), with a visible lattice",
+    "vspsr-x8": "pictures to keep, larger steps",
+}
+"""What each shipped model is for."""
+
 
 def models(as_json: AsJson = False) -> None:
     """List the models that come with the package."""
@@ -21,12 +31,13 @@ def models(as_json: AsJson = False) -> None:
         model = VSpSR.from_pretrained(name)
         count = sum(p.numel() for p in model.parameters())
         rows.append({"name": name, "scale": model.scale, "network": model.config["network"], "parameters": count})
+        rows[-1]["for"] = FOR[name]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table("model", "scale", "network", "parameters")
+    table = Table("model", "scale", "network", "parameters", "for")
     for row in rows:
-        table.add_row(row["name"], f"x{row['scale']}", row["network"], f"{row['parameters'] / 1e6:.2f} M")
+        table.add_row(row["name"], f"x{row['scale']}", row["network"], f"{row['parameters'] / 1e6:.2f} M", row["for"])
     out.print(table)
 
 

@@ -1,7 +1,7 @@
 """Arguments and options that several commands have."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,7 +13,29 @@ Folder = Annotated[Path, Output]
 Model = Annotated[str, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.")]
 Device = Annotated[str, typer.Option(help="auto (all GPUs, else CPU), cpu, cuda, cuda:1 …")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same images.")]
+Kernel = Annotated[
+    Literal["bicubic", "bilinear", "lanczos3", "box"], typer.Option(help="Of the downscaling; bicubic is MATLAB's.")
+]
+Rounding = Annotated[
+    Literal["per-pass", "single"],
+    typer.Option(help="LR integers: rounded after each axis (MATLAB, the challenge) or once at the end."),
+]
+AsPixels = Annotated[
+    bool, typer.Option("--as-pixels", help="Take the decoded pixels of a JPEG as exact, not its coefficients.")
+]
+WasJpeg = Annotated[
+    bool, typer.Option("--was-jpeg", help="If pixels show that they were a JPEG before, estimate its coefficients.")
+]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Seconds of processor time after which the search for a picture's exact integers ends.",
+        show_default="30 for each million LR pixels, at least 30",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; they are kept otherwise.")]
+Replace = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist; without it, stop at once.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a report for programs on standard output.")]
 
 

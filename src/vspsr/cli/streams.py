@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vspsr.cli.console import print_note
+from vspsr.errors import counted
 
 if TYPE_CHECKING:
     from vspsr.model import VSpSR
@@ -41,17 +42,27 @@ def upscale_to_stdout(path: Path, model: "VSpSR", name: str, options: "Options")
     return report
 
 
+def wrong_of(report: dict[str, Any], key: str) -> tuple[int, int]:
+    """How many LR values or JPEG coefficients of all outputs are wrong, of how many."""
+    outputs = report.get("outputs")
+    pictures = 1 if outputs is None else sum(key in (record or {}) for record in outputs.values())
+    return report[key], pictures * report[key.removesuffix("_wrong")]
+
+
 def exactness(report: dict[str, Any]) -> str:
     """How well images downscale to the input, and what was assumed."""
-    missed, jpeg, wrong = report["lr_values_wrong"], report.get("jpeg"), report.get("coefficients_wrong")
-    assumed = report.get("assumed")
+    jpeg, assumed = report.get("jpeg"), report.get("assumed")
     if jpeg is not None:
         assumed = jpeg["subsampling"] + (", no noise found" if report.get("denoise") == "auto" else "")
     if report.get("noise"):
         text = "downscaling gives the input up to its noise"
     elif jpeg is not None:
-        text = f"{wrong} JPEG coefficients missed" if wrong else "downscaling and saving gives this JPEG"
+        wrong, total = wrong_of(report, "coefficients_wrong")
+        text = "downscaling and saving gives this JPEG"
+        text = f"{wrong} of {counted(total, 'JPEG coefficient')} wrong" if wrong else text
     else:
-        text = f"{missed} LR values missed" if missed else "downscaling gives the input exactly"
+        wrong, total = wrong_of(report, "lr_values_wrong")
+        text = "downscaling gives the input exactly"
+        text = f"{wrong} of {counted(total, 'LR value')} wrong" if wrong else text
     until = report.get("exact_until")
     return text + (f" ({assumed})" if assumed else "") + (f", {until}, which loses that" if until else "")

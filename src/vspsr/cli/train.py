@@ -8,6 +8,9 @@ import typer
 from vspsr.cli.console import print_line, progress
 from vspsr.cli.options import Folder, Output
 
+TRAIN_EPILOG = "Example:  vspsr train --config x4 --data photos -o runs/x4"
+EXPORT_EPILOG = "Example:  vspsr export runs/x4 -o my-model"
+
 _SHARES = 1000  # that the progress bar is divided into
 
 

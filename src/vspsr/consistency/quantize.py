@@ -10,7 +10,7 @@ from vspsr.checks import check_bits_and_rounding, check_image
 from vspsr.consistency.projection import check_sizes, degradation_between, size_text
 from vspsr.consistency.solve import solve_integers
 from vspsr.degradation import Degradation
-from vspsr.errors import ConsistencyWarning
+from vspsr.errors import ConsistencyWarning, counted
 
 _BUDGET_PER_LR_PIXEL, _LEAST_BUDGET = 30e-6, 30.0
 """Seconds: several times what photographs need."""
@@ -110,8 +110,8 @@ def quantize(
         moved.append((float(distance.square().mean().sqrt()), float(distance.max())))
     if any(counts):
         warnings.warn(
-            f"no image in range was found that downscales to `y` exactly: {sum(counts)} LR values differ, "
-            f"by at most {max(deviations)} levels",
+            f"no image in range was found that downscales to `y` exactly: {counted(sum(counts), 'LR value')} wrong, "
+            f"by at most {counted(max(deviations), 'level')}",
             ConsistencyWarning,
             stacklevel=2,
         )

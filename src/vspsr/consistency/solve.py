@@ -29,8 +29,12 @@ from vspsr.consistency.pixel_search import search_pixels
 from vspsr.consistency.splitting import splitting_iterates
 from vspsr.consistency.windows import Window, missed_groups
 from vspsr.degradation.operator import Degradation
+from vspsr.errors import counted
 
 _log = logging.getLogger(__name__)
+
+SEARCH_LOG = "vspsr.consistency.search"
+"""Logger that says in a line what is searched for when a long search begins, and "" when it ends, both as INFO."""
 
 _MANY = 0.02
 """Share of the LR values missed from which the whole image is projected first: cheaper than many local corrections."""
@@ -113,7 +117,13 @@ def solve_integers(
                 descend(state, deadline)
                 skipped = _unreachable(state)
             best.update(state, skipped)
-            _search(state, best, skipped, deadline, degradation.pseudo_inverse(target).clamp_(0, peak))
+            search_log = logging.getLogger(SEARCH_LOG)
+            left = int(state.residual().count_nonzero())
+            search_log.info("searching for exact integers, %s wrong so far", counted(left, "LR value"))
+            try:
+                _search(state, best, skipped, deadline, degradation.pseudo_inverse(target).clamp_(0, peak))
+            finally:
+                search_log.info("")
         best.update(state, skipped)
         state.integers = best.integers
     return state.integers, degradation.down_integers(state.integers, bits, rounding).double()

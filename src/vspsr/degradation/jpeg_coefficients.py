@@ -85,6 +85,11 @@ class JpegCoefficients:
         rows, columns = (-(-n // (8 * s)) for n, s in zip(self.size, pixels, strict=True))
         return rows, columns
 
+    @property
+    def n_coefficients(self) -> int:
+        """How many there are."""
+        return sum(values.numel() for values in self.coefficients)
+
     def description(self) -> dict[str, Any]:
         """What a report says of the file: JSON values."""
         return {

@@ -26,6 +26,7 @@ from vspsr.upscaling.pictures import PictureSpace
 def calibrate_folder(
     folder: Path,
     model: VSpSR,
+    name: str,
     alpha: float = 0.1,
     delta: float = 0.1,
     rounding: str = "per-pass",
@@ -39,6 +40,7 @@ def calibrate_folder(
     Args:
         folder: HR pictures.
         model: the model.
+        name: what to call it in the file.
         alpha, delta: between 0 and 1.
         rounding: how LR integers arise, as in `quantize`.
         step: called with (name of a file, files done) for a progress bar.
@@ -59,7 +61,7 @@ def calibrate_folder(
         tally.update(truth.to_float()[0], space.mean[0].cpu(), space.stddev[0].cpu())
         true.append(unlikeliness(space, truth.to_float().to(space.y)))
         step(pair.hr.name, 1)
-    return calibration_of(tally, model, alpha, delta, [(u.whole, u.largest) for u in true])
+    return _calibration_of(tally, model, name, rounding, alpha, delta, [(u.whole, u.largest) for u in true])
 
 
 def truth_and_space(model: VSpSR, pair: Pair, rounding: str = "per-pass") -> tuple[SRSpace, Picture]:
@@ -69,23 +71,31 @@ def truth_and_space(model: VSpSR, pair: Pair, rounding: str = "per-pass") -> tup
     return PictureSpace(model, degrade(truth, model.degradation, rounding), rounding=rounding).space, truth
 
 
-def calibration_of(
-    tally: IntervalTally, model: VSpSR, alpha: float, delta: float, true: list[tuple[float, float]]
+def _calibration_of(
+    tally: IntervalTally,
+    model: VSpSR,
+    name: str,
+    rounding: str,
+    alpha: float,
+    delta: float,
+    true: list[tuple[float, float]],
 ) -> IntervalCalibration:
     """The content of the file, from what was counted. ValueError as in `IntervalTally.factor`."""
     factor, gaussian = tally.factor(alpha, delta), round(NormalDist().inv_cdf(1 - alpha / 2), 3)
     return IntervalCalibration(
+        model=name,
         model_sha256=model_digest(model),
         scale=model.scale,
+        rounding=rounding,
         alpha=alpha,
         delta=delta,
-        n=tally.n,
+        true_pictures=tally.n,
         factor=factor,
         coverage=tally.coverage(factor),
         joint_coverage=tally.joint_coverage(factor, alpha),
         by_size=tuple({k: round(v, 4) for k, v in asdict(c).items()} for c in tally.by_size(factor)),
         gaussian_factor=gaussian,
         gaussian_coverage=tally.coverage(gaussian),
-        true_whole=tuple(round(whole, 4) for whole, _ in true),
-        true_largest=tuple(round(largest, 4) for _, largest in true),
+        unlikeliness=tuple(round(whole, 4) for whole, _ in true),
+        largest_unlikeliness=tuple(round(largest, 4) for _, largest in true),
     )

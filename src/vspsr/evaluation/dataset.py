@@ -154,7 +154,7 @@ def _checked(stem: str, path: Path, scale: int, lr: Matched | None, sr: Matched)
         mean=sr.mean,
     )
     if pair.lr is not None:
-        _check_file(pair.lr, path, header, {pair.lr_size}, f"at scale {scale}")
+        _check_file(pair.lr, path, header, {pair.lr_size}, f"at scale {scale}, as `vspsr degrade --crop` makes it")
     for file in (*pair.samples, pair.mean):
         if file is not None:
             _check_file(file, path, header, {size, header.size}, "as HR")

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vspsr.errors import VSpSRError
+from vspsr.errors import VSpSRError, counted
 from vspsr.images.folders import belongs_to, composed_stem
 
 Place = tuple[str, str, int | None]
@@ -197,8 +197,8 @@ def _check_counts(groups: Mapping[str, Mapping[Path, Place]], folder: Path, what
     for stem, indices in of_image.items():
         if missing := set(range(min(everything), max(everything) + 1)) - indices:
             raise EvaluationError(
-                f"{folder}: sample {min(missing)} of the HR image {stem} is missing: it has {len(indices)} samples, "
-                f"{most} has {len(of_image[most])}"
+                f"{folder}: sample {min(missing)} of the HR image {stem} is missing: "
+                f"it has {counted(len(indices), 'sample')}, {most} has {len(of_image[most])}"
             )
 
 

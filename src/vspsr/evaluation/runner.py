@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vspsr.errors import OutputError
+from vspsr.errors import OutputError, counted
 from vspsr.evaluation.dataset import Pair, digests, find_pairs
 from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.processes import Task, default_processes, devices, one_thread, score_all
@@ -34,7 +34,8 @@ from vspsr.report.summary import references, samples
 from vspsr.version import __version__
 
 Step = Callable[[str, int], None]
-"""Called with the current work and the number of images finished since the last call."""
+"""Called with the current work and the number of images finished since the last call; "" for those kept from an earlier
+run."""
 
 
 def _no_step(_what: str, _advance: int) -> None:
@@ -101,8 +102,8 @@ def evaluate(
         failures.sort()
         more = f" (and {len(failures) - 1} more: {'; '.join(failures[1:])})" if len(failures) > 1 else ""
         raise EvaluationError(
-            f"{failures[0]}{more}: {len(plan.pairs) - len(failures)} of {len(plan.pairs)} images are done and kept in "
-            f"{output}: repair the files and run the same command again"
+            f"{failures[0]}{more}: {len(plan.pairs) - len(failures)} of {counted(len(plan.pairs), 'image')} done and "
+            f"kept in {output}: repair the files and run the same command again"
         )
     return _finish(output)
 
@@ -221,4 +222,4 @@ def _finish(output: Path) -> dict[str, Any]:
 def interrupted(output: Path) -> str:
     """What is kept, and how to resume, after an evaluation was stopped."""
     done = len(list((output / "images").glob("*.json")))
-    return f"{done} images are done and kept in {output}: run the same command again to go on"
+    return f"{counted(done, 'image')} done and kept in {output}: run the same command again to go on"

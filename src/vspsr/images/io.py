@@ -124,8 +124,6 @@ def _opened(path: ImageFile, strict: bool, verify: bool = True) -> Iterator[tupl
             yield image, tiff is not None and tiff.photometric == TIFF_PALETTE
             if tiff and (faults := tiff_faults([*messages, *_error_lines()])):
                 raise ImageFileError(f"{name}: {_DAMAGED} ({one_line(faults[0])})")
-    except FileNotFoundError as error:
-        raise ImageFileError(f"{name}: no such file") from error
     except OSError as error:
         raise ImageFileError(f"{name}: cannot be read ({_reason(error)})") from error
     except (pyvips.Error, UnicodeDecodeError) as error:  # libvips may quote a damaged file

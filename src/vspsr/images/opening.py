@@ -3,7 +3,6 @@
 import io
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 from vspsr.errors import ImageFileError
 from vspsr.files import one_line
@@ -17,20 +16,28 @@ def name_of(path: ImageFile) -> str:
     return "image data" if isinstance(path, bytes) else one_line(path)
 
 
-def open_file(path: ImageFile) -> BinaryIO:
-    """Open a regular file that is not empty; unbuffered, because libvips continues with its descriptor."""
+def open_file(path: ImageFile) -> io.FileIO | io.BytesIO:
+    """Open a regular file that is not empty; unbuffered, because libvips continues with its descriptor.
+
+    ImageFileError where it cannot be opened.
+    """
     if isinstance(path, bytes):
         if not path:
             raise ImageFileError("image data: is empty (0 bytes)")
         return io.BytesIO(path)
+    name = one_line(path)
     try:
         status = Path(path).stat()
-    except ValueError as error:
-        raise ImageFileError(f"{one_line(path)}: no such file ({one_line(error)})") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise ImageFileError(f"{one_line(path)}: is a folder, not an image file")
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageFileError(f"{one_line(path)}: is not a regular file")
-    if status.st_size == 0:
-        raise ImageFileError(f"{one_line(path)}: is empty (0 bytes)")
-    return Path(path).open("rb", buffering=0)
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageFileError(f"{name}: is a folder, not an image file")
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
+            raise ImageFileError(f"{name}: is not a regular file")
+        if status.st_size == 0:
+            raise ImageFileError(f"{name}: is empty (0 bytes)")
+        return Path(path).open("rb", buffering=0)
+    except FileNotFoundError as error:
+        raise ImageFileError(f"{name}: no such file") from error
+    except ValueError as error:  # a null character in the name
+        raise ImageFileError(f"{name}: no such file ({one_line(error)})") from error
+    except OSError as error:
+        raise ImageFileError(f"{name}: cannot be read ({error.strerror})") from error

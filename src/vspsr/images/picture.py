@@ -72,6 +72,11 @@ class Picture:
                 raise ValueError(f"`{name}` must lie in 0 … {self.white}, got {low} … {high}")
 
     @property
+    def n_values(self) -> int:
+        """How many values it has: pixels × channels, alpha included."""
+        return self.pixels.numel() + (0 if self.alpha is None else self.alpha.numel())
+
+    @property
     def white(self) -> int:
         """The largest value: 255 or 65535."""
         return (1 << self.bits) - 1

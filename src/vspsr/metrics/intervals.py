@@ -57,7 +57,8 @@ def check_count(n: int, alpha: float, delta: float) -> None:
     """ValueError where so many pictures are too few, or alpha or delta are out of range."""
     if n < (needed := images_needed(alpha, delta)):
         raise ValueError(
-            f"{n} pictures are too few for `alpha` {alpha:g} and `delta` {delta:g}: at least {needed} are needed"
+            f"`alpha` {alpha:g} and `delta` {delta:g} need at least {needed} pictures, got {n}: give "
+            "more, or choose larger values"
         )
 
 
@@ -73,7 +74,7 @@ class SizeClass:
     """Intervals of similar size, about a quarter of all.
 
     Attributes:
-        smallest, largest: half-widths between which they lie, in 8-bit levels.
+        smallest, largest: half-widths between which they lie, in 8-bit levels, at most 255: no value is farther away.
         share: of all values.
         coverage: share of these values that lie within.
     """
@@ -160,7 +161,7 @@ class IntervalTally:
             (chosen,) = torch.nonzero((group == g) & (rows > 0), as_tuple=True)
             if not len(chosen):
                 continue
-            low, high = (factor * 2.0 ** (int(i) / _OCTAVE - 10) for i in (chosen[0], chosen[-1] + 1))
+            low, high = (min(255.0, factor * 2.0 ** (int(i) / _OCTAVE - 10)) for i in (chosen[0], chosen[-1] + 1))
             count = int(rows[chosen].sum())
             classes.append(SizeClass(low, high, count / int(rows.sum()), int(inside[chosen].sum()) / count))
         return classes

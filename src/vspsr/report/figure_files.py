@@ -1,7 +1,7 @@
 """From an image file, or from report folders, to the files of its figures."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ class FigureOptions:
         hr: the images are HR: they are downscaled first, and are the ground truth of the comparison.
         samples, seed: of the comparison.
         suffix: "png", "pdf" or "svg".
-        overwrite: replace files that exist.
+        overwrite: replace files that exist; they are kept otherwise.
     """
 
     folder: Path
@@ -49,15 +49,22 @@ class FigureOptions:
     suffix: str = "png"
     overwrite: bool = False
 
-    def save(self, figure: "Figure", stem: str, kind: str) -> Path:
-        """Write {stem}_{kind}.{suffix}."""
-        path = self.folder / f"{stem}_{kind}.{self.suffix}"
+    def path(self, stem: str, kind: str) -> Path:
+        """{stem}_{kind}.{suffix}"""
+        return self.folder / f"{stem}_{kind}.{self.suffix}"
+
+    def is_kept(self, path: Path) -> bool:
+        """Whether it exists and is not to be replaced."""
+        return path.exists() and not self.overwrite
+
+    def save(self, figure: "Figure", path: Path) -> Path:
+        """Write a figure."""
         save_figure(figure, path, self.overwrite)
         return path
 
 
-def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions) -> list[Path]:
-    """Draw the figures of one image file.
+def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions) -> Iterator[Path]:
+    """Draw the figures of one image file, those that exist aside.
 
     Args:
         path: an LR image, or an HR one with ``options.hr``. Alpha is left out.
@@ -65,27 +72,35 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
         name: what to call the model.
         options: what to draw.
 
-    Returns:
-        The files written: {stem}_sparsity, _comparison, _atoms with the suffix, and {stem}_sparsity.json.
+    Yields:
+        Each file when it is written: {stem}_sparsity, _comparison, _atoms with the suffix, and {stem}_sparsity.json.
 
     Raises:
         ImageFileError, OutputError: as in `read_image` and `replacing`.
         ValueError: a crop outside the image.
     """
+    files = {kind: options.path(path.stem, kind) for kind in options.kinds}
+    if "sparsity" in files:
+        files["values"] = options.folder / f"{path.stem}_sparsity.json"
+    todo = {kind: file for kind, file in files.items() if not options.is_kept(file)}
+    if not todo:
+        return
     picture, truth = replace(read_image(path), alpha=None), None
     if options.hr:
         truth = replace(picture, pixels=crop_to_multiple(picture.pixels, model.scale, path.name).contiguous())
         picture = degrade(truth, Degradation(model.scale, model.degradation.kernel))
     space = PictureSpace(model, picture)
     title = f"{printable(path.name)}, {printable(name)}"
-    written = []
-    if "sparsity" in options.kinds:
+    if {"sparsity", "values"} & todo.keys():
         found = sparsity(space.space)
-        written.append(options.save(plot_sparsity(found, title), path.stem, "sparsity"))
-        written.append(options.folder / f"{path.stem}_sparsity.json")
-        with replacing(written[-1], options.overwrite) as file:
-            file.write((json.dumps({"image": path.name, "model": name, **asdict(found)}, indent=2) + "\n").encode())
-    if "comparison" in options.kinds:
+        if "sparsity" in todo:
+            yield options.save(plot_sparsity(found, title), todo["sparsity"])
+        if "values" in todo:
+            content = {"image": path.name, "model": name, **asdict(found)}
+            with replacing(todo["values"], options.overwrite) as file:
+                file.write((json.dumps(content, indent=2) + "\n").encode())
+            yield todo["values"]
+    if "comparison" in todo:
         panels = [] if truth is None else [Panel("ground truth", truth)]
         bicubic = imresize(picture.pixels.double() / picture.white, scale=model.scale).clamp(0, 1)
         panels += [
@@ -98,21 +113,22 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
         panels += [Panel(f"sample {i}", sample) for i, (sample, _) in enumerate(drawn)]
         whole = panels[0] if truth is not None else panels.pop(1)
         panels = [whole, *(p for p in panels if p is not whole)]
-        written.append(_comparison(panels, model.scale, title, path.stem, options))
-    if "atoms" in options.kinds:
-        written.append(options.save(plot_basis(basis(space.space), title), path.stem, "atoms"))
-    return written
+        yield _comparison(panels, model.scale, title, todo["comparison"], options)
+    if "atoms" in todo:
+        yield options.save(plot_basis(basis(space.space), title), todo["atoms"])
 
 
-def _comparison(panels: Sequence[Panel], scale: int, title: str, stem: str, options: FigureOptions) -> Path:
+def _comparison(panels: Sequence[Panel], scale: int, title: str, path: Path, options: FigureOptions) -> Path:
     boxes = options.boxes or tuple(busiest_boxes(panels, _SIDE * scale))
-    return options.save(plot_comparison(panels, boxes, title), stem, "comparison")
+    return options.save(plot_comparison(panels, boxes, title), path)
 
 
 def figures_of_reports(
     folders: Sequence[Path], options: FigureOptions, progress: Callable[[str], None] = lambda _: None
-) -> list[Path]:
-    """Compare several reports, on every image that has pictures in all of them.
+) -> Iterator[Path]:
+    """Compare several reports, on every image that has pictures in all of them; yields each file when it is written.
+
+    Files that exist are kept.
 
     Args:
         folders: of `vspsr evaluate`, of one scale and the same images; the ground truth is that of the first.
@@ -132,16 +148,16 @@ def figures_of_reports(
     stems = [stem for stem in by_stem[0] if all(stem in images for images in by_stem)]
     if not stems:
         raise ReportError(f"{folders[0]}: no image has pictures in all reports")
-    written = []
     for stem in stems:
         progress(stem)
+        if options.is_kept(path := options.path(stem, "comparison")):
+            continue
         first = reports[0].pictures(by_stem[0][stem])
         panels = [Panel("ground truth", read_image(first["gt"]))]
         if "lr" in first:
             panels.append(Panel("LR", read_image(first["lr"])))
         panels += [_panel(report, images[stem]) for report, images in zip(reports, by_stem, strict=True)]
-        written.append(_comparison(panels, scale, printable(stem), stem, options))
-    return written
+        yield _comparison(panels, scale, printable(stem), path, options)
 
 
 def _panel(report: ReportFolder, record: ImageRecord) -> Panel:

@@ -112,7 +112,7 @@ def plot_comparison(panels: Sequence[Panel], boxes: Sequence[Box], title: str = 
     height, width = panels[0].picture.size
     for left, top, side in boxes:
         if min(left, top) < 0 or side < 1 or left + side > width or top + side > height:
-            raise ValueError(f"`boxes`: {left},{top},{side} does not lie inside {width}×{height} pixels")
+            raise ValueError(f"crop {left},{top},{side} does not lie inside {width}×{height} pixels")
     lines = -(-len(panels) // _COLUMNS)
     columns = -(-len(panels) // lines)
     with style(**{"axes.grid": False}):

@@ -48,7 +48,7 @@ def export(
     state = read_checkpoint(path)
     recipe = parse_recipe(state["recipe"], str(path))
     if (output / "config.json").exists() and not overwrite:
-        raise OutputError(f"{output}: holds a model already, which is kept unless overwriting is asked for")
+        raise OutputError(f"{output}: holds a model already: use `overwrite` or another folder")
     model = build_model(recipe, state["average"])
     if temperature is not None:
         model.temperature = check_temperature(temperature)

@@ -1,4 +1,4 @@
-"""How an upscaled picture lies to the space of its LR picture: LR values missed, unlikely detail, unsupported detail.
+"""How an upscaled picture lies to the space of its LR picture: wrong LR values, unlikely and unsupported detail.
 
 The space is a model's approximation, and true pictures lie farther from its mean than chi-square says: the share of an
 LR pixel in the squared Mahalanobis distance, near 1 or below for a member, grows with σ on photographs, about as
@@ -182,7 +182,7 @@ def assess(
     check_enlarged(sr, lr, scale)
     if jpeg is None:
         same = compare(sr, lr, scale, kernel, rounding)
-        wrong, total = same.lr_values_wrong, lr.size[0] * lr.size[1] * (lr.pixels.shape[0] + (lr.alpha is not None))
+        wrong, total = same.lr_values_wrong, same.lr_values
     else:
         saved = compare_jpeg(sr, lr, jpeg, scale, kernel, rounding)
         wrong, total = saved.coefficients_wrong, saved.coefficients

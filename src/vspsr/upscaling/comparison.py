@@ -23,6 +23,18 @@ def degrade(picture: Picture, degradation: Degradation, rounding: str = "per-pas
     return replace(picture, pixels=down(picture.pixels), alpha=alpha)
 
 
+def cropped(picture: Picture, scale: int) -> Picture:
+    """A picture without what its sides exceed a multiple of the scale by, at the right and at the bottom.
+
+    ValueError where nothing is left.
+    """
+    height, width = (n // scale * scale for n in picture.size)
+    if not height or not width:
+        raise ValueError(f"{_size(picture)} pixels are too few: {scale} on each side are needed")
+    alpha = None if picture.alpha is None else picture.alpha[:, :height, :width]
+    return replace(picture, pixels=picture.pixels[:, :height, :width], alpha=alpha)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What `compare` finds.
@@ -31,6 +43,7 @@ class Comparison:
         lr_pixels_wrong: LR pixels in which any channel differs.
         lr_pixels: LR pixels.
         lr_values_wrong: LR values (pixels × channels, alpha included) that differ.
+        lr_values: LR values.
         lr_max_deviation: largest difference, in levels.
         lr_psnr: LR-PSNR in dB over all values compared, infinite where exact.
         scale: s.
@@ -40,6 +53,7 @@ class Comparison:
     lr_pixels_wrong: int
     lr_pixels: int
     lr_values_wrong: int
+    lr_values: int
     lr_max_deviation: int
     lr_psnr: float
     scale: int
@@ -77,6 +91,7 @@ def compare(
         lr_pixels_wrong=int(difference.amax(0).count_nonzero()),
         lr_pixels=lr.size[0] * lr.size[1],
         lr_values_wrong=int(difference.count_nonzero()),
+        lr_values=lr.n_values,
         lr_max_deviation=int(difference.max()),
         lr_psnr=10 * math.log10(hr.white**2 / mse) if mse else math.inf,
         scale=degradation.scale,
@@ -123,8 +138,7 @@ def compare_jpeg(
     """
     degradation = degradation_of_pair(hr, lr, scale, kernel)
     down = to_bits(degrade(hr, degradation, rounding).pixels, hr.bits, 8)
-    count = sum(values.numel() for values in jpeg.coefficients)
-    return JpegComparison(int(JpegSet(jpeg).wrong(down)), count, degradation.scale)
+    return JpegComparison(int(JpegSet(jpeg).wrong(down)), jpeg.n_coefficients, degradation.scale)
 
 
 def degradation_of_pair(hr: Picture, lr: Picture, scale: int | None, kernel: str | Sequence[float]) -> Degradation:
@@ -133,11 +147,14 @@ def degradation_of_pair(hr: Picture, lr: Picture, scale: int | None, kernel: str
         fitting = [s for s in range(2, 65) if all(-(-n // s) == m for n, m in zip(hr.size, lr.size, strict=True))]
         exact = [s for s in fitting if hr.size == (s * lr.size[0], s * lr.size[1])]
         if not fitting:
-            raise ValueError(f"HR {_size(hr)} is no integer multiple of LR {_size(lr)}")
+            larger = all(n >= 2 * m for n, m in zip(hr.size, lr.size, strict=True))
+            what = "is no integer multiple of" if larger else "must be at least 2 times as large as"
+            raise ValueError(f"HR {_size(hr)} {what} LR {_size(lr)}{_expected(hr, lr) if larger else ''}")
         scale = (exact or fitting)[0]
     degradation = Degradation(scale, kernel)
     if degradation.lr_size(*hr.size) != lr.size:
-        raise ValueError(f"HR {_size(hr)} does not downscale to LR {_size(lr)} at `scale` {scale}")
+        height, width = degradation.lr_size(*hr.size)
+        raise ValueError(f"HR {_size(hr)} downscales to {width}×{height} at `scale` {scale}, but LR is {_size(lr)}")
     for what, a, b in (
         ("colour channels", hr.pixels.shape[0], lr.pixels.shape[0]),
         ("alpha channel", hr.alpha is not None, lr.alpha is not None),
@@ -151,6 +168,13 @@ def check_enlarged(sr: Picture, lr: Picture, scale: int) -> None:
     """ValueError unless SR is exactly ``scale`` times as large as LR."""
     if sr.size != (scale * lr.size[0], scale * lr.size[1]):
         raise ValueError(f"SR {_size(sr)} must be exactly {scale} times LR {_size(lr)}")
+
+
+def _expected(hr: Picture, lr: Picture) -> str:
+    """The LR size at the nearest scale, as the end of an error."""
+    scale = min(64, max(2, round(hr.size[1] / lr.size[1])))
+    height, width = (-(-n // scale) for n in hr.size)
+    return f": at scale {scale} LR would be {width}×{height}"
 
 
 def _size(picture: Picture) -> str:

@@ -39,6 +39,7 @@ class ConsistentPictures:
         noise: of the LR picture; not with ``jpeg``.
         hr_alpha: (1, H, W) in [0, 1], what the alpha of the HR pictures should be near to; None for that of the LR
             picture, enlarged.
+        budget: as in `quantize`.
 
     Raises:
         ValueError: an option out of its range.
@@ -55,6 +56,7 @@ class ConsistentPictures:
     jpeg: JpegCoefficients | None = None
     noise: NoiseModel | None = None
     hr_alpha: Tensor | None = None
+    budget: float | None = None
     out_bits: int = field(init=False)
     jpeg_members: JpegMembers | None = field(init=False)
 
@@ -132,7 +134,7 @@ class ConsistentPictures:
     def _quantized(self, x: Tensor, target: Tensor) -> Quantized:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConsistencyWarning)  # the exactness is reported with every picture
-            return quantize(x.cpu(), target, self.degradation, self.out_bits, self.rounding)
+            return quantize(x.cpu(), target, self.degradation, self.out_bits, self.rounding, self.budget)
 
     def _picture_of_jpeg(self, x: Tensor, members: JpegMembers) -> tuple[Picture, Exactness]:
         degradation, bits = self.degradation, self.out_bits

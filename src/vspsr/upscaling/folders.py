@@ -1,11 +1,12 @@
 """Super-resolution and degradation of many files: which are inputs, how outputs are named, errors file by file."""
 
+import hashlib
 import io
 import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -16,14 +17,15 @@ import torch
 
 from vspsr.degradation import Degradation
 from vspsr.errors import ImageFileError, explain, is_expected
-from vspsr.files import make_folder, one_line, sha256_of
+from vspsr.files import folder_for_outputs, one_line
 from vspsr.images import read_image, write_image
 from vspsr.images.folders import image_files
+from vspsr.images.opening import open_file
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import contact_sheet, stddev_map
 from vspsr.model import VSpSR
-from vspsr.state_dicts import digest_of
-from vspsr.upscaling.comparison import DEGRADING, degrade
+from vspsr.upscaling.comparison import DEGRADING, cropped, degrade
+from vspsr.upscaling.intervals import model_digest
 from vspsr.upscaling.outputs import Outputs, Record
 from vspsr.upscaling.pictures import bytes_per_pixel
 from vspsr.upscaling.saving import Options, SavedPictures
@@ -101,12 +103,13 @@ def degrade_files(
     overwrite: bool = False,
     progress: Progress = lambda *_: None,
     on_error: OnError = lambda *_: None,
+    crop: bool = False,
 ) -> Iterator[Report]:
     """`degrade_file` for each of many files, otherwise as `upscale_files`."""
     own = re.compile(rf"(?P<stem>.+)x{degradation.scale}\.png", re.DOTALL)
 
     def work(path: Path, where: Path, _: Callable[[str, float], None]) -> Report:
-        return degrade_file(path, where, degradation, rounding, overwrite)
+        return degrade_file(path, where, degradation, rounding, overwrite, crop)
 
     return _each(files, folder, own, work, progress, on_error)
 
@@ -121,7 +124,6 @@ def _each(
     subfolders: Mapping[Path, Path] = MappingProxyType({}),
 ) -> Iterator[Report]:
     """The reports of ``work`` on each file; ``own`` matches the names of outputs."""
-    make_folder(folder)
     first: dict[str, Path] = {}
 
     def key(path: Path, stem: str) -> str:
@@ -129,34 +131,34 @@ def _each(
 
     for path in files:
         first.setdefault(key(path, path.stem), path)
-    for path in files:
-        done = 0.0
+    with folder_for_outputs(folder):
+        for path in files:
+            done = 0.0
 
-        def file_progress(what: str, part: float, path: Path = path) -> None:
-            nonlocal done
-            done += part
-            progress(f"{path.name}: {what}" if what else path.name, part)
+            def file_progress(what: str, part: float, path: Path = path) -> None:
+                nonlocal done
+                done += part
+                progress(f"{path.name}: {what}" if what else path.name, part)
 
-        file_progress("", 0.0)
-        try:
-            where = folder / subfolders.get(path, Path())
-            if (other := first[key(path, path.stem)]) != path:
-                raise ValueError(f"its outputs would be named as those of {one_line(other)}: rename one of them")
-            match = own.fullmatch(path.name)
-            if match and key(path, match["stem"]) in first and where.is_dir() and path.parent.samefile(where):
-                raise ValueError(f"is an output of {one_line(first[key(path, match['stem'])])}, not an input")
-            if where != folder:
-                make_folder(where)
-            report = work(path, where, file_progress)
-        except Exception as error:
-            if not is_expected(error):
-                error.add_note(str(path))
-                raise
-            text, name = explain(error), one_line(path)
-            report = {"input": str(path), "error": text if name in text else f"{name}: {text}"}
-            on_error(error, report["error"])
-        file_progress("", 1.0 - done)
-        yield report
+            file_progress("", 0.0)
+            try:
+                where = folder / subfolders.get(path, Path())
+                if (other := first[key(path, path.stem)]) != path:
+                    raise ValueError(f"its outputs would be named as those of {one_line(other)}: rename one of them")
+                match = own.fullmatch(path.name)
+                if match and key(path, match["stem"]) in first and where.is_dir() and path.parent.samefile(where):
+                    raise ValueError(f"is an output of {one_line(first[key(path, match['stem'])])}, not an input")
+                with folder_for_outputs(where) if where != folder else nullcontext():
+                    report = work(path, where, file_progress)
+            except Exception as error:
+                if not is_expected(error):
+                    error.add_note(str(path))
+                    raise
+                text, name = explain(error), one_line(path)
+                report = {"input": str(path), "error": text if name in text else f"{name}: {text}"}
+                on_error(error, report["error"])
+            file_progress("", 1.0 - done)
+            yield report
 
 
 def _key(stem: str) -> str:
@@ -166,18 +168,25 @@ def _key(stem: str) -> str:
 
 
 def degrade_file(
-    path: Path, folder: Path, degradation: Degradation, rounding: str = "per-pass", overwrite: bool = False
+    path: Path,
+    folder: Path,
+    degradation: Degradation,
+    rounding: str = "per-pass",
+    overwrite: bool = False,
+    crop: bool = False,
 ) -> Report:
-    """Downscale one image file: photo.png becomes photox4.png.
+    """Downscale one image file: photo.png becomes photox4.png; with ``crop``, after `cropped`.
 
     An output that exists is kept if it holds the same image.
 
     Raises:
         ImageFileError: as `read_image`.
         OutputError: as `write_image`, also where another image is there and ``overwrite`` is false.
+        ValueError: nothing is left after cropping.
     """
     target = folder / f"{path.stem}x{degradation.scale}.png"
-    lr = degrade(read_image(path, needed_per_pixel=DEGRADING), degradation, rounding)
+    hr = read_image(path, needed_per_pixel=DEGRADING)
+    lr = degrade(cropped(hr, degradation.scale) if crop else hr, degradation, rounding)
     kept = not overwrite and _holds(target, lr)
     if not kept:
         write_image(target, lr, overwrite=overwrite)
@@ -225,7 +234,7 @@ def upscale_file(
         "input_sha256": _sha256(path),
         "model": name,
         "model_config": model.config,
-        "weights_sha256": digest_of(model.state_dict()),
+        "model_sha256": model_digest(model),
         "scale": model.scale,
         "seed": options.seed,
         "temperature": temperature,
@@ -252,7 +261,7 @@ def upscale_file(
     part = 1 / (len(outputs.missing) + 1)
     progress("network", 0.0)
     source = options.read(path, bytes_per_pixel(model))
-    pictures = SavedPictures(model, name, settings["weights_sha256"], source, options)
+    pictures = SavedPictures(model, name, settings["model_sha256"], source, options)
     space = pictures.space
 
     def made(file: str) -> tuple[Picture | bytes, Record]:
@@ -284,8 +293,5 @@ def upscale_file(
 
 def _sha256(path: Path) -> str:
     """Of a file's content, so that outputs of another picture of this name are not taken for its own."""
-    with suppress(OSError):
-        if path.is_file():  # opening a pipe would block
-            return sha256_of(path)
-    read_image(path)  # says what is wrong
-    raise ImageFileError(f"{one_line(path)}: cannot be read")
+    with open_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

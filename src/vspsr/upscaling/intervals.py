@@ -44,46 +44,51 @@ class IntervalCalibration:
     """The content of a calibration file.
 
     Attributes:
-        model_sha256: digest of the model, see `model_digest`.
+        model: what the model was called: a shipped model, a folder or a Hub id.
+        model_sha256: digest of its weights, kernel and calibration, see `model_digest`.
         scale: of the model.
+        rounding: how LR integers were made, see `quantize`.
         alpha: largest expected share of values outside of their intervals …
         delta: … except with this probability over the choice of the calibration pictures.
-        n: number of calibration pictures.
+        true_pictures: number of calibration pictures.
         factor: the intervals are mean ± factor·stddev.
         coverage: share of the values of the calibration pictures within, the mean over the pictures.
         joint_coverage: share of these pictures with at least 1 − alpha of the values within.
         by_size: four classes of intervals, the smallest first: `smallest` and `largest` half-width in 8-bit levels,
             `share` of all values, and `coverage`.
         gaussian_factor, gaussian_coverage: the factor that a Gaussian would have at 1 − alpha, and its coverage.
-        true_whole, true_largest: how unlikely these pictures are, see `vspsr.upscaling.assessment.TruePictures`.
+        unlikeliness, largest_unlikeliness: of these pictures, see `vspsr.upscaling.assessment.TruePictures`.
         method: what was done.
     """
 
+    model: str
     model_sha256: str
     scale: int
+    rounding: str
     alpha: float
     delta: float
-    n: int
+    true_pictures: int
     factor: float
     coverage: float
     joint_coverage: float
     by_size: tuple[dict[str, float], ...]
     gaussian_factor: float
     gaussian_coverage: float
-    true_whole: tuple[float, ...]
-    true_largest: tuple[float, ...]
+    unlikeliness: tuple[float, ...]
+    largest_unlikeliness: tuple[float, ...]
     method: str = METHOD
 
     @property
     def true(self) -> TruePictures:
         """The pictures that others are compared with."""
-        return TruePictures(self.true_whole, self.true_largest)
+        return TruePictures(self.unlikeliness, self.largest_unlikeliness)
 
     def check_model(self, model: VSpSR, path: Path | str = "calibration") -> None:
         """CalibrationError unless it was made for this model."""
         if self.model_sha256 != model_digest(model):
             raise CalibrationError(
-                f"{one_line(path)}: was made for another model (digest {self.model_sha256[:12]}…, x{self.scale}): "
+                f"{one_line(path)}: was made for another model ({one_line(self.model)}, x{self.scale}, digest "
+                f"{self.model_sha256[:12]}…): "
                 "make one for this by `vspsr calibrate`"
             )
 
@@ -104,7 +109,7 @@ def read_calibration(path: Path) -> IntervalCalibration:
     valid = isinstance(content, dict) and content.keys() == names
     if not valid or not all(check(content[name]) for name, check in _CHECKS.items()):
         raise CalibrationError(f"{one_line(path)}: is not a calibration file of `vspsr calibrate`")
-    lists = {name: tuple(content[name]) for name in ("by_size", "true_whole", "true_largest")}
+    lists = {name: tuple(content[name]) for name in ("by_size", "unlikeliness", "largest_unlikeliness")}
     return IntervalCalibration(**{**content, **lists})
 
 
@@ -128,10 +133,12 @@ def _are_classes(values: Any) -> bool:
 
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
+    "model": lambda v: isinstance(v, str),
+    "rounding": lambda v: v in ("per-pass", "single"),
     "model_sha256": lambda v: isinstance(v, str),
     "method": lambda v: isinstance(v, str),
     "scale": lambda v: isinstance(v, int) and _is_number(v, 2, 64),
-    "n": lambda v: isinstance(v, int) and _is_number(v, 1),
+    "true_pictures": lambda v: isinstance(v, int) and _is_number(v, 1),
     "alpha": _is_share,
     "delta": _is_share,
     "coverage": _is_share,
@@ -140,8 +147,8 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "factor": _is_number,
     "gaussian_factor": _is_number,
     "by_size": _are_classes,
-    "true_whole": _are_numbers,
-    "true_largest": _are_numbers,
+    "unlikeliness": _are_numbers,
+    "largest_unlikeliness": _are_numbers,
 }
 
 

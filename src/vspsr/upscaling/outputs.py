@@ -147,7 +147,7 @@ def _read(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
             continue
         if key == "input_sha256":
             raise OutputError(f"{name}: outputs of another picture of this name exist: {instead}")
-        if key in ("model_config", "weights_sha256"):
+        if key in ("model_config", "model_sha256"):
             raise OutputError(f"{name}: outputs of another model of this name exist: {instead}")
         raise OutputError(f"{name}: outputs made with {key} = {before!r} exist, not {value!r}: {instead}")
     if not _is_valid(report):
@@ -166,6 +166,8 @@ def _is_valid(report: dict[str, Any]) -> bool:
         isinstance(outputs, dict)
         and all(record is None or numbers(record) for record in outputs.values())
         and all(name and Path(name).name == name for name in outputs)
+        and isinstance(report.get("lr_values"), int)
+        and isinstance(report.get("coefficients"), int | None)
         and isinstance(seconds, int | float)
         and 0 <= seconds < 1e9
     )

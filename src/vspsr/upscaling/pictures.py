@@ -68,6 +68,7 @@ class PictureSpace:
         rounding: as in `quantize`.
         jpeg: what the picture was decoded from; None where its pixels are exact.
         noise: of the LR picture; not with ``jpeg``.
+        budget: as in `quantize`, for each picture.
 
     Raises:
         ValueError: an option out of its range.
@@ -81,6 +82,7 @@ class PictureSpace:
     rounding: str = "per-pass"
     jpeg: JpegCoefficients | None = None
     noise: NoiseModel | None = None
+    budget: float | None = None
     space: SRSpace = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,7 +107,8 @@ class PictureSpace:
 
     def _consistent_pictures(self) -> ConsistentPictures:
         degradation = self.model.degradation
-        return ConsistentPictures(self.picture, degradation, self.bits, self.rounding, self.jpeg, self.noise)
+        options = self.bits, self.rounding, self.jpeg, self.noise
+        return ConsistentPictures(self.picture, degradation, *options, budget=self.budget)
 
     @property
     def out_bits(self) -> int:

@@ -64,6 +64,7 @@ class ProjectOptions:
     rounding: str = "per-pass"
     overwrite: bool = False
     as_pixels: bool = False
+    budget: float | None = None
 
 
 def project_files(
@@ -90,19 +91,22 @@ def project_file(sr: Path, lr: Path, folder: Path, options: ProjectOptions) -> R
     source = read_source(lr, as_pixels=options.as_pixels)
     picture = read_image(sr, needed_per_pixel=_NEEDED)
     settings = options.scale, options.kernel, options.bits, options.rounding
-    result = project_picture(picture, source.picture, *settings, source.jpeg)
+    result = project_picture(picture, source.picture, *settings, source.jpeg, options.budget)
     target = folder / f"{sr.stem}.png"
     if target.exists() and any(target.samefile(path) for path in (sr, lr)):
         raise OutputError(f"{one_line(target)}: would replace an input: give another folder for the outputs")
     kept = not options.overwrite and _holds(target, result.picture)
     if not kept:
         write_image(target, result.picture, overwrite=options.overwrite)
-    key = "lr_values_wrong" if source.jpeg is None else "coefficients_wrong"
+    key, count = "lr_values", source.picture.n_values
+    if source.jpeg is not None:
+        key, count = "coefficients", source.jpeg.n_coefficients
     return {
         "input": str(sr),
         "lr": str(lr),
         "output": str(target),
-        f"{key}_before": result.wrong_before,
+        key: count,
+        f"{key}_wrong_before": result.wrong_before,
         **result.exactness.record(),
         "bits": result.picture.bits,
         "assumed": source.note,

@@ -47,6 +47,7 @@ def project_picture(
     bits: int | str = "auto",
     rounding: str = "per-pass",
     jpeg: JpegCoefficients | None = None,
+    budget: float | None = None,
 ) -> Projected:
     """The picture nearest to an upscaled picture that downscales to the LR picture.
 
@@ -60,6 +61,7 @@ def project_picture(
         bits: of the result, "auto" for those of `sr`.
         rounding: as in `quantize`.
         jpeg: what `lr` was decoded from; None where its pixels are exact.
+        budget: as in `quantize`, for each of up to four attempts.
 
     Raises:
         ValueError: pictures that do not go together, an option out of its range.
@@ -83,7 +85,7 @@ def project_picture(
         return Projected(sr, Exactness(0, 0, 0.0, 0.0, None if jpeg is None else 0), 0)
     pixels = sr.pixels if sr.alpha is None else bleed(sr.pixels, sr.alpha)
     hr_alpha = None if sr.alpha is None else sr.alpha.double() / sr.white
-    target = ConsistentPictures(lr, degradation, out_bits, rounding, jpeg, hr_alpha=hr_alpha)
+    target = ConsistentPictures(lr, degradation, out_bits, rounding, jpeg, hr_alpha=hr_alpha, budget=budget)
     x = pixels.double()[None] / sr.white
     visible = None if sr.alpha is None or not bool((sr.alpha > 0).any()) else sr.alpha[0] > 0
 

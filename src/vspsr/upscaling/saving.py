@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vspsr.checks import check_bits_and_rounding, check_seed, check_temperature
+from vspsr.checks import check_bits_and_rounding, check_number, check_seed, check_temperature
 from vspsr.degradation.noise import NoiseModel
 from vspsr.errors import OutputError, did_you_mean
 from vspsr.files import kind_of
@@ -38,6 +38,7 @@ class Options:
         quality: of a lossy format; None for its default.
         keep_print_size: multiply the resolution, so that the picture has the size on paper that it had.
         denoise: as in `vspsr.upscale`.
+        budget: as in `quantize`, for each picture.
 
     Raises:
         ValueError: a value out of its range, options that exclude each other.
@@ -61,6 +62,7 @@ class Options:
     quality: int | None = None
     keep_print_size: bool = False
     denoise: Denoise = None
+    budget: float | None = None
 
     def __post_init__(self) -> None:
         check_samples(self.samples)
@@ -70,6 +72,8 @@ class Options:
         check_depth(self.bits)
         check_bits_and_rounding(8, self.rounding)
         check_denoise(self.denoise)
+        if self.budget is not None:
+            check_number(self.budget, "budget")
         if (self.intervals or self.trust_mask) != (self.calibration is not None):
             raise ValueError(
                 "`calibration` and `intervals` or `trust_mask` go together: `vspsr calibrate` makes the former"
@@ -117,6 +121,7 @@ class Options:
             "quality": (self.quality or QUALITY) if self.lossy else None,
             "keep_print_size": self.keep_print_size,
             "denoise": self.denoise,
+            "budget": self.budget,
         }
 
     def read(self, image: ImageFile, needed_per_pixel: int = 0) -> Source:
@@ -136,7 +141,7 @@ class SavedPictures:
     Args:
         model: the model.
         name: what to call it: a shipped model, a folder or a Hub id.
-        weights: SHA-256 of its weights.
+        digest: of the model, see `model_digest`.
         source: the LR picture.
         options: see there.
 
@@ -146,7 +151,7 @@ class SavedPictures:
 
     model: VSpSR
     name: str
-    weights: str
+    digest: str
     source: Source
     options: Options
     space: PictureSpace = field(init=False)
@@ -161,7 +166,7 @@ class SavedPictures:
         if options.calibration is not None and self.source.jpeg is not None:
             raise OutputError("`calibration` holds for pixels that are exact, which those of a JPEG are not")
         self.source, self.noise = with_noise(self.source, options.denoise)
-        arguments = options.temperature, options.bits, options.rounding, self.source.jpeg, self.noise
+        arguments = options.temperature, options.bits, options.rounding, self.source.jpeg, self.noise, options.budget
         self.space = PictureSpace(self.model, picture, *arguments)
 
     @property
@@ -174,6 +179,8 @@ class SavedPictures:
         """What the report says of the picture."""
         return {
             "lr_size": list(self.source.picture.size),
+            "lr_values": self.source.picture.n_values,
+            "coefficients": None if self.source.jpeg is None else self.source.jpeg.n_coefficients,
             "hr_size": list(self.hr_size),
             "mode": self.source.picture.mode,
             "output_bits": self.space.out_bits,
@@ -218,7 +225,7 @@ class SavedPictures:
         return {
             "Software": f"vspsr {__version__}",
             "Model": name,
-            "ModelDigest": self.weights,
+            "ModelDigest": self.digest,
             "Scale": str(self.model.scale),
             "LrDigest": pixels_digest(self.source.picture),
         }

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from vspsr.images.encoding import encoded
 from vspsr.model import VSpSR
-from vspsr.state_dicts import digest_of
 from vspsr.upscaling.folders import Report
+from vspsr.upscaling.intervals import model_digest
 from vspsr.upscaling.pictures import bytes_per_pixel
 from vspsr.upscaling.saving import Options, SavedPictures
 
@@ -29,7 +29,7 @@ def upscale_stream(image: Path | bytes, model: VSpSR, name: str, options: Option
         if getattr(options, option):
             raise ValueError(f"`{option}` is for outputs in a folder: leave it out or give a folder")
     source = options.read(image, bytes_per_pixel(model))
-    pictures = SavedPictures(model, name, digest_of(model.state_dict()), source, options)
+    pictures = SavedPictures(model, name, model_digest(model), source, options)
     picture, exactness = pictures.mean if options.mean else pictures.sample(0)
     content = encoded(picture, options.suffix, options.quality)
     return content, {**pictures.about(), **exactness.record(), "samples": options.samples}
