@@ -1,6 +1,8 @@
 """Damage in the middle of files, and one verdict on it by all ways to read them."""
 
+import gc
 import io
+import logging
 import struct
 import warnings
 import zlib
@@ -14,7 +16,7 @@ from image_files import noise, to_vips
 from PIL import Image
 
 from vspsr.errors import ImageFileError, ImageFileWarning
-from vspsr.images.damage import harmless_fault, png_damage, tiff_faults
+from vspsr.images.damage import decoder_warnings, harmless_fault, png_damage, tiff_faults
 from vspsr.images.io import read_header, read_image
 
 LARGE = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8).repeat(8, 0).repeat(8, 1)
@@ -114,6 +116,26 @@ def test_all_ways_to_read_a_png_agree_on_its_chunks(kind: str, damage: int, tmp_
     else:
         assert read_header(path).size == read_image(path).size
         np.testing.assert_array_equal(read_image(path).pixels.numpy(), noise(3).transpose(2, 0, 1))
+
+
+def test_no_garbage_is_collected_while_a_decoder_may_log(tmp_path: Path) -> None:
+    """GLib ends the process where freeing a damaged image logs within the callback of another message."""
+    buffer, seen = io.BytesIO(), []
+    Image.fromarray(noise(3)).save(buffer, "PNG")
+    (tmp_path / "a.png").write_bytes(buffer.getvalue()[:33] + chunk(b"tIME", bytes(20)) + buffer.getvalue()[33:])
+    handler = logging.Handler()
+    handler.emit = lambda record: seen.append(gc.isenabled())  # type: ignore[method-assign]
+    logging.getLogger("pyvips").addHandler(handler)
+    try:
+        with decoder_warnings():  # of another thread, for instance
+            read_image(tmp_path / "a.png")
+            assert not gc.isenabled()
+        read_image(tmp_path / "a.png")
+    finally:
+        logging.getLogger("pyvips").removeHandler(handler)
+    assert seen
+    assert not any(seen)
+    assert gc.isenabled()
 
 
 @given(st.data())

@@ -4,9 +4,11 @@ libvips' option `fail_on` is too lenient at "error" (half a JPEG with an end mar
 (a TIFF with a badly written comment fails).
 """
 
+import gc
 import logging
 import re
 import struct
+import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,16 +28,46 @@ _TIFF_FAULTS = re.compile(
 
 @contextmanager
 def decoder_warnings() -> Iterator[list[str]]:
-    """Collect the warnings that libvips logs within the block, from any thread."""
+    """Collect the warnings that libvips logs within the block, from any thread.
+
+    pyvips logs them from a callback of GLib's, and GLib ends the process where a second message is logged meanwhile. A
+    garbage collection in the callback may do that, by freeing an image that was damaged, too: it waits.
+    """
     messages: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("pyvips")
     logger.addHandler(handler)
     try:
-        yield messages
+        with _COLLECTION.paused():
+            yield messages
     finally:
         logger.removeHandler(handler)
+
+
+class _Collection:
+    """Python's garbage collection, which any number of threads may pause."""
+
+    def __init__(self) -> None:
+        self._lock, self._count, self._was_enabled = threading.Lock(), 0, False
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        with self._lock:
+            if self._count == 0:
+                self._was_enabled = gc.isenabled()
+                gc.disable()
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+                if self._count == 0 and self._was_enabled:
+                    gc.enable()
+
+
+_COLLECTION = _Collection()
 
 
 def harmless_fault(error: str) -> str:
