@@ -295,6 +295,19 @@ def test_bad_files(run: Run, photo: Path, tmp_path: Path) -> None:
     fails_clearly(run("upscale", "nothing", "-o", "out"), "no image files in this folder")
 
 
+@pytest.mark.parametrize(("model", "trained"), [("vspsr-x4", False), ("vspsr-x4-explore", True), ("vspsr-x8", False)])
+def test_a_model_that_was_not_trained_on_jpegs_says_so(run: Run, tmp_path: Path, model: str, trained: bool) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (16, 16), (90, 120, 60)).save(tmp_path / "a.jpg")
+    Image.new("RGB", (16, 16), (90, 120, 60)).save(tmp_path / "b.png")
+    result = run("upscale", "a.jpg", "b.png", "-o", model, "--model", model, "--samples", 1)
+    assert result.returncode == 0
+    assert (f"1 JPEG: {model} was not trained on JPEGs" in result.stderr) is not trained
+    assert ("--model vspsr-x4-explore" in result.stderr) is (model == "vspsr-x4")
+    assert "JPEGs" not in run("upscale", "b.png", "-o", "other", "--model", model, "--samples", 1).stderr
+
+
 def test_a_bomb_is_refused_before_it_is_decoded(run_process: Run, tmp_path: Path) -> None:
     """30,000×30,000 pixels of one colour: a small file, gigabytes in memory, more after super-resolution."""
     import pyvips

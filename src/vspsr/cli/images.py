@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from vspsr.cli.console import ExitCode, output_folder, print_error, print_line, progress, when_stopped
+from vspsr.cli.console import ExitCode, output_folder, print_error, print_line, print_note, progress, when_stopped
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.options import (
     AsJson,
@@ -30,6 +30,7 @@ from vspsr.errors import counted
 UPSCALE_EPILOG = "Example:  vspsr upscale photo.png -o out --samples 10 --mean --stddev --contact-sheet"
 DEGRADE_EPILOG = "Example:  vspsr degrade hr/ -o lr --scale 4"
 
+_JPEG_MODEL = "vspsr-x4-explore"
 _DRAWN = 0.01
 """Share of LR values wrong from which an image is hardly a downscaled photograph."""
 
@@ -158,6 +159,9 @@ def upscale(
         reports = [upscale_to_stdout(inputs[0], loaded, model, options)]
     else:
         reports = _run(batch, inputs, output, as_json, _summary, recursive)
+    if (jpegs := sum(r.get("jpeg") is not None for r in reports)) and not loaded.trained_on_jpegs:
+        other = f"; `--model {_JPEG_MODEL}` was" if loaded.scale == 4 else ""
+        print_note(f"{counted(jpegs, 'JPEG')}: {model} was not trained on JPEGs and may draw their ripples{other}")
     end(reports, print_wrong(reports))
 
 

@@ -16,7 +16,7 @@ INFO_EPILOG = "Example:  vspsr info vspsr-x4"
 
 FOR = {
     "vspsr-x4": "pictures to keep (the default)",
-    "vspsr-x4-explore": "experimental: connected detail for `vspsr explore` (its default), with a visible lattice",
+    "vspsr-x4-explore": "experimental: for JPEGs and for `vspsr explore` (its default), detail that hangs together",
     "vspsr-x8": "pictures to keep, larger steps",
 }
 """What each shipped model is for."""
