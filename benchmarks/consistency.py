@@ -8,7 +8,7 @@ imresize on uint8, against the LR image. The consistency-enforcing module (CEM) 
 Resolution* (CVPR 2020), is computed with its truncated filters: 27 taps of the inverse, borders repeated, and the
 cubic kernel with a = −0.75; beside it the same with MATLAB's kernel, a = −0.5. With --golden, a folder that holds
 cem_golden.npz and cem_lrpsnr.json, these filters are first compared with the output of the authors' module, and its
-LR-PSNR on five Kodak images is told.
+LR-PSNR on five Kodak images is printed.
 """
 
 import argparse

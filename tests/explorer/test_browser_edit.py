@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from explorer_page import Page
-from explorer_tools import photo, png
+from explorer_tools import png
 from PIL import Image
 
 
@@ -303,10 +303,7 @@ def test_a_running_job_is_cancelled_by_its_button(opened: Page) -> None:
     """The server stops, the page says what is shown, and all of it can be used; the same job can be asked for again."""
     page = opened.page
     page.click("#close")
-    path = opened.folder / "larger.png"
-    path.write_bytes(png(photo(72, 96)))
-    page.set_input_files("#file", path)
-    opened.wait()
+    opened.open_photo(72, 96)
     session = f"{opened.address.split('/?')[0]}/api/sessions/{page.evaluate('location.hash').lstrip('#')}"
     cancel = page.locator("#jobs button[aria-label='Cancel: computing the standard deviation']")
     for ask in (lambda: page.keyboard.press("4"), lambda: page.click(".look button:has-text('Standard deviation')")):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from explorer_page import Page
-from explorer_tools import photo, pixels, png
+from explorer_tools import photo, pixels
 
 
 def test_number_keys_switch_and_the_badge_counts(opened: Page) -> None:
@@ -202,10 +202,7 @@ def test_blending_keeps_up_with_the_screen(opened: Page) -> None:
     """
     page = opened.page
     page.click("#close")
-    path = opened.folder / "larger.png"
-    path.write_bytes(png(photo(72, 72)))
-    page.set_input_files("#file", path)
-    opened.wait()
+    opened.open_photo(72, 72)
     opened.open("Region")
     page.click("text=Middle of the view")
     sliders = page.locator(".sliders input")

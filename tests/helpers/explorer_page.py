@@ -24,8 +24,12 @@ class Page:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.address, self.folder = address, tmp_path
         self.page.goto(address)
-        path = tmp_path / "a photo.png"
-        path.write_bytes(png(photo()))
+        self.open_photo()
+
+    def open_photo(self, *size: int) -> None:
+        """Open a picture (height, width) on the welcome page."""
+        path = self.folder / "a photo.png"
+        path.write_bytes(png(photo(*size)))
         self.page.set_input_files("#file", path)
         self.wait()
 

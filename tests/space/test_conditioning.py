@@ -214,11 +214,10 @@ def test_far_from_the_corner_of_a_large_picture() -> None:
     mask = torch.zeros(280, 20, dtype=torch.bool)
     mask[240:243, 8:11] = True
     given = SRSpace(space.y.float(), space.parameters.map_tensors(Tensor.float), space.degradation).condition(
-        Pixels(mask, torch.tensor([0.5, 0.4, 0.5]), 0.02)
+        Pixels(mask, torch.tensor([0.5, 0.4, 0.5]), 0.1)
     )
     part = given.sample(1)[0, 0, :, 232:248, :16]
-    # Values up to 12, of which float32 makes errors of 0.001.
-    assert torch.allclose(given.region(58, 0, 4, 4).sample(1)[0], part, atol=1e-3)
+    assert torch.allclose(given.region(58, 0, 4, 4).sample(1)[0], part, atol=1e-4)
     assert bool(given.stddev.isfinite().all())
     assert torch.allclose(given.corrected(given._prior.mean), given.mean, atol=1e-4)
 

@@ -72,7 +72,7 @@ def jpeg(image: Tensor, tables: Tensor, subsampled: Tensor) -> Tensor:
 
 
 def quantisation_map(tables: Tensor, subsampled: Tensor, height: int, width: int) -> Tensor:
-    """How coarse a JPEG's values are, as networks are told beside its pixels: (B, 3, h, w) in [0, 1].
+    """How coarse a JPEG's values are, the second input of networks beside its pixels: (B, 3, h, w) in [0, 1].
 
     The first two channels are log2 of the mean quantisation step at low frequencies, over 8, of luminance and of
     chrominance (twice as coarse where it is subsampled): 0 for a picture that was never quantised. The third marks

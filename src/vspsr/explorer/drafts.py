@@ -23,7 +23,7 @@ _Part = tuple[int, int, int, int]
 
 
 def draft(session: Session, request: DraftRequest) -> dict[str, Any]:
-    """A part of a member given edits as a PNG; what the page is told about it, in HR pixels."""
+    """A part of a member given edits as a PNG; what the page needs to place it, in HR pixels."""
     part, lr = request.part, session.picture
     image = member_part(session, request.edits, request.member, (part.top, part.left, part.height, part.width))
     picture = replace(lr, pixels=(image.cpu().clamp(0, 1) * lr.white).round().int(), alpha=None)

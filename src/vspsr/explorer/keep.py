@@ -33,7 +33,7 @@ _MOST_METADATA = 64 << 20
 
 
 def export(session: Session, request: Export, folder: Path, model: str, progress: Progress) -> dict[str, Any]:
-    """Make a file; what the page is told about it.
+    """Make a file; what the page shows about it.
 
     Args:
         session: of the picture.

@@ -42,7 +42,7 @@ class Layer:
         id: its name in addresses.
         pixels: (C, H, W) uint8 or uint16, as it is exported; for a map, its colours.
         rgb: (H, W, 3), as it is displayed: in sRGB.
-        about: what the page is told, JSON values.
+        about: what the page shows beside it, JSON values.
         spread: for a map of the standard deviation, the values behind it.
     """
 
