@@ -115,9 +115,8 @@ class VSpSR(nn.Module):
         """
         check_rgb(y)
         dtype = torch.promote_types(y.dtype, torch.float32)
-        # Strides choose among algorithms that round differently: the values alone shall count.
         y = y.to(dtype).clone(memory_format=torch.contiguous_format)
-        images = y.to(next(self.network.parameters(), y).dtype).contiguous(memory_format=torch.channels_last)
+        images = y.to(next(self.network.parameters(), y).dtype)
         inputs = [images]
         if quantisation is not None:
             check_rgb(quantisation, "quantisation")
@@ -125,6 +124,8 @@ class VSpSR(nn.Module):
                 raise ValueError(f"`quantisation` must be {tuple(y.shape)} as `y`, got {tuple(quantisation.shape)}")
             if self.trained_on_jpegs and getattr(self.network, "takes_quantisation", False):
                 inputs.append(quantisation.to(images))
+        # Strides choose among algorithms that round differently: the values alone shall count.
+        inputs = [i.contiguous().contiguous(memory_format=torch.channels_last) for i in inputs]
         if self.training or len(y) == 1:
             parameters = self.network(*inputs)
         else:
