@@ -1,11 +1,12 @@
-"""How long it takes to ask a space, on one core: components of a region, edits, texture, the closest member.
+"""How long a picture takes on one core: to open, to draw and to make exact; components of a region, edits, and so on.
 
     python benchmarks/exploring.py --model vspsr-x4 vspsr-x4-explore              # HR picture of 512×512
-    python benchmarks/exploring.py --model vspsr-x4 --lr 512 --skip nearest       # LR picture of 512×512
+    python benchmarks/exploring.py --model vspsr-x4-explore --lr 512 --skip nearest stddev   # LR picture of 512×512
 
 The picture is the example photo, mirrored and cropped. Seconds are of the processor's time, the best of --repeat; the
-clock's are larger where the core is shared. The space has been made, and the mean of the picture is known. The last
-row says how fast the core multiplies matrices in float32.
+clock's are larger where the core is shared. Except in the first row, the space has been made, and the mean of the
+picture is known; in the rows of a scribble's stddev, that of the picture too. The last row says how fast the core
+multiplies matrices in float32.
 """
 
 import argparse
@@ -20,12 +21,13 @@ from rich.table import Table
 from sampling import photograph
 from torch import Tensor
 
-from vspsr import SRSpace, VSpSR
+from vspsr import SRSpace, VSpSR, quantize
 from vspsr.errors import ConditionWarning
 from vspsr.space import Average, Pixels
 
 SIDE = 16  # LR pixels of a region
 VISIBLE = 64  # LR pixels of what a screen shows, each way
+DRAFT = 128
 
 
 def seconds(action: Callable[[], object], repeat: int) -> float:
@@ -45,8 +47,11 @@ def scribble(space: SRSpace, count: int = 500) -> Tensor:
     return mask
 
 
-def actions(space: SRSpace) -> dict[str, Callable[[], object]]:
+def actions(model: VSpSR, space: SRSpace) -> dict[str, Callable[[], object]]:
     h, w = space.y.shape[-2:]
+    middle = [((n - min(n, DRAFT)) // 2, min(n, DRAFT)) for n in (h, w)]
+    draft = space.region(*(n for n, _ in middle), *(n for _, n in middle))
+    few = scribble(space, 60)
     scale = space.degradation.scale
     top, left = (h - SIDE) // 2, (w - SIDE) // 2
     region = space.region(top, left, SIDE, SIDE)
@@ -62,6 +67,14 @@ def actions(space: SRSpace) -> dict[str, Callable[[], object]]:
     other[..., rows, columns] = space.sample(1, seed=1)[0][..., rows, columns]
     given = space.condition(Pixels(stroke, target))
     return {
+        "open: a pass of the network": lambda: model(space.y),
+        "the mean, made exact": lambda: quantize(space.mean, space.y),
+        "a sample": lambda: space.sample(1, seed=4),
+        "a sample, drawn and made exact": lambda: quantize(space.sample(1, seed=4), space.y),
+        f"draft of {draft.height}×{draft.width} LR pixels of a sample": lambda: draft.sample(1),
+        "stddev": lambda: space.select(0).stddev,
+        "scribble of 60 pixels: stddev": lambda: space.condition(Pixels(few, target)).stddev,
+        "scribble of 500 pixels: stddev": lambda: space.condition(Pixels(stroke, target)).stddev,
         "components, k = 8, of 16×16 LR pixels": lambda: space.region(top, left, SIDE, SIDE).principal_components(8),
         "region along components": lambda: region.along(found, torch.ones(8)),
         "scribble of 500 pixels: mean": lambda: space.condition(Pixels(stroke, target)).mean,
@@ -85,8 +98,9 @@ def main() -> None:
     warnings.simplefilter("ignore", ConditionWarning)  # what is asked for here need not be likely
     columns: dict[str, dict[str, float]] = {}
     for name in args.model:
-        space = VSpSR.from_pretrained(name)(photograph(args.lr, args.lr))
-        rows = {k: a for k, a in actions(space).items() if not any(word in k for word in args.skip)}
+        model = VSpSR.from_pretrained(name)
+        space = model(photograph(args.lr, args.lr))
+        rows = {k: a for k, a in actions(model, space).items() if not any(word in k for word in args.skip)}
         columns[Path(name).name] = {k: seconds(action, args.repeat) for k, action in rows.items()}
     table = Table("", *columns, title=f"LR picture of {args.lr}×{args.lr}, processor seconds on one core")
     for row in next(iter(columns.values())):
