@@ -126,8 +126,10 @@ def test_the_standard_deviation_given_edits(opened: Page) -> None:
     opened.wait()
     page.mouse.move(*opened.at(22.5, 20.5))
     page.mouse.move(*opened.at(21.5, 20.5))
-    page.wait_for_function("() => document.querySelector('#readout').textContent.startsWith('x 21, y 20')")
-    assert "without the edits" not in page.inner_text("#readout")
+    page.wait_for_function(  # the place is that of before: its text changes
+        "() => ((text) => text.startsWith('x 21, y 20') && !text.includes('without the edits'))"
+        "(document.querySelector('#readout').textContent)"
+    )
     page.uncheck(".edits input[type=checkbox]")
     page.keyboard.press("4")
     opened.wait()
@@ -221,6 +223,8 @@ def test_a_second_finger_zooms_and_moves_instead_of_drawing(
     send("touchStart", (x - 20, y), (x + 20, y))
     for i in range(1, 11):  # apart to twice the distance, and both down by 30
         send("touchMove", (x - 20 - 2 * i, y + 3 * i), (x + 20 + 2 * i, y + 3 * i))
+    # Browsers hand moves of a finger to the page with the next frame.
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     zoom, *point = _place(page, x, y + 30)
     assert zoom == pytest.approx(2 * before[0], rel=0.05)
     assert point == pytest.approx(before[1:], abs=1)
