@@ -111,7 +111,7 @@ def coefficients_wrong(model: VSpSR, content: bytes, samples: int) -> tuple[list
     source = read_source(content)
     assert source.jpeg is not None, source.note
     wrong = []
-    for picture, exactness in PictureSpace(model, source.picture, jpeg=source.jpeg).samples(samples):
+    for picture, exactness in PictureSpace(model, source).samples(samples):
         lr = model.degradation.down_integers(picture.pixels)
         again = saved_again(lr, content, source.jpeg.sampling)
         pairs = zip(again.coefficients, source.jpeg.coefficients, strict=True)
@@ -187,7 +187,7 @@ def speed_table(model: VSpSR, samples: int = 10) -> None:
 
 def upscaled(model: VSpSR, content: bytes, samples: int, as_pixels: bool = False) -> list[Tensor]:
     source = read_source(content, as_pixels=as_pixels)
-    space = PictureSpace(model, source.picture, jpeg=source.jpeg)
+    space = PictureSpace(model, source)
     return [picture.pixels for picture, _ in space.samples(samples)]
 
 

@@ -24,6 +24,7 @@ from vspsr.degradation.resize import imresize
 from vspsr.images.folders import image_files
 from vspsr.images.jpeg_file import read_coefficients
 from vspsr.images.picture import Picture
+from vspsr.images.sources import Source
 from vspsr.metrics import crop_to_multiple, diversity_score, perceptual_backend, psnr
 from vspsr.metrics.perceptual import Backend
 from vspsr.space import JpegSpace
@@ -41,7 +42,7 @@ def images(model: VSpSR, lr: Tensor, quality: int, n: int) -> tuple[Tensor, Tens
     buffer = io.BytesIO()
     Image.fromarray(lr.permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
     seen = torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1)
-    of_file = PictureSpace(model, Picture(seen.int()), jpeg=read_coefficients(buffer.getvalue())).space
+    of_file = PictureSpace(model, Source(Picture(seen.int()), read_coefficients(buffer.getvalue()))).space
     assert isinstance(of_file, JpegSpace)
     return seen, of_file.centre[0].clamp(0, 1), of_file.sample(n)[:, 0].clamp(0, 1)
 

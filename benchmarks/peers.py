@@ -113,7 +113,7 @@ def assessment_table(peers: Path, hr: Path, model: VSpSR, name: str) -> Table:
     table = Table("medians", *columns, title=title)
     for row, values in rows.items():
         details = [v.unlikeliness for v in values]
-        wrong = f"{sum(v.lr_values_wrong for v in values) / sum(v.lr_values for v in values):.1%}"
+        wrong = f"{sum(v.lr_values_wrong for v in values) / sum(v.comparison.total for v in values):.1%}"
         unusual = sum(min(v.p_whole or 1, v.p_largest or 1) < 0.05 for v in values)
         scores = (median(d.distance / d.expected for d in details), median(d.whole for d in details))
         texts = (*(f"{s:.2f}" for s in scores), f"{median(d.largest for d in details):.1f}")

@@ -69,7 +69,7 @@ def main(photo: Path, folder: Path) -> None:
             here.mkdir(parents=True)
 
             def run(here: Path = here) -> None:
-                list(upscale_files([photo], here, model, "m", ALL))
+                list(upscale_files({photo: Path()}, here, model, "m", ALL))
 
             def killed(at: int = at, after: bool = after, run: Callable[[], None] = run) -> None:
                 Path.replace = ending(at, after, lambda: os._exit(9))  # type: ignore[method-assign,assignment]

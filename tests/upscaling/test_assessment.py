@@ -77,12 +77,14 @@ def test_p_values_are_ranks(model: VSpSR, truth: Picture, lr: Picture) -> None:
     usual = replace(found, p_largest=0.5)
     assert usual.supported
     assert usual.verdict.startswith("downscales to LR exactly; its detail is no more unlikely")
-    wrong = replace(usual, lr_values_wrong=7)
+    wrong = replace(usual, comparison=replace(usual.comparison, wrong=7))
     assert not wrong.supported
     assert wrong.verdict.startswith("7 of 1728 LR values are wrong;")
+    jpeg = replace(usual, comparison=replace(usual.comparison, wrong=7, unit="coefficients"))
+    assert jpeg.verdict.startswith("7 of 1728 JPEG coefficients are wrong;")
     alone = assess(truth, lr, model)
     assert alone.supported
-    assert (alone.p_whole, alone.lr_values) == (None, 24 * 24 * 3)
+    assert (alone.p_whole, alone.comparison.total) == (None, 24 * 24 * 3)
 
 
 def test_p_values_are_uniform() -> None:

@@ -71,10 +71,7 @@ def model() -> VSpSR:
 def run(folder: Path, out: Path, model: VSpSR) -> tuple[list[Report], list[str]]:
     lines: list[str] = []
     files = input_files([folder], out)
-    reports = upscale_files(
-        list(files), out, model, "m", Options(samples=1), on_error=lambda _, line: lines.append(line)
-    )
-    return list(reports), lines
+    return list(upscale_files(files, out, model, "m", Options(samples=1), on_error=lambda _, t: lines.append(t))), lines
 
 
 def test_one_line_each_and_the_rest_is_done(model: VSpSR, tmp_path: Path) -> None:

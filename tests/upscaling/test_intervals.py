@@ -120,10 +120,12 @@ def test_what_does_not_go_together(model: VSpSR, tmp_path: Path) -> None:
         Options(intervals=True)
     with pytest.raises(ValueError, match=r"`calibration` and `intervals` or `trust_mask` go together"):
         Options(calibration=calibration_for(model))
+    with pytest.raises(ValueError, match=r"`calibration` was made for `rounding` per-pass, not single"):
+        Options(calibration=calibration_for(model), intervals=True, rounding="single")
     other = replace(calibration_for(model), model_sha256="0" * 64)
     options = Options(calibration=other, intervals=True)
     with pytest.raises(CalibrationError, match="was made for another model"):
-        upscale_files([EXAMPLE], tmp_path, model, "vspsr-x4", options)
+        upscale_files({EXAMPLE: Path()}, tmp_path, model, "vspsr-x4", options)
 
 
 def test_trust_mask() -> None:

@@ -49,7 +49,7 @@ def test_outputs_give_the_file(encoder: str, quality: int, subsampling: str, tmp
     source = read_source(content)
     assert source.jpeg is not None
     assert source.jpeg.subsampling == subsampling
-    for picture, exactness in PictureSpace(MODEL, source.picture, jpeg=source.jpeg).samples(2):
+    for picture, exactness in PictureSpace(MODEL, source).samples(2):
         assert exactness.coefficients_wrong == 0
         lr = Degradation(4).down_integers(picture.pixels)
         assert coefficients_differ(read_coefficients(saved_as(lr, content)), source.jpeg) == 0

@@ -12,7 +12,7 @@ from PIL import Image
 from skimage import data
 
 from vspsr import VSpSR, upscale
-from vspsr.cli import streams
+from vspsr.cli import reports
 from vspsr.cli.options import numbers_or_text
 from vspsr.degradation import Degradation
 from vspsr.images import write_image
@@ -97,7 +97,7 @@ def test_a_jpeg_without_noise_keeps_to_its_coefficients(model: VSpSR, tmp_path: 
     assert report["assumed"].startswith("no noise found, JPEG 4:2:0: ")
     assert report["noise"] is report["noise_gain"] is None
     assert report["jpeg"] is not None
-    assert streams.exactness(report).endswith("this JPEG (4:2:0, no noise found)")
+    assert reports.exactness(report).endswith("this JPEG (4:2:0, no noise found)")
     result = upscale(tmp_path / "a.jpg", model, samples=1, denoise="auto")
     assert isinstance(result.space, JpegSpace)
 

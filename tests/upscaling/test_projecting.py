@@ -39,7 +39,7 @@ def test_every_kind_becomes_exact(channels: int, bits: int, alpha: bool) -> None
     lr = degrade(truth, Degradation(4))
     given = enlarged(lr)
     result = project_picture(given, lr)
-    assert result.wrong_before == compare(given, lr).lr_values_wrong > 0
+    assert result.wrong_before == compare(given, lr).wrong > 0
     assert result.exactness.exact
     assert compare(result.picture, lr).exact
     assert (result.picture.bits, result.picture.is_grey, result.picture.alpha is None) == (

@@ -1,15 +1,14 @@
 """The commands that judge and mend pictures of any origin: `vspsr project`, `assess` and `calibrate`."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import print_error, print_line, progress, when_stopped
-from vspsr.cli.images import end, print_wrong, run_files
 from vspsr.cli.options import (
     AsJson,
     AsPixels,
@@ -23,9 +22,11 @@ from vspsr.cli.options import (
     Replace,
     Rounding,
 )
+from vspsr.cli.reports import end, print_wrong, run_files
 from vspsr.errors import counted
 
 if TYPE_CHECKING:
+    from vspsr.upscaling.folders import Report
     from vspsr.upscaling.intervals import IntervalCalibration
 
 ASSESS_EPILOG = "Example:  vspsr assess esrgan.png photo.png --calibration mine.json -o out"
@@ -61,15 +62,12 @@ def project(
     depth = bits if bits == "auto" else int(bits)
     options = ProjectOptions(scale, kernel, depth, rounding, overwrite, as_pixels, budget)
     pairs = pair_files(sr, lr)
-
-    def batch(_: Mapping[Path, Path], step: Callable[[str, float], None]) -> Iterator[dict[str, Any]]:
-        return project_files(pairs, output, options, step, print_error)
-
-    reports = run_files(batch, pairs, output, as_json, _projected)
+    work = partial(project_files, pairs, output, options, on_error=print_error)
+    reports = run_files(work, len(pairs), output, as_json, _projected)
     end(reports, print_wrong(reports))
 
 
-def _projected(report: dict[str, Any]) -> str:
+def _projected(report: "Report") -> str:
     jpeg = "coefficients_wrong" in report
     key, what = ("coefficients_wrong", "JPEG coefficients") if jpeg else ("lr_values_wrong", "LR values")
     levels = "levels" if report["bits"] == 8 else "levels of 16 bits"
@@ -106,19 +104,10 @@ def assess(
     With -o, NAME_unlikely.png, NAME_unsupported.png (detail that no member of the space has) and NAME_report.json are
     written. Usual detail need not be true. This is a report: the exit code is 0 whatever it says.
     """
-    from vspsr.files import check_free, make_folder, replacing
-    from vspsr.images import read_image, write_image
-    from vspsr.images.sources import read_source
     from vspsr.model import VSpSR
-    from vspsr.upscaling.assessment import assess as judge
-    from vspsr.upscaling.assessment import pictures_of
-    from vspsr.upscaling.comparison import DEGRADING
+    from vspsr.upscaling.assessment import assess_file
     from vspsr.upscaling.intervals import read_calibration, shipped_calibration
 
-    kinds = ("unlikely.png", "unsupported.png", "report.json")
-    files = {} if output is None else {kind: output / f"{sr.stem}_{kind}" for kind in kinds}
-    for file in files.values():
-        check_free(file, overwrite)
     loaded = VSpSR.from_pretrained(model)
     known = shipped_calibration(model) if calibration is None else calibration
     true = None
@@ -129,39 +118,11 @@ def assess(
     loaded.to(pick_device(device))
     with progress(1) as step:
         step(sr.name, 0)
-        picture = read_image(sr, needed_per_pixel=DEGRADING)
-        source = read_source(lr, as_pixels=as_pixels)
-        result = judge(picture, source.picture, loaded, true, rounding, source.jpeg)
-    detail, kind = result.unlikeliness, "lr_values" if source.jpeg is None else "coefficients"
-    report = {
-        "input": str(sr),
-        "lr": str(lr),
-        "model": model,
-        "verdict": result.verdict,
-        "supported": result.supported,
-        f"{kind}_wrong": result.lr_values_wrong,
-        kind: result.lr_values,
-        "distance": detail.distance,
-        "expected_distance": detail.expected,
-        "unlikeliness": detail.whole,
-        "largest_unlikeliness": detail.largest,
-        "largest_at": {"lr_row": detail.at[0], "lr_column": detail.at[1]},
-        "p_value": result.p_whole,
-        "p_value_largest": result.p_largest,
-        "true_pictures": None if true is None else len(true.whole),
-        "assumed": source.note,
-    }
-    if output is not None:
-        make_folder(output)
-        for name, made in pictures_of(detail).items():
-            write_image(files[f"{name}.png"], made, overwrite=overwrite)
-        with replacing(files["report.json"], overwrite) as stream:
-            stream.write((json.dumps(report, indent=2) + "\n").encode())
+        report = assess_file(sr, lr, loaded, model, true, rounding, as_pixels, output, overwrite)
     if as_json:
         print(json.dumps(report, indent=2))
-        return
-    note = f" ({source.note})" if source.note else ""
-    print_line(f"{sr}: {result.verdict}{note}")
+    else:
+        print_line(f"{sr}: {report['verdict']}" + (f" ({report['assumed']})" if report["assumed"] else ""))
 
 
 def calibrate(

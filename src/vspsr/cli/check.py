@@ -2,18 +2,14 @@
 
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vspsr.cli.console import ExitCode, print_line, progress
 from vspsr.cli.options import AsJson, AsPixels, Kernel, Rounding, WasJpeg
 from vspsr.errors import counted
-
-if TYPE_CHECKING:
-    from vspsr.upscaling.comparison import JpegComparison
 
 CHECK_EPILOG = "Example:  vspsr check photo_x4_s00.png photo.png"
 
@@ -36,49 +32,40 @@ def check(
     """
     from vspsr.images import read_image
     from vspsr.images.sources import read_source
-    from vspsr.upscaling.comparison import DEGRADING, compare, compare_jpeg
+    from vspsr.upscaling.comparison import DEGRADING, compare
 
     with progress(1) as step:
         step(hr.name, 0)
         picture = read_image(hr, needed_per_pixel=DEGRADING)
         source = read_source(lr, as_pixels=as_pixels, was_jpeg=was_jpeg)
-        if source.jpeg is not None:
-            same = compare_jpeg(picture, source.picture, source.jpeg, scale, kernel, rounding)
-        else:
-            result = compare(picture, source.picture, scale, kernel, rounding)
-    if source.jpeg is not None:
-        _print_jpeg(same, source.jpeg.subsampling, as_json)
+        result = compare(picture, source, scale, kernel, rounding)
+    found = result.record()
+    if as_json:
+        print(json.dumps({k: None if v == math.inf else v for k, v in found.items()}))
+    elif source.jpeg is not None:
+        _print_jpeg(found, source.jpeg.subsampling)
+    else:
+        _print_pixels(found, f" ({source.note})" if source.note else "")
+    if not result.exact:
+        raise typer.Exit(ExitCode.LR_WRONG)
+
+
+def _print_pixels(found: dict[str, Any], assumed: str) -> None:
+    if found["exact"]:
+        print_line(f"exact: all {found['lr_pixels']} LR pixels are reproduced bit for bit (LR-PSNR ∞){assumed}")
         return
-    assumed = f" ({source.note})" if source.note else ""
-    if as_json:
-        psnr = None if math.isinf(result.lr_psnr) else result.lr_psnr
-        print(json.dumps({"exact": result.exact, **asdict(result), "lr_psnr": psnr}))
-    elif result.exact:
-        print_line(f"exact: all {result.lr_pixels} LR pixels are reproduced bit for bit (LR-PSNR ∞){assumed}")
-    else:
-        print_line(
-            f"not exact: {result.lr_values_wrong} of {counted(result.lr_values, 'LR value')} wrong, in "
-            f"{result.lr_pixels_wrong} of {counted(result.lr_pixels, 'LR pixel')}, by at most "
-            f"{counted(result.lr_max_deviation, 'level')} of {result.bits} bits (LR-PSNR {result.lr_psnr:.2f} dB)"
-            f"{assumed}"
-        )
-    if not result.exact:
-        raise typer.Exit(ExitCode.LR_WRONG)
+    print_line(
+        f"not exact: {found['lr_values_wrong']} of {counted(found['lr_values'], 'LR value')} wrong, in "
+        f"{found['lr_pixels_wrong']} of {counted(found['lr_pixels'], 'LR pixel')}, by at most "
+        f"{counted(found['lr_max_deviation'], 'level')} of {found['bits']} bits "
+        f"(LR-PSNR {found['lr_psnr']:.2f} dB){assumed}"
+    )
 
 
-def _print_jpeg(result: "JpegComparison", subsampling: str, as_json: bool) -> None:
-    """Print how HR and a JPEG compare; exit code 3 unless they agree."""
-    if as_json:
-        print(json.dumps({"exact": result.exact, **asdict(result)}))
-    elif result.exact:
-        print_line(
-            f"exact: downscaled and saved with the JPEG's tables, {subsampling}, it gives all {result.coefficients} "
-            "coefficients of the file"
-        )
+def _print_jpeg(found: dict[str, Any], subsampling: str) -> None:
+    how, total = f"downscaled and saved with the JPEG's tables, {subsampling}", found["coefficients"]
+    if found["exact"]:
+        print_line(f"exact: {how}, it gives all {total} coefficients of the file")
     else:
-        print_line(
-            f"not exact: downscaled and saved with the JPEG's tables, {subsampling}, {result.coefficients_wrong} of "
-            f"{result.coefficients} coefficients wrong (--as-pixels compares pixels)"
-        )
-    if not result.exact:
-        raise typer.Exit(ExitCode.LR_WRONG)
+        wrong = found["coefficients_wrong"]
+        print_line(f"not exact: {how}, {wrong} of {total} coefficients wrong (--as-pixels compares pixels)")

@@ -1,14 +1,15 @@
 """The commands that make images: parse, call, print."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vspsr.cli.console import ExitCode, output_folder, print_error, print_line, print_note, progress, when_stopped
 from vspsr.cli.console import device as pick_device
+from vspsr.cli.console import output_folder, print_error, print_note
 from vspsr.cli.options import (
     AsJson,
     AsPixels,
@@ -24,15 +25,18 @@ from vspsr.cli.options import (
     WasJpeg,
     numbers_or_text,
 )
-from vspsr.cli.streams import exactness, is_stream, upscale_to_stdout, wrong_of
+from vspsr.cli.reports import end, exactness, print_wrong, run_files
 from vspsr.errors import counted
+
+if TYPE_CHECKING:
+    from vspsr.model import VSpSR
+    from vspsr.upscaling.folders import Report
+    from vspsr.upscaling.saving import Options
 
 UPSCALE_EPILOG = "Example:  vspsr upscale photo.png -o out --samples 10 --mean --stddev --contact-sheet"
 DEGRADE_EPILOG = "Example:  vspsr degrade hr/ -o lr --scale 4"
 
 _JPEG_MODEL = "vspsr-x4-explore"
-_DRAWN = 0.01
-"""Share of LR values wrong from which an image is hardly a downscaled photograph."""
 
 
 def upscale(
@@ -114,11 +118,11 @@ def upscale(
     With -o -, sample 0 of one image, or with --mean the mean, goes to standard output and nothing else does.
     """
     from vspsr.model import VSpSR
-    from vspsr.upscaling.folders import upscale_files
+    from vspsr.upscaling.folders import input_files, upscale_files
     from vspsr.upscaling.intervals import read_calibration
     from vspsr.upscaling.saving import Options
 
-    stream = is_stream(inputs, output, recursive or as_json)
+    stream = _is_stream(inputs, output, recursive or as_json)
     if samples is None:
         samples = int(not mean) if stream else 10
     if not (samples or mean or stddev or contact_sheet or intervals or trust_mask or stream):
@@ -149,88 +153,48 @@ def upscale(
         raise ValueError(f"`--scale` {scale} does not fit: the model {model} upscales by {loaded.scale}")
     loaded.to(pick_device(device))
 
-    def batch(files: Mapping[Path, Path], step: Callable[[str, float], None]) -> Iterator[dict[str, Any]]:
-        made = upscale_files(list(files), output, loaded, model, options, step, print_error, files)
-        for (path, subfolder), report in zip(files.items(), made, strict=True):
-            # Two subfolders may have files of one name.
-            yield report if "error" in report else {**report, "input": str(subfolder / path.name)}
-
     if stream:
-        reports = [upscale_to_stdout(inputs[0], loaded, model, options)]
+        reports = [_upscale_to_stdout(inputs[0], loaded, model, options)]
     else:
-        reports = _run(batch, inputs, output, as_json, _summary, recursive)
+        files = input_files(inputs, output, recursive)
+        work = partial(upscale_files, files, output, loaded, model, options, on_error=print_error)
+        reports = run_files(work, len(files), output, as_json, _summary)
     if (jpegs := sum(r.get("jpeg") is not None for r in reports)) and not loaded.trained_on_jpegs:
         other = f"; `--model {_JPEG_MODEL}` was" if loaded.scale == 4 else ""
         print_note(f"{counted(jpegs, 'JPEG')}: {model} was not trained on JPEGs and may draw their ripples{other}")
     end(reports, print_wrong(reports))
 
 
-def print_wrong(reports: Sequence[dict[str, Any]]) -> int:
-    """Say how many LR values and JPEG coefficients are wrong, and why; returns their number."""
-    found = 0
-    for key, what in (("lr_values_wrong", "LR value"), ("coefficients_wrong", "JPEG coefficient")):
-        if bad := [r for r in reports if r.get(key)]:
-            wrong, total = (sum(n) for n in zip(*(wrong_of(r, key) for r in bad), strict=True))
-            why = "not downscaled bicubically, or searched for too short a time"
-            if wrong > _DRAWN * total:
-                why = "drawn at this size, or not downscaled bicubically"
-            why = f": {why} (see README, Which images have an exact answer)" if key == "lr_values_wrong" else ""
-            where = f"{len(bad)} of {counted(len(reports), 'image')}"
-            print_error(f"{wrong} of {counted(total, what)} wrong in {where}{why}")
-            found += wrong
-    return found
+def _is_stream(inputs: Sequence[Path], output: Path, for_folders: bool) -> bool:
+    """Whether one image goes to standard output; ValueError for options that do not go together."""
+    dash = Path("-")
+    if output != dash:
+        if dash in inputs:
+            raise ValueError("`-`, an image from standard input, needs `-o -`: it has no name that outputs could have")
+        return False
+    if len(inputs) != 1 or inputs[0].is_dir():
+        raise ValueError("`-o -` writes one image: give one image file, or `-` for standard input")
+    if for_folders:
+        raise ValueError("`-o -` writes one image: leave out --recursive and --json, or give a folder")
+    if sys.stdout.isatty():
+        raise ValueError("`-o -` writes an image file, and standard output is a terminal: redirect it")
+    return True
 
 
-def end(reports: Sequence[dict[str, Any]], wrong: int = 0) -> None:
-    """Raise the exit code of a command that worked on files; ``wrong`` LR values or coefficients."""
-    failed = sum("error" in r for r in reports)
-    if failed:
-        raise typer.Exit(ExitCode.SOME_FAILED if failed < len(reports) else ExitCode.NOTHING_DONE)
-    if wrong:
-        raise typer.Exit(ExitCode.LR_WRONG)
+def _upscale_to_stdout(path: Path, model: "VSpSR", name: str, options: "Options") -> "Report":
+    """Super-resolve one image to standard output, with the summary on standard error."""
+    from vspsr.upscaling.saving import upscale_stream
+
+    image = path if path != Path("-") else sys.stdin.buffer.read()
+    content, report = upscale_stream(image, model, name, options)
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+    height, width = report["hr_size"]
+    print_note(f"{'standard input' if isinstance(image, bytes) else path}: {width}×{height}, {exactness(report)}")
+    return report
 
 
-def _run(
-    batch: Callable[[Mapping[Path, Path], Callable[[str, float], None]], Iterator[dict[str, Any]]],
-    inputs: Sequence[Path],
-    output: Path,
-    as_json: bool,
-    summary: Callable[[dict[str, Any]], str],
-    recursive: bool = False,
-) -> list[dict[str, Any]]:
-    """Work on the images among the inputs: see `run_files`."""
-    from vspsr.upscaling.folders import input_files
-
-    return run_files(batch, input_files(inputs, output, recursive), output, as_json, summary)
-
-
-def run_files(
-    batch: Callable[[Mapping[Path, Path], Callable[[str, float], None]], Iterator[dict[str, Any]]],
-    files: Mapping[Path, Path],
-    output: Path,
-    as_json: bool,
-    summary: Callable[[dict[str, Any]], str],
-) -> list[dict[str, Any]]:
-    """Work on files with a progress bar, then print the reports; returns them."""
-    reports: list[dict[str, Any]] = []
-
-    def status() -> str:
-        done = sum("error" not in r for r in reports)
-        return f"{done} of {counted(len(files), 'image')} done" + (f", outputs in {output}" if done else "")
-
-    with when_stopped(lambda: f"{status()}; run the same command again to go on"), progress(len(files)) as step:
-        reports.extend(batch(files, step))
-    if as_json:
-        print(json.dumps(reports, indent=2))
-        return reports
-    for report in reports:
-        if "error" not in report:
-            print_line(summary(report))
-    print_line(status())
-    return reports
-
-
-def _summary(report: dict[str, Any]) -> str:
+def _summary(report: "Report") -> str:
     name = report["input"]
     if report["kept"]:
         return f"{name}: kept, all outputs exist (--overwrite makes them again)"
@@ -256,15 +220,14 @@ def degrade(
 ) -> None:
     """Downscale HR images, by default as MATLAB's imresize but for exact halves: photo.png becomes photox4.png."""
     from vspsr.degradation import Degradation
-    from vspsr.upscaling.folders import degrade_files
+    from vspsr.upscaling.folders import degrade_files, input_files
 
-    degradation = Degradation(scale, kernel)
+    options = Degradation(scale, kernel), rounding, overwrite
+    files = input_files(inputs, output)
+    work = partial(degrade_files, files, output, *options, on_error=print_error, crop=crop)
 
-    def batch(files: Mapping[Path, Path], step: Callable[[str, float], None]) -> Iterator[dict[str, Any]]:
-        return degrade_files(list(files), output, degradation, rounding, overwrite, step, print_error, crop)
-
-    def summary(report: dict[str, Any]) -> str:
+    def summary(report: "Report") -> str:
         height, width = report["lr_size"]
         return f"{report['input']}: {'kept' if report['kept'] else f'{width}×{height}'}"
 
-    end(_run(batch, inputs, output, as_json, summary))
+    end(run_files(work, len(files), output, as_json, summary))

@@ -1,4 +1,4 @@
-"""What is known of an LR image beside its pixels: a JPEG's coefficients, or that the pixels of a file are not exact."""
+"""What is known about an LR image beside its pixels: a JPEG's coefficients, noise, or that its pixels are not exact."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image as PilImage
 
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
+from vspsr.degradation.noise import NoiseModel
 from vspsr.errors import ImageFileError
 from vspsr.files import one_line
 from vspsr.images.arrays import from_array, from_pillow
@@ -28,17 +29,29 @@ _TIFF_JPEG = (6, 7)  # TIFF's numbers of compressions
 
 @dataclass(frozen=True)
 class Source:
-    """An LR image and what its file states about it.
+    """An LR image and what is known about it.
 
     Attributes:
         picture: the decoded pixels.
-        jpeg: the coefficients that an LR image has to give; None where the decoded pixels are taken as exact.
+        jpeg: the coefficients that HR images have to give; None if they have to give the pixels.
         note: one line on what is assumed; empty for pixels that are exact.
+        noise: of the pixels, None if they are exact; not with ``jpeg``.
     """
 
     picture: Picture
     jpeg: JpegCoefficients | None = None
     note: str = ""
+    noise: NoiseModel | None = None
+
+    @property
+    def unit(self) -> str:
+        """What HR images have to give, as reports name it: "lr_values" or "coefficients"."""
+        return "lr_values" if self.jpeg is None else "coefficients"
+
+    @property
+    def n_values(self) -> int:
+        """How many of these there are."""
+        return self.picture.n_values if self.jpeg is None else self.jpeg.n_coefficients
 
 
 def read_source(
@@ -70,17 +83,19 @@ def read_source(
     return Source(picture, None, f"{kind}: its decoded pixels are taken as exact, which they are not")
 
 
-def source_of(image: ImageFile | Picture | NDArray[Any] | PilImage, *, as_pixels: bool = False) -> Source:
+def source_of(image: ImageFile | Picture | Source | NDArray[Any] | PilImage, *, as_pixels: bool = False) -> Source:
     """What Python programs hold an image in, as a source: pixels are taken as exact, files are read.
 
     Args:
-        image: as in `vspsr.upscale`.
+        image: as in `vspsr.upscale`, or a source, which is returned.
         as_pixels: as in `read_source`.
 
     Raises:
         ImageFileError: as `read_image`.
         ValueError: something else, or an array or a PIL image of another type or shape.
     """
+    if isinstance(image, Source):
+        return image
     if isinstance(image, Picture):
         return Source(image)
     if isinstance(image, np.ndarray):

@@ -7,19 +7,24 @@ true pictures by it: on average, and at its most unlikely place. The comparison 
 & Shafer, 2005), which assumes nothing but that the pictures are of one kind.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from vspsr.degradation import JpegCoefficients
+from vspsr.files import check_free, make_folder, replacing
+from vspsr.images.io import read_image, write_image
 from vspsr.images.picture import Picture, bleed
 from vspsr.images.sheets import value_map
+from vspsr.images.sources import Source, read_source, source_of
 from vspsr.model import VSpSR
 from vspsr.space import SRSpace
-from vspsr.upscaling.comparison import check_enlarged, compare, compare_jpeg
+from vspsr.upscaling.comparison import DEGRADING, Comparison, check_enlarged, compare
 from vspsr.upscaling.pictures import PictureSpace
 from vspsr.upscaling.projecting import like
 
@@ -106,29 +111,33 @@ class Assessment:
     """What `assess` finds.
 
     Attributes:
-        lr_values_wrong, lr_values: LR values that are not reproduced, and all; of a JPEG, coefficients.
+        comparison: whether it downscales to the LR picture, or for a JPEG, gives its coefficients.
         unlikeliness: how unlikely its detail is.
         p_whole, p_largest: share of true pictures, this one included, that are at least as unlikely, on average and at
             the most unlikely place; None without true pictures to compare with.
     """
 
-    lr_values_wrong: int
-    lr_values: int
+    comparison: Comparison
     unlikeliness: Unlikeliness
     p_whole: float | None
     p_largest: float | None
 
     @property
+    def lr_values_wrong(self) -> int:
+        """LR values that are not reproduced; for a JPEG, coefficients."""
+        return self.comparison.wrong
+
+    @property
     def supported(self) -> bool:
-        """Whether every LR value is met and, if true pictures are known, its detail is as usual as theirs."""
-        usual = all(p is None or p >= _UNUSUAL for p in (self.p_whole, self.p_largest))
-        return self.lr_values_wrong == 0 and usual
+        """Whether nothing is wrong and, if true pictures are known, its detail is as usual as theirs."""
+        return self.comparison.exact and all(p is None or p >= _UNUSUAL for p in (self.p_whole, self.p_largest))
 
     @property
     def verdict(self) -> str:
         """One line."""
-        found, exact = self.unlikeliness, self.lr_values_wrong == 0
-        lr = "downscales to LR exactly" if exact else f"{self.lr_values_wrong} of {self.lr_values} LR values are wrong"
+        found, same = self.unlikeliness, self.comparison
+        what = "LR values" if same.unit == "lr_values" else "JPEG coefficients"
+        lr = "downscales to LR exactly" if same.exact else f"{same.wrong} of {same.total} {what} are wrong"
         if self.p_whole is None or self.p_largest is None:
             return f"{lr}; unlikeliness {found.whole:.2f} on average, {found.largest:.2f} at its largest (1 is usual)"
         top, left = found.at
@@ -157,45 +166,101 @@ def pictures_of(found: Unlikeliness) -> dict[str, Picture]:
 
 def assess(
     sr: Picture,
-    lr: Picture,
+    lr: Picture | Source,
     model: VSpSR,
     true: TruePictures | None = None,
     rounding: str = "per-pass",
-    jpeg: JpegCoefficients | None = None,
 ) -> Assessment:
     """How an upscaled picture, of whatever origin, agrees with its LR picture.
 
     Args:
         sr: the upscaled picture, s times as large as `lr`.
-        lr: the LR picture. The space is that of its pixels, also of a JPEG.
+        lr: the LR picture. The space is that of its pixels, also of a JPEG, whose coefficients are compared.
         model: the model.
         true: true pictures to compare with.
         rounding: how LR integers arise, as in `quantize`.
-        jpeg: what `lr` was decoded from; its coefficients are then compared instead of LR values.
 
     Raises:
         ValueError: pictures that do not go together.
         NotGaussianError: the model's space is not a Gaussian.
         ImageFileError: the space does not fit in memory.
     """
-    sr, scale, kernel = like(sr, lr), model.scale, model.degradation.kernel
-    check_enlarged(sr, lr, scale)
-    if jpeg is None:
-        same = compare(sr, lr, scale, kernel, rounding)
-        wrong, total = same.lr_values_wrong, same.lr_values
-    else:
-        saved = compare_jpeg(sr, lr, jpeg, scale, kernel, rounding)
-        wrong, total = saved.coefficients_wrong, saved.coefficients
-    space = PictureSpace(model, lr, rounding=rounding).space
+    source = source_of(lr)
+    sr = like(sr, source.picture)
+    check_enlarged(sr, source.picture, model.scale)
+    same = compare(sr, source, model.scale, model.degradation.kernel, rounding)
+    space = PictureSpace(model, source.picture, rounding=rounding).space
     pixels = sr.pixels if sr.alpha is None else bleed(sr.pixels, sr.alpha)
     with torch.no_grad():
         found = unlikeliness(space, (pixels.double() / sr.white)[None].to(space.y))
     p_whole, p_largest = None, None
     if true is not None:
         p_whole, p_largest = _p_value(found.whole, true.whole), _p_value(found.largest, true.largest)
-    return Assessment(wrong, total, found, p_whole, p_largest)
+    return Assessment(same, found, p_whole, p_largest)
 
 
 def _p_value(value: float, others: Sequence[float]) -> float:
     """The conformal p-value: share of the others and the value itself that are at least as large."""
     return (1 + sum(other >= value for other in others)) / (1 + len(others))
+
+
+def assess_file(
+    sr: Path,
+    lr: Path,
+    model: VSpSR,
+    name: str,
+    true: TruePictures | None = None,
+    rounding: str = "per-pass",
+    as_pixels: bool = False,
+    folder: Path | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """`assess` for image files. For ``a.png``: ``a_unlikely.png``, ``a_unsupported.png`` and ``a_report.json``.
+
+    Args:
+        sr, lr: the image files.
+        model, true, rounding: as in `assess`.
+        name: what to call the model in the report.
+        as_pixels: as in `read_source`.
+        folder: where to write, made if missing; None to write nothing.
+        overwrite: whether files that exist are replaced.
+
+    Returns:
+        The report.
+
+    Raises:
+        ImageFileError, ValueError, NotGaussianError: as `read_image` and `assess`.
+        OutputError: a file exists or cannot be written.
+    """
+    names = ("unlikely.png", "unsupported.png", "report.json")
+    files = {} if folder is None else {name: folder / f"{sr.stem}_{name}" for name in names}
+    for file in files.values():
+        check_free(file, overwrite)
+    picture, source = read_image(sr, needed_per_pixel=DEGRADING), read_source(lr, as_pixels=as_pixels)
+    result = assess(picture, source, model, true, rounding)
+    found, same = result.unlikeliness, result.comparison
+    report = {
+        "input": str(sr),
+        "lr": str(lr),
+        "model": name,
+        "verdict": result.verdict,
+        "supported": result.supported,
+        f"{same.unit}_wrong": same.wrong,
+        same.unit: same.total,
+        "distance": found.distance,
+        "expected_distance": found.expected,
+        "unlikeliness": found.whole,
+        "largest_unlikeliness": found.largest,
+        "largest_at": {"lr_row": found.at[0], "lr_column": found.at[1]},
+        "p_value": result.p_whole,
+        "p_value_largest": result.p_largest,
+        "true_pictures": None if true is None else len(true.whole),
+        "assumed": source.note,
+    }
+    if folder is not None:
+        make_folder(folder)
+        for kind, made in pictures_of(found).items():
+            write_image(files[f"{kind}.png"], made, overwrite=overwrite)
+        with replacing(files["report.json"], overwrite) as stream:
+            stream.write((json.dumps(report, indent=2) + "\n").encode())
+    return report

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vspsr.degradation import Degradation, JpegCoefficients, JpegSet
+from vspsr.degradation import Degradation, JpegSet
 from vspsr.images.picture import Picture, to_bits
+from vspsr.images.sources import Source, source_of
 
 DEGRADING = 48  # bytes that `degrade` takes for each pixel: three channels in float64, and half as much again
 
@@ -37,108 +39,78 @@ def cropped(picture: Picture, scale: int) -> Picture:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` finds.
+    """What `compare` finds. Figures of pixels and levels are None for a JPEG.
 
     Attributes:
-        lr_pixels_wrong: LR pixels in which any channel differs.
-        lr_pixels: LR pixels.
-        lr_values_wrong: LR values (pixels × channels, alpha included) that differ.
-        lr_values: LR values.
+        wrong, total: LR values (pixels × channels, alpha included) that differ, and all; for a JPEG, DCT coefficients.
+        unit: which of them, "lr_values" or "coefficients".
+        scale: s.
+        lr_pixels_wrong, lr_pixels: LR pixels in which any channel differs, and all.
         lr_max_deviation: largest difference, in levels.
         lr_psnr: LR-PSNR in dB over all values compared, infinite where exact.
-        scale: s.
         bits: depth of the comparison, that of the HR picture.
     """
 
-    lr_pixels_wrong: int
-    lr_pixels: int
-    lr_values_wrong: int
-    lr_values: int
-    lr_max_deviation: int
-    lr_psnr: float
+    wrong: int
+    total: int
+    unit: str
     scale: int
-    bits: int
+    lr_pixels_wrong: int | None = None
+    lr_pixels: int | None = None
+    lr_max_deviation: int | None = None
+    lr_psnr: float | None = None
+    bits: int | None = None
 
     @property
     def exact(self) -> bool:
         """Whether nothing differs."""
-        return self.lr_pixels_wrong == 0
+        return self.wrong == 0
+
+    def record(self) -> dict[str, Any]:
+        """What applies, as `vspsr check --json` names it."""
+        named = {"exact": self.exact, f"{self.unit}_wrong": self.wrong, self.unit: self.total}
+        rest = {k: v for k, v in vars(self).items() if k not in ("wrong", "total", "unit") and v is not None}
+        return named | rest
 
 
 def compare(
     hr: Picture,
-    lr: Picture,
+    lr: Picture | Source,
     scale: int | None = None,
     kernel: str | Sequence[float] = "bicubic",
     rounding: str = "per-pass",
 ) -> Comparison:
-    """Whether an HR picture downscales to an LR picture. Colours count where the LR picture is visible (alpha > 0).
+    """Whether an HR picture downscales to an LR picture, or for a JPEG, to pixels that its tables save as that file.
 
-    Where the depths differ, the LR picture is compared in that of the HR picture, as `upscale` with ``bits`` makes it:
-    8 to 16 bits exactly, 16 to 8 bits rounded.
+    Colours count where the LR picture is visible (alpha > 0). Where the depths differ, the LR picture is compared in
+    that of the HR picture, as `upscale` with ``bits`` makes it: 8 to 16 bits exactly, 16 to 8 bits rounded.
 
     Raises:
         ValueError: sizes, colours or alpha that do not go together.
     """
+    source = source_of(lr)
+    lr = source.picture
     degradation = degradation_of_pair(hr, lr, scale, kernel)
     down = degrade(hr, degradation, rounding)
+    if source.jpeg is not None:
+        wrong = int(JpegSet(source.jpeg).wrong(to_bits(down.pixels, hr.bits, 8)))
+        return Comparison(wrong, source.n_values, source.unit, degradation.scale)
     difference = (down.pixels - to_bits(lr.pixels, lr.bits, hr.bits)).abs()
     if lr.alpha is not None and down.alpha is not None:
         alpha = to_bits(lr.alpha, lr.bits, hr.bits)
         difference = torch.cat([difference * (lr.alpha > 0), (down.alpha - alpha).abs()])
     mse = float(difference.double().square().mean())
     return Comparison(
+        int(difference.count_nonzero()),
+        source.n_values,
+        source.unit,
+        degradation.scale,
         lr_pixels_wrong=int(difference.amax(0).count_nonzero()),
         lr_pixels=lr.size[0] * lr.size[1],
-        lr_values_wrong=int(difference.count_nonzero()),
-        lr_values=lr.n_values,
         lr_max_deviation=int(difference.max()),
         lr_psnr=10 * math.log10(hr.white**2 / mse) if mse else math.inf,
-        scale=degradation.scale,
         bits=hr.bits,
     )
-
-
-@dataclass(frozen=True)
-class JpegComparison:
-    """What `compare_jpeg` finds.
-
-    Attributes:
-        coefficients_wrong: DCT coefficients of the JPEG that are saved differently.
-        coefficients: all of them.
-        scale: s.
-    """
-
-    coefficients_wrong: int
-    coefficients: int
-    scale: int
-
-    @property
-    def exact(self) -> bool:
-        """Whether nothing differs."""
-        return self.coefficients_wrong == 0
-
-
-def compare_jpeg(
-    hr: Picture,
-    lr: Picture,
-    jpeg: JpegCoefficients,
-    scale: int | None = None,
-    kernel: str | Sequence[float] = "bicubic",
-    rounding: str = "per-pass",
-) -> JpegComparison:
-    """Whether an HR picture, downscaled, rounded to 8 bits and saved with the tables of a JPEG, is that JPEG.
-
-    Args:
-        hr, scale, kernel, rounding: as in `compare`.
-        lr, jpeg: the JPEG's decoded pixels and its coefficients.
-
-    Raises:
-        ValueError: sizes, colours or alpha that do not go together.
-    """
-    degradation = degradation_of_pair(hr, lr, scale, kernel)
-    down = to_bits(degrade(hr, degradation, rounding).pixels, hr.bits, 8)
-    return JpegComparison(int(JpegSet(jpeg).wrong(down)), jpeg.n_coefficients, degradation.scale)
 
 
 def degradation_of_pair(hr: Picture, lr: Picture, scale: int | None, kernel: str | Sequence[float]) -> Degradation:

@@ -13,16 +13,46 @@ from torch import Tensor
 from vspsr.consistency.jpeg_member import JpegMembers
 from vspsr.consistency.projection import project_unchecked
 from vspsr.consistency.quantize import Quantized, quantize
-from vspsr.degradation.jpeg_coefficients import JpegCoefficients
 from vspsr.degradation.jpeg_set import JpegSet
-from vspsr.degradation.noise import NoiseModel
 from vspsr.degradation.operator import Degradation
 from vspsr.degradation.resize import imresize
 from vspsr.errors import ConsistencyWarning
 from vspsr.images.picture import Picture, bleed, to_bits
-from vspsr.upscaling.exactness import Exactness
+from vspsr.images.sources import Source
 
 _RANGE_STEPS, _RANGE_TOLERANCE = 8, 0.5 / 255  # of alternating projections; values out of range by less are rounded
+
+
+@dataclass(frozen=True)
+class Exactness:
+    """How well a picture downscales to the LR picture.
+
+    Attributes:
+        lr_values_wrong: LR values (pixels × channels, alpha included) that are not reproduced.
+        lr_max_deviation: the largest difference, in levels.
+        moved_rms, moved_max: how far the colours of the picture are from the image it was made from, see `Quantized`.
+        coefficients_wrong: of a JPEG, coefficients of the LR picture that are saved differently; None otherwise. Its LR
+            values are not compared with anything: `lr_values_wrong` is 0.
+        noise_ratio: of a noisy LR picture, root mean square of what its pixels differ from those of the downscaled
+            picture by, over the standard deviation of the noise: about 1 for samples. None otherwise. Its colours are
+            not counted in `lr_values_wrong`.
+    """
+
+    lr_values_wrong: int
+    lr_max_deviation: int
+    moved_rms: float
+    moved_max: float
+    coefficients_wrong: int | None = None
+    noise_ratio: float | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.lr_values_wrong == 0 and not self.coefficients_wrong
+
+    def record(self) -> dict[str, int | float]:
+        """What applies, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass
@@ -30,13 +60,11 @@ class ConsistentPictures:
     """Makes pictures that downscale to an LR picture.
 
     Args:
-        picture: the LR picture.
+        source: the LR picture.
         degradation: D.
         bits: of the HR pictures, "auto" for those of the LR picture. At 8 bits, a 16-bit LR picture is met up to
             its rounding to 8.
         rounding: as in `quantize`.
-        jpeg: what the picture was decoded from; None where its pixels are exact.
-        noise: of the LR picture; not with ``jpeg``.
         hr_alpha: (1, H, W) in [0, 1], what the alpha of the HR pictures should be near to; None for that of the LR
             picture, enlarged.
         budget: as in `quantize`.
@@ -49,12 +77,10 @@ class ConsistentPictures:
         jpeg_members: the LR pictures that give the JPEG; None where the pixels are exact.
     """
 
-    picture: Picture
+    source: Source
     degradation: Degradation
     bits: int | str = "auto"
     rounding: str = "per-pass"
-    jpeg: JpegCoefficients | None = None
-    noise: NoiseModel | None = None
     hr_alpha: Tensor | None = None
     budget: float | None = None
     out_bits: int = field(init=False)
@@ -62,9 +88,9 @@ class ConsistentPictures:
 
     def __post_init__(self) -> None:
         check_depth(self.bits)
-        picture = self.picture
+        picture, jpeg = self.source.picture, self.source.jpeg
         self.out_bits = picture.bits if self.bits == "auto" else int(self.bits)
-        self.jpeg_members = None if self.jpeg is None else JpegMembers(JpegSet(self.jpeg))
+        self.jpeg_members = None if jpeg is None else JpegMembers(JpegSet(jpeg))
         # What lies under invisible pixels is arbitrary and would shine through at the edges.
         pixels = picture.pixels if picture.alpha is None else bleed(picture.pixels, picture.alpha)
         self._target = to_bits(pixels, picture.bits, self.out_bits)
@@ -89,17 +115,17 @@ class ConsistentPictures:
             wrong = exactness.lr_values_wrong + int(self._alpha.lr_values_wrong)
             deviation = max(exactness.lr_max_deviation, int(self._alpha.lr_max_deviation))
             exactness = replace(exactness, lr_values_wrong=wrong, lr_max_deviation=deviation)
-        return replace(self.picture, pixels=pixels, alpha=alpha, bits=self.out_bits), exactness
+        return replace(self.source.picture, pixels=pixels, alpha=alpha, bits=self.out_bits), exactness
 
     def _colours(self, x: Tensor) -> tuple[Tensor, Exactness]:
-        if self.noise is None:
+        if (noise := self.source.noise) is None:
             result = self._quantized(x, self._target)
             wrong, deviation = int(result.lr_values_wrong), int(result.lr_max_deviation)
             return result.image.int(), Exactness(wrong, deviation, float(result.moved_rms), float(result.moved_max))
         peak = 2**self.out_bits - 1
         wanted = x.double().cpu() * peak
         pixels = wanted.clamp(0, peak).round()
-        variance = peak**2 * self.noise.variance(self._target.double() / peak)
+        variance = peak**2 * noise.variance(self._target.double() / peak)
         noisy = variance > 0
         residual = (self.degradation.down(pixels) - self._target)[noisy] / variance[noisy].sqrt()
         moved = (pixels - wanted).abs()
@@ -112,10 +138,10 @@ class ConsistentPictures:
         peak = 2**self.out_bits - 1
         pixels = (x[0].double().cpu() * peak).round().clamp(0, peak).int()
         alpha = None if self._alpha is None else self._alpha.image.int()
-        return replace(self.picture, pixels=pixels, alpha=alpha, bits=self.out_bits)
+        return replace(self.source.picture, pixels=pixels, alpha=alpha, bits=self.out_bits)
 
     def _upscaled_alpha(self, alpha: Tensor) -> Quantized:
-        target = to_bits(alpha, self.picture.bits, self.out_bits)
+        target = to_bits(alpha, self.source.picture.bits, self.out_bits)
         peak = 2**self.out_bits - 1
         if self.hr_alpha is None:
             x = imresize(target.double() / peak, scale=self.degradation.scale).clamp(0, 1)
@@ -147,7 +173,7 @@ class ConsistentPictures:
         target = members.near(degradation.down(x.clamp(0, 1))).image.int()
         result = self._quantized(x, to_bits(target, 8, bits))
         lr = to_bits(degradation.down_integers(result.image, bits, self.rounding), bits, 8)
-        picture = replace(self.picture, pixels=result.image.int(), bits=bits)
+        picture = replace(self.source.picture, pixels=result.image.int(), bits=bits)
         moved = float(result.moved_rms), float(result.moved_max)
         return picture, Exactness(0, 0, *moved, coefficients_wrong=int(members.set.wrong(lr)))
 

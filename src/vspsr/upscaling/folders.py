@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -67,36 +66,36 @@ def input_files(inputs: Sequence[Path], folder: Path, recursive: bool = False) -
 
 
 def upscale_files(
-    files: Sequence[Path],
+    files: Mapping[Path, Path],
     folder: Path,
     model: VSpSR,
     name: str,
     options: Options,
     progress: Progress = lambda *_: None,
     on_error: OnError = lambda *_: None,
-    subfolders: Mapping[Path, Path] = MappingProxyType({}),
 ) -> Iterator[Report]:
     """`upscale_file` for each of many files, into one folder that is made if missing.
 
     A file that cannot be done is reported with its error, and the others are done. Bugs are raised.
 
     Args:
-        files, folder, model, name, options: as in `upscale_file`.
+        files: each with the subfolder of ``folder`` that its outputs go to, as `input_files` finds them.
+        folder, model, name, options: as in `upscale_file`.
         progress, on_error: called with what is done, and with errors.
-        subfolders: of ``folder``, for the outputs of some of the files.
     """
     if options.calibration is not None:
         options.calibration.check_model(model)
     own = re.compile(rf"(?P<stem>.+)_x{model.scale}_(s[0-9]+|mean|stddev|sheet|low|high|trust)\.[a-z]+", re.DOTALL)
 
     def work(path: Path, where: Path, step: Callable[[str, float], None]) -> Report:
-        return upscale_file(path, where, model, name, options, step)
+        report = upscale_file(path, where, model, name, options, step)
+        return {**report, "input": str(files[path] / path.name)}  # subfolders may have files of one name
 
-    return _each(files, folder, own, work, progress, on_error, subfolders)
+    return each_file(files, folder, own, work, progress, on_error)
 
 
 def degrade_files(
-    files: Sequence[Path],
+    files: Mapping[Path, Path],
     folder: Path,
     degradation: Degradation,
     rounding: str = "per-pass",
@@ -111,23 +110,25 @@ def degrade_files(
     def work(path: Path, where: Path, _: Callable[[str, float], None]) -> Report:
         return degrade_file(path, where, degradation, rounding, overwrite, crop)
 
-    return _each(files, folder, own, work, progress, on_error)
+    return each_file(files, folder, own, work, progress, on_error)
 
 
-def _each(
-    files: Sequence[Path],
+def each_file(
+    files: Mapping[Path, Path],
     folder: Path,
-    own: re.Pattern[str],
+    own: re.Pattern[str] | None,
     work: Callable[[Path, Path, Progress], Report],
     progress: Progress,
     on_error: OnError,
-    subfolders: Mapping[Path, Path] = MappingProxyType({}),
 ) -> Iterator[Report]:
-    """The reports of ``work`` on each file; ``own`` matches the names of outputs."""
+    """The reports of ``work(file, folder of its outputs, progress)`` on each file: see `upscale_files`.
+
+    ``own`` matches the names of outputs; None if they are named as their inputs.
+    """
     first: dict[str, Path] = {}
 
     def key(path: Path, stem: str) -> str:
-        return _key(str(subfolders.get(path, Path()) / stem))
+        return _key(str(files[path] / stem))
 
     for path in files:
         first.setdefault(key(path, path.stem), path)
@@ -142,10 +143,10 @@ def _each(
 
             file_progress("", 0.0)
             try:
-                where = folder / subfolders.get(path, Path())
+                where = folder / files[path]
                 if (other := first[key(path, path.stem)]) != path:
                     raise ValueError(f"its outputs would be named as those of {one_line(other)}: rename one of them")
-                match = own.fullmatch(path.name)
+                match = own.fullmatch(path.name) if own else None
                 if match and key(path, match["stem"]) in first and where.is_dir() and path.parent.samefile(where):
                     raise ValueError(f"is an output of {one_line(first[key(path, match['stem'])])}, not an input")
                 with folder_for_outputs(where) if where != folder else nullcontext():
@@ -187,13 +188,14 @@ def degrade_file(
     target = folder / f"{path.stem}x{degradation.scale}.png"
     hr = read_image(path, needed_per_pixel=DEGRADING)
     lr = degrade(cropped(hr, degradation.scale) if crop else hr, degradation, rounding)
-    kept = not overwrite and _holds(target, lr)
+    kept = not overwrite and holds(target, lr)
     if not kept:
         write_image(target, lr, overwrite=overwrite)
     return {"input": str(path), "output": str(target), "lr_size": list(lr.size), "kept": kept}
 
 
-def _holds(path: Path, picture: Picture) -> bool:
+def holds(path: Path, picture: Picture) -> bool:
+    """Whether a file is there and holds this picture."""
     with suppress(ImageFileError):
         found = read_image(path)
         alphas = [torch.zeros(0) if p.alpha is None else p.alpha for p in (found, picture)]

@@ -83,7 +83,7 @@ class IntervalCalibration:
         """The pictures that others are compared with."""
         return TruePictures(self.unlikeliness, self.largest_unlikeliness)
 
-    def check_model(self, model: VSpSR, path: Path | str = "calibration") -> None:
+    def check_model(self, model: VSpSR, path: Path | str = "`calibration`") -> None:
         """CalibrationError unless it was made for this model."""
         if self.model_sha256 != model_digest(model):
             raise CalibrationError(

@@ -9,7 +9,6 @@ from torch import Tensor
 from vspsr.checks import check_number
 from vspsr.degradation.noise import NoiseModel
 from vspsr.degradation.noise_estimate import estimate_noise
-from vspsr.images.picture import Picture
 from vspsr.images.sources import Source
 
 Denoise = float | str | Sequence[float] | None
@@ -33,34 +32,23 @@ def is_denoising(denoise: Denoise) -> bool:
     return denoise == "auto" or any(_pair(denoise))
 
 
-def noise_of(picture: Picture, denoise: Denoise) -> NoiseModel | None:
-    """The noise of a picture; None if there is none.
-
-    Args:
-        picture: the LR picture.
-        denoise: it, the same in each channel; "auto" for `estimate_noise`.
-    """
-    check_denoise(denoise)
+def with_noise(source: Source, denoise: Denoise) -> Source:
+    """A source with its noise, the same in each channel unless it is estimated; a JPEG keeps its coefficients only
+    if no noise is found. ``denoise`` is not checked."""
+    if not is_denoising(denoise):
+        return source
     if denoise == "auto":
-        noise = estimate_noise(picture.to_float()[0])
+        noise = estimate_noise(source.picture.to_float()[0])
     else:
         pair = torch.tensor(_pair(denoise), dtype=torch.float64)
-        noise = NoiseModel(*pair[:, None].expand(2, len(picture.pixels)))
-    return noise if bool(noise.noisy.any()) else None
+        noise = NoiseModel(*pair[:, None].expand(2, len(source.picture.pixels)))
+    if not bool(noise.noisy.any()):
+        return replace(source, note=f"no noise found, {source.note or 'its pixels are taken as exact'}")
+    return replace(source, jpeg=None, note=_note(noise), noise=noise)
 
 
-def with_noise(source: Source, denoise: Denoise) -> tuple[Source, NoiseModel | None]:
-    """The noise of a picture, and its source with what is then assumed: a JPEG's coefficients only without noise."""
-    if not is_denoising(denoise):
-        return source, None
-    noise = noise_of(source.picture, denoise)
-    if noise is None:
-        return replace(source, note=f"no noise found, {source.note or 'its pixels are taken as exact'}"), None
-    return replace(source, jpeg=None, note=noise_note(noise)), noise
-
-
-def noise_note(noise: NoiseModel) -> str:
-    """What is assumed of the noise, in a few words."""
+def _note(noise: NoiseModel) -> str:
+    """What is assumed about the noise, in a few words."""
     black = f"its pixels have noise of {_levels(noise.stddev(0))} levels of 255"
     return f"{black} in black and {_levels(noise.stddev(1))} in white" if noise.gain.any() else black
 

@@ -7,7 +7,7 @@ Of a JPEG, it downscales to a picture that is saved as this file, coefficient fo
 
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
-from vspsr.degradation.jpeg_coefficients import JpegCoefficients
-from vspsr.degradation.noise import NoiseModel, lr_posterior
+from vspsr.degradation.noise import lr_posterior
 from vspsr.images.io import check_memory
 from vspsr.images.picture import Picture
-from vspsr.images.sources import source_of
+from vspsr.images.sources import Source, source_of
 from vspsr.model import VSpSR
 from vspsr.space import JpegSpace, NoisySpace, SRSpace, image_key
-from vspsr.upscaling.consistent import ConsistentPictures
-from vspsr.upscaling.exactness import Exactness
+from vspsr.upscaling.consistent import ConsistentPictures, Exactness
 from vspsr.upscaling.noise import Denoise, check_denoise, with_noise
 
 MAX_SAMPLES = 10_000
@@ -55,76 +53,67 @@ class Upscaled:
         return all(e.exact for e in self.exactness)
 
 
-@dataclass
 class PictureSpace:
     """The super-resolution space of one picture: the network has run, pictures are made on demand.
 
     Args:
         model: the model.
-        picture: the LR picture.
+        lr: the LR picture.
         temperature: as in `SRSpace`; None for the model's.
-        bits: of the HR pictures, "auto" for those of the LR picture. At 8 bits, a 16-bit LR picture is met up to
-            its rounding to 8.
-        rounding: as in `quantize`.
-        jpeg: what the picture was decoded from; None where its pixels are exact.
-        noise: of the LR picture; not with ``jpeg``.
-        budget: as in `quantize`, for each picture.
+        bits, rounding, budget: of each HR picture, as in `ConsistentPictures`.
 
     Raises:
         ValueError: an option out of its range.
         ImageFileError: the HR picture does not fit in memory.
+
+    Attributes:
+        space: the space, of the LR picture at the depth of the HR pictures.
+        pictures: what makes HR pictures of its members.
     """
 
-    model: VSpSR
-    picture: Picture
-    temperature: float | None = None
-    bits: int | str = "auto"
-    rounding: str = "per-pass"
-    jpeg: JpegCoefficients | None = None
-    noise: NoiseModel | None = None
-    budget: float | None = None
-    space: SRSpace = field(init=False)
-
-    def __post_init__(self) -> None:
-        picture, (height, width) = self.picture, self.picture.size
-        what = f"{width}×{height} pixels at x{self.model.scale}"
-        check_memory(what, height * width * bytes_per_pixel(self.model))
-        self._consistent = self._consistent_pictures()
-        y = self._consistent.y.to(next(self.model.parameters()).device)
+    def __init__(
+        self,
+        model: VSpSR,
+        lr: Picture | Source,
+        temperature: float | None = None,
+        bits: int | str = "auto",
+        rounding: str = "per-pass",
+        budget: float | None = None,
+    ) -> None:
+        source = source_of(lr)
+        picture, jpeg, noise = source.picture, source.jpeg, source.noise
+        height, width = picture.size
+        check_memory(f"{width}×{height} pixels at x{model.scale}", height * width * bytes_per_pixel(model))
+        self.pictures = ConsistentPictures(source, model.degradation, bits, rounding, budget=budget)
+        y = self.pictures.y.to(next(model.parameters()).device)
         with torch.no_grad():
-            if self.noise is not None:
-                estimate, variance = lr_posterior(y[0], self.noise)
+            if noise is not None:
+                estimate, variance = lr_posterior(y[0], noise)
                 y = estimate[None].clamp(0, 1)
-            quantisation = None if self.jpeg is None else self.jpeg.quantisation_map().to(y)
-            space = self.model(y.expand(1, 3, -1, -1), quantisation)
+            quantisation = None if jpeg is None else jpeg.quantisation_map().to(y)
+            space = model(y.expand(1, 3, -1, -1), quantisation)
             space = space.grey() if picture.is_grey else space
-            if (members := self._consistent.jpeg_members) is not None:
-                space = JpegSpace.from_space(space, members.set, self.model.trained_on_jpegs)
-            if self.noise is not None:
+            if (members := self.pictures.jpeg_members) is not None:
+                space = JpegSpace.from_space(space, members.set, model.trained_on_jpegs)
+            if noise is not None:
                 space = NoisySpace.from_space(space, variance[None])
             space = space.with_keys([image_key(picture.pixels)])
-            self.space = space if self.temperature is None else space.with_temperature(self.temperature)
-
-    def _consistent_pictures(self) -> ConsistentPictures:
-        degradation = self.model.degradation
-        options = self.bits, self.rounding, self.jpeg, self.noise
-        return ConsistentPictures(self.picture, degradation, *options, budget=self.budget)
+        self.space: SRSpace = space if temperature is None else space.with_temperature(temperature)
 
     @property
     def out_bits(self) -> int:
         """Of the HR pictures, 8 or 16."""
-        return self._consistent.out_bits
+        return self.pictures.out_bits
 
     def with_bits(self, bits: int | str) -> "PictureSpace":
         """The same space with pictures of another depth. The network is not called."""
         other = copy(self)
-        other.bits = bits
-        other._consistent = other._consistent_pictures()
+        other.pictures = replace(self.pictures, bits=bits)
         return other
 
     def to_picture(self, x: Tensor) -> tuple[Picture, Exactness]:
         """See `ConsistentPictures.to_picture`."""
-        return self._consistent.to_picture(x)
+        return self.pictures.to_picture(x)
 
     def interval(self, factor: float) -> tuple[Picture, Picture]:
         """Mean − factor·σ and mean + factor·σ, rounded: bounds of each value by itself, no members of the space.
@@ -133,7 +122,7 @@ class PictureSpace:
         """
         with torch.no_grad():
             mean, half = self.space.mean, factor * self.space.stddev
-        return self._consistent.rounded(mean - half), self._consistent.rounded(mean + half)
+        return self.pictures.rounded(mean - half), self.pictures.rounded(mean + half)
 
     def samples(self, n: int, seed: int = 0) -> Iterator[tuple[Picture, Exactness]]:
         """Samples 0 … n − 1 of a seed, one by one."""
@@ -176,7 +165,7 @@ def upscale(
         samples: how many, 0 … 10,000.
         seed: the same seed gives the same pictures.
         temperature: factor on the spread of the samples; None for the model's own.
-        bits, rounding: as in `PictureSpace` and `quantize`.
+        bits, rounding: as in `ConsistentPictures`.
         as_pixels: take the decoded pixels of a JPEG as exact. They are not: of a JPEG, each sample otherwise has an LR
             picture of its own, which is saved as this file, coefficient for coefficient.
         denoise: take the pixels as noisy: standard deviation σ of the noise in units of the full range, 0 … 1; or
@@ -190,9 +179,9 @@ def upscale(
     """
     check_samples(samples)
     check_denoise(denoise)
-    source, noise = with_noise(source_of(image, as_pixels=as_pixels), denoise)
+    source = with_noise(source_of(image, as_pixels=as_pixels), denoise)
     loaded = model if isinstance(model, VSpSR) else VSpSR.from_pretrained(model)
-    space = PictureSpace(loaded, source.picture, temperature, bits, rounding, source.jpeg, noise)
+    space = PictureSpace(loaded, source, temperature, bits, rounding)
     drawn = list(space.samples(samples, seed))
     mean, mean_exactness = space.mean()
     return Upscaled(

@@ -11,11 +11,10 @@ from vspsr.images import read_image, write_image
 from vspsr.images.folders import belongs_to, composed_stem, image_files
 from vspsr.images.sources import read_source
 from vspsr.upscaling.comparison import DEGRADING
-from vspsr.upscaling.folders import OnError, Progress, Report, _each, _holds
+from vspsr.upscaling.folders import OnError, Progress, Report, each_file, holds
 from vspsr.upscaling.projecting import project_picture
 
 _LR_ENDING = re.compile(r"(?<=.)(?:[_-]?x\d+|[_-](?:LR|LRBI))$", re.IGNORECASE)
-_NO_OUTPUT = re.compile(r"(?P<stem>(?!))")  # outputs are named as their inputs
 _NEEDED = DEGRADING + 60  # bytes for each HR pixel: `quantize` holds several copies in float64
 
 
@@ -75,7 +74,7 @@ def project_files(
     def work(path: Path, where: Path, _: Progress) -> Report:
         return project_file(path, pairs[path], where, options)
 
-    return _each(list(pairs), folder, _NO_OUTPUT, work, progress, on_error)
+    return each_file(dict.fromkeys(pairs, Path()), folder, None, work, progress, on_error)
 
 
 def project_file(sr: Path, lr: Path, folder: Path, options: ProjectOptions) -> Report:
@@ -88,25 +87,22 @@ def project_file(sr: Path, lr: Path, folder: Path, options: ProjectOptions) -> R
         ValueError: as `project_picture`.
         OutputError: as `write_image`, also where another image is there and ``overwrite`` is false, or the input.
     """
+    target = folder / f"{sr.stem}.png"
+    if target.exists() and any(path.exists() and target.samefile(path) for path in (sr, lr)):
+        raise OutputError(f"{one_line(target)}: would replace an input: give another folder for the outputs")
     source = read_source(lr, as_pixels=options.as_pixels)
     picture = read_image(sr, needed_per_pixel=_NEEDED)
-    settings = options.scale, options.kernel, options.bits, options.rounding
-    result = project_picture(picture, source.picture, *settings, source.jpeg, options.budget)
-    target = folder / f"{sr.stem}.png"
-    if target.exists() and any(target.samefile(path) for path in (sr, lr)):
-        raise OutputError(f"{one_line(target)}: would replace an input: give another folder for the outputs")
-    kept = not options.overwrite and _holds(target, result.picture)
+    settings = options.scale, options.kernel, options.bits, options.rounding, options.budget
+    result = project_picture(picture, source, *settings)
+    kept = not options.overwrite and holds(target, result.picture)
     if not kept:
         write_image(target, result.picture, overwrite=options.overwrite)
-    key, count = "lr_values", source.picture.n_values
-    if source.jpeg is not None:
-        key, count = "coefficients", source.jpeg.n_coefficients
     return {
         "input": str(sr),
         "lr": str(lr),
         "output": str(target),
-        key: count,
-        f"{key}_wrong_before": result.wrong_before,
+        source.unit: source.n_values,
+        f"{source.unit}_wrong_before": result.wrong_before,
         **result.exactness.record(),
         "bits": result.picture.bits,
         "assumed": source.note,

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
-from vspsr.degradation import Degradation, JpegCoefficients
+from vspsr.degradation import Degradation
 from vspsr.degradation.resize import imresize
 from vspsr.images.picture import Picture, bleed, to_bits
-from vspsr.upscaling.comparison import check_enlarged, compare, compare_jpeg, degradation_of_pair
-from vspsr.upscaling.consistent import ConsistentPictures, check_depth
-from vspsr.upscaling.exactness import Exactness
+from vspsr.images.sources import Source, source_of
+from vspsr.upscaling.comparison import check_enlarged, compare, degradation_of_pair
+from vspsr.upscaling.consistent import ConsistentPictures, Exactness, check_depth
 
 _ROOM = 0.3  # levels: how far from y an LR value may stay; beyond 0.5 it rounds to another
 _ATTEMPTS, _USUAL_MOVE = 4, 16
@@ -31,7 +31,7 @@ class Projected:
         picture: the picture that downscales to the LR picture.
         exactness: how well it does so. How far it moved is measured from the visible pixels of the picture that was
             given, in levels.
-        wrong_before: LR values that were wrong before; of a JPEG, its coefficients.
+        wrong_before: LR values that were wrong before; for a JPEG, coefficients.
     """
 
     picture: Picture
@@ -41,12 +41,11 @@ class Projected:
 
 def project_picture(
     sr: Picture,
-    lr: Picture,
+    lr: Picture | Source,
     scale: int | None = None,
     kernel: str | Sequence[float] = "bicubic",
     bits: int | str = "auto",
     rounding: str = "per-pass",
-    jpeg: JpegCoefficients | None = None,
     budget: float | None = None,
 ) -> Projected:
     """The picture nearest to an upscaled picture that downscales to the LR picture.
@@ -60,14 +59,14 @@ def project_picture(
         scale, kernel: of the degradation; the scale by default from the sizes.
         bits: of the result, "auto" for those of `sr`.
         rounding: as in `quantize`.
-        jpeg: what `lr` was decoded from; None where its pixels are exact.
         budget: as in `quantize`, for each of up to four attempts.
 
     Raises:
         ValueError: pictures that do not go together, an option out of its range.
     """
     check_depth(bits)
-    sr = like(sr, lr)
+    source = source_of(lr)
+    sr = like(sr, source.picture)
     out_bits = sr.bits if bits == "auto" else int(bits)
     sr = replace(
         sr,
@@ -75,23 +74,21 @@ def project_picture(
         alpha=None if sr.alpha is None else to_bits(sr.alpha, sr.bits, out_bits),
         bits=out_bits,
     )
-    degradation = degradation_of_pair(sr, lr, scale, kernel)
-    check_enlarged(sr, lr, degradation.scale)
-    if jpeg is None:
-        before = compare(sr, lr, degradation.scale, kernel, rounding).lr_values_wrong
-    else:
-        before = compare_jpeg(sr, lr, jpeg, degradation.scale, kernel, rounding).coefficients_wrong
+    degradation = degradation_of_pair(sr, source.picture, scale, kernel)
+    check_enlarged(sr, source.picture, degradation.scale)
+    is_jpeg = source.jpeg is not None
+    before = compare(sr, source, degradation.scale, kernel, rounding).wrong
     if not before:
-        return Projected(sr, Exactness(0, 0, 0.0, 0.0, None if jpeg is None else 0), 0)
+        return Projected(sr, Exactness(0, 0, 0.0, 0.0, 0 if is_jpeg else None), 0)
     pixels = sr.pixels if sr.alpha is None else bleed(sr.pixels, sr.alpha)
     hr_alpha = None if sr.alpha is None else sr.alpha.double() / sr.white
-    target = ConsistentPictures(lr, degradation, out_bits, rounding, jpeg, hr_alpha=hr_alpha, budget=budget)
+    target = ConsistentPictures(source, degradation, out_bits, rounding, hr_alpha, budget)
     x = pixels.double()[None] / sr.white
     visible = None if sr.alpha is None or not bool((sr.alpha > 0).any()) else sr.alpha[0] > 0
 
     def attempt(seed: int) -> tuple[Picture, Exactness]:
         # The LR picture of a JPEG is chosen with the picture.
-        near = x if jpeg is not None else _corrected(x, target.y.double(), degradation, 1 / sr.white, seed)
+        near = x if is_jpeg else _corrected(x, target.y.double(), degradation, 1 / sr.white, seed)
         picture, exactness = target.to_picture(near)
         moved = (picture.pixels - pixels).double().abs()
         moved = moved if visible is None else moved[:, visible]
@@ -99,7 +96,7 @@ def project_picture(
         return picture, replace(exactness, moved_rms=rms, moved_max=largest)
 
     picture, exactness = attempt(0)
-    for seed in range(1, 1 if jpeg is not None else _ATTEMPTS):
+    for seed in range(1, 1 if is_jpeg else _ATTEMPTS):
         if exactness.exact and exactness.moved_max <= _USUAL_MOVE * sr.white / 255:
             break
         other = attempt(seed)

@@ -1,4 +1,4 @@
-"""What of a picture's space is saved, and how: options, and pictures with their resolution and provenance."""
+"""What is saved of a picture's space, and how: options, and pictures with their resolution and provenance."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -6,21 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from vspsr.checks import check_bits_and_rounding, check_number, check_seed, check_temperature
-from vspsr.degradation.noise import NoiseModel
 from vspsr.errors import OutputError, did_you_mean
 from vspsr.files import kind_of
-from vspsr.images.encoding import FORMATS, LOSSY, QUALITY, check_quality, unsuited
+from vspsr.images.encoding import FORMATS, LOSSY, QUALITY, check_quality, encoded, unsuited
 from vspsr.images.metadata import with_print_size_kept
 from vspsr.images.opening import ImageFile
 from vspsr.images.picture import Picture
 from vspsr.images.provenance import pixels_digest, with_provenance
 from vspsr.images.sources import Source, read_source
 from vspsr.model import VSpSR
-from vspsr.upscaling.consistent import check_depth
-from vspsr.upscaling.exactness import Exactness
-from vspsr.upscaling.intervals import IntervalCalibration, trust_mask
+from vspsr.upscaling.consistent import Exactness, check_depth
+from vspsr.upscaling.intervals import IntervalCalibration, model_digest, trust_mask
 from vspsr.upscaling.noise import Denoise, check_denoise, is_denoising, with_noise
-from vspsr.upscaling.pictures import PictureSpace, check_samples
+from vspsr.upscaling.pictures import PictureSpace, bytes_per_pixel, check_samples
 from vspsr.version import __version__
 
 
@@ -80,6 +78,9 @@ class Options:
             )
         if self.calibration is not None and self.denoising:
             raise ValueError("`calibration` and `denoise` exclude each other: the former holds for exact pixels")
+        if self.calibration is not None and self.calibration.rounding != self.rounding:
+            made_for = f"`calibration` was made for `rounding` {self.calibration.rounding}, not {self.rounding}"
+            raise ValueError(f"{made_for}: make one for this by `vspsr calibrate`")
         if self.was_jpeg and (self.as_pixels or self.denoising):
             other = "as_pixels" if self.as_pixels else "denoise"
             raise ValueError(
@@ -155,7 +156,6 @@ class SavedPictures:
     source: Source
     options: Options
     space: PictureSpace = field(init=False)
-    noise: NoiseModel | None = field(init=False)
 
     def __post_init__(self) -> None:
         options, picture = self.options, self.source.picture
@@ -165,9 +165,9 @@ class SavedPictures:
             raise OutputError(f"`format` {options.format} does not fit: {problem}")
         if options.calibration is not None and self.source.jpeg is not None:
             raise OutputError("`calibration` holds for pixels that are exact, which those of a JPEG are not")
-        self.source, self.noise = with_noise(self.source, options.denoise)
-        arguments = options.temperature, options.bits, options.rounding, self.source.jpeg, self.noise, options.budget
-        self.space = PictureSpace(self.model, picture, *arguments)
+        self.source = with_noise(self.source, options.denoise)
+        arguments = options.temperature, options.bits, options.rounding, options.budget
+        self.space = PictureSpace(self.model, self.source, *arguments)
 
     @property
     def hr_size(self) -> tuple[int, int]:
@@ -176,18 +176,19 @@ class SavedPictures:
         return height * self.model.scale, width * self.model.scale
 
     def about(self) -> dict[str, Any]:
-        """What the report says of the picture."""
+        """What the report says about the picture."""
+        picture, jpeg, noise = self.source.picture, self.source.jpeg, self.source.noise
         return {
-            "lr_size": list(self.source.picture.size),
-            "lr_values": self.source.picture.n_values,
-            "coefficients": None if self.source.jpeg is None else self.source.jpeg.n_coefficients,
+            "lr_size": list(picture.size),
+            "lr_values": picture.n_values,
+            "coefficients": None if jpeg is None else jpeg.n_coefficients,
             "hr_size": list(self.hr_size),
-            "mode": self.source.picture.mode,
+            "mode": picture.mode,
             "output_bits": self.space.out_bits,
             "assumed": self.source.note,
-            "noise": None if self.noise is None else [round(sigma, 6) for sigma in self.noise.sigma.tolist()],
-            "noise_gain": None if self.noise is None else [round(gain, 6) for gain in self.noise.gain.tolist()],
-            "jpeg": None if self.source.jpeg is None else self.source.jpeg.description(),
+            "noise": None if noise is None else [round(sigma, 6) for sigma in noise.sigma.tolist()],
+            "noise_gain": None if noise is None else [round(gain, 6) for gain in noise.gain.tolist()],
+            "jpeg": None if jpeg is None else jpeg.description(),
             "exact_until": self.options.exact_until,
         }
 
@@ -229,3 +230,28 @@ class SavedPictures:
             "Scale": str(self.model.scale),
             "LrDigest": pixels_digest(self.source.picture),
         }
+
+
+def upscale_stream(image: Path | bytes, model: VSpSR, name: str, options: Options) -> tuple[bytes, dict[str, Any]]:
+    """Super-resolve one image, for pipes: the content of a file, and what the report of `upscale_file` says about it.
+
+    Args:
+        image: an image file, or its content.
+        model, name: as in `upscale_file`.
+        options: the mean if ``mean``, otherwise sample 0. Nothing else can be asked for.
+
+    Raises:
+        ImageFileError: the image cannot be read.
+        OutputError: the format cannot hold the picture.
+        ValueError: options that ask for more than one image.
+    """
+    if options.samples + options.mean != 1:
+        raise ValueError("one image goes to standard output: ask for one sample, or for the mean and no sample")
+    for option in ("stddev", "contact_sheet", "intervals", "trust_mask", "overwrite"):
+        if getattr(options, option):
+            raise ValueError(f"`{option}` is for outputs in a folder: leave it out or give a folder")
+    source = options.read(image, bytes_per_pixel(model))
+    pictures = SavedPictures(model, name, model_digest(model), source, options)
+    picture, exactness = pictures.mean if options.mean else pictures.sample(0)
+    content = encoded(picture, options.suffix, options.quality)
+    return content, {**pictures.about(), **exactness.record(), "samples": options.samples}
