@@ -16,7 +16,7 @@ from PIL import Image
 from report_folders import record, small_report, write_folder
 from typer.testing import CliRunner
 
-from vspsr.cli.figures import FIGURES_EPILOG, figures
+from vspsr.cli.figures import figures
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import OutputError, VSpSRError
 from vspsr.images.colours import to_srgb
@@ -243,7 +243,7 @@ def test_an_inline_svg_is_well_formed_and_takes_the_pages_colours() -> None:
 @pytest.fixture
 def run() -> object:
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.command(epilog=FIGURES_EPILOG)(figures)
+    app.command()(figures)
     return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments])
 
 

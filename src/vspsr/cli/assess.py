@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from vspsr.upscaling.folders import Report
     from vspsr.upscaling.intervals import IntervalCalibration
 
-ASSESS_EPILOG = "Example:  vspsr assess esrgan.png photo.png --calibration mine.json -o out"
-CALIBRATE_EPILOG = "Example:  vspsr calibrate my-photos --alpha 0.1 --delta 0.1 -o mine.json"
-PROJECT_EPILOG = "Examples:  vspsr project esrgan.png photo.png -o out\n\nvspsr project esrgan/ lr/ -o out"
-
 
 def project(
     sr: Annotated[list[Path], typer.Argument(help="Upscaled images, or folders of them.", show_default=False)],
@@ -56,6 +52,9 @@ def project(
     photo.png becomes DIR/photo.png. In a folder, the LR image of photo_ESRGAN.png is photo.png or photox4.png.
     Of a JPEG, outputs downscale to pictures that are saved as this file, coefficient for coefficient.
     Where no such image is found, the closest one is written, and the exit code is 3.
+
+    Examples:  vspsr project esrgan.png photo.png -o out
+    vspsr project esrgan/ lr/ -o out
     """
     from vspsr.upscaling.projected_files import ProjectOptions, pair_files, project_files
 
@@ -103,6 +102,8 @@ def assess(
     It is compared with true pictures: p is the share of them that are at least as unlikely. Below 0.05 is unusual.
     With -o, NAME_unlikely.png, NAME_unsupported.png (detail that no member of the space has) and NAME_report.json are
     written. Usual detail need not be true. This is a report: the exit code is 0 whatever it says.
+
+    Example:  vspsr assess esrgan.png photo.png --calibration mine.json -o out
     """
     from vspsr.model import VSpSR
     from vspsr.upscaling.assessment import assess_file
@@ -143,6 +144,8 @@ def calibrate(
     LR images are made by the model's degradation. With probability 1 - delta over the choice of these images, the
     expected share of values outside of their intervals is at most alpha on further images of this kind.
     The method is that of risk-controlling prediction sets (Bates et al., 2021) with the Hoeffding-Bentkus bound.
+
+    Example:  vspsr calibrate my-photos --alpha 0.1 --delta 0.1 -o mine.json
     """
     from dataclasses import asdict
 

@@ -11,8 +11,6 @@ from vspsr.cli.console import ExitCode, print_line, progress
 from vspsr.cli.options import AsJson, AsPixels, Kernel, Rounding, WasJpeg
 from vspsr.errors import counted
 
-CHECK_EPILOG = "Example:  vspsr check photo_x4_s00.png photo.png"
-
 
 def check(
     hr: Annotated[Path, typer.Argument(help="HR image.", show_default=False)],
@@ -29,6 +27,8 @@ def check(
     With alpha, the colours are compared where the LR image is visible at all (alpha > 0), and alpha everywhere.
     If the depths differ, LR is compared in the depth of HR.
     If LR is a JPEG, HR is downscaled and saved with its tables, and the DCT coefficients are compared.
+
+    Example:  vspsr check photo_x4_s00.png photo.png
     """
     from vspsr.images import read_image
     from vspsr.images.sources import read_source

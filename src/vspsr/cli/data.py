@@ -8,8 +8,6 @@ import typer
 from vspsr.cli.console import download_progress, output_folder, print_line, when_stopped
 from vspsr.errors import did_you_mean
 
-FETCH_EPILOG = "Example:  vspsr data fetch div2k --root data/div2k --parts tr_1X,tr_4X,va_1X,va_4X"
-
 app = typer.Typer(help="Training data.", no_args_is_help=True)
 
 
@@ -18,7 +16,7 @@ def _root() -> None:
     pass
 
 
-@app.command(epilog=FETCH_EPILOG)
+@app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="div2k", show_default=False)],
     root: Annotated[
@@ -32,6 +30,8 @@ def fetch(
     """Download a published data set. After an interruption, run the same command again to go on.
 
     DIV2K is for academic research only: read its terms at https://data.vision.ee.ethz.ch/cvl/DIV2K/.
+
+    Example:  vspsr data fetch div2k --root data/div2k --parts tr_1X,tr_4X,va_1X,va_4X
     """
     from vspsr.data.fetch import DIV2K, HOST
     from vspsr.data.fetch import fetch as fetch_archive

@@ -14,11 +14,6 @@ from vspsr.cli.options import AsJson, Device, Output, Seed
 from vspsr.errors import counted
 from vspsr.files import printable
 
-EVALUATE_EPILOG = (
-    "Examples:  vspsr evaluate --model vspsr-x4 --hr Set14 --scale 4 -o report\n\nvspsr evaluate --table 2 report"
-)
-BASELINES_EPILOG = "Example:  vspsr baselines --fetch edsr-x4"
-
 
 def evaluate(
     reports: Annotated[
@@ -95,6 +90,9 @@ def evaluate(
     Everything is checked before anything is computed.
     Re-running the command resumes it: finished images are kept.
     The report is a web page, with metrics.csv and summary.json for programs.
+
+    Examples:  vspsr evaluate --model vspsr-x4 --hr Set14 --scale 4 -o report
+    vspsr evaluate --table 2 report
     """
     if table is not None:
         _print_table(table, reports or [], as_json)
@@ -166,7 +164,10 @@ def baselines(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the published weights of baselines, or download some. Each is listed with its licence."""
+    """List the published weights of baselines, or download some. Each is listed with its licence.
+
+    Example:  vspsr baselines --fetch edsr-x4
+    """
     from vspsr.baselines import fetch_weights, published_weights
     from vspsr.files import sha256_of
 

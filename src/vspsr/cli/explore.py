@@ -8,8 +8,6 @@ import typer
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import print_line
 
-EXPLORE_EPILOG = "Example:  vspsr explore photo.png"
-
 
 def explore(
     photo: Annotated[Path | None, typer.Argument(help="LR image file, or a saved session.", show_default=False)] = None,
@@ -24,6 +22,8 @@ def explore(
     """Explore the space of a picture in the browser: look, walk, edit, compare, keep.
 
     The page is served to this machine alone, under an address with a random token. Ctrl-C ends it.
+
+    Example:  vspsr explore photo.png
     """
     from vspsr.explorer import serve
     from vspsr.explorer.uploads import check_photo

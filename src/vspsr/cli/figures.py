@@ -11,12 +11,6 @@ from vspsr.cli.console import device as pick_device
 from vspsr.cli.options import Device, Folder, Model, Overwrite, Seed
 from vspsr.errors import counted, explain, is_expected
 
-FIGURES_EPILOG = (
-    "Examples:  vspsr figures photo.png -o figures\n\n"
-    "vspsr figures --hr butterfly.png --crop 300,220,64 --format pdf\n\n"
-    "vspsr figures REPORT_OURS REPORT_SRGAN --figure comparison"
-)
-
 
 class Kind(StrEnum):
     """Which figure."""
@@ -53,7 +47,12 @@ def figures(
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw sparsity, comparisons with crops, and the atoms of images: Figs. 3 to 6 of the paper."""
+    """Draw sparsity, comparisons with crops, and the atoms of images: Figs. 3 to 6 of the paper.
+
+    Examples:  vspsr figures photo.png -o figures
+    vspsr figures --hr butterfly.png --crop 300,220,64 --format pdf
+    vspsr figures REPORT_OURS REPORT_SRGAN --figure comparison
+    """
     from vspsr.checks import check_seed
     from vspsr.files import folder_for_outputs
     from vspsr.images.folders import image_files

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from vspsr.upscaling.folders import Report
     from vspsr.upscaling.saving import Options
 
-UPSCALE_EPILOG = "Example:  vspsr upscale photo.png -o out --samples 10 --mean --stddev --contact-sheet"
-DEGRADE_EPILOG = "Example:  vspsr degrade hr/ -o lr --scale 4"
 
 _JPEG_MODEL = "vspsr-x4-explore"
 
@@ -116,6 +114,8 @@ def upscale(
     Other inputs may have no such image: the closest one found is written, and the exit code is 3.
     After an interruption, run the same command again: finished files are kept.
     With -o -, sample 0 of one image, or with --mean the mean, goes to standard output and nothing else does.
+
+    Example:  vspsr upscale photo.png -o out --samples 10 --mean --stddev --contact-sheet
     """
     from vspsr.model import VSpSR
     from vspsr.upscaling.folders import input_files, upscale_files
@@ -218,7 +218,10 @@ def degrade(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Downscale HR images, by default as MATLAB's imresize but for exact halves: photo.png becomes photox4.png."""
+    """Downscale HR images, by default as MATLAB's imresize but for exact halves: photo.png becomes photox4.png.
+
+    Example:  vspsr degrade hr/ -o lr --scale 4
+    """
     from vspsr.degradation import Degradation
     from vspsr.upscaling.folders import degrade_files, input_files
 

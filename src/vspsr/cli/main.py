@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -72,20 +73,11 @@ def _root(
     name_options({p.name: p.opts[0] for p in parameters if p.name and p.opts[0].startswith("--")})
 
 
-app.command(epilog=images.UPSCALE_EPILOG)(images.upscale)
-app.command(epilog=images.DEGRADE_EPILOG)(images.degrade)
-app.command(epilog=check.CHECK_EPILOG)(check.check)
-app.command(epilog=assess.PROJECT_EPILOG)(assess.project)
-app.command(epilog=assess.ASSESS_EPILOG)(assess.assess)
-app.command(epilog=assess.CALIBRATE_EPILOG)(assess.calibrate)
-app.command(epilog=models.MODELS_EPILOG)(models.models)
-app.command(epilog=models.INFO_EPILOG)(models.info)
-app.command(epilog=evaluate.EVALUATE_EPILOG)(evaluate.evaluate)
-app.command(epilog=evaluate.BASELINES_EPILOG)(evaluate.baselines)
-app.command(epilog=explore.EXPLORE_EPILOG)(explore.explore)
-app.command(epilog=figures.FIGURES_EPILOG)(figures.figures)
-app.command(epilog=train.TRAIN_EPILOG)(train.train)
-app.command(epilog=train.EXPORT_EPILOG)(train.export)
+_commands: list[Callable[..., None]] = [images.upscale, images.degrade, check.check]
+_commands += [assess.project, assess.assess, assess.calibrate, models.models, models.info]
+_commands += [evaluate.evaluate, evaluate.baselines, explore.explore, figures.figures, train.train, train.export]
+for _command in _commands:
+    app.command()(_command)
 app.add_typer(data.app, name="data")
 
 

@@ -11,9 +11,6 @@ from rich.table import Table
 from vspsr.cli.console import out, print_line
 from vspsr.cli.options import AsJson
 
-MODELS_EPILOG = "Example:  vspsr models"
-INFO_EPILOG = "Example:  vspsr info vspsr-x4"
-
 FOR = {
     "vspsr-x4": "pictures to keep (the default)",
     "vspsr-x4-explore": "experimental: for JPEGs and for `vspsr explore` (its default), detail that hangs together",
@@ -23,7 +20,10 @@ FOR = {
 
 
 def models(as_json: AsJson = False) -> None:
-    """List the models that come with the package."""
+    """List the models that come with the package.
+
+    Example:  vspsr models
+    """
     from vspsr.model import VSpSR, shipped_models
 
     rows: list[dict[str, Any]] = []
@@ -45,7 +45,10 @@ def info(
     model: Annotated[str, typer.Argument(help="A shipped model, a folder, or a Hugging Face Hub id.")],
     as_json: AsJson = False,
 ) -> None:
-    """Describe a model: configuration, size, and its model card where it has one."""
+    """Describe a model: configuration, size, and its model card where it has one.
+
+    Example:  vspsr info vspsr-x4
+    """
     from vspsr.model import VSpSR
 
     loaded = VSpSR.from_pretrained(model)

@@ -8,9 +8,6 @@ import typer
 from vspsr.cli.console import print_line, progress
 from vspsr.cli.options import Folder, Output
 
-TRAIN_EPILOG = "Example:  vspsr train --config x4 --data photos -o runs/x4"
-EXPORT_EPILOG = "Example:  vspsr export runs/x4 -o my-model"
-
 _SHARES = 1000  # that the progress bar is divided into
 
 
@@ -32,6 +29,8 @@ def train(
     """Train a model by a recipe; interrupt it at any time, --resume goes on exactly where it was.
 
     Without -o, the folder of the run is runs/NAME, by the recipe's name.
+
+    Example:  vspsr train --config x4 --data photos -o runs/x4
     """
     from vspsr.training.recipe_file import load_recipe
     from vspsr.training.run import RunOptions
@@ -72,7 +71,10 @@ def export(
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size, no visible difference.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
 ) -> None:
-    """Make a model of a run: a folder for --model, `VSpSR.from_pretrained` or the Hub, with its model card."""
+    """Make a model of a run: a folder for --model, `VSpSR.from_pretrained` or the Hub, with its model card.
+
+    Example:  vspsr export runs/x4 -o my-model
+    """
     from vspsr.training.export import export as write
 
     model = write(checkpoint, output, temperature, overwrite, half)
