@@ -25,9 +25,10 @@ from vspsr.images.folders import image_files
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import busiest
 from vspsr.metrics import psnr
+from vspsr.model import model_file
 from vspsr.upscaling import PictureSpace, degrade
 from vspsr.upscaling.assessment import WINDOW, Assessment, assess
-from vspsr.upscaling.intervals import read_calibration, shipped_calibration
+from vspsr.upscaling.intervals import FILE_NAME, read_calibration
 from vspsr.upscaling.projecting import like, project_picture
 
 PATCH = 48  # HR pixels: side of the pasted patch
@@ -86,7 +87,7 @@ def projection_table(peers: Path, hr: Path, scale: int) -> Table:
 
 
 def assessment_table(peers: Path, hr: Path, model: VSpSR, name: str) -> Table:
-    file = shipped_calibration(name)
+    file = model_file(name, FILE_NAME)
     true = None if file is None else read_calibration(file).true
     rows: dict[str, list[Assessment]] = defaultdict(list)
     found: list[bool] = []

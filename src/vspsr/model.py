@@ -40,6 +40,13 @@ def shipped_models() -> list[str]:
     return sorted(p.name for p in folder.iterdir() if (p / _CONFIG).is_file()) if folder.is_dir() else []
 
 
+def model_file(name: str, file: str) -> Path | None:
+    """The path of a file in a model's folder, by the name of a folder or a shipped model; None if there is none."""
+    shipped = [Path(str(resources.files("vspsr") / "weights" / name))] if name in shipped_models() else []
+    folder = next((f for f in (Path(name), *shipped) if kind_of(f / _CONFIG) is not None), None)
+    return None if folder is None or kind_of(folder / file) is None else folder / file
+
+
 class VSpSR(nn.Module):
     """LR image → `SRSpace`, by a network that gives the parameters of the space.
 
@@ -244,12 +251,9 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _locate(name: str) -> Path:
     """The folder that holds a model's files."""
-    folder = Path(name)
-    if kind_of(folder / _CONFIG) is not None:
-        return folder
-    if name in shipped_models():
-        return Path(str(resources.files("vspsr") / "weights" / name))
-    if kind_of(folder) == "folder":
+    if config := model_file(name, _CONFIG):
+        return config.parent
+    if kind_of(name) == "folder":
         raise ModelError(f"{name}: the folder has no {_CONFIG}: it was not written by `save_pretrained`")
     parts = name.split("/")
     if len(parts) == 2 and all(parts) and not name.startswith((".", "~")):

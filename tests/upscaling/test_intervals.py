@@ -9,14 +9,15 @@ import torch
 
 from vspsr import VSpSR, read_image, write_image
 from vspsr.images.picture import Picture
+from vspsr.model import model_file
 from vspsr.upscaling import PictureSpace
 from vspsr.upscaling.folders import upscale_file, upscale_files
 from vspsr.upscaling.intervals import (
+    FILE_NAME,
     CalibrationError,
     IntervalCalibration,
     model_digest,
     read_calibration,
-    shipped_calibration,
     trust_mask,
 )
 from vspsr.upscaling.saving import Options
@@ -134,6 +135,7 @@ def test_trust_mask() -> None:
 
 
 def test_a_model_may_have_a_file_of_its_own(tmp_path: Path) -> None:
-    assert shipped_calibration(str(tmp_path)) is None
+    (tmp_path / "config.json").write_text("{}")
+    assert model_file(str(tmp_path), FILE_NAME) is None
     (tmp_path / "calibration.json").write_text("{}")
-    assert shipped_calibration(str(tmp_path)) == tmp_path / "calibration.json"
+    assert model_file(str(tmp_path), FILE_NAME) == tmp_path / "calibration.json"

@@ -105,12 +105,12 @@ def assess(
 
     Example:  vspsr assess esrgan.png photo.png --calibration mine.json -o out
     """
-    from vspsr.model import VSpSR
+    from vspsr.model import VSpSR, model_file
     from vspsr.upscaling.assessment import assess_file
-    from vspsr.upscaling.intervals import read_calibration, shipped_calibration
+    from vspsr.upscaling.intervals import FILE_NAME, read_calibration
 
     loaded = VSpSR.from_pretrained(model)
-    known = shipped_calibration(model) if calibration is None else calibration
+    known = model_file(model, FILE_NAME) if calibration is None else calibration
     true = None
     if known is not None:
         found = read_calibration(known)

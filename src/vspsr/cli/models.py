@@ -1,8 +1,6 @@
 """`vspsr models` and `vspsr info`: what models there are."""
 
 import json
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -49,7 +47,7 @@ def info(
 
     Example:  vspsr info vspsr-x4
     """
-    from vspsr.model import VSpSR
+    from vspsr.model import VSpSR, model_file
 
     loaded = VSpSR.from_pretrained(model)
     count = sum(p.numel() for p in loaded.parameters())
@@ -58,8 +56,6 @@ def info(
         return
     print_line(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters")
     out.print_json(json.dumps(loaded.config))
-    for card in (Path(model) / "README.md", resources.files("vspsr") / "weights" / model / "README.md"):
-        if card.is_file():
-            for line in card.read_text(encoding="utf-8").splitlines():
-                print_line(line.expandtabs())
-            break
+    if card := model_file(model, "README.md"):
+        for line in card.read_text(encoding="utf-8").splitlines():
+            print_line(line.expandtabs())

@@ -6,7 +6,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from vspsr.errors import VSpSRError
 from vspsr.files import one_line, read_json, replacing
 from vspsr.images.picture import Picture
-from vspsr.model import VSpSR, shipped_models
+from vspsr.model import VSpSR
 from vspsr.state_dicts import digest_of
 from vspsr.upscaling.assessment import TruePictures
 
@@ -30,7 +29,7 @@ TRUSTED = 8 / 255
 seen in texture, and an eighth of the contrast of a clear edge. All channels have to be below it."""
 
 FILE_NAME = "calibration.json"
-"""Of the file in a model's folder."""
+"""Of the file in a model's folder, see `vspsr.model.model_file`."""
 
 _LARGEST_FILE = 10_000_000  # bytes
 
@@ -150,14 +149,6 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "unlikeliness": _are_numbers,
     "largest_unlikeliness": _are_numbers,
 }
-
-
-def shipped_calibration(name: str) -> Path | None:
-    """The calibration file that comes with a shipped model, or lies in a model's folder; None where there is none."""
-    folders = [Path(name)]
-    if name in shipped_models():
-        folders.append(Path(str(resources.files("vspsr") / "weights" / name)))
-    return next((f / FILE_NAME for f in folders if (f / FILE_NAME).is_file()), None)
 
 
 def model_digest(model: VSpSR) -> str:
