@@ -47,10 +47,10 @@ def project(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make upscaled images of any origin downscale to their LR images exactly, as near to themselves as can be.
+    """Make upscaled images of any origin downscale to their LR images exactly, with the smallest change.
 
     photo.png becomes DIR/photo.png. In a folder, the LR image of photo_ESRGAN.png is photo.png or photox4.png.
-    Of a JPEG, outputs downscale to pictures that are saved as this file, coefficient for coefficient.
+    For a JPEG, each output gives the same coefficients when it is downscaled and saved with the tables of the file.
     Where no such image is found, the closest one is written, and the exit code is 3.
 
     Examples:  vspsr project esrgan.png photo.png -o out
@@ -79,14 +79,14 @@ def _projected(report: "Report") -> str:
 
 
 def assess(
-    sr: Annotated[Path, typer.Argument(help="Upscaled image, of whatever origin.", show_default=False)],
+    sr: Annotated[Path, typer.Argument(help="Upscaled image of any origin.", show_default=False)],
     lr: Annotated[Path, typer.Argument(help="Its LR image.", show_default=False)],
     output: Annotated[Path | None, Output] = None,
     model: Model = "vspsr-x4",
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="File of `vspsr calibrate`: compare with its pictures. (default: the model's own, where it has one)",
+            help="File that `vspsr calibrate` wrote: compare with its pictures. (default: that of the model, if any)",
             show_default=False,
         ),
     ] = None,
@@ -96,12 +96,12 @@ def assess(
     overwrite: Replace = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge an upscaled image by its LR image: LR values that are wrong, and detail that LR does not support.
+    """Judge an upscaled image by its LR image: LR values that are wrong, and detail that is unlikely.
 
     Unlikeliness is about 1 where detail is as usual as in photographs, larger where it is not.
     It is compared with true pictures: p is the share of them that are at least as unlikely. Below 0.05 is unusual.
     With -o, NAME_unlikely.png, NAME_unsupported.png (detail that no member of the space has) and NAME_report.json are
-    written. Usual detail need not be true. This is a report: the exit code is 0 whatever it says.
+    written. Usual detail need not be true. The exit code is 0, whatever the verdict.
 
     Example:  vspsr assess esrgan.png photo.png --calibration mine.json -o out
     """

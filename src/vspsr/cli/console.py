@@ -87,7 +87,7 @@ def print_line(text: str) -> None:
 
 
 def print_note(text: str) -> None:
-    """One line on standard error, which says what was done where standard output holds an image."""
+    """One line on standard error that is no error: a note, or the summary if standard output holds an image."""
     _err.print(one_line(text), soft_wrap=True)
 
 
@@ -162,7 +162,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def when_stopped(status: Callable[[], str]) -> Iterator[None]:
-    """Where Ctrl-C or SIGTERM ends the block, have one line printed: ``status()``, what is done and how to go on."""
+    """If Ctrl-C or SIGTERM ends the block, one line is printed: ``status()``, what is done and how to go on."""
     try:
         yield
     except KeyboardInterrupt as stop:

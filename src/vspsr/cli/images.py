@@ -46,7 +46,7 @@ def upscale(
         typer.Option(
             "--output",
             "-o",
-            help="Folder for what is made; made if missing. - writes one image to standard output.",
+            help="Folder for the outputs; made if missing. - writes one image to standard output.",
             callback=output_folder,
         ),
     ] = Path("vspsr-out"),
@@ -83,7 +83,7 @@ def upscale(
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="File of `vspsr calibrate` for --intervals and --trust-mask.", show_default=False),
+        typer.Option(help="File that `vspsr calibrate` wrote, for --intervals and --trust-mask.", show_default=False),
     ] = None,
     intervals: Annotated[
         bool, typer.Option("--intervals", help="Also write the lower and the upper bound of each value.")
@@ -95,7 +95,7 @@ def upscale(
         Literal["png", "jpeg", "webp", "tiff", "avif"],
         typer.Option(help="Format of samples and the mean. jpeg, webp and avif lose the exactness when saving."),
     ] = "png",
-    quality: Annotated[int | None, typer.Option(help="Of jpeg, webp and avif, 1 ... 100.", show_default="95")] = None,
+    quality: Annotated[int | None, typer.Option(help="1 ... 100, for jpeg, webp and avif.", show_default="95")] = None,
     keep_print_size: Annotated[
         bool, typer.Option("--keep-print-size", help="Multiply the resolution, so that prints keep their size.")
     ] = False,
@@ -109,7 +109,7 @@ def upscale(
 ) -> None:
     """Super-resolve images: HR images that downscale to the input bit for bit, wherever such images exist.
 
-    Of a JPEG, outputs downscale to pictures that are saved as this file, coefficient for coefficient.
+    For a JPEG, each output gives the same coefficients when it is downscaled and saved with the tables of the file.
     This holds for inputs that are downscaled pictures, as `vspsr degrade` or MATLAB's imresize makes them.
     Other inputs may have no such image: the closest one found is written, and the exit code is 3.
     After an interruption, run the same command again: finished files are kept.
@@ -218,7 +218,7 @@ def degrade(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Downscale HR images, by default as MATLAB's imresize but for exact halves: photo.png becomes photox4.png.
+    """Downscale HR images, by default as MATLAB's imresize except at exact halves: photo.png becomes photox4.png.
 
     Example:  vspsr degrade hr/ -o lr --scale 4
     """

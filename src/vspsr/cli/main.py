@@ -30,7 +30,7 @@ _UsageProblem: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ ==
 
 
 class _Group(TyperGroup):
-    """The commands, of which Ctrl-C and SIGTERM end any with one line."""
+    """The commands. Ctrl-C and SIGTERM end them with one line."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

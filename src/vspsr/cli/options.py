@@ -8,13 +8,14 @@ import typer
 from vspsr.cli.console import output_folder
 
 Inputs = Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", show_default=False)]
-Output = typer.Option("--output", "-o", help="Folder for what is made; made if missing.", callback=output_folder)
+Output = typer.Option("--output", "-o", help="Folder for the outputs; made if missing.", callback=output_folder)
 Folder = Annotated[Path, Output]
 Model = Annotated[str, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.")]
 Device = Annotated[str, typer.Option(help="auto (all GPUs, else CPU), cpu, cuda, cuda:1 …")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same images.")]
 Kernel = Annotated[
-    Literal["bicubic", "bilinear", "lanczos3", "box"], typer.Option(help="Of the downscaling; bicubic is MATLAB's.")
+    Literal["bicubic", "bilinear", "lanczos3", "box"],
+    typer.Option(help="Downscaling kernel; bicubic is MATLAB's."),
 ]
 Rounding = Annotated[
     Literal["per-pass", "single"],

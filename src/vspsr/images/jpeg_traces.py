@@ -18,10 +18,10 @@ from vspsr.degradation.jpeg_mcus import blocks_of, plane_of
 
 __all__ = ["JpegTraces", "jpeg_traces"]
 
-_SIDE = 512  # pixels that are looked at along each side, at most
-_LEAST = 100  # coefficients that are not 0
-_FINEST = 3  # steps that leave a comb after the decoder's rounding
-_COMB = 0.2  # mean square of the distance to a multiple, over that of random values
+_SIDE = 512  # pixels that are examined along each side, at most: bounds the time
+_LEAST = 100  # nonzero coefficients: with fewer, no comb is looked for
+_FINEST = 3  # smaller steps leave no comb after the decoder's rounding
+_COMB = 0.2  # mean square of the distance to a multiple, over that of random values: 0 for a comb, 1 without
 _CANDIDATES = 3  # qualities that are compared by saving again
 _SAME = 0.5  # share of the values that saving again reproduces: nearly all of a JPEG's, few of others
 

@@ -1,10 +1,10 @@
-"""How an upscaled picture lies to the space of its LR picture: wrong LR values, unlikely and unsupported detail.
+"""Whether an upscaled picture agrees with its LR picture: wrong LR values, unlikely and unsupported detail.
 
 The space is a model's approximation, and true pictures lie farther from its mean than chi-square says: the share of an
 LR pixel in the squared Mahalanobis distance, near 1 or below for a member, grows with σ on photographs, about as
-0.13·(1 + σ) with σ in levels. The unlikeliness of a place is the ratio of its share to this. A picture is compared with
-true pictures by it: on average, and at its most unlikely place. The comparison is a conformal p-value (Vovk, Gammerman
-& Shafer, 2005), which assumes nothing but that the pictures are of one kind.
+0.13·(1 + σ) with σ in levels. The unlikeliness of a place is the ratio of its share to this. Its mean over a picture
+and its largest value are compared with those of true pictures, by conformal p-values (Vovk, Gammerman & Shafer, 2005),
+which assume only that the pictures are exchangeable: of one kind.
 """
 
 import json
@@ -32,10 +32,10 @@ STDDEV = 4 / 255
 """Error allowed for in each value: see `SRSpace.nearest`."""
 
 WINDOW = 4
-"""LR pixels: sides of the windows of which the most unlikely is looked for."""
+"""Side, in LR pixels, of the windows that the most unlikely place is chosen from."""
 
 _TYPICAL = 0.13  # share of an LR pixel in d², for σ = 0, of photographs in the space of vspsr-x4
-_MAP_END = 10.0  # of the colours of the map
+_MAP_END = 10.0  # unlikeliness from which the map is yellow
 _UNUSUAL = 0.05  # p-values below it
 
 
@@ -63,10 +63,10 @@ class Unlikeliness:
 
 
 def unlikeliness(space: SRSpace, picture: Tensor) -> Unlikeliness:
-    """See `Unlikeliness`.
+    """How unlikely the detail of a picture is in a space.
 
     Args:
-        space: of one image.
+        space: the space of one LR image.
         picture: (1, C, H, W) in [0, 1].
 
     Raises:
@@ -96,10 +96,10 @@ def _detail(space: SRSpace, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class TruePictures:
-    """What `Unlikeliness` says of true pictures of one kind.
+    """The unlikeliness of true pictures of one kind.
 
     Attributes:
-        whole, largest: of each picture.
+        whole, largest: of each picture, as in `Unlikeliness`.
     """
 
     whole: tuple[float, ...]
@@ -152,8 +152,8 @@ class Assessment:
 
 
 def pictures_of(found: Unlikeliness) -> dict[str, Picture]:
-    """What an assessment shows: `unlikely`, the map, each LR pixel enlarged, its colours the same in all maps; and
-    `unsupported`, detail that no member has, on grey."""
+    """The pictures of an assessment: `unlikely`, a map with one colour scale for all pictures, and `unsupported`, the
+    detail that no member has, on grey."""
     outside = found.outside
     scale = outside.shape[-1] // found.by_pixel.shape[-1]
     enlarged = found.by_pixel.double().repeat_interleave(scale, 0).repeat_interleave(scale, 1)
@@ -171,7 +171,7 @@ def assess(
     true: TruePictures | None = None,
     rounding: str = "per-pass",
 ) -> Assessment:
-    """How an upscaled picture, of whatever origin, agrees with its LR picture.
+    """Whether an upscaled picture of any origin agrees with its LR picture and the model's space.
 
     Args:
         sr: the upscaled picture, s times as large as `lr`.

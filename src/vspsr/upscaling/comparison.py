@@ -26,9 +26,9 @@ def degrade(picture: Picture, degradation: Degradation, rounding: str = "per-pas
 
 
 def cropped(picture: Picture, scale: int) -> Picture:
-    """A picture without what its sides exceed a multiple of the scale by, at the right and at the bottom.
+    """Crop to multiples of the scale, at the right and at the bottom.
 
-    ValueError where nothing is left.
+    ValueError if nothing is left.
     """
     height, width = (n // scale * scale for n in picture.size)
     if not height or not width:

@@ -1,8 +1,8 @@
 """Pictures that downscale to one LR picture: from images to integers of its kind, with alpha, exact at every depth.
 
 Alpha is upscaled by itself, once for all pictures. Every picture downscales to the LR picture bit for bit, or its
-`Exactness` says by how much it does not. Of a JPEG, it downscales to a picture that is saved as this file, coefficient
-for coefficient.
+`Exactness` says by how much it does not. For a JPEG, it downscales to pixels that give the same coefficients when they
+are saved with the tables of the file.
 """
 
 import warnings
@@ -20,7 +20,8 @@ from vspsr.errors import ConsistencyWarning
 from vspsr.images.picture import Picture, bleed, to_bits
 from vspsr.images.sources import Source
 
-_RANGE_STEPS, _RANGE_TOLERANCE = 8, 0.5 / 255  # of alternating projections; values out of range by less are rounded
+_RANGE_STEPS = 8  # alternating projections, at most; `quantize` corrects what is left
+_RANGE_TOLERANCE = 0.5 / 255  # half a level: values that are less out of range round into it
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,11 @@ class Exactness:
         lr_values_wrong: LR values (pixels × channels, alpha included) that are not reproduced.
         lr_max_deviation: the largest difference, in levels.
         moved_rms, moved_max: how far the colours of the picture are from the image it was made from, see `Quantized`.
-        coefficients_wrong: of a JPEG, coefficients of the LR picture that are saved differently; None otherwise. Its LR
-            values are not compared with anything: `lr_values_wrong` is 0.
-        noise_ratio: of a noisy LR picture, root mean square of what its pixels differ from those of the downscaled
-            picture by, over the standard deviation of the noise: about 1 for samples. None otherwise. Its colours are
-            not counted in `lr_values_wrong`.
+        coefficients_wrong: for a JPEG, coefficients that are not reproduced; None otherwise. LR values of a JPEG are
+            not compared: `lr_values_wrong` is 0.
+        noise_ratio: for a noisy LR picture, root mean square difference between its pixels and the downscaled picture,
+            over the standard deviation of the noise: about 1 for samples. None otherwise. Its colours are not counted
+            in `lr_values_wrong`.
     """
 
     lr_values_wrong: int
@@ -91,7 +92,7 @@ class ConsistentPictures:
         picture, jpeg = self.source.picture, self.source.jpeg
         self.out_bits = picture.bits if self.bits == "auto" else int(self.bits)
         self.jpeg_members = None if jpeg is None else JpegMembers(JpegSet(jpeg))
-        # What lies under invisible pixels is arbitrary and would shine through at the edges.
+        # Colours of invisible pixels are arbitrary and would shine through at the edges.
         pixels = picture.pixels if picture.alpha is None else bleed(picture.pixels, picture.alpha)
         self._target = to_bits(pixels, picture.bits, self.out_bits)
         self._alpha = None if picture.alpha is None else self._upscaled_alpha(picture.alpha)
@@ -104,7 +105,7 @@ class ConsistentPictures:
     def to_picture(self, x: Tensor) -> tuple[Picture, Exactness]:
         """The picture nearest to an image (1, C, H, W) that downscales to the LR picture, as `quantize` finds it.
 
-        Of a JPEG, to an LR picture that gives the file.
+        For a JPEG, it downscales to an LR picture that gives the file.
         """
         if self.jpeg_members is not None:
             return self._picture_of_jpeg(x[0], self.jpeg_members)

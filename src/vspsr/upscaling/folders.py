@@ -294,6 +294,6 @@ def upscale_file(
 
 
 def _sha256(path: Path) -> str:
-    """Of a file's content, so that outputs of another picture of this name are not taken for its own."""
+    """The digest of a file, by which outputs of another picture of this name are recognised."""
     with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

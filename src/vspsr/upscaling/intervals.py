@@ -1,4 +1,4 @@
-"""Calibrated intervals of values: the file that says for which model and how far they go, and the mask of what is sure.
+"""Calibrated intervals of values: the file with their factor, and the mask of pixels whose intervals are narrow.
 
 `vspsr calibrate` makes the file; see `vspsr.evaluation.calibrating`.
 """

@@ -1,4 +1,4 @@
-"""How strong the noise of a picture is taken to be."""
+"""The noise that is assumed for a picture: its strength, given or estimated."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,8 +1,8 @@
-"""From pictures to pictures: super-resolve whatever an image file can hold, by the model's space.
+"""From pictures to pictures: super-resolution of everything that an image file can hold.
 
 Grey pictures get the grey space, so that they stay grey. Alpha is upscaled by itself, once for all samples. Every
 picture that comes out downscales to the one that went in, bit for bit, or the report says by how much it does not.
-Of a JPEG, it downscales to a picture that is saved as this file, coefficient for coefficient.
+For a JPEG, it downscales to pixels that give the same coefficients when they are saved with the tables of the file.
 """
 
 from collections.abc import Iterator
@@ -166,8 +166,8 @@ def upscale(
         seed: the same seed gives the same pictures.
         temperature: factor on the spread of the samples; None for the model's own.
         bits, rounding: as in `ConsistentPictures`.
-        as_pixels: take the decoded pixels of a JPEG as exact. They are not: of a JPEG, each sample otherwise has an LR
-            picture of its own, which is saved as this file, coefficient for coefficient.
+        as_pixels: take the decoded pixels of a JPEG as exact, which they are not. Otherwise each sample of a JPEG has
+            an LR picture of its own, which gives the file's coefficients when it is saved.
         denoise: take the pixels as noisy: standard deviation σ of the noise in units of the full range, 0 … 1; or
             (σ, g) with the gain g of photon noise, a value u having the variance σ² + g u; or "auto" to estimate them.
             Samples then downscale to the picture up to its noise. If a JPEG has noise, its decoded pixels count.
@@ -202,5 +202,6 @@ def check_samples(samples: int) -> None:
 def bytes_per_pixel(model: VSpSR) -> int:
     """Memory that super-resolution takes for each LR pixel, roughly."""
     width = max(p.shape[0] for p in model.network.parameters() if p.ndim == 4)
-    # Features and parameters of the space; images in float32 and float64 beside the integers.
+    # Six float32 maps of features and parameters; 60 bytes for each HR value, in float32, float64 and integers.
+    # tests/upscaling/test_memory.py compares the peak with it.
     return 4 * 6 * width + 3 * 60 * model.scale**2

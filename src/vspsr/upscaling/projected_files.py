@@ -1,4 +1,4 @@
-"""Upscaled image files of any origin, projected onto what their LR files allow: pairs by name, outputs, reports."""
+"""Upscaled image files of any origin, made to downscale to their LR files: pairs by name, outputs, reports."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

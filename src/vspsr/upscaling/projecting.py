@@ -1,7 +1,7 @@
-"""Anybody's upscaled pictures, made to downscale to their LR pictures exactly, as near to themselves as can be.
+"""Upscaled pictures of any origin, made to downscale to their LR pictures exactly, with the smallest change.
 
 D⁺ adds what the LR picture lacks, x + D⁺(y′ − D x), which moves the picture least; `quantize` goes on to integers.
-y′ is the value nearest to D x that rounds to y with some room to spare: what is right already moves nothing.
+y′ is the value nearest to D x that rounds to y with some room to spare: values that are right already move nothing.
 """
 
 from collections.abc import Sequence
@@ -126,8 +126,8 @@ def _badness(exactness: Exactness) -> tuple[int, float]:
 def like(hr: Picture, lr: Picture) -> Picture:
     """An HR picture with the channels of its LR picture: grey or RGB, with alpha or without.
 
-    Grey is the mean of the colours. Alpha is dropped where it says nothing, and that of `lr` enlarged where it is
-    missing.
+    Grey is the mean of the colours. Alpha that is opaque everywhere is dropped if `lr` has none. Missing alpha is that
+    of `lr`, enlarged.
 
     Raises:
         ValueError: transparent pixels, where the LR picture has none.

@@ -131,7 +131,7 @@ class Options:
 
     @property
     def exact_until(self) -> str:
-        """Where what the report says of exactness ends: "" if it holds for the files."""
+        """Up to where the exactness in the report holds, in words; "" if it holds for the files."""
         return f"before it was saved as {self.format} of quality {self.quality or QUALITY}" if self.lossy else ""
 
 
@@ -144,7 +144,7 @@ class SavedPictures:
         name: what to call it: a shipped model, a folder or a Hub id.
         digest: of the model, see `model_digest`.
         source: the LR picture.
-        options: see there.
+        options: what is saved, and how.
 
     Raises:
         OutputError: the format cannot hold the pictures.
