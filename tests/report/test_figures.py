@@ -33,7 +33,11 @@ from vspsr.space.synthesis import synthesize
 
 def small_model(network: str = "overlapping", seed: int = 0) -> VSpSR:
     torch.manual_seed(seed)
-    small = {"overlapping": {"n_atoms": 6, "channels": 8, "blocks": 1}, "vspm": {"n_atoms": 8, "convolutions": False}}
+    small = {
+        "overlapping": {"n_atoms": 6, "channels": 8, "blocks": 1},
+        "correlated": {"n_atoms": 6, "channels": 8, "blocks": 1, "noise_channels": 4},
+        "vspm": {"n_atoms": 8, "convolutions": False},
+    }
     return VSpSR(network, {"scale": 4, **small[network]}, temperature=0.5)
 
 
@@ -70,6 +74,24 @@ def test_sparsity_counts_every_coefficient(network: str) -> None:
     assert np.abs(counts - spread.counts).sum() <= 4  # float32 against float64 at the edges
     assert len(found.quantities) == (3 if network == "vspm" else 2)
     assert 1 <= found.effective_atoms <= found.n_atoms
+
+
+def test_correlated_coefficients_are_measured_by_their_own_variance() -> None:
+    """Against the rows of the dense map from white noise to coefficients."""
+    space = space_of("correlated", (5, 6))
+    synthesis = space.parameters.synthesis(4)
+    assert synthesis is not None
+    noise = torch.eye(4 * 5 * 6).view(-1, 4, 5, 6)
+    columns = torch.stack([synthesis.coefficients(eps[None])[0].detach() for eps in noise])
+    sigma = 0.5 * columns.square().sum(0).sqrt()  # at temperature 0.5
+    gain = 255 * space.parameters.atoms[0].detach().square().mean((2, 3, 4)).sqrt()[..., None, None]
+    of_coefficients, contributions = sparsity(space).quantities
+    assert of_coefficients.median == pytest.approx(float(sigma.median()), rel=0.05)
+    assert contributions.median == pytest.approx(float((gain * sigma).median()), rel=0.05)
+    assert sparsity(space) == sparsity(space)
+    estimated, drawn = basis(space).sigma, sigma.double()
+    assert estimated is not None
+    assert torch.allclose(estimated.sort(1).values, drawn.sort(1).values, rtol=0.4)  # 7 % each, 180 of them
 
 
 def test_a_contribution_is_what_the_atom_adds_to_the_image() -> None:
@@ -281,6 +303,14 @@ def test_the_command_draws_every_figure(run, model_folder: Path, tmp_path: Path)
     assert outside.exit_code == 1
     assert "photo.png: crop 64,1,16 does not lie inside 64×68 pixels" in outside.output
     assert "2 files written" in outside.output  # those before the comparison
+
+
+def test_a_model_of_correlated_coefficients_is_drawn(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    small_model("correlated").save_pretrained(tmp_path / "model")
+    photo = write_png(tmp_path / "photo.png", 16, 16)
+    result = run(photo, "-o", tmp_path / "out", "--model", tmp_path / "model", "--samples", 1)
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "out").iterdir())) == 4
 
 
 def test_a_bad_image_is_told_and_the_others_are_drawn(run, model_folder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
