@@ -324,6 +324,17 @@ def test_a_bad_image_is_told_and_the_others_are_drawn(run, model_folder: Path, t
     assert [p.name for p in out.iterdir()] == ["good_atoms.svg"]
 
 
+def test_two_images_of_one_stem_are_not_confused(run, model_folder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_png(tmp_path / name / "x.png", 16, 16)
+    images = tmp_path / "a" / "x.png", tmp_path / "b" / "x.png"
+    result = run(*images, "-o", tmp_path / "out", "--model", model_folder, "--figure", "atoms")
+    assert result.exit_code == 1
+    assert f"b/x.png: its outputs would be named as those of {images[0]}" in result.output
+    assert "1 file written" in result.output
+
+
 def test_reports_are_compared_on_the_images_they_share(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     a = small_report(tmp_path / "a", 2)
     b = write_folder(tmp_path / "b", [record("zebra", n=1, height=56, width=40)], 1, {"name": "b"})
