@@ -146,10 +146,11 @@ def evaluate(
 
 def _print_table(number: int, reports: list[Path], as_json: bool) -> None:
     from vspsr.report import tables
+    from vspsr.report.records import to_json
 
     table = tables.paper_table(number, reports)
     if as_json:
-        print(json.dumps(tables.as_json(table), indent=2))
+        print(json.dumps(to_json(table), indent=2))
     else:
         out.print(tables.as_rich(table))
 
