@@ -25,7 +25,7 @@ from vspsr.cli.options import (
     numbers_or_text,
 )
 from vspsr.cli.streams import exactness, is_stream, upscale_to_stdout, wrong_of
-from vspsr.errors import counted
+from vspsr.errors import counted, size_text
 
 UPSCALE_EPILOG = "Example:  vspsr upscale photo.png -o out --samples 10 --mean --stddev --contact-sheet"
 DEGRADE_EPILOG = "Example:  vspsr degrade hr/ -o lr --scale 4"
@@ -234,9 +234,8 @@ def _summary(report: dict[str, Any]) -> str:
     name = report["input"]
     if report["kept"]:
         return f"{name}: kept, all outputs exist (--overwrite makes them again)"
-    height, width = report["hr_size"]
     samples = counted(report["samples"], "sample")
-    return f"{name}: {samples} of {width}×{height}, {exactness(report)}, {report['seconds']:.1f} s"
+    return f"{name}: {samples} of {size_text(report['hr_size'])}, {exactness(report)}, {report['seconds']:.1f} s"
 
 
 def degrade(
@@ -264,7 +263,6 @@ def degrade(
         return degrade_files(list(files), output, degradation, rounding, overwrite, step, print_error, crop)
 
     def summary(report: dict[str, Any]) -> str:
-        height, width = report["lr_size"]
-        return f"{report['input']}: {'kept' if report['kept'] else f'{width}×{height}'}"
+        return f"{report['input']}: {'kept' if report['kept'] else size_text(report['lr_size'])}"
 
     end(_run(batch, inputs, output, as_json, summary))

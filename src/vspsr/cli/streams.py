@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vspsr.cli.console import print_note
-from vspsr.errors import counted
+from vspsr.errors import counted, size_text
 
 if TYPE_CHECKING:
     from vspsr.model import VSpSR
@@ -37,8 +37,8 @@ def upscale_to_stdout(path: Path, model: "VSpSR", name: str, options: "Options")
     content, report = upscale_stream(image, model, name, options)
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
-    height, width = report["hr_size"]
-    print_note(f"{'standard input' if isinstance(image, bytes) else path}: {width}×{height}, {exactness(report)}")
+    name = "standard input" if isinstance(image, bytes) else path
+    print_note(f"{name}: {size_text(report['hr_size'])}, {exactness(report)}")
     return report
 
 

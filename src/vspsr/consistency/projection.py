@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vspsr.checks import check_image
 from vspsr.degradation.operator import Degradation
+from vspsr.errors import size_text
 
 
 def project(x: Tensor, y: Tensor, degradation: Degradation | None = None) -> Tensor:
@@ -45,13 +46,9 @@ def degradation_between(x: Tensor, y: Tensor) -> Degradation:
     scale = round(x.shape[-1] / y.shape[-1])
     fitting = [s for s in (scale, scale + 1) if s >= 2 and Degradation(s).lr_size(*x.shape[-2:]) == y.shape[-2:]]
     if not fitting:
-        raise ValueError(f"`x` {size_text(x)} is no integer multiple of `y` {size_text(y)}: give the `degradation`")
+        sizes = size_text(x.shape), size_text(y.shape)
+        raise ValueError("`x` {} is no integer multiple of `y` {}: give the `degradation`".format(*sizes))
     return Degradation(fitting[0])
-
-
-def size_text(x: Tensor) -> str:
-    """Height × width, for messages."""
-    return f"{x.shape[-2]}×{x.shape[-1]}"
 
 
 def check_sizes(x: Tensor, y: Tensor, degradation: Degradation) -> None:

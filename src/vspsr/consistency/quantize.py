@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_bits_and_rounding, check_image
-from vspsr.consistency.projection import check_sizes, degradation_between, size_text
+from vspsr.consistency.projection import check_sizes, degradation_between
 from vspsr.consistency.solve import solve_integers
 from vspsr.degradation import Degradation
-from vspsr.errors import ConsistencyWarning, counted
+from vspsr.errors import ConsistencyWarning, counted, size_text
 
 _BUDGET_PER_LR_PIXEL, _LEAST_BUDGET = 30e-6, 30.0
 """Seconds: several times what photographs need."""
@@ -92,7 +92,7 @@ def quantize(
     check_sizes(x, y, degradation)
     scale = degradation.scale
     if x.shape[-2:] != (scale * y.shape[-2], scale * y.shape[-1]):
-        raise ValueError(f"`x` {size_text(x)} must be exactly {scale} times `y` {size_text(y)}")
+        raise ValueError(f"`x` {size_text(x.shape)} must be exactly {scale} times `y` {size_text(y.shape)}")
     batch = torch.broadcast_shapes(x.shape[:-3], y.shape[:-3])
     images = x.detach().expand(*batch, *x.shape[-3:]).reshape(-1, *x.shape[-3:])
     targets = levels.expand(*batch, *y.shape[-3:]).reshape(-1, *y.shape[-3:])

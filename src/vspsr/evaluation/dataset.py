@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vspsr.errors import ImageFileError
+from vspsr.errors import ImageFileError, size_text
 from vspsr.evaluation.names import EvaluationError, Matched, match_files, unique_stems
 from vspsr.files import sha256_of
 from vspsr.images.folders import composed_stem, image_files
@@ -140,7 +140,7 @@ def _checked(stem: str, path: Path, scale: int, lr: Matched | None, sr: Matched)
     header = _header(path)
     height, width = (n // scale * scale for n in header.size)
     if min(height, width) < scale:
-        raise EvaluationError(f"{path}: {_words(header.size)} pixels are too few: {scale} on each side are needed")
+        raise EvaluationError(f"{path}: {size_text(header.size)} pixels are too few: {scale} on each side are needed")
     size = (height, width)
     pair = Pair(
         stem=stem,
@@ -165,9 +165,9 @@ def _check_file(path: Path, hr_path: Path, hr: Header, sizes: set[Size], why: st
     """EvaluationError where a file cannot be compared with its HR image."""
     header = _header(path)
     if header.size not in sizes:
-        expected = " or ".join(_words(size) for size in sorted(sizes))
+        expected = " or ".join(size_text(size) for size in sorted(sizes))
         raise EvaluationError(
-            f"{path}: {_words(header.size)} pixels, expected {expected} {why} ({hr_path.name}: {_words(hr.size)})"
+            f"{path}: {size_text(header.size)} pixels, expected {expected} {why} ({hr_path.name}: {size_text(hr.size)})"
         )
     if header.bits != hr.bits:
         raise EvaluationError(
@@ -185,7 +185,3 @@ def _header(path: Path) -> Header:
         if picture.alpha is not None and not torch.all(picture.alpha == picture.white):
             raise EvaluationError(f"{path}: has transparent pixels, which no metric takes: flatten the image")
     return header
-
-
-def _words(size: Size) -> str:
-    return f"{size[1]}×{size[0]}"

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vspsr.errors import OutputError, counted
+from vspsr.errors import OutputError, counted, size_text
 from vspsr.evaluation.dataset import Pair, digests, find_pairs
 from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.processes import Task, default_processes, devices, one_thread, score_all
@@ -128,10 +128,9 @@ def prepare(
     smallest = scorer.smallest
     for pair in pairs:
         if min(pair.size) < smallest:
-            height, width = pair.size
             raise EvaluationError(
-                f"{pair.hr}: {width}×{height} pixels are too few for {scorer.backend.name} and the border: at least "
-                f"{smallest} on each side are needed"
+                f"{pair.hr}: {size_text(pair.size)} pixels are too few for {scorer.backend.name} and the border: "
+                f"at least {smallest} on each side are needed"
             )
     settings = {
         **scorer.settings(),

@@ -17,7 +17,7 @@ import pyvips
 import torch
 from numpy.typing import NDArray
 
-from vspsr.errors import ImageFileError, ImageFileWarning, OutputError
+from vspsr.errors import ImageFileError, ImageFileWarning, OutputError, size_text
 from vspsr.files import one_line, replacing
 from vspsr.images.colours import cmyk_to_srgb, planes
 from vspsr.images.damage import decoder_warnings, harmless_fault, png_damage, tiff_faults
@@ -73,7 +73,7 @@ def read_image(path: ImageFile, *, needed_per_pixel: int = 0) -> Picture:
 def _read(path: ImageFile, needed_per_pixel: int, strict: bool) -> Picture:
     with _opened(path, strict) as (image, palette):
         needed = image.width * image.height * (_decoding_bytes(image) + needed_per_pixel)
-        check_memory(f"{name_of(path)}: {image.width}×{image.height} pixels", needed)
+        check_memory(f"{name_of(path)}: {size_text((image.height, image.width))} pixels", needed)
         return _decode(image, palette)
 
 

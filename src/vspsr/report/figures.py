@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vspsr.errors import size_text
 from vspsr.images.colours import to_srgb
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import busiest
@@ -112,7 +113,7 @@ def plot_comparison(panels: Sequence[Panel], boxes: Sequence[Box], title: str = 
     height, width = panels[0].picture.size
     for left, top, side in boxes:
         if min(left, top) < 0 or side < 1 or left + side > width or top + side > height:
-            raise ValueError(f"crop {left},{top},{side} does not lie inside {width}×{height} pixels")
+            raise ValueError(f"crop {left},{top},{side} does not lie inside {size_text((height, width))} pixels")
     lines = -(-len(panels) // _COLUMNS)
     columns = -(-len(panels) // lines)
     with style(**{"axes.grid": False}):

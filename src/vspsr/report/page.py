@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from vspsr.errors import size_text
 from vspsr.files import printable, replacing
 from vspsr.report.calibration import calibration_parts
 from vspsr.report.folder import ReportFolder, read_report
@@ -235,7 +236,7 @@ class _Image:
         lpips = math.fsum(s.lpips for s in r.samples) / len(r.samples)
         best = r.mean if r.mean is not None else r.samples[0]
         values: list[tuple[float | None, str]] = [
-            (r.width * r.height, f"{r.width} × {r.height}"),
+            (r.width * r.height, size_text((r.height, r.width))),
             (lpips, number(lpips, 3)),
             (ratio := lpips / r.bicubic.lpips if r.bicubic.lpips else None, number(ratio, 2)),
             (best.psnr_y, number(best.psnr_y, 2)),
