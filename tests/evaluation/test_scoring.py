@@ -21,11 +21,12 @@ from vspsr.evaluation.dataset import find_pairs
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.scoring import Scorer
 from vspsr.evaluation.sources import bicubic
+from vspsr.files import to_json
 from vspsr.images.colours import to_srgb
 from vspsr.images.io import write_image
 from vspsr.images.picture import Picture
 from vspsr.metrics import Perceptual
-from vspsr.report.records import ImageRecord, to_json
+from vspsr.report.records import ImageRecord
 from vspsr.upscaling import compare
 
 __all__ = ["run", "stand_in"]

@@ -106,7 +106,7 @@ def evaluate(
     from vspsr.evaluation.request import Request
     from vspsr.evaluation.runner import evaluate as run
     from vspsr.evaluation.runner import interrupted
-    from vspsr.report.records import to_json
+    from vspsr.files import to_json
 
     request = Request(
         hr=hr,
@@ -145,8 +145,8 @@ def evaluate(
 
 
 def _print_table(number: int, reports: list[Path], as_json: bool) -> None:
+    from vspsr.files import to_json
     from vspsr.report import tables
-    from vspsr.report.records import to_json
 
     table = tables.paper_table(number, reports)
     if as_json:

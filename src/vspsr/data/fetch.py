@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vspsr.errors import OutputError, VSpSRError
-from vspsr.files import make_folder, one_line, read_text, replacing, sha256_of
+from vspsr.files import make_folder, one_line, read_text, sha256_of, write_bytes
 from vspsr.version import __version__
 
 HOST = "https://data.vision.ee.ethz.ch/"
@@ -90,8 +90,7 @@ def fetch(archive: Archive, root: Path, host: str = HOST, report: Report = lambd
     if not target.exists():
         download(host + archive.path, target, archive.size, archive.sha256, report)
     folder = _unpack(target, root)
-    with replacing(done, overwrite=True) as file:
-        file.write(folder.name.encode())
+    write_bytes(done, folder.name.encode(), overwrite=True)
     target.unlink()
     return folder
 

@@ -24,9 +24,8 @@ from vspsr.evaluation.dataset import Pair
 from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.scoring import Scorer
-from vspsr.files import one_line
+from vspsr.files import one_line, write_json
 from vspsr.images.io import available_memory
-from vspsr.report.records import write_json
 
 _PER_GPU = 4  # processes that share a GPU: much of the work runs on CPUs
 _BASE = 700 << 20  # bytes that a process needs in addition to its image
@@ -152,5 +151,5 @@ def _score(scorer: Scorer, task: Task) -> str:
         record = scorer.score(task.pair, task.pictures)
     except ImageFileError as error:
         return one_line(error)
-    write_json(task.record, record)
+    write_json(task.record, record, overwrite=True)
     return ""

@@ -27,9 +27,9 @@ from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.processes import Task, default_processes, devices, one_thread, score_all
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.scoring import Scorer
-from vspsr.files import make_folder, replacing
+from vspsr.files import make_folder, write_bytes, write_json
 from vspsr.report.folder import read_report
-from vspsr.report.records import ReportError, read_as, read_record, write_json
+from vspsr.report.records import ReportError, read_as, read_record
 from vspsr.report.summary import references, samples
 from vspsr.version import __version__
 
@@ -144,7 +144,7 @@ def prepare(
     }
     _check_settings(output, settings, overwrite)
     make_folder(output)
-    write_json(output / _SETTINGS, settings)  # first: it marks the folder as a report
+    write_json(output / _SETTINGS, settings, overwrite=True)  # first: it marks the folder as a report
     make_folder(output / "images")
     todo = []
     for number, pair in enumerate(pairs):
@@ -211,9 +211,8 @@ def _finish(output: Path) -> dict[str, Any]:
 
     report = read_report(output)
     for name, table in _TABLES.items():
-        with replacing(output / name, overwrite=True) as file:
-            file.write(table(report.records))
-    write_json(output / _SUMMARY, report.summary)
+        write_bytes(output / name, table(report.records), overwrite=True)
+    write_json(output / _SUMMARY, report.summary, overwrite=True)
     write_page(report)
     return report.summary
 

@@ -1,6 +1,5 @@
 """From an image file, or from report folders, to the files of its figures."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vspsr.degradation.operator import Degradation
 from vspsr.degradation.resize import imresize
-from vspsr.files import printable, replacing
+from vspsr.files import printable, write_json
 from vspsr.images.io import read_image
 from vspsr.metrics import crop_to_multiple
 from vspsr.model import VSpSR
@@ -97,8 +96,7 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
             yield options.save(plot_sparsity(found, title), todo["sparsity"])
         if "values" in todo:
             content = {"image": path.name, "model": name, **asdict(found)}
-            with replacing(todo["values"], options.overwrite) as file:
-                file.write((json.dumps(content, indent=2) + "\n").encode())
+            write_json(todo["values"], content, options.overwrite)
             yield todo["values"]
     if "comparison" in todo:
         panels = [] if truth is None else [Panel("ground truth", truth)]

@@ -17,7 +17,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from vspsr.errors import size_text
-from vspsr.files import printable, replacing
+from vspsr.files import printable, read_bytes, replacing
 from vspsr.report.calibration import calibration_parts
 from vspsr.report.folder import ReportFolder, read_report
 from vspsr.report.numbers import mean_number, number
@@ -226,7 +226,7 @@ class _Image:
     def pictures(self) -> Iterator[dict[str, str]]:
         there = self.report.pictures(self.record)
         for picture in self.labels:
-            content = base64.b64encode(there[picture["name"]].read_bytes()).decode()
+            content = base64.b64encode(read_bytes(there[picture["name"]])).decode()
             yield {**picture, "uri": f"data:image/webp;base64,{content}"}
 
     @property

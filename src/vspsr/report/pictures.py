@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vspsr.files import make_folder, replacing
+from vspsr.files import make_folder, write_bytes
 from vspsr.images.colours import to_srgb
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import coloured, webp
@@ -118,6 +118,5 @@ def _write(path: Path, rgb: NDArray[np.uint8]) -> bool:
     """Write a picture; False if it is too large for WebP."""
     if max(rgb.shape) > _LARGEST:
         return False
-    with replacing(path, overwrite=True) as file:
-        file.write(webp(rgb, lossless=rgb.shape[0] * rgb.shape[1] <= _LOSSLESS))
+    write_bytes(path, webp(rgb, lossless=rgb.shape[0] * rgb.shape[1] <= _LOSSLESS), overwrite=True)
     return True
