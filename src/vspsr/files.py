@@ -51,6 +51,11 @@ def one_line(text: object) -> str:
     return printable(" ".join(str(text).split()))
 
 
+def reason_of(error: BaseException) -> str:
+    """What went wrong, in one line: of an error of the operating system without its number and file."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+
+
 def kind_of(path: str | Path) -> Literal["file", "folder", "other"] | None:
     """What a path leads to, links followed; None for nothing, or a name that the system does not even look up."""
     try:
@@ -80,7 +85,7 @@ def read_bytes(path: str | Path, limit: int = _LARGEST, error: type[VSpSRError] 
         with path.open("rb") as file:
             content = file.read(limit + 1)
     except (OSError, ValueError) as problem:  # ValueError: a null character in the name
-        raise error(f"{name}: cannot be read ({_reason(problem)})") from problem
+        raise error(f"{name}: cannot be read ({reason_of(problem)})") from problem
     if len(content) > limit:
         raise error(f"{name}: has more than {limit} bytes")
     return content
@@ -163,7 +168,7 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[BinaryIO]:
     except FileNotFoundError as error:
         raise OutputError(f"{name}: the folder {one_line(path.parent)} does not exist") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
-        raise OutputError(f"{name}: cannot be written ({_reason(error)})") from error
+        raise OutputError(f"{name}: cannot be written ({reason_of(error)})") from error
     try:
         with file:
             yield file
@@ -174,7 +179,7 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[BinaryIO]:
                 file.close()
             temporary.replace(final)
     except OSError as error:
-        raise OutputError(f"{name}: cannot be written ({_reason(error)})") from error
+        raise OutputError(f"{name}: cannot be written ({reason_of(error)})") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -188,7 +193,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise OutputError(f"{one_line(folder)}: the output folder cannot be made ({_reason(error)})") from error
+        raise OutputError(f"{one_line(folder)}: the output folder cannot be made ({reason_of(error)})") from error
     clear_stale(folder)
 
 
@@ -267,7 +272,3 @@ def check_free(path: Path, overwrite: bool = False) -> None:
         raise OutputError(f"{name}: is not a regular file")
     if (path.exists() or path.is_symlink()) and not overwrite:
         raise OutputError(f"{name}: exists already: use `overwrite` or another name")
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)

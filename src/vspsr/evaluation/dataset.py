@@ -4,18 +4,18 @@ HR images whose sides are no multiple of the scale are cropped to one at the bot
 ("modcrop"). Grey HR images are compared as RGB with three equal channels.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vspsr.errors import ImageFileError, size_text
+from vspsr.errors import size_text
 from vspsr.evaluation.names import EvaluationError, Matched, match_files, unique_stems
-from vspsr.files import sha256_of
 from vspsr.images.folders import composed_stem, image_files
 from vspsr.images.io import read_header, read_image
+from vspsr.images.opening import sha256_of_image
 from vspsr.images.picture import Header
 
 Size = tuple[int, int]
@@ -57,6 +57,10 @@ class Pair:
         """Role and name → file, of all files there are."""
         roles = [("hr", self.hr), ("lr", self.lr), *(("sr", p) for p in (*self.samples, self.mean))]
         return {f"{role}/{composed_stem(path)}{path.suffix}": path for role, path in roles if path is not None}
+
+    def digests(self) -> dict[str, str]:
+        """Role and name → SHA-256 of the content. ImageFileError if a file cannot be read."""
+        return {name: sha256_of_image(path) for name, path in self.files.items()}
 
 
 def find_pairs(
@@ -115,17 +119,6 @@ def read_integers(path: Path, pair: Pair) -> Tensor:
     if picture.bits != pair.bits or picture.size[0] < height or picture.size[1] < width:
         raise EvaluationError(f"{path}: has changed since it was checked: start again")
     return picture.pixels.expand(3, -1, -1)[:, :height, :width].contiguous()
-
-
-def digests(files: Mapping[str, Path]) -> dict[str, str]:
-    """Name → SHA-256 of the content. ImageFileError if a file cannot be read."""
-    out = {}
-    for name, path in files.items():
-        try:
-            out[name] = sha256_of(path)
-        except OSError as error:
-            raise ImageFileError(f"{path}: cannot be read ({error.strerror})") from error
-    return out
 
 
 def _images(folder: Path) -> list[Path]:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from vspsr.errors import OutputError, counted, size_text
-from vspsr.evaluation.dataset import Pair, digests, find_pairs
+from vspsr.evaluation.dataset import Pair, find_pairs
 from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.processes import Task, default_processes, devices, one_thread, score_all
 from vspsr.evaluation.request import Request
@@ -202,7 +202,7 @@ def _is_done(task: Task, scorer: Scorer) -> bool:
         return False  # missing, damaged or of another version: scored anew
     fits = (record.n_samples, (record.height, record.width)) == (scorer.source.n_samples, task.pair.size)
     pictured = task.pictures is None or bool(record.pictures)
-    return fits and pictured and record.files == digests(task.pair.files)
+    return fits and pictured and record.files == task.pair.digests()
 
 
 def _finish(output: Path) -> dict[str, Any]:

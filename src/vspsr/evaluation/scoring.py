@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vspsr.degradation.operator import Degradation
-from vspsr.evaluation.dataset import Pair, digests, read_integers
+from vspsr.evaluation.dataset import Pair, read_integers
 from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.protocol import PROTOCOLS, ROUNDING
 from vspsr.evaluation.request import Request
@@ -79,7 +79,7 @@ class Scorer:
             EvaluationError: files have changed since they were checked.
         """
         started = time.monotonic()
-        files = digests(pair.files)
+        files = pair.digests()
         hr, lr = self._truth(pair)
         details = self.request.details
         drawn = self.source.draw(pair, lr, moments=details or folder is not None)
