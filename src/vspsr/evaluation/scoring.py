@@ -14,9 +14,9 @@ from vspsr.evaluation.dataset import Pair, read_integers
 from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.protocol import PROTOCOLS, ROUNDING
 from vspsr.evaluation.request import Request
-from vspsr.evaluation.sources import Drawn, bicubic, draw_all, source_of
+from vspsr.evaluation.sources import Drawn, draw_all, source_of
 from vspsr.images.io import read_header, read_image
-from vspsr.images.picture import Picture
+from vspsr.images.picture import Picture, bicubic
 from vspsr.metrics.backends import perceptual_backend
 from vspsr.metrics.calibration import calibrate
 from vspsr.metrics.consistency import lr_psnr_and_pixels_wrong
@@ -86,7 +86,8 @@ class Scorer:
         samples = draw_all(drawn, self.source.n_samples, pair.bits)
         several = len(samples) > 1
         mean = _mean(samples) if drawn.mean is None and several and details else drawn.mean
-        others = torch.stack([x for x in (mean, bicubic(lr, pair.scale)) if x is not None])
+        enlarged = bicubic(lr, pair.size).pixels.expand(3, -1, -1)
+        others = torch.stack([x for x in (mean, enlarged) if x is not None])
         crop, white = self.crop, lr.white
         truth = crop(hr)
         perceptual = self.backend.score(crop(samples), truth, pairwise=several and details, peak=white)

@@ -17,7 +17,7 @@ from torch import Tensor
 from vspsr.consistency.projection import project
 from vspsr.consistency.quantize import quantize
 from vspsr.degradation.operator import Degradation
-from vspsr.degradation.resize import imresize, round_to_range
+from vspsr.degradation.resize import round_to_range
 from vspsr.errors import ConsistencyWarning
 from vspsr.evaluation.dataset import Pair, read_integers
 from vspsr.evaluation.names import EvaluationError
@@ -171,11 +171,6 @@ class BaselineSource:
         """See `Source`."""
         x = self.baseline(lr.to_float().expand(1, 3, -1, -1).to(self.device))[0].cpu()
         return Drawn(iter([_quantized(x, lr, pair.scale) if self.consistent else _rounded(x, lr.white)]))
-
-
-def bicubic(lr: Picture, scale: int) -> Tensor:
-    """The LR image enlarged as MATLAB's `imresize` does on floating point, then rounded: (3, H, W) int32."""
-    return _rounded(imresize(lr.pixels.double() / lr.white, scale=scale), lr.white)
 
 
 def _rounded(x: Tensor, white: int) -> Tensor:

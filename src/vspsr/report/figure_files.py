@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vspsr.degradation.operator import Degradation
-from vspsr.degradation.resize import imresize
 from vspsr.files import printable, write_json
 from vspsr.images.io import read_image
+from vspsr.images.picture import bicubic
 from vspsr.metrics import crop_to_multiple
 from vspsr.model import VSpSR
 from vspsr.report.coefficients import basis, sparsity
@@ -100,10 +100,10 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
             yield todo["values"]
     if "comparison" in todo:
         panels = [] if truth is None else [Panel("ground truth", truth)]
-        bicubic = imresize(picture.pixels.double() / picture.white, scale=model.scale).clamp(0, 1)
+        height, width = picture.size
         panels += [
             Panel("LR", picture),
-            Panel("bicubic", replace(picture, pixels=(bicubic * picture.white).round().int())),
+            Panel("bicubic", bicubic(picture, (model.scale * height, model.scale * width))),
         ]
         if space.space.is_gaussian:
             panels.append(Panel("mean", space.mean()[0]))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vspsr.errors import size_text
-from vspsr.images.colours import to_srgb
+from vspsr.images.colours import srgb_array
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import busiest
 from vspsr.report.coefficients import Basis, Sparsity
@@ -159,7 +159,7 @@ def _bare(axes: "Axes", frame: str = "none") -> "Axes":
 
 def _rgb(picture: Picture) -> NDArray[np.float32]:
     """(H, W, 3) in [0, 1], in sRGB."""
-    return to_srgb(picture).to_float()[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
+    return srgb_array(picture) / np.float32(255)
 
 
 def plot_basis(found: Basis, title: str = "", n_distributions: int = 4) -> "Figure":

@@ -106,7 +106,8 @@ def read_calibration(path: Path) -> IntervalCalibration:
     content = read_json(path, _LARGEST_FILE, CalibrationError)
     if not isinstance(content, dict) or not _is_calibration(content):
         raise CalibrationError(f"{one_line(path)}: is not a calibration file of `vspsr calibrate`")
-    return IntervalCalibration(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    return IntervalCalibration(**values)
 
 
 def _is_calibration(content: dict[str, Any]) -> bool:
