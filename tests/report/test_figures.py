@@ -150,7 +150,7 @@ def test_the_basis_is_ordered_by_energy(network: str) -> None:
 def test_the_density_over_the_image_is_that_of_drawn_coefficients() -> None:
     torch.manual_seed(0)
     mean, sigma = 0.3 * torch.randn(1, 30, 40), 0.1 + 0.4 * torch.rand(1, 30, 40)
-    x, density, gaussian = next(densities(basis(made_space(mean, sigma, torch.ones(1, 3, 4, 4))), 1))
+    x, density, gaussian = next(densities(basis(made_space(mean, sigma, torch.ones(1, 3, 4, 4)))))
     assert np.trapezoid(density, x) == pytest.approx(1, abs=2e-3)
     assert np.trapezoid(gaussian, x) == pytest.approx(1, abs=2e-3)
     drawn = (mean + sigma * torch.randn(400, 30, 40)).numpy().ravel()

@@ -9,7 +9,6 @@ from vspsr.degradation.operator import Degradation
 from vspsr.files import printable, write_json
 from vspsr.images.io import read_image
 from vspsr.images.picture import bicubic
-from vspsr.metrics import crop_to_multiple
 from vspsr.model import VSpSR
 from vspsr.report.coefficients import basis, sparsity
 from vspsr.report.figures import Box, Panel, busiest_boxes, plot_basis, plot_comparison, plot_sparsity
@@ -18,6 +17,7 @@ from vspsr.report.numbers import number
 from vspsr.report.plotting import save_figure
 from vspsr.report.records import ImageRecord, ReportError
 from vspsr.upscaling import PictureSpace, degrade
+from vspsr.upscaling.comparison import cropped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,7 +86,7 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
         return
     picture, truth = replace(read_image(path), alpha=None), None
     if options.hr:
-        truth = replace(picture, pixels=crop_to_multiple(picture.pixels, model.scale, path.name).contiguous())
+        truth = cropped(picture, model.scale)
         picture = degrade(truth, Degradation(model.scale, model.degradation.kernel))
     space = PictureSpace(model, picture)
     title = f"{printable(path.name)}, {printable(name)}"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from vspsr.consistency import project
 from vspsr.degradation import JpegCoefficients
 from vspsr.images.picture import Picture, bleed
 from vspsr.images.sheets import value_map
@@ -80,13 +81,8 @@ def unlikeliness(space: SRSpace, picture: Tensor) -> Unlikeliness:
         by_pixel=by_pixel,
         distance=found.distance,
         expected=found.expected,
-        outside=_detail(space, found.outside)[0].float().cpu(),
+        outside=project(found.outside, torch.zeros_like(space.y), space.degradation)[0].float().cpu(),
     )
-
-
-def _detail(space: SRSpace, x: Tensor) -> Tensor:
-    """(I − D⁺D) x: what the LR picture does not fix."""
-    return x - space.degradation.pseudo_inverse(space.degradation.down(x))
 
 
 @dataclass(frozen=True)
