@@ -94,11 +94,11 @@ def figures(
         return {"input": str(path)}
 
     with when_stopped(status), progress(len(files)) as step:
-        reports = list(_each(files, output, re.compile("(?!)"), work, step, print_error))
+        results = list(_each(files, output, re.compile("(?!)"), work, step, print_error))
     print_line(status())
-    if written and any("error" in report for report in reports):
+    if written and any("error" in result for result in results):
         raise typer.Exit(ExitCode.SOME_FAILED)
-    end(reports)
+    end(results)
 
 
 def _box(text: str) -> tuple[int, int, int]:

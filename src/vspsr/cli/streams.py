@@ -37,8 +37,8 @@ def upscale_to_stdout(path: Path, model: "VSpSR", name: str, options: "Options")
     content, report = upscale_stream(image, model, name, options)
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
-    name = "standard input" if isinstance(image, bytes) else path
-    print_note(f"{name}: {size_text(report['hr_size'])}, {exactness(report)}")
+    shown = "standard input" if isinstance(image, bytes) else path
+    print_note(f"{shown}: {size_text(report['hr_size'])}, {exactness(report)}")
     return report
 
 

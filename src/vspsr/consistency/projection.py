@@ -22,7 +22,7 @@ def project(x: Tensor, y: Tensor, degradation: Degradation | None = None) -> Ten
         degradation: D; by default bicubic at the scale between the two sizes.
 
     Returns:
-        Image shaped as x (broadcast), D of which is y up to rounding errors, borders included; of the wider dtype of
+        Image shaped as x (broadcast), which D maps to y up to rounding errors, borders included; of the wider dtype of
         the two. Differentiable in both arguments; not clipped to a range.
 
     Raises:
@@ -72,5 +72,5 @@ class Consistent(nn.Module):
         self.module, self.degradation = module, degradation
 
     def forward(self, y: Tensor) -> Tensor:
-        """y (B, C, h, w) → (B, C, H, W), D of which is y. ValueError as in `project`."""
+        """y (B, C, h, w) → (B, C, H, W), which D maps to y. ValueError as in `project`."""
         return project(self.module(y), y, self.degradation)

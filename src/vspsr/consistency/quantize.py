@@ -60,7 +60,7 @@ def quantize(
     Args:
         x: (..., C, H, W) floating point, 0 … 1 nominally; values beyond are allowed and clipped. H = s·h, W = s·w.
         y: (..., C, h, w) in [0, 1], or integers 0 … 2^bits − 1; leading axes broadcast against those of x.
-        degradation: D; by default bicubic with the scale that the sizes tell.
+        degradation: D; by default bicubic at the scale between the two sizes.
         bits: 8 or 16.
         rounding: how the LR integers arise: "per-pass" rounds after each axis, rows first (MATLAB's `imresize` on
             integers, and how the challenge makes its files), "single" once at the end.

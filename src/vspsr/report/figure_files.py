@@ -63,7 +63,7 @@ class FigureOptions:
 
 
 def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions) -> Iterator[Path]:
-    """Draw the figures of one image file, those that exist aside.
+    """Draw the figures of one image file. Files that exist are kept unless ``options.overwrite``.
 
     Args:
         path: an LR image, or an HR one with ``options.hr``. Alpha is left out.

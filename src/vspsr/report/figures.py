@@ -160,7 +160,7 @@ def _bare(axes: "Axes", frame: str = "none") -> "Axes":
 
 def _rgb(picture: Picture) -> NDArray[np.float32]:
     """(H, W, 3) in [0, 1], in sRGB."""
-    return srgb_array(picture).astype(np.float32) / 255
+    return np.divide(srgb_array(picture), 255, dtype=np.float32)
 
 
 def plot_basis(found: Basis, title: str = "") -> "Figure":

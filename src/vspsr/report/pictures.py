@@ -21,7 +21,7 @@ from vspsr.images.sheets import coloured, map_levels, scale_end, webp
 SHOWN_SAMPLES = 10
 """Largest number of samples shown of an image."""
 
-_LOSSLESS = 128 * 128  # pixels up to which a picture is kept without loss
+_LOSSLESS = 128 * 128  # pixels up to which a picture is kept without loss: a few tens of kilobytes
 _LARGEST = 16383  # side of a WebP image
 
 
