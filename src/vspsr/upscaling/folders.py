@@ -1,6 +1,5 @@
 """Super-resolution and degradation of many files: which are inputs, how outputs are named, errors file by file."""
 
-import hashlib
 import io
 import re
 import sys
@@ -20,7 +19,7 @@ from vspsr.errors import ImageFileError, explain, is_expected
 from vspsr.files import folder_for_outputs, one_line
 from vspsr.images import read_image, write_image
 from vspsr.images.folders import image_files
-from vspsr.images.opening import open_file
+from vspsr.images.opening import sha256_of_image
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import contact_sheet, stddev_map
 from vspsr.model import VSpSR
@@ -231,7 +230,7 @@ def upscale_file(
     temperature = model.temperature if options.temperature is None else options.temperature
     settings = {
         "input": path.name,
-        "input_sha256": _sha256(path),
+        "input_sha256": sha256_of_image(path),
         "model": name,
         "model_config": model.config,
         "model_sha256": model_digest(model),
@@ -289,9 +288,3 @@ def upscale_file(
             content, record = made(file)
             outputs.write(file, content, record, options.quality if file in samples or file == mean else None)
     return {**outputs.report(), "kept": False}
-
-
-def _sha256(path: Path) -> str:
-    """Of a file's content, so that outputs of another picture of this name are not taken for its own."""
-    with open_file(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
