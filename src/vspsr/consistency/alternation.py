@@ -14,7 +14,7 @@ _DESCENT = 60
 """Steps of the descent. If no image has the target, the misses are then within 10 % of the smallest possible."""
 
 _GAIN = 16.0
-"""Largest factor on a correction of which the range clamp takes away a part: a larger one overshoots."""
+"""Largest factor by which corrections are enlarged to make up for the range clamp: a larger one overshoots."""
 
 
 def alternate(state: IntegerImage, skipped: Tensor, deadline: float) -> bool:

@@ -26,7 +26,7 @@ _NEAR = 0.42
 """Levels: LR values farther off than this are close to being missed and count towards the cost."""
 
 _WEIGHT = 20.0
-"""Of the squared excess over this in the cost: at the tolerance a value costs an eighth of a miss."""
+"""Of the squared excess over `_NEAR` in the cost: at the tolerance a value costs an eighth of a miss."""
 
 _PATIENCE = 40
 """Steps without fewer misses before the search gives up."""

@@ -46,8 +46,8 @@ def degradation_between(x: Tensor, y: Tensor) -> Degradation:
     scale = round(x.shape[-1] / y.shape[-1])
     fitting = [s for s in (scale, scale + 1) if s >= 2 and Degradation(s).lr_size(*x.shape[-2:]) == y.shape[-2:]]
     if not fitting:
-        sizes = size_text(x.shape), size_text(y.shape)
-        raise ValueError("`x` {} is no integer multiple of `y` {}: give the `degradation`".format(*sizes))
+        sizes = f"`x` {size_text(x.shape)} is no integer multiple of `y` {size_text(y.shape)}"
+        raise ValueError(f"{sizes}: give the `degradation`")
     return Degradation(fitting[0])
 
 
