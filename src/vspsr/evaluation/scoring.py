@@ -14,7 +14,7 @@ from vspsr.evaluation.dataset import Pair, read_integers
 from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.protocol import PROTOCOLS, ROUNDING
 from vspsr.evaluation.request import Request
-from vspsr.evaluation.sources import Drawn, draw_all, source_of
+from vspsr.evaluation.sources import Drawn, draw_all, source_for
 from vspsr.images.io import read_header, read_image
 from vspsr.images.picture import Picture, bicubic
 from vspsr.metrics.backends import perceptual_backend
@@ -37,7 +37,7 @@ class Scorer:
         self.multiple, self.title = PROTOCOLS[request.protocol]
         self.crop = partial(crop_to_multiple, multiple=self.multiple)
         self.backend = perceptual_backend(request.backend, device)
-        self.source = source_of(request, n_found, device)
+        self.source = source_for(request, n_found, device)
         self.degradation = Degradation(request.scale)
 
     @property

@@ -61,7 +61,7 @@ class Source(Protocol):
         ...
 
 
-def source_of(request: Request, n_found: int, device: str = "cpu") -> Source:
+def source_for(request: Request, n_found: int, device: str = "cpu") -> Source:
     """The source that is asked for.
 
     Args:
