@@ -103,6 +103,13 @@ def test_a_file_is_not_replaced_by_half_of_another(tmp_path: Path) -> None:
     assert temporaries(tmp_path) == []
 
 
+@pytest.mark.parametrize("error", [RuntimeError("bug"), KeyError("bug")])
+def test_errors_of_what_is_written_are_not_taken_for_those_of_the_disk(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error), match="bug"), replacing(tmp_path / "a"):
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("kind", ["absent", "folder", "pipe", "device", "latin", "large", "null"])
 def test_what_cannot_be_read_as_text_is_named(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "report.json"

@@ -9,7 +9,7 @@ from torch import Tensor
 def check_image(x: Tensor, name: str, low: float | None = None, high: float | None = None) -> None:
     """ValueError that names the argument if an image is not floating point, not finite or out of [low, high]."""
     if not isinstance(x, Tensor):
-        raise ValueError(f"`{name}` must be a floating-point image (..., C, H, W), got {_text(x)}")
+        raise ValueError(f"`{name}` must be a floating-point image (..., C, H, W), got {value_text(x)}")
     if not x.is_floating_point() or x.element_size() < 2 or x.ndim < 3:
         raise ValueError(f"`{name}` must be a floating-point image (..., C, H, W), got {x.dtype} {tuple(x.shape)}")
     if x.numel() == 0:
@@ -24,7 +24,7 @@ def check_image(x: Tensor, name: str, low: float | None = None, high: float | No
 def check_rgb(y: Tensor, name: str = "y") -> None:
     """ValueError that names the argument unless it is a batch of RGB images (B, 3, h, w) in [0, 1]."""
     if not isinstance(y, Tensor) or y.ndim != 4 or y.shape[1] != 3:
-        got = tuple(y.shape) if isinstance(y, Tensor) else _text(y)
+        got = tuple(y.shape) if isinstance(y, Tensor) else value_text(y)
         raise ValueError(f"`{name}` must be RGB images of shape (B, 3, h, w), got {got}")
     check_image(y, name, 0.0, 1.0)
 
@@ -34,9 +34,9 @@ def check_integer(value: object, name: str, low: int, high: int) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < low:
-        raise ValueError(f"`{name}` must be an integer of at least {low}, got {_text(value)}")
+        raise ValueError(f"`{name}` must be an integer of at least {low}, got {value_text(value)}")
     if int(value) > high:
-        raise ValueError(f"`{name}` must be an integer of at most {high}, got {_text(value)}")
+        raise ValueError(f"`{name}` must be an integer of at most {high}, got {value_text(value)}")
     return int(value)
 
 
@@ -44,14 +44,14 @@ def check_number(value: object, name: str, low: float = 0.0) -> float:
     """The value as a float; ValueError unless it is a finite number ≥ low."""
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not low <= value <= sys.float_info.max:  # type: ignore[operator]
-        raise ValueError(f"`{name}` must be a finite number of at least {low:g}, got {_text(value)}")
+        raise ValueError(f"`{name}` must be a finite number of at least {low:g}, got {value_text(value)}")
     return float(value)  # type: ignore[arg-type]
 
 
 def check_flag(value: object, name: str) -> bool:
     """The value; ValueError unless it is True or False."""
     if not isinstance(value, bool):
-        raise ValueError(f"`{name}` must be true or false, got {_text(value)}")
+        raise ValueError(f"`{name}` must be true or false, got {value_text(value)}")
     return value
 
 
@@ -68,13 +68,13 @@ def check_temperature(temperature: object) -> float:
 def check_bits_and_rounding(bits: int, rounding: str) -> int:
     """The peak value 2^bits − 1; ValueError if an argument is not one of those offered."""
     if bits not in (8, 16):
-        raise ValueError(f"`bits` must be 8 or 16, got {_text(bits)}")
+        raise ValueError(f"`bits` must be 8 or 16, got {value_text(bits)}")
     if rounding not in ("per-pass", "single"):
-        raise ValueError(f'`rounding` must be "per-pass" or "single", got {_text(rounding)}')
+        raise ValueError(f'`rounding` must be "per-pass" or "single", got {value_text(rounding)}')
     return int(2**bits) - 1
 
 
-def _text(value: object) -> str:
+def value_text(value: object) -> str:
     """A value in an error: one line, not too long."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:60]}…"

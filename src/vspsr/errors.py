@@ -3,7 +3,7 @@ from our own mistakes."""
 
 import difflib
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _LISTED = 12  # known names in an error
@@ -25,19 +25,23 @@ class ModelError(VSpSRError):
     """A model cannot be loaded: unknown name, wrong keys or shapes, broken configuration."""
 
 
-class ConsistencyWarning(UserWarning):
+class VSpSRWarning(UserWarning):
+    """Base of vspsr's own warnings, which the command line prints as one line."""
+
+
+class ConsistencyWarning(VSpSRWarning):
     """No integer image in range was found that downscales to the LR image exactly."""
 
 
-class ConvergenceWarning(UserWarning):
+class ConvergenceWarning(VSpSRWarning):
     """An iterative solve did not reach its accuracy."""
 
 
-class ConditionWarning(UserWarning):
+class ConditionWarning(VSpSRWarning):
     """A condition on a space contradicts the LR image or lies far outside of the space."""
 
 
-class ImageFileWarning(UserWarning):
+class ImageFileWarning(VSpSRWarning):
     """An image file was left out of a folder's, or was read although its decoder found fault with it."""
 
 
@@ -88,6 +92,11 @@ def _missing_package(error: BaseException) -> str | None:
 def counted(n: int, noun: str) -> str:
     """A number and what it counts: "1 image", "2 images"."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def size_text(size: Sequence[int]) -> str:
+    """Width×height of an image, from a shape (…, height, width): "640×480"."""
+    return f"{size[-1]}×{size[-2]}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

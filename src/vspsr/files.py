@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -9,8 +10,9 @@ import stat
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -49,6 +51,11 @@ def one_line(text: object) -> str:
     return printable(" ".join(str(text).split()))
 
 
+def reason_of(error: BaseException) -> str:
+    """What went wrong, in one line: of an error of the operating system without its number and file."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+
+
 def kind_of(path: str | Path) -> Literal["file", "folder", "other"] | None:
     """What a path leads to, links followed; None for nothing, or a name that the system does not even look up."""
     try:
@@ -78,7 +85,7 @@ def read_bytes(path: str | Path, limit: int = _LARGEST, error: type[VSpSRError] 
         with path.open("rb") as file:
             content = file.read(limit + 1)
     except (OSError, ValueError) as problem:  # ValueError: a null character in the name
-        raise error(f"{name}: cannot be read ({_reason(problem)})") from problem
+        raise error(f"{name}: cannot be read ({reason_of(problem)})") from problem
     if len(content) > limit:
         raise error(f"{name}: has more than {limit} bytes")
     return content
@@ -111,6 +118,32 @@ def read_json(path: str | Path, limit: int = _LARGEST, error: type[VSpSRError] =
         raise error(f"{one_line(path)}: is not JSON ({one_line(problem)})") from problem
 
 
+def to_json(value: Any) -> Any:
+    """A value for JSON, which has no infinity: it becomes "inf" or "-inf", NaN null, and a dataclass an object."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    if isinstance(value, Mapping):
+        return {k: to_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(v) for v in value]
+    return value
+
+
+def write_bytes(path: str | Path, content: bytes, overwrite: bool = False) -> None:
+    """Write a file completely or not at all. OutputError as in `replacing`."""
+    with replacing(path, overwrite) as file:
+        file.write(content)
+
+
+def write_json(path: str | Path, content: Any, overwrite: bool = False) -> None:
+    """`write_bytes` of `to_json`."""
+    text = json.dumps(to_json(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    # Bytes of names that are not UTF-8 become escapes of JSON.
+    write_bytes(path, text.encode(errors="backslashreplace"), overwrite)
+
+
 @contextmanager
 def replacing(path: str | Path, overwrite: bool = False) -> Iterator[BinaryIO]:
     """Open a file for writing under a temporary name in the same folder; move it into place at the end.
@@ -132,22 +165,23 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[BinaryIO]:
         final = path.resolve()
         _clear_stale_once(final.parent)
         temporary, file = _temporary(final.parent)
-        try:
-            with file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())  # some disks say no earlier that they are full
-                check_free(path, overwrite)  # it may have appeared in the meantime
-                if sys.platform == "win32":  # no open file can be renamed there
-                    file.close()
-                temporary.replace(final)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
     except FileNotFoundError as error:
         raise OutputError(f"{name}: the folder {one_line(path.parent)} does not exist") from error
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
-        raise OutputError(f"{name}: cannot be written ({_reason(error)})") from error
+        raise OutputError(f"{name}: cannot be written ({reason_of(error)})") from error
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # some disks say no earlier that they are full
+            check_free(path, overwrite)  # it may have appeared in the meantime
+            if sys.platform == "win32":  # no open file can be renamed there
+                file.close()
+            temporary.replace(final)
+    except OSError as error:
+        raise OutputError(f"{name}: cannot be written ({reason_of(error)})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:
@@ -159,7 +193,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise OutputError(f"{one_line(folder)}: the output folder cannot be made ({_reason(error)})") from error
+        raise OutputError(f"{one_line(folder)}: the output folder cannot be made ({reason_of(error)})") from error
     clear_stale(folder)
 
 
@@ -238,7 +272,3 @@ def check_free(path: Path, overwrite: bool = False) -> None:
         raise OutputError(f"{name}: is not a regular file")
     if (path.exists() or path.is_symlink()) and not overwrite:
         raise OutputError(f"{name}: exists already: use `overwrite` or another name")
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)

@@ -1,7 +1,6 @@
 """VSpSR: one call of a network turns an LR image into its super-resolution space."""
 
 import inspect
-import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from vspsr.checks import check_flag, check_number, check_rgb, check_temperature
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import ModelError, did_you_mean
-from vspsr.files import kind_of, make_folder, one_line, read_json, replacing
+from vspsr.files import kind_of, make_folder, one_line, read_json, write_bytes, write_json
 from vspsr.nn.correlated import CorrelatedVSpM
 from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.nn.pretrained import PretrainedSR, pretrained_from_state
@@ -160,10 +159,8 @@ class VSpSR(nn.Module):
             if too_large:
                 raise ModelError(f"{too_large[0]}: has values that float16 cannot hold: save without `half`")
         weights = save(state, metadata={"format": "pt"})
-        config = (json.dumps(self.config, indent=2) + "\n").encode()
-        for name, content in ((_WEIGHTS, weights), (_CONFIG, config)):
-            with replacing(folder / name, overwrite=True) as file:
-                file.write(content)
+        write_bytes(folder / _WEIGHTS, weights, overwrite=True)
+        write_json(folder / _CONFIG, self.config, overwrite=True)
 
     @classmethod
     def from_pretrained(cls, name_or_path_or_hub_id: str | Path) -> "VSpSR":

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,17 @@ from vspsr.cli import console
 from vspsr.cli.console import EXIT_CODES
 from vspsr.cli.main import app, main
 from vspsr.consistency.solve import SEARCH_LOG
-from vspsr.errors import OutputError, counted, did_you_mean, explain, is_expected
+from vspsr.errors import (
+    ConditionWarning,
+    ConsistencyWarning,
+    ConvergenceWarning,
+    ImageFileWarning,
+    OutputError,
+    counted,
+    did_you_mean,
+    explain,
+    is_expected,
+)
 from vspsr.images.picture import Picture
 
 
@@ -105,6 +116,20 @@ def test_exit_codes_are_those_of_the_readme() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     table = "".join(f"| {code} | {text} |\n" for code, text in EXIT_CODES.items())
     assert f"| exit code | |\n|---|---|\n{table}\n" in readme
+
+
+@pytest.mark.parametrize(
+    "category", [ConditionWarning, ConsistencyWarning, ConvergenceWarning, ImageFileWarning, UserWarning]
+)
+def test_own_warnings_are_one_line(
+    category: type[Warning], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others: list[object] = []
+    monkeypatch.setattr(warnings, "showwarning", lambda *arguments: others.append(arguments))
+    console.print_warnings()
+    warnings.showwarning(category("two\nlines"), category, "file.py", 1)
+    assert len(others) == (category is UserWarning)
+    assert capsys.readouterr().err == ("" if others else "warning: two lines\n")
 
 
 def planted(error: BaseException) -> Any:

@@ -404,8 +404,8 @@ def test_a_run_that_was_killed_at_once_can_go_on(
         output = tmp_path / name
         original = getattr(runner, name)
 
-        def killed(*arguments: object, original: Callable[..., object] = original) -> None:
-            original(*arguments)
+        def killed(*arguments: object, original: Callable[..., object] = original, **options: object) -> None:
+            original(*arguments, **options)
             raise SystemExit(9)
 
         monkeypatch.setattr(runner, name, killed)

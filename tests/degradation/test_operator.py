@@ -127,7 +127,7 @@ def test_equality_and_names() -> None:
         (lambda: Degradation(4).down_uint8(torch.zeros(1, 8, 8)), "`x` must be uint8"),
         (lambda: Degradation(4).down_integers(torch.zeros(1, 8, 8), bits=12), "`bits` must be 8 or 16, got 12"),
         (lambda: Degradation(4).down_integers(torch.zeros(1, 8, 8), rounding="x"), "`rounding` must be .*'x'"),
-        (lambda: Degradation(4).adjoint(rand(1, 1, 2, 2), (9, 8)), "`size` 9×8 does not downscale to 2×2"),
+        (lambda: Degradation(4).adjoint(rand(1, 1, 2, 2), (9, 8)), r"`size` \(9, 8\) does not downscale to \(2, 2\)"),
     ],
 )
 def test_bad_arguments_are_named(call: Any, message: str) -> None:

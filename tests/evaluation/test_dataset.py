@@ -8,7 +8,7 @@ from evaluation_tools import image_set, noisy, photo, save
 from PIL import Image
 
 from vspsr.errors import ImageFileError
-from vspsr.evaluation.dataset import digests, find_pairs, read_integers
+from vspsr.evaluation.dataset import Pair, find_pairs, read_integers
 from vspsr.evaluation.names import EvaluationError
 from vspsr.images.io import read_header
 
@@ -136,11 +136,12 @@ def test_too_few_samples_and_pixels(tmp_path: Path) -> None:
 
 def test_digests_tell_files_apart(tmp_path: Path) -> None:
     a, b = save(tmp_path / "a.png", photo(8, 8)), save(tmp_path / "b.png", noisy(photo(8, 8), 1))
-    first = digests({"hr/a.png": a, "sr/a.png": b})
-    assert list(first) == ["hr/a.png", "sr/a.png"]
+    pair = Pair("a", a, (8, 8), 4, 8, False, samples=(b,))
+    first = pair.digests()
+    assert list(first) == ["hr/a.png", "sr/b.png"]
     assert len(set(first.values())) == 2
     b.write_bytes(a.read_bytes())
-    assert len(set(digests({"hr/a.png": a, "sr/a.png": b}).values())) == 1
+    assert len(set(pair.digests().values())) == 1
 
 
 def test_a_file_replaced_after_its_check(tmp_path: Path) -> None:

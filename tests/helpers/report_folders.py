@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from vspsr.files import write_json
 from vspsr.metrics import Calibration, calibrate
-from vspsr.report.records import ImageRecord, SampleRow, write_json
+from vspsr.report.records import ImageRecord, SampleRow
 from vspsr.report.summary import summarize
 
 SCALE = 4
@@ -102,13 +103,13 @@ def write_folder(
     """Write a report folder of these records, the first of them with pictures."""
     (folder / "images").mkdir(parents=True)
     settings = {**SETTINGS, **(settings or {}), "images": [r.stem for r in records]}
-    write_json(folder / "settings.json", settings)
+    write_json(folder / "settings.json", settings, overwrite=True)
     for i, r in enumerate(records):
         if i < pictured:
             there = pictures(folder / "images" / r.stem, r.height, r.width, r.n_samples, i)
             records[i] = r = replace(r, pictures=there)
-        write_json(folder / "images" / f"{r.stem}.json", r)
-    write_json(folder / "summary.json", summarize(settings, records))
+        write_json(folder / "images" / f"{r.stem}.json", r, overwrite=True)
+    write_json(folder / "summary.json", summarize(settings, records), overwrite=True)
     return folder
 
 

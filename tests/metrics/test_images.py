@@ -133,7 +133,7 @@ A, B = pair()
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: psnr(A, B[:, :-1]), "`a` 3×40×53 and `b` 3×39×53 must have the same channels and size"),
+        (lambda: psnr(A, B[:, :-1]), r"`a` \(3, 40, 53\) and `b` \(3, 39, 53\) must have the same channels and size"),
         (lambda: psnr(A[:1], B), "expand grey to three channels"),
         (lambda: psnr(A * 257, B), "`a` must lie in 0 … 255.*16 bits measured as 8"),
         (lambda: psnr(A / 255 - 1, B / 255, 1), "`a` must lie in 0 … 1, got values from -1"),
@@ -141,8 +141,8 @@ A, B = pair()
         (lambda: psnr(torch.stack([A, A]), torch.stack([B] * 3)), "must broadcast"),
         (lambda: psnr(A, B, channel="v"), '`channel` must be "rgb" or "y", got \'v\''),
         (lambda: psnr(A[:1], B[:1], channel="y"), "must have three channels"),
-        (lambda: psnr(A, B, border=20), "`border` must be at least 0 and leave something of 40×53, got 20"),
-        (lambda: ssim(A[..., :10], B[..., :10]), "at least 11×11 pixels within the border, got 40×10"),
+        (lambda: psnr(A, B, border=20), "`border` must be at least 0 and leave something of 53×40, got 20"),
+        (lambda: ssim(A[..., :10], B[..., :10]), "at least 11×11 pixels within the border, got 10×40"),
         (lambda: lr_psnr(A / 255, B, Degradation(4)), "`sr` must hold integers 0 … 255, got fractions"),
         (lambda: lr_psnr(A, B, Degradation(4), against="gt"), '`against` must be "hr" or "lr"'),
         (lambda: lr_psnr(A, B, Degradation(4), bits=10), "`bits` must be 8 or 16, got 10"),
@@ -150,8 +150,8 @@ A, B = pair()
             lambda: lr_pixels_wrong(A, B, Degradation(4)),
             r"`reference` \(3, 40, 53\) must be \(3, 10, 14\), the LR image",
         ),
-        (lambda: crop_to_multiple(A[..., :7]), "`x` 40×7 has no part with sides that are multiples of 8"),
-        (lambda: crop_to_size(A, 41, 8, "sr"), "`sr` 40×53 must be at least 41×8"),
+        (lambda: crop_to_multiple(A[..., :7]), "`x` 7×40 pixels are too few: 8 on each side are needed"),
+        (lambda: crop_to_size(A, 41, 8, "sr"), "`sr` 53×40 must be at least 8×41"),
     ],
 )
 def test_bad_input_is_named(call: Callable[[], Any], message: str) -> None:

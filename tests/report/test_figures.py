@@ -33,7 +33,11 @@ from vspsr.space.synthesis import synthesize
 
 def small_model(network: str = "overlapping", seed: int = 0) -> VSpSR:
     torch.manual_seed(seed)
-    small = {"overlapping": {"n_atoms": 6, "channels": 8, "blocks": 1}, "vspm": {"n_atoms": 8, "convolutions": False}}
+    small = {
+        "overlapping": {"n_atoms": 6, "channels": 8, "blocks": 1},
+        "correlated": {"n_atoms": 6, "channels": 8, "blocks": 1, "noise_channels": 4},
+        "vspm": {"n_atoms": 8, "convolutions": False},
+    }
     return VSpSR(network, {"scale": 4, **small[network]}, temperature=0.5)
 
 
@@ -70,6 +74,24 @@ def test_sparsity_counts_every_coefficient(network: str) -> None:
     assert np.abs(counts - spread.counts).sum() <= 4  # float32 against float64 at the edges
     assert len(found.quantities) == (3 if network == "vspm" else 2)
     assert 1 <= found.effective_atoms <= found.n_atoms
+
+
+def test_correlated_coefficients_are_measured_by_their_own_variance() -> None:
+    """Against the rows of the dense map from white noise to coefficients."""
+    space = space_of("correlated", (5, 6))
+    synthesis = space.parameters.synthesis(4)
+    assert synthesis is not None
+    noise = torch.eye(4 * 5 * 6).view(-1, 4, 5, 6)
+    columns = torch.stack([synthesis.coefficients(eps[None])[0].detach() for eps in noise])
+    sigma = 0.5 * columns.square().sum(0).sqrt()  # at temperature 0.5
+    gain = 255 * space.parameters.atoms[0].detach().square().mean((2, 3, 4)).sqrt()[..., None, None]
+    of_coefficients, contributions = sparsity(space).quantities
+    assert of_coefficients.median == pytest.approx(float(sigma.median()), rel=0.05)
+    assert contributions.median == pytest.approx(float((gain * sigma).median()), rel=0.05)
+    assert sparsity(space) == sparsity(space)
+    estimated, drawn = basis(space).sigma, sigma.double()
+    assert estimated is not None
+    assert torch.allclose(estimated.sort(1).values, drawn.sort(1).values, rtol=0.4)  # 7 % each, 180 of them
 
 
 def test_a_contribution_is_what_the_atom_adds_to_the_image() -> None:
@@ -128,7 +150,7 @@ def test_the_basis_is_ordered_by_energy(network: str) -> None:
 def test_the_density_over_the_image_is_that_of_drawn_coefficients() -> None:
     torch.manual_seed(0)
     mean, sigma = 0.3 * torch.randn(1, 30, 40), 0.1 + 0.4 * torch.rand(1, 30, 40)
-    x, density, gaussian = next(densities(basis(made_space(mean, sigma, torch.ones(1, 3, 4, 4))), 1))
+    x, density, gaussian = next(densities(basis(made_space(mean, sigma, torch.ones(1, 3, 4, 4)))))
     assert np.trapezoid(density, x) == pytest.approx(1, abs=2e-3)
     assert np.trapezoid(gaussian, x) == pytest.approx(1, abs=2e-3)
     drawn = (mean + sigma * torch.randn(400, 30, 40)).numpy().ravel()
@@ -283,6 +305,16 @@ def test_the_command_draws_every_figure(run, model_folder: Path, tmp_path: Path)
     assert "2 files written" in outside.output  # those before the comparison
 
 
+def test_a_model_of_correlated_coefficients_is_drawn(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    small_model("correlated").save_pretrained(tmp_path / "model")
+    photo = write_png(tmp_path / "photo.png", 16, 16)
+    kinds = "--figure", "sparsity", "--figure", "atoms"  # the comparison of an untrained model takes minutes
+    result = run(photo, "-o", tmp_path / "out", "--model", tmp_path / "model", *kinds)
+    assert result.exit_code == 0, result.output
+    names = ["photo_atoms.png", "photo_sparsity.json", "photo_sparsity.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+
+
 def test_a_bad_image_is_told_and_the_others_are_drawn(run, model_folder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "in").mkdir()
     write_png(tmp_path / "in" / "good.png", 16, 16)
@@ -292,6 +324,17 @@ def test_a_bad_image_is_told_and_the_others_are_drawn(run, model_folder: Path, t
     assert result.exit_code == 1
     assert "bad.png" in result.output
     assert [p.name for p in out.iterdir()] == ["good_atoms.svg"]
+
+
+def test_two_images_of_one_stem_are_not_confused(run, model_folder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_png(tmp_path / name / "x.png", 16, 16)
+    images = tmp_path / "a" / "x.png", tmp_path / "b" / "x.png"
+    result = run(*images, "-o", tmp_path / "out", "--model", model_folder, "--figure", "atoms")
+    assert result.exit_code == 1
+    assert f"b/x.png: its outputs would be named as those of {images[0]}" in result.output
+    assert "1 file written" in result.output
 
 
 def test_reports_are_compared_on_the_images_they_share(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -16,11 +16,12 @@ import pytest
 from report_folders import STEMS, pictures, record, small_report, write_folder
 
 from vspsr.errors import VSpSRError
+from vspsr.files import write_json
 from vspsr.report import write_report
 from vspsr.report.calibration import coverage_curve, spread_and_skill
 from vspsr.report.folder import read_report
 from vspsr.report.numbers import number
-from vspsr.report.records import ReportError, write_json
+from vspsr.report.records import ReportError
 
 
 class Elements(HTMLParser):
@@ -171,7 +172,7 @@ def test_published_figures_stand_in_a_column_of_their_own_metric(tmp_path: Path)
 def settings(folder: Path, **changes: Any) -> None:
     """Change the settings of a report."""
     path = folder / "settings.json"
-    write_json(path, {**json.loads(path.read_text()), **changes})
+    write_json(path, {**json.loads(path.read_text()), **changes}, overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,10 @@ def settings(folder: Path, **changes: Any) -> None:
         ),
         (lambda f: (f / "images" / "zebra.json").write_text('{"stem": "zebra"}'), "zebra.json: not of this version"),
         (lambda f: (f / "images" / "zebra.json").unlink(), "zebra.json: missing: run `vspsr evaluate` to the end"),
-        (lambda f: write_json(f / "images" / "zebra.json", record("zebra", n=2)), "report: its records do not fit"),
+        (
+            lambda f: write_json(f / "images" / "zebra.json", record("zebra", n=2), overwrite=True),
+            "report: its records do not fit",
+        ),
     ],
 )
 def test_damaged_folders_are_refused_in_one_line(tmp_path: Path, spoil, told: str) -> None:  # type: ignore[no-untyped-def]

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from vspsr.files import to_json, write_json
 from vspsr.metrics import calibrate
 from vspsr.report.records import (
     METRICS,
@@ -27,8 +28,6 @@ from vspsr.report.records import (
     SampleRow,
     read_as,
     read_record,
-    to_json,
-    write_json,
 )
 from vspsr.report.summary import references, samples, summarize
 

@@ -8,9 +8,10 @@ import pytest
 from report_folders import record, row, small_report, write_folder
 from rich.console import Console
 
+from vspsr.files import to_json
 from vspsr.report.published import published_rows, published_table
 from vspsr.report.records import ReportError
-from vspsr.report.tables import as_json, as_markdown, as_rich, paper_table
+from vspsr.report.tables import as_markdown, as_rich, paper_table
 
 # Ablation as in the paper: LPIPS, LR-PSNR, diversity.
 ABLATION = {
@@ -153,7 +154,7 @@ def test_the_terminal_shows_it_in_eighty_columns(tmp_path: Path) -> None:
 
 
 def test_for_programs_infinity_is_a_string(tmp_path: Path) -> None:
-    content = json.loads(json.dumps(as_json(paper_table(4, [small_report(tmp_path / "a", 0)])), allow_nan=False))
+    content = json.loads(json.dumps(to_json(paper_table(4, [small_report(tmp_path / "a", 0)])), allow_nan=False))
     assert content["rows"][-1]["values"]["lr_psnr"] == "inf"
     assert content["rows"][0]["published"] is True
 

@@ -80,9 +80,10 @@ def test_the_digest_is_of_what_mean_and_stddev_depend_on(model: VSpSR) -> None:
     [
         ("factor", "2"),
         ("factor", -1),
-        ("true_pictures", True),
+        ("scale", True),
         ("rounding", "twice"),
-        ("by_size", [{"a": 1}]),
+        ("unlikeliness", [1.0, "2"]),
+        ("model", 4),
         ("unlikeliness", None),
         ("extra", 1),
     ],

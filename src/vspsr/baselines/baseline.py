@@ -85,9 +85,8 @@ class _InRange(nn.Module):
 class Baseline(nn.Module):
     """One way to super-resolve, for comparison.
 
-    Each image passes through the network by itself and as a whole: what comes out does not depend on the rest of the
-    batch, and no tiles show (RCAN and others compute statistics of the whole image, so that tiles would change it).
-    No gradients are recorded.
+    Each image passes through the network alone and whole: the result does not depend on the rest of the batch. Tiles
+    would change it, because RCAN and others compute statistics of the whole image. No gradients are recorded.
 
     Attributes:
         name: such as "edsr", "edsr+consistent", or the stem of a checkpoint's file.

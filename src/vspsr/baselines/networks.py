@@ -3,7 +3,7 @@
 All are a convolution into features, residual blocks x + f(x) on the LR grid, and sub-pixel convolutions (Shi et al.
 2016) up to the HR grid. Depth, width and scale are the constructor's; `vspsr.baselines.layouts` reads them
 off a checkpoint. Every network maps RGB images (B, 3, h, w) in [0, 1] to (B, 3, s·h, s·w), nominally in [0, 1] and not
-clipped: the range of values that each release works with inside stays inside.
+clipped. Networks that compute in another range convert it themselves.
 """
 
 import math
@@ -46,7 +46,7 @@ class EDSR(nn.Module):
         width: channels of the features; 64 in the baseline, 256 in the network of the paper.
         depth: residual blocks; 16 and 32.
         factors: of each sub-pixel convolution; the scale is their product.
-        value_range: what 1 is multiplied by on the way in: 255 in the authors' release, 1 in OpenMMLab's.
+        value_range: white inside the network: 255 in the authors' release, 1 in OpenMMLab's.
     """
 
     def __init__(self, width: int, depth: int, factors: Sequence[int], value_range: float = 255.0) -> None:

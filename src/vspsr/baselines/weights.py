@@ -18,7 +18,7 @@ from vspsr.data.fetch import DownloadError, download
 from vspsr.errors import ModelError, did_you_mean
 from vspsr.files import make_folder, one_line, sha256_of
 
-_ATTEMPTS = 3
+_ATTEMPTS = 3  # connections in a row that bring nothing, before a download fails
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def fetch_weights(
         progress: called with the bytes received so far and the size of the file (0 if it is not known).
 
     Returns:
-        The file: what was there before, if it has the right checksum (or none is known), else downloaded; a download
-        that was interrupted is continued.
+        The file: the one that exists if its checksum is right or none is known, otherwise a download. An interrupted
+        download is continued.
 
     Raises:
         ModelError: an unknown name; no checksum known and ``unverified`` not given; a wrong checksum; no download.

@@ -30,7 +30,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from vspsr.errors import ConsistencyWarning, ImageFileWarning, explain, is_expected
+from vspsr.errors import VSpSRWarning, explain, is_expected
 from vspsr.files import one_line, printable
 
 
@@ -108,7 +108,7 @@ def print_warnings() -> None:
     usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if not issubclass(category, ConsistencyWarning | ImageFileWarning):
+        if not issubclass(category, VSpSRWarning):
             usual(message, category, *place, **more)
             return
         _err.print("warning: ", end="", style="yellow")

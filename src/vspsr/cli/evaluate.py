@@ -12,7 +12,7 @@ from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import download_progress, out, print_line, progress, when_stopped
 from vspsr.cli.options import AsJson, Device, Output, Seed
 from vspsr.errors import counted
-from vspsr.files import printable
+from vspsr.files import printable, to_json
 
 
 def evaluate(
@@ -60,7 +60,7 @@ def evaluate(
         Literal["ntire21", "whole"], typer.Option(help="whole: without the challenge's crop to multiples of 8.")
     ] = "ntire21",
     border: Annotated[int, typer.Option(min=0, help="Pixels left out on each side for PSNR and SSIM.")] = 0,
-    channel: Annotated[Literal["y", "rgb"], typer.Option(help="Of SSIM. PSNR is given on both.")] = "y",
+    channel: Annotated[Literal["y", "rgb"], typer.Option(help="Channel of SSIM. PSNR is given on both.")] = "y",
     details: Annotated[
         bool,
         typer.Option(
@@ -104,7 +104,6 @@ def evaluate(
     from vspsr.evaluation.request import Request
     from vspsr.evaluation.runner import evaluate as run
     from vspsr.evaluation.runner import interrupted
-    from vspsr.report.records import to_json
 
     request = Request(
         hr=hr,
@@ -147,7 +146,7 @@ def _print_table(number: int, reports: list[Path], as_json: bool) -> None:
 
     table = tables.paper_table(number, reports)
     if as_json:
-        print(json.dumps(tables.as_json(table), indent=2))
+        print(json.dumps(to_json(table), indent=2))
     else:
         out.print(tables.as_rich(table))
 

@@ -7,17 +7,16 @@ import typer
 
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import print_line
+from vspsr.cli.options import Device, Model
 
 
 def explore(
     photo: Annotated[Path | None, typer.Argument(help="LR image file, or a saved session.", show_default=False)] = None,
-    model: Annotated[
-        str, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.")
-    ] = "vspsr-x4-explore",
-    host: Annotated[str, typer.Option(help="Address to listen at; others let your network in.")] = ("127.0.0.1"),
+    model: Model = "vspsr-x4-explore",
+    host: Annotated[str, typer.Option(help="Address to listen at; others let your network in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Explore the space of a picture in the browser: look, walk, edit, compare, keep.
 

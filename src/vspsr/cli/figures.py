@@ -9,7 +9,8 @@ import typer
 from vspsr.cli.console import ExitCode, print_error, print_line, progress, when_stopped
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.options import Device, Folder, Model, Overwrite, Seed
-from vspsr.errors import counted, explain, is_expected
+from vspsr.cli.reports import end
+from vspsr.errors import counted
 
 
 class Kind(StrEnum):
@@ -58,6 +59,7 @@ def figures(
     from vspsr.images.folders import image_files
     from vspsr.model import VSpSR
     from vspsr.report.figure_files import FigureOptions, figures_of_image, figures_of_reports
+    from vspsr.upscaling.folders import Progress, Report, each_file
 
     check_seed(seed)
     boxes = [_box(text) for text in crop or []]
@@ -83,23 +85,18 @@ def figures(
     options = FigureOptions(output, kinds, tuple(boxes), hr, samples, seed, file_format, overwrite)
     loaded = VSpSR.from_pretrained(model)
     loaded.to(pick_device(device))
-    files = list(image_files(inputs))
-    failed = 0
-    with folder_for_outputs(output), when_stopped(status), progress(len(files)) as step:
-        for path in files:
-            step(path.name, 0)
-            try:
-                written.extend(figures_of_image(path, loaded, model, options))
-            except Exception as error:
-                if not is_expected(error):
-                    raise
-                text = explain(error)
-                failed += 1
-                print_error(error, text if path.name in text else f"{path}: {text}")
-            step(path.name, 1)
+    files = dict.fromkeys(image_files(inputs), Path())
+
+    def work(path: Path, _: Path, __: Progress) -> Report:
+        written.extend(figures_of_image(path, loaded, model, options))
+        return {"input": str(path)}
+
+    with when_stopped(status), progress(len(files)) as step:
+        results = list(each_file(files, output, None, work, step, print_error))
     print_line(status())
-    if failed:
-        raise typer.Exit(ExitCode.SOME_FAILED if written or failed < len(files) else ExitCode.NOTHING_DONE)
+    if written and any("error" in result for result in results):
+        raise typer.Exit(ExitCode.SOME_FAILED)
+    end(results)
 
 
 def _box(text: str) -> tuple[int, int, int]:

@@ -26,7 +26,7 @@ from vspsr.cli.options import (
     numbers_or_text,
 )
 from vspsr.cli.reports import end, exactness, print_wrong, run_files
-from vspsr.errors import counted
+from vspsr.errors import counted, size_text
 
 if TYPE_CHECKING:
     from vspsr.model import VSpSR
@@ -189,8 +189,8 @@ def _upscale_to_stdout(path: Path, model: "VSpSR", name: str, options: "Options"
     content, report = upscale_stream(image, model, name, options)
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
-    height, width = report["hr_size"]
-    print_note(f"{'standard input' if isinstance(image, bytes) else path}: {width}×{height}, {exactness(report)}")
+    shown = "standard input" if isinstance(image, bytes) else path
+    print_note(f"{shown}: {size_text(report['hr_size'])}, {exactness(report)}")
     return report
 
 
@@ -198,9 +198,8 @@ def _summary(report: "Report") -> str:
     name = report["input"]
     if report["kept"]:
         return f"{name}: kept, all outputs exist (--overwrite makes them again)"
-    height, width = report["hr_size"]
     samples = counted(report["samples"], "sample")
-    return f"{name}: {samples} of {width}×{height}, {exactness(report)}, {report['seconds']:.1f} s"
+    return f"{name}: {samples} of {size_text(report['hr_size'])}, {exactness(report)}, {report['seconds']:.1f} s"
 
 
 def degrade(
@@ -230,7 +229,6 @@ def degrade(
     work = partial(degrade_files, files, output, *options, on_error=print_error, crop=crop)
 
     def summary(report: "Report") -> str:
-        height, width = report["lr_size"]
-        return f"{report['input']}: {'kept' if report['kept'] else f'{width}×{height}'}"
+        return f"{report['input']}: {'kept' if report['kept'] else size_text(report['lr_size'])}"
 
     end(run_files(work, len(files), output, as_json, summary))

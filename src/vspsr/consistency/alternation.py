@@ -11,10 +11,10 @@ _PATIENCE = 4
 """Rounds without fewer misses before this gives up: the count often rises for two or three before it falls."""
 
 _DESCENT = 60
-"""Steps of the descent: the misses of what no image has are then within 10 % of the smallest possible."""
+"""Steps of the descent. If no image has the target, the misses are then within 10 % of the smallest possible."""
 
 _GAIN = 16.0
-"""A correction that the range clamp takes away is made up for by at most this factor: more overshoots."""
+"""Largest factor by which corrections are enlarged to make up for the range clamp: a larger one overshoots."""
 
 
 def alternate(state: IntegerImage, skipped: Tensor, deadline: float) -> bool:

@@ -17,7 +17,7 @@ TOLERANCE = 0.5 - 1e-6
 """How far a value may be from its integer: short of one half, where rounding rules differ."""
 
 _BAND = 16
-"""LR rows that are downscaled again together: fewer make more products, more downscale what has not changed."""
+"""LR rows that are downscaled together. Fewer need more products; more include rows that have not changed."""
 
 
 class Axis:

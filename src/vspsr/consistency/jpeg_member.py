@@ -5,10 +5,10 @@ Each MCU is treated by itself:
 1. it is projected onto intervals that are smaller by a margin (`JpegSet.nearest`), rounded and verified;
 2. if that fails for all margins, as where quantisation steps are 1 or 2, integers of Y, Cb and Cr are searched, and
    then RGB for them (`jpeg_search`);
-3. if that fails, which is where RGB ends, integers are searched anywhere in the set, once for the file.
+3. if that fails, as at the ends of the range, integers are searched anywhere in the set, once for the file.
 
-What fails even so is left as near as it came, and counted. That happens where most quantisation steps are 1 (qualities
-above 96), and in files whose coefficients no RGB image gives.
+An MCU for which all of this fails keeps the best integers found, and its wrong coefficients are counted. That happens
+where most quantisation steps are 1 (qualities above 96), and in files whose coefficients no RGB image gives.
 """
 
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ from vspsr.degradation.jpeg_set import JpegSet
 _CENTRES = 1e9
 _ROUNDED, _SEARCHED, _FURTHER = (1.0, 2.0), (1.0, 0.1), (0.5, 0.1, _CENTRES)
 """Levels: the margins of the three steps. Rounding moves a coefficient by 0.35 levels (standard deviation); a small
-margin leaves room where RGB ends; the largest leaves only the centres."""
+margin leaves room at the ends of the range; the largest leaves only the centres."""
 
 _AROUND, _FURTHER_AROUND = 1, 2
 """Levels around its exact value in which RGB is searched."""
 
 _FREE = 1e6
-"""Quantisation step where the file holds no coefficient."""
+"""Quantisation step where the file holds no coefficient: every value fits."""
 
 _UNKNOWN = 1 << 30
 """Number of wrong coefficients where nothing was tried."""
@@ -64,7 +64,7 @@ class _Best:
         self.mcus, self.wrong, self._set = mcus, torch.full((len(mcus),), _UNKNOWN), jpeg_set
 
     def improve(self, index: Tensor, tried: Tensor) -> Tensor:
-        """Take over what is better for the MCUs ``index``. Returns those in which coefficients are wrong still."""
+        """Keep what is better for the MCUs ``index``. Returns those of them that still have wrong coefficients."""
         wrong = self._set.wrong_coefficients(tried, index)
         better = wrong < self.wrong[index]
         self.mcus[index[better]], self.wrong[index[better]] = tried[better], wrong[better]
@@ -85,7 +85,7 @@ class JpegMembers:
 
     @torch.no_grad()
     def near(self, y: Tensor) -> JpegMember:
-        """A member near an image: for the same image the same, whatever was asked for before.
+        """A member near an image. It depends on this image only, not on earlier calls.
 
         Args:
             y: (C, h, w) floating point, 0 … 1 nominally, upright.

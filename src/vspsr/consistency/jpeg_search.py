@@ -2,7 +2,7 @@
 
 Rounding an image moves each DCT coefficient by about 0.3 levels, which is much where quantisation steps are 1 or 2.
 Searches replace it: `search_planes` finds integers of Y, Cb and Cr, block by block, and `pixels_for` finds RGB for
-them; where RGB ends, `search_pixels` mends what is left. All are deterministic.
+them; `search_pixels` mends what is left at the ends of the range. All are deterministic.
 """
 
 import torch
@@ -17,7 +17,7 @@ _MOVES, _TENURE = 150, 10  # moves of the search; moves during which a value tha
 _PAIRED = 24  # values of a block that the border cuts, up to which two are changed at once
 _FORBIDDEN = 1e9
 _EDGE = 1 / 16  # levels: libjpeg's coefficients are multiples of 1/8, and one end of each interval is not part of it
-_BLOCKS, _MCUS = 64, 32  # treated at once
+_BLOCKS, _MCUS = 64, 32  # treated at once: more take more memory
 
 
 def search_planes(planes: Tensor, integers: Tensor, steps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -93,7 +93,6 @@ def pixels_for(targets: Tensor, jpeg_set: JpegSet, index: Tensor, around: int) -
         targets: (N, 3, V, H) float64, YCbCr, 0 … 255; integers of Y.
         jpeg_set, index: see `JpegSet`.
         around: levels around the exact RGB that are tried.
-        around: levels around the exact RGB that are tried.
 
     Returns:
         (N, 3, V, H) float64, integers 0 … 255.
@@ -113,7 +112,7 @@ def pixels_for(targets: Tensor, jpeg_set: JpegSet, index: Tensor, around: int) -
             exact = torch.einsum("ij,njvh->nivh", inverse, wanted - torch.tensor([0.0, 128, 128])[:, None, None])
             tried = exact.round().clamp(0, 255) + offsets
             miss = rgb_to_ycc(tried) - wanted
-            cost = miss.square_() * torch.tensor([1000.0, 1, 1])[:, None, None]
+            cost = miss.square_() * torch.tensor([1000.0, 1, 1])[:, None, None]  # Y must be met, Cb and Cr are averaged
             cost = cost.sum(2).masked_fill_(((tried < 0) | (tried > 255)).any(2), _FORBIDDEN)
             best = cost.argmin(0)[None, :, None].expand(1, *exact.shape)
             chosen = tried.gather(0, best)[0]

@@ -20,13 +20,13 @@ _LARGE = 6
 """Index of the first change that pairs of pixels make, 8 levels: smaller ones cancel to less than rounding."""
 
 _FIRST = 256
-"""Changes that are tried as the first of a pair."""
+"""Changes that are tried as the first of a pair: those that harm least. More take longer."""
 
 _NEAR = 0.42
 """Levels: LR values farther off than this are close to being missed and count towards the cost."""
 
 _WEIGHT = 20.0
-"""Of the square of what they are farther off: at the tolerance they count as much as an eighth of a miss."""
+"""Of the squared excess over `_NEAR` in the cost: at the tolerance a value costs an eighth of a miss."""
 
 _PATIENCE = 40
 """Steps without fewer misses before the search gives up."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vspsr.checks import check_image
 from vspsr.degradation.operator import Degradation
+from vspsr.errors import size_text
 
 
 def project(x: Tensor, y: Tensor, degradation: Degradation | None = None) -> Tensor:
@@ -21,7 +22,7 @@ def project(x: Tensor, y: Tensor, degradation: Degradation | None = None) -> Ten
         degradation: D; by default bicubic at the scale between the two sizes.
 
     Returns:
-        Image shaped as x (broadcast), D of which is y up to rounding errors, borders included; of the wider dtype of
+        Image shaped as x (broadcast), which D maps to y up to rounding errors, borders included; of the wider dtype of
         the two. Differentiable in both arguments; not clipped to a range.
 
     Raises:
@@ -45,13 +46,9 @@ def degradation_between(x: Tensor, y: Tensor) -> Degradation:
     scale = round(x.shape[-1] / y.shape[-1])
     fitting = [s for s in (scale, scale + 1) if s >= 2 and Degradation(s).lr_size(*x.shape[-2:]) == y.shape[-2:]]
     if not fitting:
-        raise ValueError(f"`x` {size_text(x)} is no integer multiple of `y` {size_text(y)}: give the `degradation`")
+        sizes = f"`x` {size_text(x.shape)} is no integer multiple of `y` {size_text(y.shape)}"
+        raise ValueError(f"{sizes}: give the `degradation`")
     return Degradation(fitting[0])
-
-
-def size_text(x: Tensor) -> str:
-    """Height × width, for messages."""
-    return f"{x.shape[-2]}×{x.shape[-1]}"
 
 
 def check_sizes(x: Tensor, y: Tensor, degradation: Degradation) -> None:
@@ -75,5 +72,5 @@ class Consistent(nn.Module):
         self.module, self.degradation = module, degradation
 
     def forward(self, y: Tensor) -> Tensor:
-        """y (B, C, h, w) → (B, C, H, W), D of which is y. ValueError as in `project`."""
+        """y (B, C, h, w) → (B, C, H, W), which D maps to y. ValueError as in `project`."""
         return project(self.module(y), y, self.degradation)

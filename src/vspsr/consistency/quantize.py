@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_bits_and_rounding, check_image
-from vspsr.consistency.projection import check_sizes, degradation_between, size_text
+from vspsr.consistency.projection import check_sizes, degradation_between
 from vspsr.consistency.solve import solve_integers
 from vspsr.degradation import Degradation
-from vspsr.errors import ConsistencyWarning, counted
+from vspsr.errors import ConsistencyWarning, counted, size_text
 
 _BUDGET_PER_LR_PIXEL, _LEAST_BUDGET = 30e-6, 30.0
 """Seconds: several times what photographs need."""
@@ -60,7 +60,7 @@ def quantize(
     Args:
         x: (..., C, H, W) floating point, 0 … 1 nominally; values beyond are allowed and clipped. H = s·h, W = s·w.
         y: (..., C, h, w) in [0, 1], or integers 0 … 2^bits − 1; leading axes broadcast against those of x.
-        degradation: D; by default bicubic with the scale that the sizes tell.
+        degradation: D; by default bicubic at the scale between the two sizes.
         bits: 8 or 16.
         rounding: how the LR integers arise: "per-pass" rounds after each axis, rows first (MATLAB's `imresize` on
             integers, and how the challenge makes its files), "single" once at the end.
@@ -92,7 +92,7 @@ def quantize(
     check_sizes(x, y, degradation)
     scale = degradation.scale
     if x.shape[-2:] != (scale * y.shape[-2], scale * y.shape[-1]):
-        raise ValueError(f"`x` {size_text(x)} must be exactly {scale} times `y` {size_text(y)}")
+        raise ValueError(f"`x` {size_text(x.shape)} must be exactly {scale} times `y` {size_text(y.shape)}")
     batch = torch.broadcast_shapes(x.shape[:-3], y.shape[:-3])
     images = x.detach().expand(*batch, *x.shape[-3:]).reshape(-1, *x.shape[-3:])
     targets = levels.expand(*batch, *y.shape[-3:]).reshape(-1, *y.shape[-3:])

@@ -37,7 +37,11 @@ SEARCH_LOG = "vspsr.consistency.search"
 """Logger that says in a line what is searched for when a long search begins, and "" when it ends, both as INFO."""
 
 _MANY = 0.02
-"""Share of the LR values missed from which the whole image is projected first: cheaper than many local corrections."""
+"""If more than this share of the LR values is missed, the whole image is projected first: cheaper than many local
+corrections."""
+
+_PROJECTED = 0.02
+"""Levels: deviations that the projection leaves as they are, because rounding moves LR values farther."""
 
 _ROUNDS = ((0.1, 4), (0.1, 4), (0.2, 6), (0.3, 8), (0.4, 10), (0.49, 6), (0.2, 8), (0.3, 10), (0.49, 10))
 """Slack in levels and margin in LR pixels of the windows of each round. A small slack leaves room for rounding. Some
@@ -54,23 +58,24 @@ _GROUP = 12
 """LR pixels: groups that extend farther are cut up before the second step. Its cost grows with the sixth power."""
 
 _TILE_ITERATIONS, _GROUP_ITERATIONS = 400, 200
-"""Of the splitting. At 8 bits 100 to 200 suffice; at 16 the rest is faster done by the interior-point method."""
+"""Of the splitting, in the first and in the second step. At 8 bits 100 to 200 suffice; at 16 bits the interior-point
+method does the rest faster."""
 
 _CHECK = 25
-"""Iterations of the splitting between two looks at the rounded image."""
+"""Iterations of the splitting between two checks of the rounded image."""
 
 _STALLED, _PROGRESS = 8, 0.99
-"""The splitting ends after so many looks at which the smallest sum of squared misses fell by less than 1 %."""
+"""The splitting ends after this many checks in which the smallest sum of squared misses fell by less than 1 %."""
 
 _UNREACHABLE, _UNREACHABLE_MARGIN = 0.04, 4
-"""Share of the range, LR pixels: a value that the descent leaves farther from its target has no exact image, nor have
-those around it. Images that were downscaled end below 0.015 (checkerboards and the like; photographs far below)."""
+"""Share of the range, LR pixels: a value that the descent leaves farther from its target counts as unreachable, and so
+do those around it. Images that were downscaled end below 0.015 (checkerboards and the like; photographs far below)."""
 
 _PRECISION = 0.01
 """Levels: what the interior-point method neglects."""
 
 _NEWTON_STEPS = {255: 25, 65535: 50}
-"""Of the interior-point method, by peak: it needs 10 to 20, and up to 40, where there is a solution."""
+"""Limit of the interior-point method by peak. It needs 10 to 20 steps if there is a solution, rarely up to 40."""
 
 _RESTART_MARGIN = 12
 """LR pixels around values still missed, in which the round after one that met no more of them begins with the smoothest
@@ -83,7 +88,8 @@ _CLIPPED = 0.5
 """Levels: rows this far beyond the range are clipped. What is nearer to it rounds to its end, clipped or not."""
 
 _TIE = 0.5 + 1e-6
-"""Levels: exact halves count as missed, other programs rounding them differently; but better these than none."""
+"""Levels. Exact halves count as missed, because other programs round them differently. They are accepted if nothing
+better is found."""
 
 
 @torch.no_grad()
@@ -109,7 +115,7 @@ def solve_integers(
     if missed:
         best = _Best(state)
         if missed > _MANY * target.numel():
-            image = image + degradation.pseudo_inverse(state.deviation(degradation.down(image), tolerance=0.02))
+            image = image + degradation.pseudo_inverse(state.deviation(degradation.down(image), tolerance=_PROJECTED))
             state.set_image(image.clamp_(0, peak))
         skipped = torch.zeros_like(target, dtype=torch.bool)
         if not alternate(state, skipped, deadline):
@@ -130,13 +136,13 @@ def solve_integers(
 
 
 class _Best:
-    """The integers with the fewest misses so far, values without an exact image aside; then with the fewest ties."""
+    """The best integers so far: the fewest misses of values that can be reached, then the fewest ties."""
 
     def __init__(self, state: IntegerImage) -> None:
         self.integers, self.score = state.integers.clone(), _score(state, torch.zeros_like(state.target).bool())
 
     def update(self, state: IntegerImage, skipped: Tensor) -> int:
-        """Take the present integers if they are better; how many values the best misses, ties included."""
+        """Keep the present integers if they are better. Returns how many values the best miss, ties included."""
         score = _score(state, skipped)
         if score < self.score:
             self.integers, self.score = state.integers.clone(), score

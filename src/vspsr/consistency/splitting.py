@@ -1,4 +1,4 @@
-"""Where rows are clipped when they are rounded, the LR image is no convex condition: Douglas–Rachford splitting.
+"""Douglas–Rachford splitting, for windows with rows that are clipped: their LR values are no convex condition.
 
 The unknowns (x, b, a, y) satisfy linear equations, b = D_v x and y = D_h a, and conditions entry by entry: x in
 range, a = clip(b), y within its bounds. Both sets are projected onto in closed form, the second although a = clip(b)
@@ -14,7 +14,7 @@ from torch import Tensor
 from vspsr.consistency.windows import Problem
 
 _WEIGHT = 8.0
-"""Of b = D_v x against the distance in x, and of y = D_h a against that in a: D averages over many pixels, so
+"""Weight of distances in b = D_v x against those in x, and in y = D_h a against those in a: D averages many pixels, so
 that its values move less than these. From 4 to 16 it takes about as many iterations, at 1 twice as many."""
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vspsr.errors import OutputError, VSpSRError
-from vspsr.files import make_folder, one_line, read_text, replacing, sha256_of
+from vspsr.files import make_folder, one_line, read_text, reason_of, sha256_of, write_bytes
 from vspsr.version import __version__
 
 HOST = "https://data.vision.ee.ethz.ch/"
@@ -90,8 +90,7 @@ def fetch(archive: Archive, root: Path, host: str = HOST, report: Report = lambd
     if not target.exists():
         download(host + archive.path, target, archive.size, archive.sha256, report)
     folder = _unpack(target, root)
-    with replacing(done, overwrite=True) as file:
-        file.write(folder.name.encode())
+    write_bytes(done, folder.name.encode(), overwrite=True)
     target.unlink()
     return folder
 
@@ -148,7 +147,7 @@ def download(
         _check(part, url, size, sha256)
         part.replace(target)
     except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error.strerror or one_line(error)})") from error
+        raise OutputError(f"{target}: cannot be written ({reason_of(error)})") from error
 
 
 def _continue(url: str, part: Path, have: int, size: int | None, report: Report) -> int | None:
@@ -258,7 +257,7 @@ def _unpack(target: Path, root: Path) -> Path:
             folder.mkdir(exist_ok=True)  # of an empty archive
     except Exception as error:  # zipfile raises whatever the bytes lead to
         if isinstance(error, OSError) and error.errno is not None:
-            raise OutputError(f"{root}: cannot be written ({error.strerror})") from error
+            raise OutputError(f"{root}: cannot be written ({reason_of(error)})") from error
         target.unlink()
         raise DownloadError(
             f"{target}: damaged, or not a plain zip file ({one_line(error)}); removed, try again"

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vspsr.errors import ImageFileError
+from vspsr.errors import ImageFileError, size_text
 from vspsr.files import one_line, read_text
 from vspsr.images.folders import composed_stem, image_files
 from vspsr.images.io import read_header
@@ -75,14 +75,14 @@ def find_images(
     problems: list[str] = []
     train, val = _layout(folder, scale, lr_folder, holdout, problems)
     problems += [
-        f"{p.hr}: {p.size[0]}×{p.size[1]} pixels are more than {_LARGEST_VALIDATION}, too many to validate on: left out"
+        f"{p.hr}: {size_text(p.size)} pixels are more than {_LARGEST_VALIDATION}, too many to validate on: left out"
         for p in val
         if not _fits_validation(p)
     ]
     val = [pair for pair in val if _fits_validation(pair)]
     large = [pair for pair in train if min(pair.size) >= crop * scale]
     problems += [
-        f"{p.hr}: {p.size[0]}×{p.size[1]} pixels are fewer than a crop of {crop * scale}×{crop * scale}: left out"
+        f"{p.hr}: {size_text(p.size)} pixels are fewer than a crop of {crop * scale}×{crop * scale}: left out"
         for p in train
         if min(p.size) < crop * scale
     ]
@@ -170,8 +170,7 @@ def _sized(pairs: list[ImagePair], scale: int, problems: list[str]) -> list[Imag
             continue
         if lr_size is not None and lr_size != (-(-size[0] // scale), -(-size[1] // scale)):
             raise ImageFileError(
-                f"{pair.lr}: {lr_size[0]}×{lr_size[1]} pixels are not {pair.hr} "
-                f"({size[0]}×{size[1]}) downscaled by {scale}"
+                f"{pair.lr}: {size_text(lr_size)} pixels are not {pair.hr} ({size_text(size)}) downscaled by {scale}"
             )
         sized.append(ImagePair(pair.hr, size, pair.lr))
     return sized

@@ -155,7 +155,7 @@ class Degradation:
         h, w = _size(u)
         height, width = size or (self.scale * h, self.scale * w)
         if self.lr_size(height, width) != (h, w):
-            raise ValueError(f"`size` {height}×{width} does not downscale to {h}×{w} at scale {self.scale}")
+            raise ValueError(f"`size` {(height, width)} does not downscale to {(h, w)} at scale {self.scale}")
         return height, width
 
 

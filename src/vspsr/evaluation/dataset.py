@@ -4,18 +4,18 @@ HR images whose sides are no multiple of the scale are cropped to one at the bot
 ("modcrop"). Grey HR images are compared as RGB with three equal channels.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vspsr.errors import ImageFileError
+from vspsr.errors import size_text
 from vspsr.evaluation.names import EvaluationError, Matched, match_files, unique_stems
-from vspsr.files import sha256_of
 from vspsr.images.folders import composed_stem, image_files
 from vspsr.images.io import read_header, read_image
+from vspsr.images.opening import sha256_of_image
 from vspsr.images.picture import Header
 
 Size = tuple[int, int]
@@ -57,6 +57,10 @@ class Pair:
         """Role and name → file, of all files there are."""
         roles = [("hr", self.hr), ("lr", self.lr), *(("sr", p) for p in (*self.samples, self.mean))]
         return {f"{role}/{composed_stem(path)}{path.suffix}": path for role, path in roles if path is not None}
+
+    def digests(self) -> dict[str, str]:
+        """Role and name → SHA-256 of the content. ImageFileError if a file cannot be read."""
+        return {name: sha256_of_image(path) for name, path in self.files.items()}
 
 
 def find_pairs(
@@ -117,17 +121,6 @@ def read_integers(path: Path, pair: Pair) -> Tensor:
     return picture.pixels.expand(3, -1, -1)[:, :height, :width].contiguous()
 
 
-def digests(files: Mapping[str, Path]) -> dict[str, str]:
-    """Name → SHA-256 of the content. ImageFileError if a file cannot be read."""
-    out = {}
-    for name, path in files.items():
-        try:
-            out[name] = sha256_of(path)
-        except OSError as error:
-            raise ImageFileError(f"{path}: cannot be read ({error.strerror})") from error
-    return out
-
-
 def _images(folder: Path) -> list[Path]:
     """The image files of a folder."""
     if not folder.exists():
@@ -140,7 +133,7 @@ def _checked(stem: str, path: Path, scale: int, lr: Matched | None, sr: Matched)
     header = _header(path)
     height, width = (n // scale * scale for n in header.size)
     if min(height, width) < scale:
-        raise EvaluationError(f"{path}: {_words(header.size)} pixels are too few: {scale} on each side are needed")
+        raise EvaluationError(f"{path}: {size_text(header.size)} pixels are too few: {scale} on each side are needed")
     size = (height, width)
     pair = Pair(
         stem=stem,
@@ -165,9 +158,9 @@ def _check_file(path: Path, hr_path: Path, hr: Header, sizes: set[Size], why: st
     """EvaluationError where a file cannot be compared with its HR image."""
     header = _header(path)
     if header.size not in sizes:
-        expected = " or ".join(_words(size) for size in sorted(sizes))
+        expected = " or ".join(size_text(size) for size in sorted(sizes))
         raise EvaluationError(
-            f"{path}: {_words(header.size)} pixels, expected {expected} {why} ({hr_path.name}: {_words(hr.size)})"
+            f"{path}: {size_text(header.size)} pixels, expected {expected} {why} ({hr_path.name}: {size_text(hr.size)})"
         )
     if header.bits != hr.bits:
         raise EvaluationError(
@@ -185,7 +178,3 @@ def _header(path: Path) -> Header:
         if picture.alpha is not None and not torch.all(picture.alpha == picture.white):
             raise EvaluationError(f"{path}: has transparent pixels, which no metric takes: flatten the image")
     return header
-
-
-def _words(size: Size) -> str:
-    return f"{size[1]}×{size[0]}"

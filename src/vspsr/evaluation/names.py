@@ -1,7 +1,7 @@
 """Which file belongs to which HR image: by name, never by order of listing, and never by guessing.
 
-A file belongs to the HR image whose stem its own stem begins with (the longest such), if the rest of its stem is empty,
-a scale (`x4`) or begins with a separator. The rest may end in the number of the sample (`_s00`, `_sample00000`, `_3`).
+The stem of a file begins with the stem of its HR image; if several fit, the longest counts. The rest is empty, a scale
+(`x4`), or begins with a separator. It may end in the number of the sample (`_s00`, `_sample00000`, `_3`).
 The part before this number (`_x4`, `_RCAN_x4`, `_SR`, …) must be the same for all files. The challenge's bare numbers
 (`000000_sample00000.png`) are HR images of the same number or else, as in its own script, their positions.
 
@@ -50,7 +50,7 @@ def unique_stems(files: Sequence[Path], what: str) -> dict[str, Path]:
 
 
 def match_files(stems: Sequence[str], files: Sequence[Path], what: str) -> dict[str, Matched]:
-    """Sort the files of a folder to HR images.
+    """Assign the files of a folder to HR images.
 
     Args:
         stems: of the HR images, all different.

@@ -24,12 +24,11 @@ from vspsr.evaluation.dataset import Pair
 from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.scoring import Scorer
-from vspsr.files import one_line
+from vspsr.files import one_line, write_json
 from vspsr.images.io import available_memory
-from vspsr.report.records import write_json
 
 _PER_GPU = 4  # processes that share a GPU: much of the work runs on CPUs
-_BASE = 700 << 20  # bytes that a process needs in addition to its image
+_BASE = 700 << 20  # bytes of a process beside its image: Python, torch and the networks' weights
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,11 @@ def default_processes(pairs: Sequence[Pair], request: Request, n_samples: int, o
 
 
 def bytes_per_pixel(request: Request, n_samples: int) -> int:
-    """Memory for scoring, in bytes per HR pixel, measured and rounded up: images, maps, features, networks."""
+    """Memory for scoring, in bytes per HR pixel, measured and rounded up.
+
+    Networks need it for their features: the perceptual one (VGG has more than AlexNet) and the baseline. Each sample
+    needs it for its values and its map of distances.
+    """
     networks = 1000 + 2000 * request.backend.endswith("vgg") + 1500 * (request.baseline is not None)
     return networks + 48 * n_samples
 
@@ -152,5 +155,5 @@ def _score(scorer: Scorer, task: Task) -> str:
         record = scorer.score(task.pair, task.pictures)
     except ImageFileError as error:
         return one_line(error)
-    write_json(task.record, record)
+    write_json(task.record, record, overwrite=True)
     return ""

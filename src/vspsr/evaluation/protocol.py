@@ -9,40 +9,14 @@ PSNR, SSIM, standard deviations and calibration are measured on the whole image;
 border.
 """
 
-from dataclasses import dataclass
-
-from torch import Tensor
-
-from vspsr.metrics.images import crop_to_multiple
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """A convention.
-
-    Attributes:
-        name: what `--protocol` takes.
-        multiple: perceptual maps and LR-PSNR are measured on the part whose sides are multiples of it.
-        rounding: how LR integers arise, see `Degradation.down_integers`.
-        samples: default number of samples.
-        title: description for people.
-    """
-
-    name: str
-    multiple: int
-    rounding: str
-    samples: int
-    title: str
-
-    def crop(self, x: Tensor) -> Tensor:
-        """The part of an image (..., H, W) for perceptual maps and LR-PSNR."""
-        return crop_to_multiple(x, self.multiple)
-
-
 PROTOCOLS = {
-    p.name: p
-    for p in (
-        Protocol("ntire21", 8, "per-pass", 10, "NTIRE 2021: perceptual maps and LR-PSNR on the crop to multiples of 8"),
-        Protocol("whole", 1, "per-pass", 10, "as NTIRE 2021, but on the whole image"),
-    )
+    "ntire21": (8, "NTIRE 2021: perceptual maps and LR-PSNR on the crop to multiples of 8"),
+    "whole": (1, "as NTIRE 2021, but on the whole image"),
 }
+"""Name → (sides of the part for perceptual maps and LR-PSNR are multiples of it, title)."""
+
+ROUNDING = "per-pass"
+"""How LR integers arise, see `Degradation.down_integers`."""
+
+SAMPLES = 10
+"""Default number of samples."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from vspsr.checks import check_seed, check_temperature
 from vspsr.degradation.operator import Degradation
 from vspsr.evaluation.protocol import PROTOCOLS
-from vspsr.evaluation.sources import BaselineSource, ModelSource, ResultsSource, Source
 from vspsr.metrics.backends import BACKENDS
 
 
@@ -76,14 +75,3 @@ class Request:
             if self.model is None:
                 raise ValueError("`--temperature` goes with --model")
         Degradation(self.scale)
-
-    def source(self, n_found: int, device: str) -> Source:
-        """The source of SR images; ``n_found``: number of samples of each image found in ``results``."""
-        protocol = PROTOCOLS[self.protocol]
-        if self.model is not None:
-            count = protocol.samples if self.samples is None else self.samples
-            return ModelSource(self.model, self.scale, count, self.seed, self.temperature, protocol.rounding, device)
-        if self.results is not None:
-            return ResultsSource(self.results, n_found, protocol.rounding if self.consistent else None)
-        assert self.baseline is not None
-        return BaselineSource(self.baseline, self.scale, self.checkpoint, self.consistent, protocol.rounding, device)

@@ -13,7 +13,6 @@ import platform
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from vspsr.errors import OutputError, counted
-from vspsr.evaluation.dataset import Pair, digests, find_pairs
+from vspsr.checks import value_text
+from vspsr.errors import OutputError, counted, size_text
+from vspsr.evaluation.dataset import Pair, find_pairs
 from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.processes import Task, default_processes, devices, one_thread, score_all
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.scoring import Scorer
-from vspsr.files import make_folder, replacing
+from vspsr.files import make_folder, write_bytes, write_json
 from vspsr.report.folder import read_report
-from vspsr.report.records import ReportError, read_as, read_record, write_json
+from vspsr.report.records import ReportError, read_as, read_record
 from vspsr.report.summary import references, samples
 from vspsr.version import __version__
 
@@ -44,21 +44,6 @@ def _no_step(_what: str, _advance: int) -> None:
 
 _SETTINGS, _SUMMARY, _PAGE = "settings.json", "summary.json", "index.html"
 _TABLES = {"metrics.csv": samples, "references.csv": references}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The work of an evaluation.
-
-    Attributes:
-        pairs: all images, by stem.
-        todo: those that are not finished.
-        settings: what settings.json holds.
-    """
-
-    pairs: list[Pair]
-    todo: list[Task]
-    settings: dict[str, Any]
 
 
 def evaluate(
@@ -90,19 +75,19 @@ def evaluate(
     """
     on = devices(device)
     with one_thread():
-        scorer, plan = prepare(request, output, on[0], overwrite, step)
+        scorer, pairs, todo = prepare(request, output, on[0], overwrite, step)
     if processes is None:
-        processes = default_processes([t.pair for t in plan.todo], request, scorer.source.n_samples, on)
+        processes = default_processes([t.pair for t in todo], request, scorer.source.n_samples, on)
     failures = []
-    step("", len(plan.pairs) - len(plan.todo))
-    for task, failure in score_all(scorer, plan.todo, on, max(1, min(processes, len(plan.todo)))):
+    step("", len(pairs) - len(todo))
+    for task, failure in score_all(scorer, todo, on, max(1, min(processes, len(todo)))):
         step(task.pair.stem, 1)
         failures += [failure] if failure else []
     if failures:
         failures.sort()
         more = f" (and {len(failures) - 1} more: {'; '.join(failures[1:])})" if len(failures) > 1 else ""
         raise EvaluationError(
-            f"{failures[0]}{more}: {len(plan.pairs) - len(failures)} of {counted(len(plan.pairs), 'image')} done and "
+            f"{failures[0]}{more}: {len(pairs) - len(failures)} of {counted(len(pairs), 'image')} done and "
             f"kept in {output}: repair the files and run the same command again"
         )
     return _finish(output)
@@ -110,8 +95,8 @@ def evaluate(
 
 def prepare(
     request: Request, output: Path, device: str, overwrite: bool = False, step: Step = _no_step
-) -> tuple[Scorer, Plan]:
-    """Check everything that can be checked before an image is scored, and find finished images.
+) -> tuple[Scorer, list[Pair], list[Task]]:
+    """Check everything that can be checked before an image is scored: scorer, all images, those that are not finished.
 
     Raises: as `evaluate`.
     """
@@ -128,10 +113,9 @@ def prepare(
     smallest = scorer.smallest
     for pair in pairs:
         if min(pair.size) < smallest:
-            height, width = pair.size
             raise EvaluationError(
-                f"{pair.hr}: {width}×{height} pixels are too few for {scorer.backend.name} and the border: at least "
-                f"{smallest} on each side are needed"
+                f"{pair.hr}: {size_text(pair.size)} pixels are too few for {scorer.backend.name} and the border: "
+                f"at least {smallest} on each side are needed"
             )
     settings = {
         **scorer.settings(),
@@ -145,7 +129,7 @@ def prepare(
     }
     _check_settings(output, settings, overwrite)
     make_folder(output)
-    write_json(output / _SETTINGS, settings)  # first: it marks the folder as a report
+    write_json(output / _SETTINGS, settings, overwrite=True)  # first: it marks the folder as a report
     make_folder(output / "images")
     todo = []
     for number, pair in enumerate(pairs):
@@ -157,7 +141,7 @@ def prepare(
     if todo:  # these files would not fit the new records
         for name in (_SUMMARY, _PAGE, *_TABLES):
             (output / name).unlink(missing_ok=True)
-    return scorer, Plan(pairs, todo, settings)
+    return scorer, pairs, todo
 
 
 def _check_output(output: Path) -> None:
@@ -180,7 +164,7 @@ def _check_settings(output: Path, settings: dict[str, Any], overwrite: bool) -> 
         if not changed:
             return
         key = changed[0]
-        was, now = (_short(s.get(key)) for s in (previous, settings))
+        was, now = (value_text(s.get(key)) for s in (previous, settings))
         raise OutputError(
             f"{path}: a report with {key} = {was}, not {now}, is in this folder: use --overwrite or another --output"
         )
@@ -188,11 +172,6 @@ def _check_settings(output: Path, settings: dict[str, Any], overwrite: bool) -> 
         record.unlink()
         with suppress(OSError):
             shutil.rmtree(record.with_name(record.stem))
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def _is_done(task: Task, scorer: Scorer) -> bool:
@@ -203,7 +182,7 @@ def _is_done(task: Task, scorer: Scorer) -> bool:
         return False  # missing, damaged or of another version: scored anew
     fits = (record.n_samples, (record.height, record.width)) == (scorer.source.n_samples, task.pair.size)
     pictured = task.pictures is None or bool(record.pictures)
-    return fits and pictured and record.files == digests(task.pair.files)
+    return fits and pictured and record.files == task.pair.digests()
 
 
 def _finish(output: Path) -> dict[str, Any]:
@@ -212,9 +191,8 @@ def _finish(output: Path) -> dict[str, Any]:
 
     report = read_report(output)
     for name, table in _TABLES.items():
-        with replacing(output / name, overwrite=True) as file:
-            file.write(table(report.records))
-    write_json(output / _SUMMARY, report.summary)
+        write_bytes(output / name, table(report.records), overwrite=True)
+    write_json(output / _SUMMARY, report.summary, overwrite=True)
     write_page(report)
     return report.summary
 

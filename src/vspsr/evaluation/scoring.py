@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,19 @@ import torch
 from torch import Tensor
 
 from vspsr.degradation.operator import Degradation
-from vspsr.evaluation.dataset import Pair, digests, read_integers
+from vspsr.evaluation.dataset import Pair, read_integers
 from vspsr.evaluation.names import EvaluationError
-from vspsr.evaluation.protocol import PROTOCOLS
+from vspsr.evaluation.protocol import PROTOCOLS, ROUNDING
 from vspsr.evaluation.request import Request
-from vspsr.evaluation.sources import Drawn, bicubic, draw_all
+from vspsr.evaluation.sources import Drawn, draw_all, source_for
 from vspsr.images.io import read_header, read_image
-from vspsr.images.picture import Picture
+from vspsr.images.picture import Picture, bicubic
 from vspsr.metrics.backends import perceptual_backend
 from vspsr.metrics.calibration import calibrate
 from vspsr.metrics.consistency import lr_psnr_and_pixels_wrong
 from vspsr.metrics.diversity import diversity_score, pixel_stddev
 from vspsr.metrics.fidelity import psnr, ssim
+from vspsr.metrics.images import crop_to_multiple
 from vspsr.metrics.perceptual import Perceptual
 from vspsr.metrics.tallies import Calibration
 from vspsr.report.pictures import Shown, write_pictures
@@ -32,17 +34,17 @@ class Scorer:
 
     def __init__(self, request: Request, n_found: int = 0, device: str = "cpu") -> None:
         self.request, self.device = request, device
-        self.protocol = PROTOCOLS[request.protocol]
+        self.multiple, self.title = PROTOCOLS[request.protocol]
+        self.crop = partial(crop_to_multiple, multiple=self.multiple)
         self.backend = perceptual_backend(request.backend, device)
-        self.source = request.source(n_found, device)
+        self.source = source_for(request, n_found, device)
         self.degradation = Degradation(request.scale)
 
     @property
     def smallest(self) -> int:
         """Smallest side of an image in pixels."""
-        multiple = self.protocol.multiple
         window = 11 if self.request.details else 1  # of SSIM
-        return max(-(-self.backend.min_size // multiple) * multiple, window + 2 * self.request.border)
+        return max(-(-self.backend.min_size // self.multiple) * self.multiple, window + 2 * self.request.border)
 
     def settings(self) -> dict[str, Any]:
         """Everything that the figures depend on besides the images."""
@@ -56,9 +58,9 @@ class Scorer:
             "backend": self.backend.name,
             "backend_version": self.backend.version,
             "backend_range": self.backend.range,
-            "protocol": self.protocol.name,
-            "protocol_title": self.protocol.title,
-            "degradation": {"kernel": "bicubic", "rounding": self.protocol.rounding},
+            "protocol": request.protocol,
+            "protocol_title": self.title,
+            "degradation": {"kernel": "bicubic", "rounding": ROUNDING},
             "border": request.border,
             "channel": request.channel,
             "details": request.details,
@@ -77,15 +79,16 @@ class Scorer:
             EvaluationError: files have changed since they were checked.
         """
         started = time.monotonic()
-        files = digests(pair.files)
+        files = pair.digests()
         hr, lr = self._truth(pair)
         details = self.request.details
         drawn = self.source.draw(pair, lr, moments=details or folder is not None)
         samples = draw_all(drawn, self.source.n_samples, pair.bits)
         several = len(samples) > 1
         mean = _mean(samples) if drawn.mean is None and several and details else drawn.mean
-        others = torch.stack([x for x in (mean, bicubic(lr, pair.scale)) if x is not None])
-        crop, white = self.protocol.crop, lr.white
+        enlarged = bicubic(lr, pair.size).pixels.expand(3, -1, -1)
+        others = torch.stack([x for x in (mean, enlarged) if x is not None])
+        crop, white = self.crop, lr.white
         truth = crop(hr)
         perceptual = self.backend.score(crop(samples), truth, pairwise=several and details, peak=white)
         beside = self.backend.score(crop(others), truth, peak=white)
@@ -123,7 +126,7 @@ class Scorer:
         hr = read_integers(pair.hr, pair)
         if pair.lr is None:
             colours = hr[:1] if pair.grey else hr
-            return hr, Picture(self.degradation.down_integers(colours, pair.bits, self.protocol.rounding), pair.bits)
+            return hr, Picture(self.degradation.down_integers(colours, pair.bits, ROUNDING), pair.bits)
         lr = read_image(pair.lr)
         if lr.bits != pair.bits or lr.size != pair.lr_size:
             raise EvaluationError(f"{pair.lr}: has changed since it was checked: start again")
@@ -149,16 +152,15 @@ class Scorer:
 
     def _consistency(self, pair: Pair, hr: Tensor, lr: Picture, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The challenge's LR-PSNR, LR-PSNR against the LR image and the number of wrong LR pixels, of each image."""
-        crop, rounding = self.protocol.crop, self.protocol.rounding
 
         def against(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-            return lr_psnr_and_pixels_wrong(x, target, self.degradation, lr.bits, rounding, against="lr")
+            return lr_psnr_and_pixels_wrong(x, target, self.degradation, lr.bits, ROUNDING, against="lr")
 
         from_lr, wrong = against(images, lr.pixels.expand(3, -1, -1))
-        truth = crop(hr)
+        truth = self.crop(hr)
         if pair.lr is None and truth.shape == hr.shape:
             return from_lr, from_lr, wrong  # LR is the downscaled truth, and nothing is cropped
-        cropped, _ = against(crop(images), self.degradation.down_integers(truth, lr.bits, rounding))
+        cropped, _ = against(self.crop(images), self.degradation.down_integers(truth, lr.bits, ROUNDING))
         return cropped, from_lr, wrong
 
     def _calibration(self, samples: Tensor, hr: Tensor, white: int, drawn: Drawn) -> Calibration | None:

@@ -17,10 +17,12 @@ from torch import Tensor
 from vspsr.consistency.projection import project
 from vspsr.consistency.quantize import quantize
 from vspsr.degradation.operator import Degradation
-from vspsr.degradation.resize import imresize, round_to_range
+from vspsr.degradation.resize import round_to_range
 from vspsr.errors import ConsistencyWarning
 from vspsr.evaluation.dataset import Pair, read_integers
 from vspsr.evaluation.names import EvaluationError
+from vspsr.evaluation.protocol import ROUNDING, SAMPLES
+from vspsr.evaluation.request import Request
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
 from vspsr.space.base import NotGaussianError
@@ -59,24 +61,34 @@ class Source(Protocol):
         ...
 
 
+def source_for(request: Request, n_found: int, device: str = "cpu") -> Source:
+    """The source that is asked for.
+
+    Args:
+        request: what to evaluate.
+        n_found: number of samples of each image found in ``request.results``.
+        device: where networks run.
+    """
+    if request.model is not None:
+        return ModelSource(request.model, request, device)
+    if request.results is not None:
+        return ResultsSource(request.results, n_found, request.consistent)
+    assert request.baseline is not None
+    return BaselineSource(request.baseline, request, device)
+
+
 class ModelSource:
     """A VSpSR model: samples of its space, quantised to integers that downscale to the LR image exactly."""
 
-    def __init__(
-        self,
-        name: str,
-        scale: int,
-        n_samples: int,
-        seed: int,
-        temperature: float | None,
-        rounding: str,
-        device: str = "cpu",
-    ) -> None:
+    def __init__(self, name: str, request: Request, device: str) -> None:
         self.model = VSpSR.from_pretrained(name).to(device)
-        if self.model.scale != scale:
-            raise EvaluationError(f"`--scale` {scale} does not fit: the model {name} upscales by {self.model.scale}")
-        self.name, self.n_samples, self.seed, self.rounding = name, n_samples, seed, rounding
-        self.temperature = self.model.temperature if temperature is None else temperature
+        if self.model.scale != request.scale:
+            raise EvaluationError(
+                f"`--scale` {request.scale} does not fit: the model {name} upscales by {self.model.scale}"
+            )
+        self.name, self.seed = name, request.seed
+        self.n_samples = SAMPLES if request.samples is None else request.samples
+        self.temperature = self.model.temperature if request.temperature is None else request.temperature
 
     def settings(self) -> dict[str, Any]:
         """See `Source`."""
@@ -95,10 +107,10 @@ class ModelSource:
     def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
         """See `Source`; grey LR images get the grey space if the model has one."""
         try:
-            space = PictureSpace(self.model, lr, self.temperature, rounding=self.rounding)
+            space = PictureSpace(self.model, lr, self.temperature, rounding=ROUNDING)
         except NotGaussianError:
             colour = Picture(lr.pixels.expand(3, -1, -1).contiguous(), lr.bits)
-            space = PictureSpace(self.model, colour, self.temperature, rounding=self.rounding)
+            space = PictureSpace(self.model, colour, self.temperature, rounding=ROUNDING)
         samples = (_rgb(picture.pixels) for picture, _ in space.samples(self.n_samples, self.seed))
         if not space.space.is_gaussian:
             return Drawn(samples)
@@ -112,10 +124,10 @@ class ResultsSource:
     Args:
         folder: its name is the name of the results.
         n_samples: of each image.
-        consistent: rounding convention of the exact projection that is applied to them; None for no projection.
+        consistent: whether the exact projection is applied to them.
     """
 
-    def __init__(self, folder: Path, n_samples: int, consistent: str | None = None) -> None:
+    def __init__(self, folder: Path, n_samples: int, consistent: bool) -> None:
         self.folder, self.n_samples, self.consistent = folder, n_samples, consistent
 
     def settings(self) -> dict[str, Any]:
@@ -128,34 +140,21 @@ class ResultsSource:
 
         def image(path: Path) -> Tensor:
             pixels = read_integers(path, pair)
-            if self.consistent is None:
-                return pixels
-            return _quantized(pixels.double() / lr.white, lr, Degradation(pair.scale), self.consistent)
+            return _quantized(pixels.double() / lr.white, lr, pair.scale) if self.consistent else pixels
 
         return Drawn((image(p) for p in pair.samples), None if pair.mean is None else image(pair.mean))
 
 
 class BaselineSource:
-    """A baseline of the field, or a checkpoint that spandrel reads: one image for each LR image.
-
-    Args:
-        name: of the baseline, or a checkpoint's path.
-        scale: s.
-        checkpoint: the baseline's weights.
-        consistent: whether the exact projection is applied.
-        rounding: as in `quantize`.
-        device: where the network runs.
-    """
+    """A baseline of the field, or a checkpoint that spandrel reads: one image for each LR image."""
 
     n_samples = 1
 
-    def __init__(
-        self, name: str, scale: int, checkpoint: Path | None, consistent: bool, rounding: str, device: str = "cpu"
-    ) -> None:
+    def __init__(self, name: str, request: Request, device: str) -> None:
         from vspsr.baselines.baseline import load_baseline
 
-        self.baseline = load_baseline(name, scale, checkpoint, consistent).to(device)
-        self.consistent, self.rounding, self.device = consistent, rounding, device
+        self.baseline = load_baseline(name, request.scale, request.checkpoint, request.consistent).to(device)
+        self.consistent, self.device = request.consistent, device
 
     def settings(self) -> dict[str, Any]:
         """See `Source`."""
@@ -171,14 +170,7 @@ class BaselineSource:
     def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
         """See `Source`."""
         x = self.baseline(lr.to_float().expand(1, 3, -1, -1).to(self.device))[0].cpu()
-        if self.consistent:
-            return Drawn(iter([_quantized(x, lr, Degradation(pair.scale), self.rounding)]))
-        return Drawn(iter([_rounded(x, lr.white)]))
-
-
-def bicubic(lr: Picture, scale: int) -> Tensor:
-    """The LR image enlarged as MATLAB's `imresize` does on floating point, then rounded: (3, H, W) int32."""
-    return _rounded(imresize(lr.pixels.double() / lr.white, scale=scale), lr.white)
+        return Drawn(iter([_quantized(x, lr, pair.scale) if self.consistent else _rounded(x, lr.white)]))
 
 
 def _rounded(x: Tensor, white: int) -> Tensor:
@@ -189,13 +181,13 @@ def _rgb(x: Tensor) -> Tensor:
     return x.expand(3, -1, -1)
 
 
-def _quantized(x: Tensor, lr: Picture, degradation: Degradation, rounding: str) -> Tensor:
+def _quantized(x: Tensor, lr: Picture, scale: int) -> Tensor:
     """x (3, H, W) projected, then quantised to integers that downscale to the LR image."""
-    target = _rgb(lr.pixels)
+    target, degradation = _rgb(lr.pixels), Degradation(scale)
     projected = project(x, target.to(x.dtype) / lr.white, degradation)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConsistencyWarning)  # wrong LR pixels are counted and reported
-        return quantize(projected, target, degradation, lr.bits, rounding).image.int()
+        return quantize(projected, target, degradation, lr.bits, ROUNDING).image.int()
 
 
 def draw_all(drawn: Drawn, n: int, bits: int) -> Tensor:

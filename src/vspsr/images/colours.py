@@ -49,6 +49,11 @@ def to_srgb(picture: Picture) -> Picture:
         return shown
 
 
+def srgb_array(picture: Picture) -> NDArray[np.uint8]:
+    """The picture in sRGB without alpha: (H, W, 3)."""
+    return np.ascontiguousarray(to_srgb(picture).pixels.expand(3, -1, -1).permute(1, 2, 0).to(torch.uint8).numpy())
+
+
 def vips_image(picture: Picture) -> pyvips.Image:
     """A picture as a libvips image: one band per channel, and one for alpha."""
     samples = picture.to_array()

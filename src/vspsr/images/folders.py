@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vspsr.errors import ImageFileError, ImageFileWarning
-from vspsr.files import one_line
+from vspsr.files import one_line, reason_of
 
 # fmt: off
 SUFFIXES = {
@@ -53,7 +53,7 @@ def _images_in(top: Path, recursive: bool) -> list[Path]:
         like_images = {p for p in entries if not p.name.startswith(".") and _is_like_an_image(p)}
         images = {p for p in like_images if p.suffix.lower() in SUFFIXES and p.is_file()}
     except OSError as error:
-        raise ImageFileError(f"{one_line(error.filename or top)}: cannot be read ({error.strerror})") from error
+        raise ImageFileError(f"{one_line(error.filename or top)}: cannot be read ({reason_of(error)})") from error
     if left_out := [str(p.relative_to(top)) for p in sorted(like_images - images)]:
         shown = ", ".join(left_out[:_SHOWN]) + (f" and {len(left_out) - _SHOWN} more" if left_out[_SHOWN:] else "")
         text = f"{top}: left out, not a file of a supported image format: {shown}"

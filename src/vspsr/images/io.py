@@ -17,8 +17,8 @@ import pyvips
 import torch
 from numpy.typing import NDArray
 
-from vspsr.errors import ImageFileError, ImageFileWarning, OutputError
-from vspsr.files import one_line, replacing
+from vspsr.errors import ImageFileError, ImageFileWarning, OutputError, size_text
+from vspsr.files import one_line, reason_of, replacing
 from vspsr.images.colours import cmyk_to_srgb, planes
 from vspsr.images.damage import decoder_warnings, harmless_fault, png_damage, tiff_faults
 from vspsr.images.encoding import SUFFIXES, check_quality, encode, unsuited
@@ -73,7 +73,7 @@ def read_image(path: ImageFile, *, needed_per_pixel: int = 0) -> Picture:
 def _read(path: ImageFile, needed_per_pixel: int, strict: bool) -> Picture:
     with _opened(path, strict) as (image, palette):
         needed = image.width * image.height * (_decoding_bytes(image) + needed_per_pixel)
-        check_memory(f"{name_of(path)}: {image.width}×{image.height} pixels", needed)
+        check_memory(f"{name_of(path)}: {size_text((image.height, image.width))} pixels", needed)
         return _decode(image, palette)
 
 
@@ -267,8 +267,6 @@ def _kept(image: pyvips.Image) -> Metadata:
 
 def _reason(error: Exception) -> str:
     """What went wrong, in one line."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
     if isinstance(error, pyvips.Error):
         if system := re.search(r"^(?:system|unix) error: (?!Unknown)(.+)$", error.detail, re.MULTILINE):
             return system[1]
@@ -276,4 +274,4 @@ def _reason(error: Exception) -> str:
         lines = [re.sub(r"^\w+: ", "", line).strip() for line in error.detail.splitlines()]
         told = dict.fromkeys(line for line in lines if line and "bad seek" not in line)
         return one_line("; ".join(told) or _DAMAGED)[:200]
-    return _DAMAGED if isinstance(error, UnicodeDecodeError) else one_line(error)
+    return _DAMAGED if isinstance(error, UnicodeDecodeError) else reason_of(error)

@@ -8,17 +8,15 @@ import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
 from vspsr.errors import ImageFileError
-from vspsr.files import one_line
 from vspsr.images.jpeg_scans import ZIGZAG, HuffmanTable, Scan, decode_scan
 from vspsr.images.metadata import exif_orientation
-from vspsr.images.opening import ImageFile, name_of
+from vspsr.images.opening import ImageFile, name_of, open_file
 
 __all__ = ["jpeg_coefficients"]
 
@@ -77,9 +75,8 @@ def jpeg_coefficients(path: ImageFile) -> JpegCoefficients:
     """
     name = name_of(path)
     try:
-        return read_coefficients(path if isinstance(path, bytes) else Path(path).read_bytes())
-    except OSError as error:
-        raise ImageFileError(f"{name}: cannot be read ({error.strerror or one_line(error)})") from error
+        with open_file(path) as file:
+            return read_coefficients(file.read())
     except _UnsupportedError as error:
         raise ImageFileError(f"{name}: its JPEG coefficients cannot be used: {error}") from error
     except ValueError as error:

@@ -1,11 +1,12 @@
 """Image files as paths or as bytes: how they are opened, and what errors call them."""
 
+import hashlib
 import io
 import stat
 from pathlib import Path
 
 from vspsr.errors import ImageFileError
-from vspsr.files import one_line
+from vspsr.files import one_line, reason_of
 
 ImageFile = str | Path | bytes
 """The path of an image file, or its content."""
@@ -40,4 +41,10 @@ def open_file(path: ImageFile) -> io.FileIO | io.BytesIO:
     except ValueError as error:  # a null character in the name
         raise ImageFileError(f"{name}: no such file ({one_line(error)})") from error
     except OSError as error:
-        raise ImageFileError(f"{name}: cannot be read ({error.strerror})") from error
+        raise ImageFileError(f"{name}: cannot be read ({reason_of(error)})") from error
+
+
+def sha256_of_image(path: ImageFile) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits. ImageFileError as in `open_file`."""
+    with open_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,13 +1,15 @@
 """A decoded image as tensors, independent of file formats."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from vspsr.degradation.resize import imresize, round_to_range
 
 Metadata = Mapping[str, bytes | str | int | float]
 
@@ -114,6 +116,12 @@ def to_bits(values: Tensor, bits: int, out_bits: int) -> Tensor:
     if bits == out_bits:
         return values
     return values.int() * 257 if out_bits == 16 else (values.int() + 128) // 257  # no value lies half-way between two
+
+
+def bicubic(picture: Picture, size: tuple[int, int]) -> Picture:
+    """A picture enlarged to (H, W) as MATLAB's `imresize` does on floating point, then rounded; without its alpha."""
+    x = imresize(picture.pixels.double() / picture.white, size=size)
+    return replace(picture, pixels=round_to_range(x * picture.white, picture.white).int(), alpha=None)
 
 
 def bleed(pixels: Tensor, alpha: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 import io
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,9 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vspsr.degradation.resize import imresize
-from vspsr.images.colours import to_srgb
-from vspsr.images.picture import Picture
+from vspsr.images.colours import srgb_array
+from vspsr.images.picture import Picture, bicubic
 
 # Anchors of a perceptually even map from dark to light (viridis, CC0), linear in between.
 _ANCHORS = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"]
@@ -44,16 +42,15 @@ def _as_picture(rgb: Array) -> Picture:
 
 
 def map_levels(stddev: Tensor) -> NDArray[np.float64]:
-    """(C, H, W) in units of the range → one map in 8-bit levels: root mean square over the channels."""
-    rms = stddev.double().square().mean(0).sqrt()
-    return np.asarray(255 * rms.numpy())
+    """(C, H, W) in units of the full range → a map (H, W) in 8-bit levels: root mean square over the channels."""
+    return np.asarray(255 * stddev.double().square().mean(0).sqrt().cpu().numpy())
 
 
-def scale_end(levels: NDArray[np.float64]) -> float:
-    """A round upper end of the colour scale, above 99.5 % of the pixels."""
-    top = max(float(np.quantile(levels, 0.995)), 0.1)
-    step = 10 ** math.floor(math.log10(top)) / 2
-    return math.ceil(top / step) * step
+def scale_end(values: NDArray[np.float64]) -> float:
+    """The end of a colour scale from 0, above 99.5 % of the values: 1, 2 or 5 times a power of ten, at least 0.001."""
+    top = max(float(np.quantile(values, 0.995)), 1e-3)
+    power = 10.0 ** math.floor(math.log10(top))
+    return float(next(f"{factor * power:.6g}" for factor in (1, 2, 5, 10) if factor * power >= top * (1 - 1e-9)))
 
 
 def stddev_map(stddev: Tensor) -> Picture:
@@ -112,7 +109,7 @@ def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Pict
     uncertainty = Image.fromarray(coloured(levels / end))
     cells = [
         ("LR (enlarged pixels)", _pil(lr).resize((width, height), Image.Resampling.NEAREST)),
-        ("bicubic", _pil(_bicubic(lr, (height, width)))),
+        ("bicubic", _pil(bicubic(lr, (height, width)))),
         ("mean", _pil(mean)),
         (f"standard deviation (yellow: {end:.3g} levels)", uncertainty),
         *((f"sample {i:02d}", _pil(s)) for i, s in enumerate(samples)),
@@ -140,23 +137,16 @@ def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Pict
     return _as_picture(np.asarray(canvas))
 
 
+def _pil(picture: Picture) -> Image.Image:
+    return Image.fromarray(srgb_array(picture))
+
+
 def busiest(levels: NDArray[np.float64], side: int) -> tuple[int, int, int, int]:
     """The square (left, top, right, bottom) with the largest mean."""
     sums = np.pad(levels.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     means = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
     top, left = (int(v) for v in np.unravel_index(means.argmax(), means.shape))
     return left, top, left + side, top + side
-
-
-def _bicubic(lr: Picture, size: tuple[int, int]) -> Picture:
-    up = imresize(lr.to_float()[0].double(), size=size).clamp(0, 1)
-    return replace(lr, pixels=(up * lr.white).round().int(), alpha=None)
-
-
-def _pil(picture: Picture) -> Image.Image:
-    """8-bit sRGB, without alpha."""
-    rgb = to_srgb(picture).pixels.expand(3, -1, -1).permute(1, 2, 0).to(torch.uint8)
-    return Image.fromarray(np.ascontiguousarray(rgb.numpy()))
 
 
 def png(rgb: Array) -> bytes:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vspsr.degradation.banded import Banded
+from vspsr.errors import size_text
 from vspsr.metrics.images import check_pair, select
 
 _WINDOW, _SIGMA = 11, 1.5
@@ -63,7 +64,8 @@ def ssim(a: Tensor, b: Tensor, peak: float = 255, channel: str = "rgb", border: 
     check_pair(a, b, peak)
     height, width = (n - 2 * border for n in a.shape[-2:])
     if min(height, width) < _WINDOW:
-        raise ValueError(f"`a` must have at least {_WINDOW}×{_WINDOW} pixels within the border, got {height}×{width}")
+        size = size_text((height, width))
+        raise ValueError(f"`a` must have at least {_WINDOW}×{_WINDOW} pixels within the border, got {size}")
     rows, columns = _smoothing(height), _smoothing(width)
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
     known: dict[int, tuple[Tensor, Tensor, Tensor]] = {}  # address → what depends on b alone: often one truth for all

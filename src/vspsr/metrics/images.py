@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from vspsr.errors import size_text
+
 
 def check_pair(a: Tensor, b: Tensor, peak: float, names: tuple[str, str] = ("a", "b")) -> None:
     """ValueError in one line where two images (..., C, H, W) cannot be compared on the range 0 … peak.
@@ -13,8 +15,8 @@ def check_pair(a: Tensor, b: Tensor, peak: float, names: tuple[str, str] = ("a",
         check_range(x, peak, name)
     if a.shape[-3:] != b.shape[-3:]:
         raise ValueError(
-            f"`{names[0]}` {_shape(a)} and `{names[1]}` {_shape(b)} must have the same channels and size: "
-            "expand grey to three channels, crop to a common size"
+            f"`{names[0]}` {tuple(a.shape[-3:])} and `{names[1]}` {tuple(b.shape[-3:])} must have the same channels "
+            "and size: expand grey to three channels, crop to a common size"
         )
     try:
         torch.broadcast_shapes(a.shape[:-3], b.shape[:-3])
@@ -38,7 +40,7 @@ def check_range(x: Tensor, peak: float, name: str) -> None:
 def crop_to_size(x: Tensor, height: int, width: int, name: str = "x") -> Tensor:
     """The upper left height×width of an image (..., H, W); ValueError where it is smaller than that."""
     if x.shape[-2] < height or x.shape[-1] < width:
-        raise ValueError(f"`{name}` {x.shape[-2]}×{x.shape[-1]} must be at least {height}×{width}")
+        raise ValueError(f"`{name}` {size_text(x.shape)} must be at least {size_text((height, width))}")
     return x[..., :height, :width]
 
 
@@ -50,9 +52,7 @@ def crop_to_multiple(x: Tensor, multiple: int = 8, name: str = "x") -> Tensor:
     """
     height, width = (n // multiple * multiple for n in x.shape[-2:])
     if multiple < 1 or not height or not width:
-        raise ValueError(
-            f"`{name}` {x.shape[-2]}×{x.shape[-1]} has no part with sides that are multiples of {multiple}"
-        )
+        raise ValueError(f"`{name}` {size_text(x.shape)} pixels are too few: {multiple} on each side are needed")
     return crop_to_size(x, height, width, name)
 
 
@@ -62,7 +62,7 @@ def luma(x: Tensor, peak: float) -> Tensor:
     For RGB in 0 … peak, Y lies in peak·(16 … 235)/255 and is not rounded, in float64.
     """
     if x.shape[-3] != 3:
-        raise ValueError(f"`x` {_shape(x)} must have three channels (RGB) for luma")
+        raise ValueError(f"`x` {tuple(x.shape[-3:])} must have three channels (RGB) for luma")
     weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=x.device) / 255
     return torch.tensordot(x.double(), weights, dims=([-3], [0])).unsqueeze(-3) + 16 * peak / 255
 
@@ -73,10 +73,6 @@ def select(x: Tensor, peak: float, channel: str, border: int) -> Tensor:
         raise ValueError(f'`channel` must be "rgb" or "y", got {channel!r}')
     height, width = x.shape[-2:]
     if border < 0 or 2 * border >= min(height, width):
-        raise ValueError(f"`border` must be at least 0 and leave something of {height}×{width}, got {border}")
+        raise ValueError(f"`border` must be at least 0 and leave something of {size_text(x.shape)}, got {border}")
     inner = x[..., border : height - border, border : width - border]
     return luma(inner, peak) if channel == "y" else inner.double()
-
-
-def _shape(x: Tensor) -> str:
-    return "×".join(str(n) for n in x.shape[-3:])

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vspsr.errors import size_text
 from vspsr.metrics.images import check_pair
 
 _EPS = 1e-10  # of the packages: added to the length of a feature vector
@@ -171,7 +172,7 @@ class Backend:
         if min(truth.shape[-2:]) < self.min_size:
             raise ValueError(
                 f"`truth` must have at least {self.min_size}×{self.min_size} pixels for {self.name}, "
-                f"got {truth.shape[-2]}×{truth.shape[-1]}"
+                f"got {size_text(truth.shape)}"
             )
         if pairwise and len(samples) < 2:
             raise ValueError(f"`samples` must be at least two for a distance between them, got {len(samples)}")

@@ -3,7 +3,8 @@
 The coefficients of one image are w_{i,c} ~ N(m_{i,c}, (T σ_{i,c})²) for LR pixel i and atom c, T the temperature of
 the space. Their scale is arbitrary (an atom twice as large with a coefficient half as large is the same space); so
 beside |m| and T σ there is the contribution √(m² + T²σ²) · rms(atom), the root mean square, over draws and over the
-pixels of the patch, of what one atom adds to the image, in 8-bit levels.
+pixels of the patch, of what one atom adds to the image, in 8-bit levels. The σ of correlated coefficients are estimated
+from 100 draws: their standard error is 7 %.
 """
 
 import math
@@ -14,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vspsr.space.estimates import ESTIMATE_SEED, sampled_stddev
 from vspsr.space.sr_space import SRSpace
+from vspsr.space.synthesis import Synthesis
 
 _DECADES = 4  # a histogram spans this many powers of ten below the largest value
 
@@ -79,13 +82,26 @@ def _coefficients(space: SRSpace) -> tuple[Tensor | None, Tensor | None, Tensor]
     """m (G, C, h, w) or None, T σ likewise, and the rms of each atom in levels (G, C, 1, 1)."""
     p = space.parameters
     mean = None if p.coefficient_mean is None else p.coefficient_mean[0].double()
-    sigma = (
-        None if p.coefficient_log_var is None else space.temperature * (0.5 * p.coefficient_log_var[0].double()).exp()
-    )
+    sigma = None
+    if p.chain is not None and (synthesis := p.synthesis(space.degradation.scale)) is not None:
+        sigma = space.temperature * _estimated_sigma(synthesis.select(0), space.y.shape[-2:])
+    elif p.coefficient_log_var is not None:
+        sigma = space.temperature * (0.5 * p.coefficient_log_var[0].double()).exp()
     if mean is None and sigma is None:
         raise ValueError("`space` has neither means nor variances of coefficients: there is nothing to measure")
     gain = 255 * p.atoms[0].double().square().mean((2, 3, 4)).sqrt()
     return mean, sigma, gain[:, :, None, None]
+
+
+@torch.no_grad()
+def _estimated_sigma(synthesis: Synthesis, size: Sequence[int]) -> Tensor:
+    """σ (G, C, h, w) of the coefficients of one image of h×w LR pixels."""
+    generator, atoms = torch.Generator().manual_seed(ESTIMATE_SEED), synthesis.atoms
+
+    def draw(_: int) -> Tensor:
+        return synthesis.coefficients(torch.randn(1, synthesis.channels, *size, generator=generator).to(atoms))
+
+    return sampled_stddev(draw, atoms.new_zeros(1, *atoms.shape[1:3], *size))[0].double()
 
 
 def _energy(mean: Tensor | None, sigma: Tensor | None) -> Tensor:

@@ -1,16 +1,14 @@
 """From an image file, or from report folders, to the files of its figures."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vspsr.degradation.operator import Degradation
-from vspsr.degradation.resize import imresize
-from vspsr.files import printable, replacing
+from vspsr.files import printable, write_json
 from vspsr.images.io import read_image
-from vspsr.metrics import crop_to_multiple
+from vspsr.images.picture import bicubic
 from vspsr.model import VSpSR
 from vspsr.report.coefficients import basis, sparsity
 from vspsr.report.figures import Box, Panel, busiest_boxes, plot_basis, plot_comparison, plot_sparsity
@@ -19,6 +17,7 @@ from vspsr.report.numbers import number
 from vspsr.report.plotting import save_figure
 from vspsr.report.records import ImageRecord, ReportError
 from vspsr.upscaling import PictureSpace, degrade
+from vspsr.upscaling.comparison import cropped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +63,7 @@ class FigureOptions:
 
 
 def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions) -> Iterator[Path]:
-    """Draw the figures of one image file, those that exist aside.
+    """Draw the figures of one image file. Files that exist are kept unless ``options.overwrite``.
 
     Args:
         path: an LR image, or an HR one with ``options.hr``. Alpha is left out.
@@ -87,7 +86,7 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
         return
     picture, truth = replace(read_image(path), alpha=None), None
     if options.hr:
-        truth = replace(picture, pixels=crop_to_multiple(picture.pixels, model.scale, path.name).contiguous())
+        truth = cropped(picture, model.scale)
         picture = degrade(truth, Degradation(model.scale, model.degradation.kernel))
     space = PictureSpace(model, picture)
     title = f"{printable(path.name)}, {printable(name)}"
@@ -97,15 +96,14 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
             yield options.save(plot_sparsity(found, title), todo["sparsity"])
         if "values" in todo:
             content = {"image": path.name, "model": name, **asdict(found)}
-            with replacing(todo["values"], options.overwrite) as file:
-                file.write((json.dumps(content, indent=2) + "\n").encode())
+            write_json(todo["values"], content, options.overwrite)
             yield todo["values"]
     if "comparison" in todo:
         panels = [] if truth is None else [Panel("ground truth", truth)]
-        bicubic = imresize(picture.pixels.double() / picture.white, scale=model.scale).clamp(0, 1)
+        height, width = picture.size
         panels += [
             Panel("LR", picture),
-            Panel("bicubic", replace(picture, pixels=(bicubic * picture.white).round().int())),
+            Panel("bicubic", bicubic(picture, (model.scale * height, model.scale * width))),
         ]
         if space.space.is_gaussian:
             panels.append(Panel("mean", space.mean()[0]))

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vspsr.images.colours import to_srgb
+from vspsr.errors import size_text
+from vspsr.images.colours import srgb_array
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import busiest
 from vspsr.report.coefficients import Basis, Sparsity
@@ -28,6 +29,7 @@ Box = tuple[int, int, int]
 """A square of HR pixels: (left, top, side)."""
 
 _COLUMNS = 7  # at most so many crops side by side
+_DENSITIES = 4  # atoms of which the density is drawn
 _BOX_COLOURS = ("#e8590c", "#1c7ed6", "#2f9e44", "#ae3ec9")
 
 
@@ -112,7 +114,7 @@ def plot_comparison(panels: Sequence[Panel], boxes: Sequence[Box], title: str = 
     height, width = panels[0].picture.size
     for left, top, side in boxes:
         if min(left, top) < 0 or side < 1 or left + side > width or top + side > height:
-            raise ValueError(f"crop {left},{top},{side} does not lie inside {width}×{height} pixels")
+            raise ValueError(f"crop {left},{top},{side} does not lie inside {size_text((height, width))} pixels")
     lines = -(-len(panels) // _COLUMNS)
     columns = -(-len(panels) // lines)
     with style(**{"axes.grid": False}):
@@ -158,10 +160,10 @@ def _bare(axes: "Axes", frame: str = "none") -> "Axes":
 
 def _rgb(picture: Picture) -> NDArray[np.float32]:
     """(H, W, 3) in [0, 1], in sRGB."""
-    return to_srgb(picture).to_float()[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
+    return np.divide(srgb_array(picture), 255, dtype=np.float32)
 
 
-def plot_basis(found: Basis, title: str = "", n_distributions: int = 4) -> "Figure":
+def plot_basis(found: Basis, title: str = "") -> "Figure":
     """All atoms of each colour group, each scaled to its own maximum, and the densities of the strongest ones.
 
     The density of a coefficient over the image is the mixture of its Gaussians at all LR pixels; the dashed line is
@@ -181,7 +183,7 @@ def plot_basis(found: Basis, title: str = "", n_distributions: int = 4) -> "Figu
             axes.set_title(f"{found.atoms.shape[1]} {name}, strongest first")
             axes.set_xlabel(f"half of the energy in the first {half}")
         axes = panels[-1]
-        for i, (x, density, gaussian) in enumerate(_densities(found, n_distributions)):
+        for i, (x, density, gaussian) in enumerate(_densities(found)):
             label = f"atom {i + 1}: {100 * float(found.shares[0, i]):.1f} %"
             axes.plot(x, density, color=f"C{i}", label=label)
             axes.plot(x, gaussian, color=f"C{i}", linewidth=0.9, linestyle="--")
@@ -208,11 +210,11 @@ def _mosaic(atoms: Tensor) -> NDArray[np.float32]:
 Curve = NDArray[np.float64]
 
 
-def _densities(found: Basis, n: int) -> Iterator[tuple[Curve, Curve, Curve]]:
+def _densities(found: Basis) -> Iterator[tuple[Curve, Curve, Curve]]:
     """For the strongest atoms of the first group: values, their density over the image, and a Gaussian's."""
     if found.sigma is None:
         return
-    for i in range(min(n, found.sigma.shape[1])):
+    for i in range(min(_DENSITIES, found.sigma.shape[1])):
         sigma = found.sigma[0, i].flatten().clamp(min=1e-9).numpy()
         mean = np.zeros_like(sigma) if found.mean is None else found.mean[0, i].flatten().numpy()
         if sigma.size > 20_000:  # a regular subset is enough for a curve

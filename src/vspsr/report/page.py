@@ -16,7 +16,8 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from vspsr.files import printable, replacing
+from vspsr.errors import size_text
+from vspsr.files import printable, read_bytes, replacing
 from vspsr.report.calibration import calibration_parts
 from vspsr.report.folder import ReportFolder, read_report
 from vspsr.report.numbers import mean_number, number
@@ -225,7 +226,7 @@ class _Image:
     def pictures(self) -> Iterator[dict[str, str]]:
         there = self.report.pictures(self.record)
         for picture in self.labels:
-            content = base64.b64encode(there[picture["name"]].read_bytes()).decode()
+            content = base64.b64encode(read_bytes(there[picture["name"]])).decode()
             yield {**picture, "uri": f"data:image/webp;base64,{content}"}
 
     @property
@@ -235,7 +236,7 @@ class _Image:
         lpips = math.fsum(s.lpips for s in r.samples) / len(r.samples)
         best = r.mean if r.mean is not None else r.samples[0]
         values: list[tuple[float | None, str]] = [
-            (r.width * r.height, f"{r.width} × {r.height}"),
+            (r.width * r.height, size_text((r.height, r.width))),
             (lpips, number(lpips, 3)),
             (ratio := lpips / r.bicubic.lpips if r.bicubic.lpips else None, number(ratio, 2)),
             (best.psnr_y, number(best.psnr_y, 2)),

@@ -5,7 +5,6 @@ from 0 to a round end that is kept in the record: levels of 0–255 for standard
 for the local best.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vspsr.files import make_folder, replacing
-from vspsr.images.colours import to_srgb
+from vspsr.files import make_folder, write_bytes
+from vspsr.images.colours import srgb_array
 from vspsr.images.picture import Picture
-from vspsr.images.sheets import coloured, webp
+from vspsr.images.sheets import coloured, map_levels, scale_end, webp
 
 SHOWN_SAMPLES = 10
 """Largest number of samples shown of an image."""
 
-_LOSSLESS = 128 * 128  # pixels up to which a picture is kept without loss
+_LOSSLESS = 128 * 128  # pixels up to which a picture is kept without loss: a few tens of kilobytes
 _LARGEST = 16383  # side of a WebP image
 
 
@@ -74,7 +73,7 @@ def write_pictures(folder: Path, shown: Shown) -> dict[str, float | None]:
         if _write(folder / f"{name}.webp", _eight_bits(image, shown)):
             ends[name] = None
     for name, values in _maps(shown).items():
-        end = _round_end(values)
+        end = scale_end(values)
         if _write(folder / f"{name}.webp", coloured(values / end)):
             ends[name] = end
     return ends
@@ -84,12 +83,12 @@ def _maps(shown: Shown) -> dict[str, NDArray[np.float64]]:
     """Name → values (H, W) of the maps there are."""
     out = {}
     if shown.stddev is not None:
-        out["stddev"] = _rms(shown.stddev.double() * 255)
+        out["stddev"] = map_levels(shown.stddev)
     elif len(shown.samples) > 1:
         channels = [shown.samples[:, c].double().var(0) for c in range(3)]
-        out["stddev"] = _rms(torch.stack(channels).sqrt() * (255 / shown.white))
+        out["stddev"] = map_levels(torch.stack(channels).sqrt() / shown.white)
     guess = shown.samples[0] if shown.mean is None else shown.mean
-    out["error"] = _rms((guess.double() - shown.hr.double()) * (255 / shown.white))
+    out["error"] = map_levels((guess.double() - shown.hr.double()) / shown.white)
     best = shown.maps.amin(0).double().cpu().numpy()
     height, width = shown.hr.shape[-2:]
     # The part outside the protocol's crop repeats the edge, so that all pictures have the same size.
@@ -97,27 +96,14 @@ def _maps(shown: Shown) -> dict[str, NDArray[np.float64]]:
     return out
 
 
-def _rms(x: Tensor) -> NDArray[np.float64]:
-    return np.asarray(x.square().mean(0).sqrt().cpu().numpy())
-
-
-def _round_end(values: NDArray[np.float64]) -> float:
-    """A round number below which 99.5 % of the values lie: 1, 2 or 5 times a power of ten."""
-    top = max(float(np.quantile(values, 0.995)), 1e-6)
-    power = 10.0 ** math.floor(math.log10(top))
-    return float(next(f"{factor * power:.6g}" for factor in (1, 2, 5, 10) if factor * power >= top * (1 - 1e-9)))
-
-
 def _eight_bits(image: Tensor, shown: Shown) -> NDArray[np.uint8]:
     metadata = {} if shown.profile is None else {"icc-profile-data": shown.profile}
-    pixels = to_srgb(Picture(image.int(), 8 if shown.white == 255 else 16, metadata=metadata)).pixels
-    return np.ascontiguousarray(pixels.expand(3, -1, -1).permute(1, 2, 0).to(torch.uint8).numpy())
+    return srgb_array(Picture(image.int(), 8 if shown.white == 255 else 16, metadata=metadata))
 
 
 def _write(path: Path, rgb: NDArray[np.uint8]) -> bool:
     """Write a picture; False if it is too large for WebP."""
     if max(rgb.shape) > _LARGEST:
         return False
-    with replacing(path, overwrite=True) as file:
-        file.write(webp(rgb, lossless=rgb.shape[0] * rgb.shape[1] <= _LOSSLESS))
+    write_bytes(path, webp(rgb, lossless=rgb.shape[0] * rgb.shape[1] <= _LOSSLESS), overwrite=True)
     return True

@@ -1,7 +1,6 @@
 """The plots of the report as SVG elements: diversity over the number of samples, and calibration."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from vspsr.report.plotting import GRID, INK, SERIES, inline_svg, style
@@ -15,37 +14,29 @@ Series = tuple[str, Sequence[float], Sequence[float]]
 _SIZE = (3.9, 3.1)
 
 
-class _Plot:
-    """Axes in the colours of the page, and the SVG once they have been drawn in."""
-
-    def __init__(self, axes: "Axes") -> None:
-        self.axes, self.svg = axes, ""
-
-
-@contextmanager
-def _plot(name: str, description: str, x: str, y: str) -> Iterator[_Plot]:
+def _svg(name: str, description: str, x: str, y: str, draw: Callable[["Axes"], None]) -> str:
+    """What is drawn on axes labelled x and y, in the colours of the page."""
     colours = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
     with style(**colours, **{"grid.color": GRID, "font.size": 11}):
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=_SIZE, layout="constrained")
-        plot = _Plot(figure.add_subplot())
-        plot.axes.set_xlabel(x)
-        plot.axes.set_ylabel(y)
-        yield plot
-        plot.svg = inline_svg(figure, name, description)
+        draw(figure.add_subplot(xlabel=x, ylabel=y))
+        return inline_svg(figure, name, description)
 
 
 def diversity_plot(curve: Sequence[float | None]) -> str:
     """S_n over n; ``curve``[n − 1] is S_n, None where it is not defined."""
     points = [(n, s) for n, s in enumerate(curve, 1) if s is not None]
     last = f"; {points[-1][1]:.1f} with {points[-1][0]} samples" if points else ""
+
+    def draw(axes: "Axes") -> None:
+        axes.plot(*zip(*points, strict=True), color=SERIES[0], marker="o", markersize=4)
+        axes.locator_params(axis="x", integer=True)
+        axes.set_ylim(bottom=min(0.0, *(s for _, s in points)))
+
     words = f"Diversity score over the number of samples{last}"
-    with _plot("diversity", words, "samples n", "score Sₙ (%)") as plot:
-        plot.axes.plot(*zip(*points, strict=True), color=SERIES[0], marker="o", markersize=4)
-        plot.axes.locator_params(axis="x", integer=True)
-        plot.axes.set_ylim(bottom=min(0.0, *(s for _, s in points)))
-    return plot.svg
+    return _svg("diversity", words, "samples n", "score Sₙ (%)", draw)
 
 
 def reliability_plot(series: Sequence[Series]) -> str:
@@ -54,16 +45,18 @@ def reliability_plot(series: Sequence[Series]) -> str:
         f"{name}: " + ", ".join(f"{100 * y:.1f} % inside the {100 * x:.0f} % interval" for x, y in _named(xs, ys))
         for name, xs, ys in series
     )
-    with _plot("reliability", f"Coverage of central intervals. {words}", "nominal (%)", "observed (%)") as plot:
-        plot.axes.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle="--", label="calibrated")
+
+    def draw(axes: "Axes") -> None:
+        axes.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle="--", label="calibrated")
         for (name, xs, ys), colour in zip(series, SERIES, strict=False):
             marker = "o" if len(xs) < 12 else ""
             x, y = [100 * v for v in xs], [100 * v for v in ys]
-            plot.axes.plot(x, y, color=colour, marker=marker, markersize=4, label=name)
-        plot.axes.set_xlim(0, 100)
-        plot.axes.set_ylim(0, 100)
-        plot.axes.legend(loc="upper left")
-    return plot.svg
+            axes.plot(x, y, color=colour, marker=marker, markersize=4, label=name)
+        axes.set_xlim(0, 100)
+        axes.set_ylim(0, 100)
+        axes.legend(loc="upper left")
+
+    return _svg("reliability", f"Coverage of central intervals. {words}", "nominal (%)", "observed (%)", draw)
 
 
 def _named(xs: Sequence[float], ys: Sequence[float]) -> Iterator[tuple[float, float]]:
@@ -75,30 +68,33 @@ def _named(xs: Sequence[float], ys: Sequence[float]) -> Iterator[tuple[float, fl
 def pit_plot(series: Sequence[tuple[str, Sequence[float]]]) -> str:
     """PIT histograms as densities over equal bins of [0, 1]; 1 in every bin is calibrated."""
     words = "; ".join(f"{name}: {pit[0]:.2f} in the lowest bin, {pit[-1]:.2f} in the highest" for name, pit in series)
-    with _plot("pit", f"PIT histogram. {words}; 1 is calibrated", "PIT of the truth", "density") as plot:
-        plot.axes.axhline(1, color=INK, linewidth=1, linestyle="--")
+
+    def draw(axes: "Axes") -> None:
+        axes.axhline(1, color=INK, linewidth=1, linestyle="--")
         for (name, pit), colour in zip(series, SERIES, strict=False):
             edges = [i / len(pit) for i in range(len(pit) + 1)]
             fill = len(series) == 1
-            alpha = 0.75 if fill else 1.0
-            plot.axes.stairs(pit, edges, color=colour, fill=fill, alpha=alpha, linewidth=1.8, label=name)
-        plot.axes.set_xlim(0, 1)
-        plot.axes.set_ylim(bottom=0)
+            axes.stairs(pit, edges, color=colour, fill=fill, alpha=0.75 if fill else 1.0, linewidth=1.8, label=name)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(bottom=0)
         if len(series) > 1:
-            plot.axes.legend()
-    return plot.svg
+            axes.legend()
+
+    return _svg("pit", f"PIT histogram. {words}; 1 is calibrated", "PIT of the truth", "density", draw)
 
 
 def spread_skill_plot(series: Sequence[Series]) -> str:
     """Root mean square error of the mean over the predicted standard deviation, both in levels."""
     highest = max(v for _, xs, ys in series for v in (*xs, *ys))
     words = "; ".join(f"{name}: error {ys[-1]:.1f} where {xs[-1]:.1f} is predicted" for name, xs, ys in series)
-    x, y = "predicted spread (levels)", "error of the mean (levels)"
-    with _plot("spread-skill", f"Error of the mean over the predicted spread. {words}", x, y) as plot:
-        plot.axes.plot([0, highest], [0, highest], color=INK, linewidth=1, linestyle="--", label="calibrated")
+
+    def draw(axes: "Axes") -> None:
+        axes.plot([0, highest], [0, highest], color=INK, linewidth=1, linestyle="--", label="calibrated")
         for (name, xs, ys), colour in zip(series, SERIES, strict=False):
-            plot.axes.plot(xs, ys, color=colour, marker="o", markersize=4, label=name)
-        plot.axes.set_xlim(left=0)
-        plot.axes.set_ylim(bottom=0)
-        plot.axes.legend(loc="upper left")
-    return plot.svg
+            axes.plot(xs, ys, color=colour, marker="o", markersize=4, label=name)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="upper left")
+
+    words = f"Error of the mean over the predicted spread. {words}"
+    return _svg("spread-skill", words, "predicted spread (levels)", "error of the mean (levels)", draw)

@@ -1,12 +1,6 @@
-"""What is kept of an evaluation: one record for each image, as a file of JSON.
+"""What is kept of an evaluation: one record for each image, as a file of JSON (see `vspsr.files.to_json`)."""
 
-JSON has no infinity: it is written as the string "inf", and an undefined value (NaN) as null.
-"""
-
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from vspsr.errors import VSpSRError
-from vspsr.files import one_line, printable, read_json, replacing
+from vspsr.files import one_line, printable, read_json
 from vspsr.metrics import Calibration
 
 METRICS = {
@@ -114,26 +108,6 @@ class ImageRecord:
             raise ValueError(f"`calibration` must be of {n} samples, got {self.calibration.n_samples}")
         if min(self.height, self.width, self.lr_pixels) < 1:
             raise ValueError(f"`height`, `width` and `lr_pixels` must be at least 1, got {self.height}, {self.width}")
-
-
-def to_json(value: Any) -> Any:
-    """A value for JSON: dataclasses as objects, infinity as "inf" or "-inf", NaN as null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    if isinstance(value, Mapping):
-        return {k: to_json(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json(v) for v in value]
-    return value
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write completely or not at all; what was there is replaced."""
-    text = json.dumps(to_json(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    with replacing(path, overwrite=True) as file:
-        file.write(text.encode(errors="backslashreplace"))  # bytes of names that are not UTF-8, as JSON escapes them
 
 
 _adapter = cache(TypeAdapter[Any])

@@ -11,10 +11,10 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from vspsr.files import printable
+from vspsr.files import printable, to_json
 from vspsr.metrics import LEVELS, Accumulator, Calibration
 from vspsr.metrics.accumulators import mean
-from vspsr.report.records import METRICS, ImageRecord, SampleRow, to_json
+from vspsr.report.records import METRICS, ImageRecord, SampleRow
 
 
 def samples(records: Sequence[ImageRecord]) -> bytes:

@@ -5,12 +5,10 @@ Published figures are in published.toml, each with its source. A perceptual dist
 known the ratio to bicubic on the same images is given.
 """
 
-import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE
 from rich.table import Table
@@ -143,11 +141,3 @@ def as_markdown(table: PaperTable) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
-
-
-def as_json(table: PaperTable) -> dict[str, Any]:
-    """For programs: infinity as the string "inf"."""
-    content = asdict(table)
-    for row in content["rows"]:
-        row["values"] = {k: "inf" if v is not None and math.isinf(v) else v for k, v in row["values"].items()}
-    return content

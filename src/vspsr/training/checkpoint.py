@@ -4,6 +4,7 @@ A checkpoint holds `Engine.state`, the recipe, the configuration of the model, a
 """
 
 import hashlib
+import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from vspsr.data.files import ImagePair
 from vspsr.errors import ModelError, VSpSRError
-from vspsr.files import replacing
+from vspsr.files import write_bytes
 from vspsr.state_dicts import read_tensors
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.recipe_file import parse_recipe
@@ -32,8 +33,9 @@ FREE_OF_DATA = ("folder", "lr_folder", "holdout", "memory_gb")
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint under a temporary name, then move it into place. OutputError where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, overwrite=True) as file:
-        torch.save({"format": FORMAT, **content}, file)
+    buffer = io.BytesIO()  # on a full disk, torch would raise a RuntimeError
+    torch.save({"format": FORMAT, **content}, buffer)
+    write_bytes(path, buffer.getvalue(), overwrite=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

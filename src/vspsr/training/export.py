@@ -9,7 +9,7 @@ from typing import Any
 
 from vspsr.checks import check_temperature
 from vspsr.errors import ModelError, OutputError
-from vspsr.files import read_text, replacing
+from vspsr.files import read_text, write_bytes
 from vspsr.model import VSpSR
 from vspsr.training.build import build_model
 from vspsr.training.checkpoint import latest, read_checkpoint
@@ -60,8 +60,7 @@ def export(
     if pictures:
         shutil.copyfile(pictures[-1], output / _EXAMPLE)
     card = _card(model, recipe, state, figures, bool(pictures))
-    with replacing(output / "README.md", overwrite=True) as file:
-        file.write(card.encode())
+    write_bytes(output / "README.md", card.encode(), overwrite=True)
     return model
 
 

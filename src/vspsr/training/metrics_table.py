@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
-from vspsr.files import replacing
+from vspsr.files import write_bytes
 
 
 class MetricsTable:
@@ -33,5 +33,4 @@ class MetricsTable:
         writer.writeheader()
         writer.writerows(self.rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path, overwrite=True) as file:
-            file.write(text.getvalue().encode())
+        write_bytes(self.path, text.getvalue().encode(), overwrite=True)

@@ -15,7 +15,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
-from vspsr.files import kind_of, one_line, read_text, replacing
+from vspsr.files import kind_of, one_line, read_text, write_bytes
 from vspsr.training.recipe import Recipe, RecipeError
 
 
@@ -150,5 +150,4 @@ def plain(recipe: Recipe) -> dict[str, Any]:
 def write_recipe(path: Path, recipe: Recipe) -> None:
     """The recipe as it is run, as YAML."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, overwrite=True) as file:
-        file.write(yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True).encode())
+    write_bytes(path, yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True).encode(), overwrite=True)

@@ -7,7 +7,6 @@ and its largest value are compared with those of true pictures, by conformal p-v
 which assume only that the pictures are exchangeable: of one kind.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from vspsr.files import check_free, make_folder, replacing
+from vspsr.consistency import project
+from vspsr.files import check_free, make_folder, write_json
 from vspsr.images.io import read_image, write_image
 from vspsr.images.picture import Picture, bleed
 from vspsr.images.sheets import value_map
@@ -85,13 +85,8 @@ def unlikeliness(space: SRSpace, picture: Tensor) -> Unlikeliness:
         by_pixel=by_pixel,
         distance=found.distance,
         expected=found.expected,
-        outside=_detail(space, found.outside)[0].float().cpu(),
+        outside=project(found.outside, torch.zeros_like(space.y), space.degradation)[0].float().cpu(),
     )
-
-
-def _detail(space: SRSpace, x: Tensor) -> Tensor:
-    """(I − D⁺D) x: what the LR picture does not fix."""
-    return x - space.degradation.pseudo_inverse(space.degradation.down(x))
 
 
 @dataclass(frozen=True)
@@ -261,6 +256,5 @@ def assess_file(
         make_folder(folder)
         for kind, made in pictures_of(found).items():
             write_image(files[f"{kind}.png"], made, overwrite=overwrite)
-        with replacing(files["report.json"], overwrite) as stream:
-            stream.write((json.dumps(report, indent=2) + "\n").encode())
+        write_json(files["report.json"], report, overwrite)
     return report

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vspsr.degradation import Degradation, JpegSet
+from vspsr.errors import size_text
 from vspsr.images.picture import Picture, to_bits
 from vspsr.images.sources import Source, source_of
 
@@ -32,7 +33,7 @@ def cropped(picture: Picture, scale: int) -> Picture:
     """
     height, width = (n // scale * scale for n in picture.size)
     if not height or not width:
-        raise ValueError(f"{_size(picture)} pixels are too few: {scale} on each side are needed")
+        raise ValueError(f"{size_text(picture.size)} pixels are too few: {scale} on each side are needed")
     alpha = None if picture.alpha is None else picture.alpha[:, :height, :width]
     return replace(picture, pixels=picture.pixels[:, :height, :width], alpha=alpha)
 
@@ -115,18 +116,19 @@ def compare(
 
 def degradation_of_pair(hr: Picture, lr: Picture, scale: int | None, kernel: str | Sequence[float]) -> Degradation:
     """The degradation between two pictures. ValueError if they do not go together."""
+    hr_size, lr_size = size_text(hr.size), size_text(lr.size)
     if scale is None:
         fitting = [s for s in range(2, 65) if all(-(-n // s) == m for n, m in zip(hr.size, lr.size, strict=True))]
         exact = [s for s in fitting if hr.size == (s * lr.size[0], s * lr.size[1])]
         if not fitting:
             larger = all(n >= 2 * m for n, m in zip(hr.size, lr.size, strict=True))
             what = "is no integer multiple of" if larger else "must be at least 2 times as large as"
-            raise ValueError(f"HR {_size(hr)} {what} LR {_size(lr)}{_expected(hr, lr) if larger else ''}")
+            raise ValueError(f"HR {hr_size} {what} LR {lr_size}{_expected(hr, lr) if larger else ''}")
         scale = (exact or fitting)[0]
     degradation = Degradation(scale, kernel)
     if degradation.lr_size(*hr.size) != lr.size:
-        height, width = degradation.lr_size(*hr.size)
-        raise ValueError(f"HR {_size(hr)} downscales to {width}×{height} at `scale` {scale}, but LR is {_size(lr)}")
+        found = size_text(degradation.lr_size(*hr.size))
+        raise ValueError(f"HR {hr_size} downscales to {found} at `scale` {scale}, but LR is {lr_size}")
     for what, a, b in (
         ("colour channels", hr.pixels.shape[0], lr.pixels.shape[0]),
         ("alpha channel", hr.alpha is not None, lr.alpha is not None),
@@ -139,15 +141,10 @@ def degradation_of_pair(hr: Picture, lr: Picture, scale: int | None, kernel: str
 def check_enlarged(sr: Picture, lr: Picture, scale: int) -> None:
     """ValueError unless SR is exactly ``scale`` times as large as LR."""
     if sr.size != (scale * lr.size[0], scale * lr.size[1]):
-        raise ValueError(f"SR {_size(sr)} must be exactly {scale} times LR {_size(lr)}")
+        raise ValueError(f"SR {size_text(sr.size)} must be exactly {scale} times LR {size_text(lr.size)}")
 
 
 def _expected(hr: Picture, lr: Picture) -> str:
     """The LR size at the nearest scale, as the end of an error."""
     scale = min(64, max(2, round(hr.size[1] / lr.size[1])))
-    height, width = (-(-n // scale) for n in hr.size)
-    return f": at scale {scale} LR would be {width}×{height}"
-
-
-def _size(picture: Picture) -> str:
-    return f"{picture.size[1]}×{picture.size[0]}"
+    return f": at scale {scale} LR would be {size_text([-(-n // scale) for n in hr.size])}"

@@ -1,6 +1,5 @@
 """Super-resolution and degradation of many files: which are inputs, how outputs are named, errors file by file."""
 
-import hashlib
 import io
 import re
 import sys
@@ -19,7 +18,7 @@ from vspsr.errors import ImageFileError, explain, is_expected
 from vspsr.files import folder_for_outputs, one_line
 from vspsr.images import read_image, write_image
 from vspsr.images.folders import image_files
-from vspsr.images.opening import open_file
+from vspsr.images.opening import sha256_of_image
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import contact_sheet, stddev_map
 from vspsr.model import VSpSR
@@ -233,7 +232,7 @@ def upscale_file(
     temperature = model.temperature if options.temperature is None else options.temperature
     settings = {
         "input": path.name,
-        "input_sha256": _sha256(path),
+        "input_sha256": sha256_of_image(path),
         "model": name,
         "model_config": model.config,
         "model_sha256": model_digest(model),
@@ -291,9 +290,3 @@ def upscale_file(
             content, record = made(file)
             outputs.write(file, content, record, options.quality if file in samples or file == mean else None)
     return {**outputs.report(), "kept": False}
-
-
-def _sha256(path: Path) -> str:
-    """The digest of a file, by which outputs of another picture of this name are recognised."""
-    with open_file(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,8 +4,7 @@
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vspsr.errors import VSpSRError
-from vspsr.files import one_line, read_json, replacing
+from vspsr.files import one_line, read_json, write_json
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
 from vspsr.state_dicts import digest_of
@@ -32,6 +31,7 @@ FILE_NAME = "calibration.json"
 """Of the file in a model's folder, see `vspsr.model.model_file`."""
 
 _LARGEST_FILE = 10_000_000  # bytes
+_LARGEST = 1e9  # number: infinity and NaN are no values
 
 
 class CalibrationError(VSpSRError):
@@ -93,8 +93,7 @@ class IntervalCalibration:
 
     def write(self, path: Path, overwrite: bool = False) -> None:
         """Write the file. OutputError as in `vspsr.files.replacing`."""
-        with replacing(path, overwrite) as file:
-            file.write((json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n").encode())
+        write_json(path, self, overwrite)
 
 
 def read_calibration(path: Path) -> IntervalCalibration:
@@ -104,51 +103,26 @@ def read_calibration(path: Path) -> IntervalCalibration:
         CalibrationError: it cannot be read, or is none.
     """
     content = read_json(path, _LARGEST_FILE, CalibrationError)
-    names = {f.name for f in fields(IntervalCalibration)}
-    valid = isinstance(content, dict) and content.keys() == names
-    if not valid or not all(check(content[name]) for name, check in _CHECKS.items()):
+    if not isinstance(content, dict) or not _is_calibration(content):
         raise CalibrationError(f"{one_line(path)}: is not a calibration file of `vspsr calibrate`")
-    lists = {name: tuple(content[name]) for name in ("by_size", "unlikeliness", "largest_unlikeliness")}
-    return IntervalCalibration(**{**content, **lists})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    return IntervalCalibration(**values)
 
 
-def _is_number(value: Any, low: float = 0.0, high: float = 1e9) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-
-
-def _is_share(value: Any) -> bool:
-    return _is_number(value, 0, 1)
-
-
-def _are_numbers(values: Any) -> bool:
-    return isinstance(values, list) and all(map(_is_number, values))
-
-
-def _are_classes(values: Any) -> bool:
-    keys = {"smallest", "largest", "share", "coverage"}
-    return isinstance(values, list) and all(
-        isinstance(v, dict) and v.keys() == keys and _are_numbers([*v.values()]) for v in values
+def _is_calibration(content: dict[str, Any]) -> bool:
+    """Whether all keys are there and those that are used have valid values. The others are for people."""
+    return (
+        content.keys() == {f.name for f in fields(IntervalCalibration)}
+        and all(isinstance(content[name], str) for name in ("model", "model_sha256"))
+        and content["rounding"] in ("per-pass", "single")
+        and all(isinstance(content[name], list) for name in ("unlikeliness", "largest_unlikeliness"))
+        and _are_numbers([content["factor"], content["scale"]])
+        and _are_numbers(content["unlikeliness"] + content["largest_unlikeliness"])
     )
 
 
-_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "model": lambda v: isinstance(v, str),
-    "rounding": lambda v: v in ("per-pass", "single"),
-    "model_sha256": lambda v: isinstance(v, str),
-    "method": lambda v: isinstance(v, str),
-    "scale": lambda v: isinstance(v, int) and _is_number(v, 2, 64),
-    "true_pictures": lambda v: isinstance(v, int) and _is_number(v, 1),
-    "alpha": _is_share,
-    "delta": _is_share,
-    "coverage": _is_share,
-    "joint_coverage": _is_share,
-    "gaussian_coverage": _is_share,
-    "factor": _is_number,
-    "gaussian_factor": _is_number,
-    "by_size": _are_classes,
-    "unlikeliness": _are_numbers,
-    "largest_unlikeliness": _are_numbers,
-}
+def _are_numbers(values: list[Any]) -> bool:
+    return all(isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v <= _LARGEST for v in values)
 
 
 def model_digest(model: VSpSR) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vspsr.errors import OutputError
-from vspsr.files import one_line, read_json, replacing
+from vspsr.files import one_line, read_json, write_bytes, write_json
 from vspsr.images import write_image
 from vspsr.images.picture import Picture
 
@@ -90,7 +90,7 @@ class Outputs:
         if isinstance(content, Picture):
             write_image(path, content, overwrite=True, quality=quality)
         else:
-            _write(path, content)
+            write_bytes(path, content, overwrite=True)
         self._records[name] = record
         if time.monotonic() - self._since > _SAVED_EVERY:
             self._save()
@@ -113,12 +113,7 @@ class Outputs:
     def _save(self) -> None:
         now = time.monotonic()
         self._seconds, self._since = self._seconds + now - self._since, now
-        _write(self._path, (json.dumps(self.report(), indent=2) + "\n").encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path, overwrite=True) as file:
-        file.write(content)
+        write_json(self._path, self.report(), overwrite=True)
 
 
 def _natural(name: str) -> list[str | int]:

@@ -17,6 +17,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from vspsr.degradation.noise import lr_posterior
+from vspsr.errors import size_text
 from vspsr.images.io import check_memory
 from vspsr.images.picture import Picture
 from vspsr.images.sources import Source, source_of
@@ -82,8 +83,8 @@ class PictureSpace:
     ) -> None:
         source = source_of(lr)
         picture, jpeg, noise = source.picture, source.jpeg, source.noise
-        height, width = picture.size
-        check_memory(f"{width}×{height} pixels at x{model.scale}", height * width * bytes_per_pixel(model))
+        needed = picture.size[0] * picture.size[1] * bytes_per_pixel(model)
+        check_memory(f"{size_text(picture.size)} pixels at x{model.scale}", needed)
         self.pictures = ConsistentPictures(source, model.degradation, bits, rounding, budget=budget)
         y = self.pictures.y.to(next(model.parameters()).device)
         with torch.no_grad():
