@@ -64,6 +64,10 @@ def test_recipes_of_the_package_by_name(name: str, tmp_path: Path, monkeypatch: 
         ),
         ({"phases": [{"name": "a", "share": 0.5, "losses": {"mse": 1}}]}, "must have `steps`"),
         ({"optimiser": {"betas": [1.5, 2]}}, r"`optimiser.betas.0`: .*less than 1, got 1.5"),
+        (
+            {"features": {"vgg": {"layer_weights": [0, 0]}}},
+            r"`features.vgg`: `layer_weights`: at least one must be positive, got \[0.0, 0.0\]",
+        ),
         ({"data": {"jpeg": {}}}, "`data.jpeg` needs crops of a multiple of 16 LR pixels"),
         (
             {"crop": 16, "data": {"jpeg": {"quality": [0, 50]}}},

@@ -113,6 +113,12 @@ class Features(Part):
     layers: tuple[str, ...] | None = None
     layer_weights: tuple[NotNegative, ...] | None = None
 
+    @model_validator(mode="after")
+    def _some_layer_counts(self) -> "Features":
+        if self.layer_weights is not None and not any(self.layer_weights):
+            raise ValueError(f"`layer_weights`: at least one must be positive, got {list(self.layer_weights)}")
+        return self
+
 
 class Phase(Part):
     """A part of the run. Its length is given in one of three ways; what it leaves out is as in the whole recipe."""
