@@ -429,6 +429,27 @@ class TestClock:
         assert engine.step == 6
         assert engine.seconds > 50
 
+    def test_less_time_may_skip_to_a_phase_with_an_optimiser_of_its_own(
+        self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It starts without the moments of the earlier phase, as it does when a step leads to it."""
+        recipe = small.recipe_of(photos, phases=small.ADVERSARIAL)
+        with monkeypatch.context() as patch:
+            small.interrupt_at(2, patch)
+            with pytest.raises(small.StoppedError):
+                small.run(recipe, tmp_path)
+        found = latest(tmp_path)
+        assert found is not None
+        write_checkpoint(found, {**read_checkpoint(found), "seconds": 5000.0})
+        counts: list[float] = []
+
+        def count(engine: Engine) -> None:
+            assert engine.schedule.stage(engine.position).phase.name == "adversarial"
+            counts.extend(float(state["step"]) for state in engine.optimisers[0].state.values())
+
+        small.run(recipe, tmp_path, resume=True, max_time=10000.0, after_step=count)
+        assert set(counts) == {1.0, 2.0, 3.0, 4.0, 5.0}
+
 
 class TestSchedule:
     def test_shares_steps_and_epochs(self, photos: Path) -> None:
