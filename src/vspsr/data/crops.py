@@ -30,6 +30,7 @@ class Batch:
         hr: (B, 3, s·c, s·c) float32 in [0, 1].
         lr: (B, 3, c, c) float32 in [0, 1]: D of the HR crops, rounded to 8 bits; decoded JPEGs where that is asked for.
         quantisation: (B, 3, c, c), see `vspsr.degradation.jpeg.quantisation_map`; 0 for clean LR crops.
+        coded: (B,) bool, which LR crops are decoded JPEGs; at quality 100 their quantisation may be 0, too.
         step: number of the step.
         first: index of the first crop in its step.
     """
@@ -37,6 +38,7 @@ class Batch:
     hr: Tensor
     lr: Tensor
     quantisation: Tensor
+    coded: Tensor
     step: int
     first: int
 
@@ -95,10 +97,10 @@ class Crops:
         parts = [
             self._part(step, i, min(part, first + size - i), whole, crop) for i in range(first, first + size, part)
         ]
-        hr, lr, quantisation = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        return Batch(hr, lr, quantisation, step, first)
+        hr, lr, quantisation, coded = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return Batch(hr, lr, quantisation, coded, step, first)
 
-    def _part(self, step: int, first: int, size: int, whole: int, crop: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _part(self, step: int, first: int, size: int, whole: int, crop: int) -> tuple[Tensor, ...]:
         index = torch.from_numpy(self._images(step * whole + first, size))
         numbers = torch.from_numpy(np.stack([self._numbers(step, first + i) for i in range(size)]))
         sizes = self.photographs.sizes[index].double()
@@ -120,15 +122,15 @@ class Crops:
             return self._from_photographs(known, side)
         return self._from_pairs(known, side, self.lr)
 
-    def _from_pairs(self, known: Tensor, side: int, lr: Photographs) -> tuple[Tensor, Tensor, Tensor]:
+    def _from_pairs(self, known: Tensor, side: int, lr: Photographs) -> tuple[Tensor, ...]:
         index, top, left = known[:, :3].long().unbind(1)
         kind = (8 * known[:, 4]).long() if self.turn else torch.zeros_like(index)
         scale = self.degradation.scale
         hr = dihedral(self.photographs.windows(index, top, left, side).float(), kind)
         small = dihedral(lr.windows(index, top // scale, left // scale, side // scale).float(), kind)
-        return hr / 255, small / 255, torch.zeros_like(small)
+        return hr / 255, small / 255, torch.zeros_like(small), torch.zeros_like(index, dtype=torch.bool)
 
-    def _from_photographs(self, known: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _from_photographs(self, known: Tensor, side: int) -> tuple[Tensor, ...]:
         index, top, left = known[:, :3].long().unbind(1)
         factor, u = known[:, 3], known[:, 4:]
         source = side if self.shrink == 1 else int(side * self.shrink) + 1
@@ -146,15 +148,15 @@ class Crops:
             hr = dihedral(hr, (8 * u[:, 0]).long())
         lr = self.degradation.down_integers(hr).float()
         if self.jpegs is None:
-            return hr / 255, lr / 255, torch.zeros_like(lr)
+            return hr / 255, lr / 255, torch.zeros_like(lr), torch.zeros_like(index, dtype=torch.bool)
         low, high = sorted(self.jpegs.quality)
         tables = quality_tables((low + (high - low) * u[:, 5]).round())
         kinds = self.jpegs.subsampling
         subsampled = u[:, 6] < kinds.count(420) / len(kinds)
-        coded = (u[:, 7] < self.jpegs.share)[:, None, None, None]
-        seen = torch.where(coded, jpeg(lr, tables, subsampled), lr)
+        coded = u[:, 7] < self.jpegs.share
+        seen = torch.where(coded[:, None, None, None], jpeg(lr, tables, subsampled), lr)
         quantisation = quantisation_map(tables, subsampled, *lr.shape[-2:])
-        return hr / 255, seen / 255, torch.where(coded, quantisation, 0.0)
+        return hr / 255, seen / 255, torch.where(coded[:, None, None, None], quantisation, 0.0), coded
 
     def _images(self, place: int, size: int) -> NDArray[np.int64]:
         """Which images the places of the endless series are."""
