@@ -194,6 +194,14 @@ def test_a_run_goes_on_in_other_pieces(photos: Path, tmp_path: Path) -> None:
     assert small.run(small.recipe_of(photos, micro_batch=1), tmp_path, resume=True).step == 6
 
 
+def test_an_adversarial_run_does_not_go_on_in_other_pieces(photos: Path, tmp_path: Path) -> None:
+    """The discriminator normalises each piece by itself."""
+    phases = [{"name": "a", "steps": 1, "losses": {"mean_l1": 1.0, "adversarial": 0.1}}]
+    small.run(small.recipe_of(photos, phases=phases, batch=4), tmp_path)
+    with pytest.raises(RecipeError, match=r"`micro_batch` differs from the run .*None there, 2 here"):
+        small.run(small.recipe_of(photos, phases=phases, batch=4, micro_batch=2), tmp_path, resume=True)
+
+
 def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """The loss is not a number in some steps."""
     forward = Objective.forward

@@ -60,8 +60,7 @@ class Engine:
         self.average = copy.deepcopy(model).requires_grad_(False).eval().to(self.device)
         self.network = model.network.to(self.device).train()
         self.objective = Objective(recipe, model.degradation).to(self.device).eval()
-        adversarial = any("adversarial" in phase.losses for phase in recipe.phases)
-        self.discriminator = PatchDiscriminator().to(self.device) if adversarial else None
+        self.discriminator = PatchDiscriminator().to(self.device) if recipe.adversarial else None
         self.optimisers = [
             torch.optim.Adam([p for p in module.parameters() if p.requires_grad], fused=True)
             for module in (self.network, self.discriminator)

@@ -195,6 +195,11 @@ class Recipe(Part):
     checkpoints: Checkpoints = Checkpoints()
     log_every: Count = 50
 
+    @property
+    def adversarial(self) -> bool:
+        """Whether a phase has a discriminator."""
+        return any("adversarial" in phase.losses for phase in self.phases)
+
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
         if self.steps is None and any(p.share is not None for p in self.phases):
