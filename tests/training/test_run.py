@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -137,7 +138,11 @@ def test_what_a_kill_leaves_is_removed(photos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("phases", [None, small.ADVERSARIAL], ids=["plain", "adversarial"])
 def test_two_processes_are_one(photos: Path, tmp_path: Path, phases: object) -> None:
     """On the gloo backend. Not with a discriminator: each process normalises its own part of the batch."""
+    photos = Path(shutil.copytree(photos, tmp_path / "photos"))
     changes = {"batch": 4, **everything(photos), **({} if phases is None else {"phases": phases})}
+    changes |= {"data": {**changes["data"], "holdout": 2}, "validation": {"every": 4, "images": 2}}
+    damaged = photos / "3.png"  # the second of two for validation
+    damaged.write_bytes(damaged.read_bytes()[:-3000])
     recipe = small.recipe_of(photos, **changes)
     done = subprocess.run(
         small.command(recipe, tmp_path, "--devices", "2"),
@@ -147,6 +152,10 @@ def test_two_processes_are_one(photos: Path, tmp_path: Path, phases: object) -> 
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    said = " ".join(done.stdout.split())
+    assert "2 validation images" in said
+    assert "3.png: cannot be" in said
+    assert "not validated on" in said
     found = latest(tmp_path / "run")
     assert found is not None
     state = read_checkpoint(found)

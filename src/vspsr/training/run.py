@@ -168,30 +168,25 @@ class _Run:
             self.table.add(self.engine.step, figures)
 
     def _validate(self) -> None:
-        """Validation images, dealt out over the processes; their figures are averaged in float64."""
-        engine, fabric = self.engine, self.fabric
+        """Validation images, on the first process; their figures are averaged in float64."""
+        engine = self.engine
         figures: list[dict[str, float]] = []
         pictures: list[list[Tensor]] = []
-        for pair in self.val[fabric.global_rank :: fabric.world_size]:
+        for pair in self.val if self.fabric.is_global_zero else ():
             try:
                 found = validate_image(pair, engine.average, engine.device)
                 figures.append(found[0])
                 pictures.append(found[1])
             except ImageFileError as error:
                 self.report(f"{error}: not validated on")
-        if fabric.world_size > 1:
-            gathered: list[list[dict[str, float]]] = [[] for _ in range(fabric.world_size)]
-            torch.distributed.all_gather_object(gathered, figures)
-            figures = [f for part in gathered for f in part]
         if not figures:
             return
         self._write({f"val/{name}": sum(f[name] for f in figures) / len(figures) for name in figures[0]})
-        if fabric.is_global_zero and pictures:
-            strip = torch.cat(pictures[0], -1)
-            folder = self.options.output / "pictures"
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"step-{engine.step:08d}.png"
-            write_image(path, Picture((strip * 255).round().int()), overwrite=True)
+        strip = torch.cat(pictures[0], -1)
+        folder = self.options.output / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"step-{engine.step:08d}.png"
+        write_image(path, Picture((strip * 255).round().int()), overwrite=True)
 
 
 def load_crops(
