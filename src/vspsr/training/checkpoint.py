@@ -83,12 +83,12 @@ def digest(pairs: Sequence[ImagePair]) -> str:
     return hashlib.blake2b(repr(files).encode(), digest_size=16).hexdigest()
 
 
-def check_same_images(pairs: Sequence[ImagePair], state: Mapping[str, Any], run: Path) -> None:
-    """VSpSRError where a run would go on with other images than it began with: it could not be exact."""
-    if state["images"] != digest(pairs):
+def check_same_images(images: str, count: int, state: Mapping[str, Any], run: Path) -> None:
+    """VSpSRError where a run would go on with images of another `digest` than it began with: it could not be exact."""
+    if state["images"] != images:
         raise VSpSRError(
             f"`data.folder`: not the training images that the run in {run} began with, by name and size "
-            f"({len(pairs)} here, {state['n_images']} there): resume with the same"
+            f"({count} here, {state['n_images']} there): resume with the same"
         )
 
 

@@ -19,7 +19,7 @@ from vspsr.data.crops import Crops
 from vspsr.data.files import ImagePair, find_images
 from vspsr.data.photographs import Photographs, read_rgb
 from vspsr.errors import ImageFileError, VSpSRError
-from vspsr.files import clear_stale, one_line
+from vspsr.files import one_line
 from vspsr.images.io import write_image
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
@@ -105,12 +105,10 @@ class _Run:
         if found is not None:
             state = checkpoint.read_checkpoint(found)
             checkpoint.check_same_recipe(recipe, state["recipe"], found)
-            checkpoint.check_same_images(pairs, state, options.output)
+            checkpoint.check_same_images(self.images, len(pairs), state, options.output)
             self.engine.restore(state, str(found))
             self.report(f"resuming at step {self.engine.step} from {found}")
         if fabric.is_global_zero:
-            for folder in ("", "checkpoints", "pictures"):
-                clear_stale(options.output / folder)
             write_recipe(options.output / "recipe.yaml", recipe)
         self.table = MetricsTable(options.output / "metrics.csv", self.engine.step)
         self.saved_at, self.saved_step = time.monotonic(), self.engine.step if found else -1
