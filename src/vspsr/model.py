@@ -67,7 +67,7 @@ class VSpSR(nn.Module):
         trained_on_jpegs: bool = False,
     ) -> None:
         super().__init__()
-        self.network: nn.Module = _build(network, options or {})
+        self.network: nn.Module = build_network(network, options or {})
         self._name, self._options = network, dict(options or {})
         scale = self.network.scale
         assert isinstance(scale, int)
@@ -179,7 +179,7 @@ class VSpSR(nn.Module):
                 inner = {k.removeprefix(_PRETRAINED): v for k, v in state.items() if k.startswith(_PRETRAINED)}
                 options["deterministic"] = pretrained_from_state(inner, str(weights))
             with torch.device("meta"):  # compared before memory is allocated for sizes that the file asks for
-                wanted = _build(config.get("network", "overlapping"), options).state_dict(prefix="network.")
+                wanted = build_network(config.get("network", "overlapping"), options).state_dict(prefix="network.")
             check_keys(state, wanted, f"{weights}: does not fit the model's configuration:")
             model = cls(**config)
         except ValueError as error:
@@ -207,7 +207,7 @@ class VSpSR(nn.Module):
         return _filled(cls("vspm", options), {f"network.{k}": v for k, v in converted.items()}, Path(path))
 
 
-def _build(network: str, options: Mapping[str, Any]) -> nn.Module:
+def build_network(network: str, options: Mapping[str, Any]) -> nn.Module:
     """A network by name; ValueError for an unknown name or option, or an option out of its range."""
     if not isinstance(network, str) or network not in NETWORKS:
         raise ValueError(f"`network` must be one of {', '.join(NETWORKS)}, got {network!r}")
