@@ -47,9 +47,9 @@ class Batch:
 class Jpegs:
     """LR crops saved as JPEGs: a share of them, qualities from … to, kinds of subsampling (420, 444), equally often."""
 
-    share: float = 0.5
-    quality: tuple[int, int] = (50, 97)
-    subsampling: tuple[int, ...] = (420, 444)
+    share: float
+    quality: tuple[int, int]
+    subsampling: tuple[int, ...]
 
 
 def random_stream(seed: int, *key: int) -> np.random.Generator:
