@@ -80,23 +80,6 @@ class Backend:
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, {self.version!r})"
 
-    def maps(self, samples: Tensor, truth: Tensor, peak: float = 1.0) -> Tensor:
-        """Distance of each sample from the truth at each pixel: (n, H, W). Arguments as in `score`."""
-        return self.score(samples, truth, peak=peak).maps
-
-    def distances(self, samples: Tensor, truth: Tensor, peak: float = 1.0) -> Tensor:
-        """Distance of each sample from the truth as the package's ``spatial=False`` gives it: (n,) float64.
-
-        Arguments as in `score`. Differs a little from the mean of the map, see `Perceptual`.
-        """
-        return self.score(samples, truth, maps=False, peak=peak).distances
-
-    def pairwise(self, samples: Tensor, peak: float = 1.0) -> float:
-        """Mean distance of two different samples (n, 3, H, W), n ≥ 2, over all pairs; values as in `score`."""
-        score = self.score(samples, samples[:1].squeeze(0), pairwise=True, maps=False, peak=peak)
-        assert score.pairwise is not None
-        return score.pairwise
-
     @torch.no_grad()
     def score(
         self, samples: Tensor, truth: Tensor, pairwise: bool = False, maps: bool = True, peak: float = 1.0
