@@ -18,7 +18,7 @@ from vspsr.images.io import read_header, read_image
 from vspsr.images.picture import Picture
 from vspsr.metrics.backends import perceptual_backend
 from vspsr.metrics.calibration import calibrate
-from vspsr.metrics.consistency import lr_psnr_and_pixels_wrong
+from vspsr.metrics.consistency import lr_agreement
 from vspsr.metrics.diversity import diversity_score, pixel_stddev
 from vspsr.metrics.fidelity import psnr, ssim
 from vspsr.metrics.perceptual import Perceptual
@@ -152,7 +152,7 @@ class Scorer:
         crop, rounding = self.protocol.crop, self.protocol.rounding
 
         def against(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-            return lr_psnr_and_pixels_wrong(x, target, self.degradation, lr.bits, rounding, against="lr")
+            return lr_agreement(x, target, self.degradation, lr.bits, rounding)
 
         from_lr, wrong = against(images, lr.pixels.expand(3, -1, -1))
         truth = crop(hr)

@@ -7,7 +7,7 @@ images. docs/metrics.md defines each metric. Perceptual distances need the extra
 from vspsr.metrics.accumulators import aggregate
 from vspsr.metrics.backends import BACKENDS, perceptual_backend
 from vspsr.metrics.calibration import calibrate
-from vspsr.metrics.consistency import lr_pixels_wrong, lr_psnr, lr_psnr_and_pixels_wrong
+from vspsr.metrics.consistency import lr_agreement
 from vspsr.metrics.diversity import DiversityScore, diversity_score, pixel_stddev
 from vspsr.metrics.fidelity import psnr, ssim
 from vspsr.metrics.images import crop_to_multiple, crop_to_size
@@ -27,9 +27,7 @@ __all__ = [
     "crop_to_multiple",
     "crop_to_size",
     "diversity_score",
-    "lr_pixels_wrong",
-    "lr_psnr",
-    "lr_psnr_and_pixels_wrong",
+    "lr_agreement",
     "perceptual_backend",
     "pixel_stddev",
     "psnr",
