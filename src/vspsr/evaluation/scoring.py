@@ -21,7 +21,7 @@ from vspsr.metrics.calibration import calibrate
 from vspsr.metrics.consistency import lr_agreement
 from vspsr.metrics.diversity import diversity_score, pixel_stddev
 from vspsr.metrics.fidelity import psnr, ssim
-from vspsr.metrics.perceptual import Perceptual
+from vspsr.metrics.perceptual import PerceptualScore
 from vspsr.metrics.tallies import Calibration
 from vspsr.report.pictures import Shown, write_pictures
 from vspsr.report.records import ImageRecord, SampleRow
@@ -129,7 +129,7 @@ class Scorer:
             raise EvaluationError(f"{pair.lr}: has changed since it was checked: start again")
         return hr, Picture(lr.pixels, lr.bits)
 
-    def _rows(self, pair: Pair, hr: Tensor, lr: Picture, images: Tensor, score: Perceptual) -> list[SampleRow]:
+    def _rows(self, pair: Pair, hr: Tensor, lr: Picture, images: Tensor, score: PerceptualScore) -> list[SampleRow]:
         """The figures of each image (n, 3, H, W)."""
         white, border, channel = lr.white, self.request.border, self.request.channel
         lr_psnr, from_lr, wrong = self._consistency(pair, hr, lr, images)

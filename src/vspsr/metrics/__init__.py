@@ -11,7 +11,7 @@ from vspsr.metrics.consistency import lr_agreement
 from vspsr.metrics.diversity import DiversityScore, diversity_score, pixel_stddev
 from vspsr.metrics.fidelity import psnr, ssim
 from vspsr.metrics.images import crop_to_multiple, crop_to_size
-from vspsr.metrics.perceptual import Backend, Perceptual
+from vspsr.metrics.perceptual import Backend, PerceptualScore
 from vspsr.metrics.tallies import LEVELS, Calibration, Marginals
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     "Calibration",
     "DiversityScore",
     "Marginals",
-    "Perceptual",
+    "PerceptualScore",
     "aggregate",
     "calibrate",
     "crop_to_multiple",

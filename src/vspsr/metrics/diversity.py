@@ -6,7 +6,7 @@ of sample i from the truth at pixel p,
     S_n = 100 · (G − L)/G,   G = min_i mean_p dᵢ(p),   L = mean_p min_i dᵢ(p):
 
 the gain of the best sample at each pixel over the one best sample. The mean pixel standard deviation (SRFlow and
-others) and the mean perceptual distance of two samples (`Perceptual.pairwise`) do not use the truth.
+others) and the mean perceptual distance of two samples (`PerceptualScore.pairwise`) do not use the truth.
 """
 
 import math
@@ -36,7 +36,7 @@ class DiversityScore:
 
 
 def diversity_score(maps: Tensor) -> DiversityScore:
-    """The diversity score on the distance maps (n, H, W) of n samples (`Perceptual.maps`), n ≥ 1.
+    """The diversity score on the distance maps (n, H, W) of n samples (`PerceptualScore.maps`), n ≥ 1.
 
     Raises:
         ValueError: another shape, values that are negative or not finite.

@@ -24,7 +24,7 @@ _EPS = 1e-10  # of the packages: added to the length of a feature vector
 
 
 @dataclass(frozen=True)
-class Perceptual:
+class PerceptualScore:
     """What `Backend.score` returns.
 
     Attributes:
@@ -83,7 +83,7 @@ class Backend:
     @torch.no_grad()
     def score(
         self, samples: Tensor, truth: Tensor, pairwise: bool = False, maps: bool = True, peak: float = 1.0
-    ) -> Perceptual:
+    ) -> PerceptualScore:
         """All distances, from one pass of the network per image.
 
         Args:
@@ -94,7 +94,7 @@ class Backend:
             peak: 1 for [0, 1], 255 for 8-bit integers, 65535 for 16-bit.
 
         Returns:
-            `Perceptual`, on the device of ``samples``.
+            `PerceptualScore`, on the device of ``samples``.
 
         Raises:
             ValueError: shapes that do not fit, values out of range, fewer than two samples for ``pairwise``.
@@ -122,7 +122,7 @@ class Backend:
             if pairwise:
                 cross = [(s.square_() @ w).mean(dtype=torch.float64) for s, w in zip(sums, self._weights, strict=True)]
                 between = max(0.0, float(n * distances.sum() - torch.stack(cross).sum()) / (n * (n - 1) / 2))
-        return Perceptual(out.to(samples.device), distances.to(samples.device), between)
+        return PerceptualScore(out.to(samples.device), distances.to(samples.device), between)
 
     def _features(self, image: Tensor, peak: float) -> Iterator[tuple[Tensor, tuple[int, int]]]:
         """Unit features (places, channels) of an image (3, H, W), layer by layer, and the layer's size."""
