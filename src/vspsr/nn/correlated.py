@@ -105,7 +105,7 @@ class CorrelatedVSpM(OverlappingAtoms):
             self._add_variance_head(channels, 2 * math.log(_AMPLITUDE))
 
     def forward(self, y: Tensor, quantisation: Tensor | None = None, overview: Tensor | None = None) -> SpaceParameters:
-        """See the class.
+        """The parameters of the SR spaces.
 
         Args:
             y: LR images, or tiles of them.

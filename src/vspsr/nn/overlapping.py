@@ -123,7 +123,6 @@ class OverlappingVSpM(OverlappingAtoms):
         self._add_atoms()
 
     def forward(self, y: Tensor) -> SpaceParameters:
-        """See the class."""
         features = self.trunk(y - 0.5)
         mean = self.deterministic(y) if self.mean_head is None else self.mean_head(features, y)  # type: ignore[misc]
         return SpaceParameters(
