@@ -24,10 +24,7 @@ _KEYS = {"format", "recipe", "model", "n_images", "images", "step", "seconds", "
 _KEYS |= {"network", "average", "discriminator", "optimisers"}
 
 FREE = ("name", "description", "initial", "validation", "checkpoints", "log_every", "micro_batch", "compile")
-"""Entries of a recipe that may change when a run is resumed: the weights do not depend on them.
-
-`micro_batch` must not where a phase is adversarial: the discriminator normalises each piece of the batch by itself.
-"""
+"""Entries of a recipe that may change when a run is resumed: the weights do not depend on them."""
 FREE_OF_DATA = ("folder", "lr_folder", "holdout", "memory_gb")
 """The same of its `data`; which images lie in the folders is checked by itself (`check_same_images`)."""
 
@@ -68,6 +65,7 @@ def check_same_recipe(recipe: Recipe, saved: Any, path: Path) -> None:
     for side in (ours, theirs):
         data = side.pop("data")
         side |= {f"data.{key}": value for key, value in data.items() if key not in FREE_OF_DATA}
+    # A discriminator normalises each piece of the batch by itself.
     free = set(FREE) - {"micro_batch"} if recipe.adversarial else FREE
     for key in ours:
         if key not in free and ours[key] != theirs[key]:

@@ -168,23 +168,19 @@ class _Run:
     def _validate(self) -> None:
         """Validation images, on the first process; their figures are averaged in float64."""
         engine = self.engine
-        figures: list[dict[str, float]] = []
-        pictures: list[list[Tensor]] = []
+        found: list[tuple[dict[str, float], list[Tensor]]] = []
         for pair in self.val if self.fabric.is_global_zero else ():
             try:
-                found = validate_image(pair, engine.average, engine.device)
-                figures.append(found[0])
-                pictures.append(found[1])
+                found.append(validate_image(pair, engine.average, engine.device))
             except ImageFileError as error:
                 self.report(f"{error}: not validated on")
-        if not figures:
+        if not found:
             return
-        self._write({f"val/{name}": sum(f[name] for f in figures) / len(figures) for name in figures[0]})
-        strip = torch.cat(pictures[0], -1)
-        folder = self.options.output / "pictures"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"step-{engine.step:08d}.png"
-        write_image(path, Picture((strip * 255).round().int()), overwrite=True)
+        first, pictures = found[0]
+        self._write({f"val/{name}": sum(figures[name] for figures, _ in found) / len(found) for name in first})
+        path = self.options.output / "pictures" / f"step-{engine.step:08d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, Picture((torch.cat(pictures, -1) * 255).round().int()), overwrite=True)
 
 
 def load_crops(
