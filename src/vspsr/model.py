@@ -44,7 +44,7 @@ class VSpSR(nn.Module):
     """LR image → `SRSpace`, by a network that gives the parameters of the space.
 
     Args:
-        network: "vspm" (the paper's), "overlapping" (the shipped models') or "correlated" (the recipes').
+        network: "vspm" (the paper's), "overlapping" (of vspsr-x4 and vspsr-x8) or "correlated" (the recipes').
         options: arguments of the network's constructor, `scale` among them: see `vspsr.nn`. For
             `deterministic`, also a `vspsr.nn.pretrained.PretrainedSR`, which is then saved with the model.
         kernel: the degradation's kernel.
@@ -163,7 +163,7 @@ class VSpSR(nn.Module):
         """A model by name, folder or Hugging Face Hub id: float32, in evaluation mode. Nothing is unpickled.
 
         Args:
-            name_or_path_or_hub_id: a folder written by `save_pretrained`; a shipped model ("vspsr-x4", "vspsr-x8"; no
+            name_or_path_or_hub_id: a folder written by `save_pretrained`; a shipped model (see `shipped_models`; no
                 internet needed); or "user/repository" on the Hub (downloaded once, then cached). The first of these
                 that there is.
 

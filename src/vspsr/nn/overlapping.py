@@ -1,4 +1,4 @@
-"""VSpM with overlapping, colour-joint atoms: the network of the shipped models.
+"""VSpM with overlapping, colour-joint atoms: the network of vspsr-x4 and vspsr-x8.
 
 The paper's patches are independent, one s×s patch per LR pixel and colour, which shows as a "patch effect". Here an
 atom is a (3, 2s, 2s) patch in colour under a raised-cosine window whose shifts sum to one, so that neighbouring
