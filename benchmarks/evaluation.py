@@ -4,7 +4,8 @@
     python benchmarks/evaluation.py --width 1024 --height 768 --samples 5 --rows 0 1
 
 The challenge's way is that of its script: for each sample, the package's network on the sample and on the truth again,
-imresize of both, PSNR. (imresize is ours in both, faster than the script's.) Ours is `Backend.score` and `lr_psnr`.
+imresize of both, PSNR. (imresize is ours in both, faster than the script's.) Ours is `Backend.score` and
+`lr_agreement`.
 
 LPIPS runs over torchvision's AlexNet weights where they lie in its cache, else over a file of seeded random ones, which
 cost the same; stlpips over its package's, whose own code needs the packages IPython and torchsummary besides. Each row
@@ -31,7 +32,7 @@ from torch import Tensor
 
 from vspsr import Degradation, read_image
 from vspsr.degradation.resize import imresize
-from vspsr.metrics import lr_psnr, perceptual_backend
+from vspsr.metrics import lr_agreement, perceptual_backend
 from vspsr.metrics.perceptual import Backend
 
 ROWS = (
@@ -82,7 +83,8 @@ def challenges_way(module: Any, samples: Tensor, truth: Tensor, scale: int) -> t
 def our_way(backend: Backend, samples: Tensor, truth: Tensor, scale: int, pairwise: bool) -> tuple[Tensor, Tensor]:
     """The same from images as they come from their files."""
     score = backend.score(samples, truth, pairwise, peak=255)
-    return score.maps, lr_psnr(samples, truth, Degradation(scale))
+    degradation = Degradation(scale)
+    return score.maps, lr_agreement(samples, degradation.down_integers(truth), degradation)[0]
 
 
 def images(n: int, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -52,8 +52,8 @@ def scores(model: VSpSR, hr: Tensor, quality: int, n: int, backend: Backend) -> 
     lr, mean, samples = images(model, model.degradation.down_uint8(hr), quality, n)
     truth = hr.float() / 255
     bicubic = imresize(lr.double() / 255, scale=model.scale).clamp(0, 1).float()
-    others = backend.distances(torch.stack([bicubic, mean]), truth).tolist()
-    maps = backend.maps(samples, truth)
+    others = backend.score(torch.stack([bicubic, mean]), truth).distances.tolist()
+    maps = backend.score(samples, truth).maps
     fidelity = (float(psnr(image, truth, 1)) for image in (bicubic, mean))
     return [*others, float(maps.mean()), diversity_score(maps).score, *fidelity]
 

@@ -50,7 +50,7 @@ class VSpSR(nn.Module):
     """LR image → `SRSpace`, by a network that gives the parameters of the space.
 
     Args:
-        network: "vspm" (the paper's), "overlapping" (the shipped models') or "correlated" (the recipes').
+        network: "vspm" (the paper's), "overlapping" (of vspsr-x4 and vspsr-x8) or "correlated" (the recipes').
         options: arguments of the network's constructor, `scale` among them: see `vspsr.nn`. For
             `deterministic`, also a `vspsr.nn.pretrained.PretrainedSR`, which is then saved with the model.
         kernel: the degradation's kernel.
@@ -73,7 +73,7 @@ class VSpSR(nn.Module):
         trained_on_jpegs: bool = False,
     ) -> None:
         super().__init__()
-        self.network: nn.Module = _build(network, options or {})
+        self.network: nn.Module = build_network(network, options or {})
         self._name, self._options = network, dict(options or {})
         scale = self.network.scale
         assert isinstance(scale, int)
@@ -167,7 +167,7 @@ class VSpSR(nn.Module):
         """A model by name, folder or Hugging Face Hub id: float32, in evaluation mode. Nothing is unpickled.
 
         Args:
-            name_or_path_or_hub_id: a folder written by `save_pretrained`; a shipped model ("vspsr-x4", "vspsr-x8"; no
+            name_or_path_or_hub_id: a folder written by `save_pretrained`; a shipped model (see `shipped_models`; no
                 internet needed); or "user/repository" on the Hub (downloaded once, then cached). The first of these
                 that there is.
 
@@ -183,7 +183,7 @@ class VSpSR(nn.Module):
                 inner = {k.removeprefix(_PRETRAINED): v for k, v in state.items() if k.startswith(_PRETRAINED)}
                 options["deterministic"] = pretrained_from_state(inner, str(weights))
             with torch.device("meta"):  # compared before memory is allocated for sizes that the file asks for
-                wanted = _build(config.get("network", "overlapping"), options).state_dict(prefix="network.")
+                wanted = build_network(config.get("network", "overlapping"), options).state_dict(prefix="network.")
             check_keys(state, wanted, f"{weights}: does not fit the model's configuration:")
             model = cls(**config)
         except ValueError as error:
@@ -211,7 +211,7 @@ class VSpSR(nn.Module):
         return _filled(cls("vspm", options), {f"network.{k}": v for k, v in converted.items()}, Path(path))
 
 
-def _build(network: str, options: Mapping[str, Any]) -> nn.Module:
+def build_network(network: str, options: Mapping[str, Any]) -> nn.Module:
     """A network by name; ValueError for an unknown name or option, or an option out of its range."""
     if not isinstance(network, str) or network not in NETWORKS:
         raise ValueError(f"`network` must be one of {', '.join(NETWORKS)}, got {network!r}")

@@ -22,11 +22,11 @@ def crops(**options: object) -> Crops:
     return Crops(Photographs(photographs()), Degradation(4), 0, **options)  # type: ignore[arg-type]
 
 
-EVERYTHING = {"shrink": 2.0, "sharpen": 1.0, "colour": 0.6, "jpegs": Jpegs()}
+EVERYTHING = {"shrink": 2.0, "sharpen": 1.0, "colour": 0.6, "jpegs": Jpegs(0.5, (50, 97), (420, 444))}
 
 
 def equal(a: Batch, b: Batch, part: slice = slice(None)) -> bool:
-    return all(torch.equal(getattr(a, k)[part], getattr(b, k)) for k in ("hr", "lr", "quantisation"))
+    return all(torch.equal(getattr(a, k)[part], getattr(b, k)) for k in ("hr", "lr", "quantisation", "coded"))
 
 
 @pytest.mark.parametrize("options", [{}, EVERYTHING])
@@ -66,12 +66,22 @@ def test_a_share_of_lr_crops_is_jpegs() -> None:
     batch = crops(**options).batch(0, 0, 40, 40, 32)
     clean = crops(**{**options, "jpegs": None}).batch(0, 0, 40, 40, 32)
     coded = batch.quantisation.amax((1, 2, 3)) > 0
+    assert torch.equal(coded, batch.coded)
+    assert not clean.coded.any()
     assert 10 <= int(coded.sum()) <= 30
     assert torch.equal(batch.hr, clean.hr)
     assert torch.equal(batch.lr[~coded], clean.lr[~coded])
     tables = quality_tables(torch.full((int(coded.sum()),), 60))
     expected = jpeg((clean.lr[coded] * 255).round(), tables, torch.ones(len(tables), dtype=torch.bool))
     assert torch.equal((batch.lr[coded] * 255).round(), expected)
+
+
+def test_jpegs_of_quality_100_are_known_to_be_jpegs() -> None:
+    """Their values differ from the clean ones, though all steps of their quantisation are 1."""
+    batch, clean = (crops(jpegs=j).batch(0, 0, 4, 4, 32) for j in (Jpegs(1.0, (100, 100), (444,)), None))
+    assert not batch.quantisation.any()
+    assert not torch.equal(batch.lr, clean.lr)
+    assert batch.coded.all()
 
 
 def test_windows_beyond_an_image_repeat_its_border() -> None:

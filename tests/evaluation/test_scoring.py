@@ -24,7 +24,7 @@ from vspsr.files import to_json
 from vspsr.images.colours import to_srgb
 from vspsr.images.io import write_image
 from vspsr.images.picture import Picture, bicubic
-from vspsr.metrics import Perceptual
+from vspsr.metrics import PerceptualScore
 from vspsr.report.records import ImageRecord
 from vspsr.upscaling import compare
 
@@ -50,7 +50,7 @@ def test_the_challenges_figures(
     given: list[tuple[int, ...]] = []
 
     class Golden(AbsoluteDifference):
-        def score(self, samples: Tensor, truth: Tensor, pairwise: bool = False, peak: float = 1.0) -> Perceptual:
+        def score(self, samples: Tensor, truth: Tensor, pairwise: bool = False, peak: float = 1.0) -> PerceptualScore:
             given.append(tuple(truth.shape))
             return replace(super().score(samples, truth, pairwise), maps=maps[: len(samples)])
 

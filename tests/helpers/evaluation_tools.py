@@ -11,7 +11,7 @@ from torch import Tensor
 from vspsr import read_image, write_image
 from vspsr.cli.main import main
 from vspsr.images.picture import Picture
-from vspsr.metrics import Perceptual
+from vspsr.metrics import PerceptualScore
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cat.png"
 
@@ -21,12 +21,12 @@ class AbsoluteDifference:
 
     name, version, range, min_size = "stlpips-alex", "stand-in", "RGB in [0, 1]", 32
 
-    def score(self, samples: Tensor, truth: Tensor, pairwise: bool = False, peak: float = 1.0) -> Perceptual:
+    def score(self, samples: Tensor, truth: Tensor, pairwise: bool = False, peak: float = 1.0) -> PerceptualScore:
         samples, truth = samples.float() / peak, truth.float() / peak
         maps = (samples - truth).abs().mean(1)
         pairs = [(a - b).abs().mean() for i, a in enumerate(samples) for b in samples[:i]]
         between = float(torch.stack(pairs).mean()) if pairwise else None
-        return Perceptual(maps, maps.double().mean((1, 2)), between)
+        return PerceptualScore(maps, maps.double().mean((1, 2)), between)
 
 
 @pytest.fixture

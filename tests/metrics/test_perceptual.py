@@ -66,9 +66,9 @@ def check_parity(module: Any, backend: Backend, size: tuple[int, int] = SIZE) ->
     torch.testing.assert_close(score.distances, distances, rtol=1e-5, atol=1e-7)
     pairs = [by_package(module, a[None], b, False).item() for a, b in itertools.combinations(samples, 2)]
     assert score.pairwise == pytest.approx(np.mean(pairs), rel=1e-5)
-    assert backend.pairwise(samples) == pytest.approx(np.mean(pairs), rel=1e-5)
-    assert torch.equal(backend.maps(samples, truth), score.maps)
-    assert torch.equal(backend.distances(samples, truth), score.distances)
+    alone = backend.score(samples, truth, maps=False)
+    assert torch.equal(alone.distances, score.distances)
+    assert (alone.maps.numel(), alone.pairwise) == (0, None)
 
 
 @pytest.mark.parametrize("net", ["alex", VGG, "squeeze"])
@@ -111,7 +111,7 @@ def test_loads_torchvisions_weights_from_its_cache(net: str, tmp_path: Path, mon
     assert "sha256" in backend.version
     samples, truth = images(size=(48, 53))
     wanted = by_package(module, samples, truth, spatial=True)
-    torch.testing.assert_close(backend.maps(samples, truth), wanted, rtol=0, atol=1e-5)
+    torch.testing.assert_close(backend.score(samples, truth).maps, wanted, rtol=0, atol=1e-5)
 
     state.pop(next(k for k in state if k.endswith("bias")))
     torch.save(state, folder / FILES[net])
@@ -183,15 +183,15 @@ def test_identical_images_and_independence_of_the_batch() -> None:
     assert not score.maps[2].any()
     assert score.distances[2] == 0
     for i in range(4):
-        assert torch.equal(backend.maps(samples[i : i + 1], truth)[0], score.maps[i])
-    assert backend.pairwise(truth.expand(3, -1, -1, -1)) == 0
+        assert torch.equal(backend.score(samples[i : i + 1], truth).maps[0], score.maps[i])
+    assert backend.score(truth.expand(3, -1, -1, -1), truth, pairwise=True).pairwise == 0
     for peak in (255, 65535):
         x, y = ((v * peak).round().int() for v in (samples, truth))
         whole, parts = backend.score(x, y, True, peak=peak), backend.score(x / peak, y / peak, True)
         torch.testing.assert_close(whole.maps, parts.maps, rtol=1e-4, atol=1e-7)
         assert whole.pairwise == pytest.approx(parts.pairwise, rel=1e-5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(backend.maps(samples, truth), score.maps)
+        assert torch.equal(backend.score(samples, truth).maps, score.maps)
 
 
 @pytest.mark.parametrize(
@@ -211,9 +211,9 @@ def test_least_sizes(name: str, least: int) -> None:
     else:
         backend = Backend(random_lpips(name), name, "0", min_size=least)
     assert backend.min_size == least
-    assert backend.maps(*images(1, (least, least + 1))).isfinite().all()
+    assert backend.score(*images(1, (least, least + 1))).maps.isfinite().all()
     with pytest.raises(ValueError, match=f"at least {least}×{least} pixels"):
-        backend.maps(*images(1, (least - 1, 50)))
+        backend.score(*images(1, (least - 1, 50)))
 
 
 def test_bad_input_is_named() -> None:
@@ -223,12 +223,12 @@ def test_bad_input_is_named() -> None:
     backend = Backend(module, "random", "0")
     samples, truth = images()
     for call, message in [
-        (lambda: backend.maps(samples, truth[:, :-1]), "must have the same channels and size"),
-        (lambda: backend.maps(samples[0], truth), r"`samples` must be RGB \(n, 3, H, W\)"),
-        (lambda: backend.maps((samples * 255).int(), truth), "`samples` must be RGB.*integers need their `peak`"),
-        (lambda: backend.maps(samples * 255, truth), "`samples` must lie in 0 … 1"),
-        (lambda: backend.maps(samples, truth[:1]), r"`truth` must be RGB \(3, H, W\)"),
-        (lambda: backend.pairwise(samples[:1]), "at least two for a distance between them, got 1"),
+        (lambda: backend.score(samples, truth[:, :-1]), "must have the same channels and size"),
+        (lambda: backend.score(samples[0], truth), r"`samples` must be RGB \(n, 3, H, W\)"),
+        (lambda: backend.score((samples * 255).int(), truth), "`samples` must be RGB.*integers need their `peak`"),
+        (lambda: backend.score(samples * 255, truth), "`samples` must lie in 0 … 1"),
+        (lambda: backend.score(samples, truth[:1]), r"`truth` must be RGB \(3, H, W\)"),
+        (lambda: backend.score(samples[:1], truth, pairwise=True), "at least two for a distance between them, got 1"),
         (lambda: Backend(nn.Conv2d(3, 3, 1), "conv", "0"), "must have `net`, lin0"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -57,7 +57,7 @@ def gradients(losses: dict[str, Any]) -> dict[str, Tensor | None]:
 
 
 def batch_of(x: Tensor, y: Tensor) -> Batch:
-    return Batch(x, y, torch.zeros_like(y), 0, 0)
+    return Batch(x, y, torch.zeros_like(y), torch.zeros(len(y), dtype=torch.bool), 0, 0)
 
 
 def images_of(objective: Objective, x: Tensor, first: Tensor, second: Tensor, step: int) -> StepImages:
@@ -217,10 +217,14 @@ def test_only_clean_lr_images_are_projected_onto() -> None:
         assert float((degradation.down(as_made) - y).abs().max()) > 1e-3
 
 
-def test_the_objective_projects_by_the_quantisation() -> None:
+@pytest.mark.parametrize("quantisation", [0.4, 0.0])
+def test_the_objective_does_not_project_onto_jpegs(quantisation: float) -> None:
+    """Also if their quantisation is 0, as at quality 100."""
     torch.manual_seed(0)
     made, y = recipe({"mean_l1": 1.0, "energy_pixels": 1.0}), torch.rand(2, 3, 8, 8)
-    batch = Batch(torch.rand(2, 3, 32, 32), y, torch.stack([torch.zeros(3, 8, 8), torch.full((3, 8, 8), 0.4)]), 0, 0)
+    coded = torch.tensor([False, True])
+    steps = torch.where(coded[:, None, None, None], quantisation, torch.zeros(2, 3, 8, 8))
+    batch = Batch(torch.rand(2, 3, 32, 32), y, steps, coded, 0, 0)
     parameters = OverlappingVSpM(4, n_atoms=6, channels=8, blocks=1)(y)
     for projection in (True, False):
         objective = Objective(made.model_copy(update={"projection": projection}), Degradation(4))

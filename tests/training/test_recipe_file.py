@@ -64,6 +64,10 @@ def test_recipes_of_the_package_by_name(name: str, tmp_path: Path, monkeypatch: 
         ),
         ({"phases": [{"name": "a", "share": 0.5, "losses": {"mse": 1}}]}, "must have `steps`"),
         ({"optimiser": {"betas": [1.5, 2]}}, r"`optimiser.betas.0`: .*less than 1, got 1.5"),
+        (
+            {"features": {"vgg": {"layer_weights": [0, 0]}}},
+            r"`features.vgg`: `layer_weights`: at least one must be positive, got \[0.0, 0.0\]",
+        ),
         ({"data": {"jpeg": {}}}, "`data.jpeg` needs crops of a multiple of 16 LR pixels"),
         (
             {"crop": 16, "data": {"jpeg": {"quality": [0, 50]}}},
@@ -86,16 +90,16 @@ def test_mistakes_are_named_in_one_line(changes: dict[str, Any], message: str) -
 @pytest.mark.parametrize(
     ("network", "options", "message"),
     [
-        ("vspm", {"n_atom": 4}, r"unknown key `options.n_atom` of the network 'vspm': did you mean `n_atoms`\?"),
+        ("vspm", {"n_atom": 4}, r"`options` of the network 'vspm': 'n_atom': did you mean `n_atoms`\?"),
         ("vspm", {"n_atoms": 6}, "`n_atoms` must be a.* multiple of 4, got 6"),
         ("vspm", {"deterministic": "cubic"}, '.*must be "bilinear"( or|,) "bicubic".*, got \'cubic\''),
-        ("overlapping", {"wide": 4}, "unknown key `options.wide` .*: known are scale, n_atoms, channels"),
-        ("overlapping", {"n_atoms": "eight"}, "`options` of the network 'overlapping': "),
-        ("overlapping", {"n_atoms": -3}, "`options` of the network 'overlapping': .*-3"),
-        ("overlapping", {"n_modes": -1}, "`options` of the network 'overlapping': .*-1"),
-        ("overlapping", {"scale": "four"}, "`options` of the network 'overlapping': "),
-        ("overlapping", {"scale": 3}, "`options` of the network 'overlapping': `scale` must be even"),
-        ("overlapping", {"channels": [8]}, "`options` of the network 'overlapping': "),
+        ("overlapping", {"wide": 4}, "`options` of the network .*: 'wide': known are scale, n_atoms, channels"),
+        ("overlapping", {"n_atoms": "eight"}, "`n_atoms` must be .*, got 'eight'"),
+        ("overlapping", {"n_atoms": -3}, "`n_atoms` must be .*, got -3"),
+        ("overlapping", {"n_modes": -1}, "`n_modes` must be .*, got -1"),
+        ("overlapping", {"scale": "four"}, "`scale` must be .*, got 'four'"),
+        ("overlapping", {"scale": 3}, "`scale` must be even"),
+        ("overlapping", {"channels": [8]}, r"`channels` must be .*, got \[8\]"),
     ],
 )
 def test_options_of_the_network_are_checked(network: str, options: dict[str, Any], message: str) -> None:

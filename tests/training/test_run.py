@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -17,6 +18,7 @@ import yaml
 from torch import Tensor
 
 from vspsr.errors import ModelError, VSpSRError
+from vspsr.files import _clear_stale_once
 from vspsr.model import VSpSR
 from vspsr.training.build import build_model
 from vspsr.training.checkpoint import latest, read_checkpoint, write_checkpoint
@@ -130,6 +132,7 @@ def test_what_a_kill_leaves_is_removed(photos: Path, tmp_path: Path) -> None:
     before = latest(tmp_path)
     assert before is not None
     before.unlink()
+    _clear_stale_once.cache_clear()  # as in a process of its own
     small.run(recipe, tmp_path, resume=True)
     assert not [path for path in leftovers if path.exists()]
 
@@ -137,7 +140,11 @@ def test_what_a_kill_leaves_is_removed(photos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("phases", [None, small.ADVERSARIAL], ids=["plain", "adversarial"])
 def test_two_processes_are_one(photos: Path, tmp_path: Path, phases: object) -> None:
     """On the gloo backend. Not with a discriminator: each process normalises its own part of the batch."""
+    photos = Path(shutil.copytree(photos, tmp_path / "photos"))
     changes = {"batch": 4, **everything(photos), **({} if phases is None else {"phases": phases})}
+    changes |= {"data": {**changes["data"], "holdout": 2}, "validation": {"every": 4, "images": 2}}
+    damaged = photos / "3.png"  # the second of two for validation
+    damaged.write_bytes(damaged.read_bytes()[:-3000])
     recipe = small.recipe_of(photos, **changes)
     done = subprocess.run(
         small.command(recipe, tmp_path, "--devices", "2"),
@@ -147,6 +154,10 @@ def test_two_processes_are_one(photos: Path, tmp_path: Path, phases: object) -> 
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    said = " ".join(done.stdout.split())
+    assert "2 validation images" in said
+    assert "3.png: cannot be" in said
+    assert "not validated on" in said
     found = latest(tmp_path / "run")
     assert found is not None
     state = read_checkpoint(found)
@@ -192,6 +203,14 @@ def test_a_run_goes_on_in_other_pieces(photos: Path, tmp_path: Path) -> None:
     assert latest(tmp_path) is not None
     (tmp_path / "checkpoints" / "step-00000006.pt").unlink()
     assert small.run(small.recipe_of(photos, micro_batch=1), tmp_path, resume=True).step == 6
+
+
+def test_an_adversarial_run_does_not_go_on_in_other_pieces(photos: Path, tmp_path: Path) -> None:
+    """The discriminator normalises each piece by itself."""
+    phases = [{"name": "a", "steps": 1, "losses": {"mean_l1": 1.0, "adversarial": 0.1}}]
+    small.run(small.recipe_of(photos, phases=phases, batch=4), tmp_path)
+    with pytest.raises(RecipeError, match=r"`micro_batch` differs from the run .*None there, 2 here"):
+        small.run(small.recipe_of(photos, phases=phases, batch=4, micro_batch=2), tmp_path, resume=True)
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
@@ -428,6 +447,27 @@ class TestClock:
         engine = small.run(small.recipe_of(photos), tmp_path, resume=True, max_time=1000.0)
         assert engine.step == 6
         assert engine.seconds > 50
+
+    def test_less_time_may_skip_to_a_phase_with_an_optimiser_of_its_own(
+        self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It starts without the moments of the earlier phase, as it does when a step leads to it."""
+        recipe = small.recipe_of(photos, phases=small.ADVERSARIAL)
+        with monkeypatch.context() as patch:
+            small.interrupt_at(2, patch)
+            with pytest.raises(small.StoppedError):
+                small.run(recipe, tmp_path)
+        found = latest(tmp_path)
+        assert found is not None
+        write_checkpoint(found, {**read_checkpoint(found), "seconds": 5000.0})
+        counts: list[float] = []
+
+        def count(engine: Engine) -> None:
+            assert engine.schedule.stage(engine.position).phase.name == "adversarial"
+            counts.extend(float(state["step"]) for state in engine.optimisers[0].state.values())
+
+        small.run(recipe, tmp_path, resume=True, max_time=10000.0, after_step=count)
+        assert set(counts) == {1.0, 2.0, 3.0, 4.0, 5.0}
 
 
 class TestSchedule:

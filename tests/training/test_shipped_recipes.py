@@ -88,7 +88,7 @@ def test_the_papers_text_and_the_authors_code(scale: int) -> None:
     gradients = []
     for recipe in (text, code):
         recipe = recipe.model_copy(update={"phases": recipe.phases[:1]})
-        batch = Batch(x, y, torch.zeros_like(y), 0, 0)
+        batch = Batch(x, y, torch.zeros_like(y), torch.zeros(len(y), dtype=torch.bool), 0, 0)
         total, _, _ = Objective(recipe, model.degradation)(batch, model.network(y), recipe.phases[0], nullcontext)
         gradients.append(torch.autograd.grad(total, list(model.network.parameters())))
     largest = max(float(g.abs().max()) for g in gradients[1])

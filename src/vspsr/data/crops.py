@@ -30,6 +30,7 @@ class Batch:
         hr: (B, 3, s·c, s·c) float32 in [0, 1].
         lr: (B, 3, c, c) float32 in [0, 1]: D of the HR crops, rounded to 8 bits; decoded JPEGs where that is asked for.
         quantisation: (B, 3, c, c), see `vspsr.degradation.jpeg.quantisation_map`; 0 for clean LR crops.
+        coded: (B,) bool, which LR crops are decoded JPEGs; at quality 100 their quantisation may be 0, too.
         step: number of the step.
         first: index of the first crop in its step.
     """
@@ -37,6 +38,7 @@ class Batch:
     hr: Tensor
     lr: Tensor
     quantisation: Tensor
+    coded: Tensor
     step: int
     first: int
 
@@ -45,9 +47,9 @@ class Batch:
 class Jpegs:
     """LR crops saved as JPEGs: a share of them, qualities from … to, kinds of subsampling (420, 444), equally often."""
 
-    share: float = 0.5
-    quality: tuple[int, int] = (50, 97)
-    subsampling: tuple[int, ...] = (420, 444)
+    share: float
+    quality: tuple[int, int]
+    subsampling: tuple[int, ...]
 
 
 def random_stream(seed: int, *key: int) -> np.random.Generator:
@@ -95,24 +97,25 @@ class Crops:
         parts = [
             self._part(step, i, min(part, first + size - i), whole, crop) for i in range(first, first + size, part)
         ]
-        hr, lr, quantisation = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        return Batch(hr, lr, quantisation, step, first)
+        hr, lr, quantisation, coded = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return Batch(hr, lr, quantisation, coded, step, first)
 
-    def _part(self, step: int, first: int, size: int, whole: int, crop: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _part(self, step: int, first: int, size: int, whole: int, crop: int) -> tuple[Tensor, ...]:
         index = torch.from_numpy(self._images(step * whole + first, size))
         numbers = torch.from_numpy(np.stack([self._numbers(step, first + i) for i in range(size)]))
+        (if_shrunk, shrinking), place, rest = numbers[:, :2].unbind(1), numbers[:, 2:4], numbers[:, 4:]
         sizes = self.photographs.sizes[index].double()
         side = crop * self.degradation.scale
         if self.lr is None:
             room = sizes.amin(1) / side
-            factor = torch.where(numbers[:, 0] < 0.5, 1.0, room.clamp_max(self.shrink) ** numbers[:, 1])
+            factor = torch.where(if_shrunk < 0.5, 1.0, room.clamp_max(self.shrink) ** shrinking)
             taken, grid = side * factor, 1
         else:
             factor, grid = torch.ones(size, dtype=torch.float64), self.degradation.scale
             taken = side * factor
-        corner = grid * (numbers[:, 2:4] * (((sizes - taken.ceil()[:, None]) / grid).floor() + 1)).floor()
+        corner = grid * (place * (((sizes - taken.ceil()[:, None]) / grid).floor() + 1)).floor()
         # One transfer; nothing is read back.
-        known = torch.cat([index[:, None].double(), corner, factor[:, None], numbers[:, 4:]], 1).float()
+        known = torch.cat([index[:, None].double(), corner, factor[:, None], rest], 1).float()
         if self.photographs.device.type == "cuda":
             known = known.pin_memory()
         known = known.to(self.photographs.device, non_blocking=True)
@@ -120,41 +123,42 @@ class Crops:
             return self._from_photographs(known, side)
         return self._from_pairs(known, side, self.lr)
 
-    def _from_pairs(self, known: Tensor, side: int, lr: Photographs) -> tuple[Tensor, Tensor, Tensor]:
+    def _from_pairs(self, known: Tensor, side: int, lr: Photographs) -> tuple[Tensor, ...]:
         index, top, left = known[:, :3].long().unbind(1)
-        kind = (8 * known[:, 4]).long() if self.turn else torch.zeros_like(index)
+        turn = (8 * known[:, 4]).long() if self.turn else torch.zeros_like(index)
         scale = self.degradation.scale
-        hr = dihedral(self.photographs.windows(index, top, left, side).float(), kind)
-        small = dihedral(lr.windows(index, top // scale, left // scale, side // scale).float(), kind)
-        return hr / 255, small / 255, torch.zeros_like(small)
+        hr = dihedral(self.photographs.windows(index, top, left, side).float(), turn)
+        small = dihedral(lr.windows(index, top // scale, left // scale, side // scale).float(), turn)
+        return hr / 255, small / 255, torch.zeros_like(small), torch.zeros_like(index, dtype=torch.bool)
 
-    def _from_photographs(self, known: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _from_photographs(self, known: Tensor, side: int) -> tuple[Tensor, ...]:
         index, top, left = known[:, :3].long().unbind(1)
-        factor, u = known[:, 3], known[:, 4:]
+        factor, turn, if_sharpened, blur, strength, saturation, quality, kind, share = known[:, 3:12].unbind(1)
+        normals = known[:, 12:]
         source = side if self.shrink == 1 else int(side * self.shrink) + 1
         hr = self.photographs.windows(index, top, left, source).float()
         if self.shrink > 1:
             hr = _rounded(shrunk(hr, factor, side))
         if self.sharpen > 0:
-            strength = torch.where(u[:, 1] < 0.5, 0.0, self.sharpen * u[:, 3])
-            hr = _rounded(unsharp_masked(hr, 0.6 * 2.5 ** u[:, 2], strength))
+            strength = torch.where(if_sharpened < 0.5, 0.0, self.sharpen * strength)
+            hr = _rounded(unsharp_masked(hr, 0.6 * 2.5**blur, strength))
         if self.colour > 0:
-            z = self.colour * u[:, 8:12]
-            saturation = 1 + self.colour * (0.7 * u[:, 4] - 0.4)
+            z = self.colour * normals
+            saturation = 1 + self.colour * (0.7 * saturation - 0.4)
             hr = _rounded(recoloured(hr, (0.2 * z[:, 0]).exp(), (0.06 * z[:, 1:]).exp(), saturation.clamp_min(0)))
         if self.turn:
-            hr = dihedral(hr, (8 * u[:, 0]).long())
+            hr = dihedral(hr, (8 * turn).long())
         lr = self.degradation.down_integers(hr).float()
         if self.jpegs is None:
-            return hr / 255, lr / 255, torch.zeros_like(lr)
+            return hr / 255, lr / 255, torch.zeros_like(lr), torch.zeros_like(index, dtype=torch.bool)
         low, high = sorted(self.jpegs.quality)
-        tables = quality_tables((low + (high - low) * u[:, 5]).round())
+        tables = quality_tables((low + (high - low) * quality).round())
         kinds = self.jpegs.subsampling
-        subsampled = u[:, 6] < kinds.count(420) / len(kinds)
-        coded = (u[:, 7] < self.jpegs.share)[:, None, None, None]
-        seen = torch.where(coded, jpeg(lr, tables, subsampled), lr)
+        subsampled = kind < kinds.count(420) / len(kinds)
+        coded = share < self.jpegs.share
+        seen = torch.where(coded[:, None, None, None], jpeg(lr, tables, subsampled), lr)
         quantisation = quantisation_map(tables, subsampled, *lr.shape[-2:])
-        return hr / 255, seen / 255, torch.where(coded, quantisation, 0.0)
+        return hr / 255, seen / 255, torch.where(coded[:, None, None, None], quantisation, 0.0), coded
 
     def _images(self, place: int, size: int) -> NDArray[np.int64]:
         """Which images the places of the endless series are."""

@@ -19,11 +19,11 @@ from vspsr.images.io import read_header, read_image
 from vspsr.images.picture import Picture, bicubic
 from vspsr.metrics.backends import perceptual_backend
 from vspsr.metrics.calibration import calibrate
-from vspsr.metrics.consistency import lr_psnr_and_pixels_wrong
+from vspsr.metrics.consistency import lr_agreement
 from vspsr.metrics.diversity import diversity_score, pixel_stddev
 from vspsr.metrics.fidelity import psnr, ssim
 from vspsr.metrics.images import crop_to_multiple
-from vspsr.metrics.perceptual import Perceptual
+from vspsr.metrics.perceptual import PerceptualScore
 from vspsr.metrics.tallies import Calibration
 from vspsr.report.pictures import Shown, write_pictures
 from vspsr.report.records import ImageRecord, SampleRow
@@ -132,7 +132,7 @@ class Scorer:
             raise EvaluationError(f"{pair.lr}: has changed since it was checked: start again")
         return hr, Picture(lr.pixels, lr.bits)
 
-    def _rows(self, pair: Pair, hr: Tensor, lr: Picture, images: Tensor, score: Perceptual) -> list[SampleRow]:
+    def _rows(self, pair: Pair, hr: Tensor, lr: Picture, images: Tensor, score: PerceptualScore) -> list[SampleRow]:
         """The figures of each image (n, 3, H, W)."""
         white, border, channel = lr.white, self.request.border, self.request.channel
         lr_psnr, from_lr, wrong = self._consistency(pair, hr, lr, images)
@@ -154,7 +154,7 @@ class Scorer:
         """The challenge's LR-PSNR, LR-PSNR against the LR image and the number of wrong LR pixels, of each image."""
 
         def against(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-            return lr_psnr_and_pixels_wrong(x, target, self.degradation, lr.bits, ROUNDING, against="lr")
+            return lr_agreement(x, target, self.degradation, lr.bits, ROUNDING)
 
         from_lr, wrong = against(images, lr.pixels.expand(3, -1, -1))
         truth = self.crop(hr)

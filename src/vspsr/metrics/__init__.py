@@ -1,35 +1,33 @@
 """Metrics of super-resolution and of its space: consistency, fidelity, perception, diversity, calibration.
 
-Functions measure one image, or the samples of one image. `Accumulator` and `Calibration` collect their results over
-many images. docs/metrics.md defines each metric. Perceptual distances need the extra ``eval``, the others torch alone.
+Functions measure one image, or the samples of one image. `aggregate` and `Calibration` combine their results over many
+images. docs/metrics.md defines each metric. Perceptual distances need the extra ``eval``, the others torch alone.
 """
 
-from vspsr.metrics.accumulators import Accumulator
+from vspsr.metrics.accumulators import aggregate
 from vspsr.metrics.backends import BACKENDS, perceptual_backend
 from vspsr.metrics.calibration import calibrate
-from vspsr.metrics.consistency import lr_pixels_wrong, lr_psnr, lr_psnr_and_pixels_wrong
+from vspsr.metrics.consistency import lr_agreement
 from vspsr.metrics.diversity import DiversityScore, diversity_score, pixel_stddev
 from vspsr.metrics.fidelity import psnr, ssim
 from vspsr.metrics.images import crop_to_multiple, crop_to_size
-from vspsr.metrics.perceptual import Backend, Perceptual
+from vspsr.metrics.perceptual import Backend, PerceptualScore
 from vspsr.metrics.tallies import LEVELS, Calibration, Marginals
 
 __all__ = [
     "BACKENDS",
     "LEVELS",
-    "Accumulator",
     "Backend",
     "Calibration",
     "DiversityScore",
     "Marginals",
-    "Perceptual",
+    "PerceptualScore",
+    "aggregate",
     "calibrate",
     "crop_to_multiple",
     "crop_to_size",
     "diversity_score",
-    "lr_pixels_wrong",
-    "lr_psnr",
-    "lr_psnr_and_pixels_wrong",
+    "lr_agreement",
     "perceptual_backend",
     "pixel_stddev",
     "psnr",

@@ -23,7 +23,7 @@ import math
 import torch
 from torch import Tensor
 
-from vspsr.metrics.images import check_pair
+from vspsr.metrics.images import check_gaussian, check_pair
 from vspsr.metrics.tallies import PIT_BINS, SPREAD_EDGES, Calibration, Marginals
 
 _PATCH, _STRIP = 8, 64
@@ -57,13 +57,8 @@ def calibrate(
     check_pair(samples, truth, peak, ("samples", "truth"))
     if (mean is None) != (stddev is None):
         raise ValueError("`mean` and `stddev` must be given together or not at all")
-    for x, name in ((mean, "mean"), (stddev, "stddev")):
-        if x is not None and (x.shape != truth.shape or not bool(x.isfinite().all())):
-            raise ValueError(
-                f"`{name}` must be finite and shaped as `truth` {tuple(truth.shape)}, got {tuple(x.shape)}"
-            )
-    if stddev is not None and float(stddev.min()) < 0:
-        raise ValueError(f"`stddev` must not be negative, got {float(stddev.min()):g}")
+    if mean is not None and stddev is not None:
+        check_gaussian(truth, mean, stddev)
     step = step if step is not None else 1 / (255 if truth.is_floating_point() else peak)
     n, gaussian = len(samples), mean is not None and stddev is not None
     total = Calibration.empty(n, gaussian)

@@ -14,88 +14,43 @@ from vspsr.metrics.fidelity import decibels, per_image
 from vspsr.metrics.images import check_range
 
 
-def lr_psnr(
-    sr: Tensor,
-    reference: Tensor,
-    degradation: Degradation,
-    bits: int = 8,
-    rounding: str = "per-pass",
-    against: str = "hr",
-) -> Tensor:
-    """PSNR in dB, over RGB, of the SR image downscaled to integers.
-
-    Range [0, ∞], higher is better; infinite where every LR value is met.
+def lr_agreement(
+    sr: Tensor, lr: Tensor, degradation: Degradation, bits: int = 8, rounding: str = "per-pass"
+) -> tuple[Tensor, Tensor]:
+    """LR-PSNR and the number of wrong LR pixels of SR images, downscaled to integers image by image.
 
     Args:
         sr: (..., 3, H, W) integers 0 … 2^bits − 1 (any dtype that holds them).
-        reference: against="hr": the GT image, shaped as SR, downscaled in the same way: the challenge's LR-PSNR.
-            against="lr": the LR image itself, (..., 3, ⌈H/s⌉, ⌈W/s⌉). Leading axes broadcast.
+        lr: the LR image (..., 3, ⌈H/s⌉, ⌈W/s⌉), likewise; leading axes broadcast. For the challenge's LR-PSNR the
+            downscaled GT image, ``degradation.down_integers(gt, bits, rounding)``.
         degradation: `Degradation(scale)` for MATLAB's bicubic.
         bits: 8 or 16.
         rounding: "per-pass" as MATLAB and the challenge, "single" once at the end.
 
     Returns:
-        (...) float64.
+        LR-PSNR in dB over RGB, (...) float64 in [0, ∞], higher is better; infinite where every LR value is met.
+        Number of LR pixels with at least one wrong channel, (...) int64, lower is better. (The field `lr_values_wrong`
+        of `vspsr.Quantized` counts values instead, pixels × channels.)
 
     Raises:
         ValueError: shapes that do not fit, values out of range or not integer, an unknown option.
     """
-    return lr_psnr_and_pixels_wrong(sr, reference, degradation, bits, rounding, against)[0]
-
-
-def lr_pixels_wrong(
-    sr: Tensor,
-    reference: Tensor,
-    degradation: Degradation,
-    bits: int = 8,
-    rounding: str = "per-pass",
-    against: str = "lr",
-) -> Tensor:
-    """Number of LR pixels with at least one wrong channel: (...) int64.
-
-    `vspsr.Quantized.lr_values_wrong` counts values (pixels × channels) instead.
-
-    Range 0 … number of LR pixels, lower is better. Arguments and errors as in `lr_psnr`.
-    """
-    return lr_psnr_and_pixels_wrong(sr, reference, degradation, bits, rounding, against)[1]
-
-
-def lr_psnr_and_pixels_wrong(
-    sr: Tensor,
-    reference: Tensor,
-    degradation: Degradation,
-    bits: int = 8,
-    rounding: str = "per-pass",
-    against: str = "lr",
-) -> tuple[Tensor, Tensor]:
-    """`lr_psnr` and `lr_pixels_wrong` together: SR and GT are downscaled only once, image by image."""
     peak = check_bits_and_rounding(bits, rounding)
-    if against not in ("hr", "lr"):
-        raise ValueError(f'`against` must be "hr" or "lr", got {against!r}')
     _check_integers(sr, peak, "sr")
-    _check_integers(reference, peak, "reference")
-    size = tuple(sr.shape[-2:])
-    wanted = (sr.shape[-3], *(size if against == "hr" else degradation.lr_size(*size)))
-    if tuple(reference.shape[-3:]) != wanted:
+    _check_integers(lr, peak, "lr")
+    wanted = (sr.shape[-3], *degradation.lr_size(*sr.shape[-2:]))
+    if tuple(lr.shape[-3:]) != wanted:
         raise ValueError(
-            f"`reference` {tuple(reference.shape[-3:])} must be {wanted}, the {against.upper()} image of `sr` "
-            f"{tuple(sr.shape[-3:])} at scale {degradation.scale}"
+            f"`lr` {tuple(lr.shape[-3:])} must be {wanted}, the LR image of `sr` {tuple(sr.shape[-3:])} at scale "
+            f"{degradation.scale}"
         )
 
-    def down(x: Tensor) -> Tensor:
-        return degradation.down_integers(x, bits, rounding)
-
-    known: dict[int, Tensor] = {}  # address → its LR image: often one truth for all samples
-
     def one(x: Tensor, y: Tensor) -> Tensor:
-        if against == "hr" and y.data_ptr() not in known:
-            known.clear()
-            known[y.data_ptr()] = down(y)
-        difference = down(x) - (known[y.data_ptr()] if against == "hr" else y.int())
+        difference = degradation.down_integers(x, bits, rounding) - y.int()
         different = (difference != 0).any(-3).sum()
         return torch.stack([decibels(difference.double().square().mean(), peak), different.double()])
 
-    both = per_image(one, sr, reference)
+    both = per_image(one, sr, lr)
     return both[..., 0], both[..., 1].long()
 
 

@@ -6,7 +6,7 @@ of sample i from the truth at pixel p,
     S_n = 100 · (G − L)/G,   G = min_i mean_p dᵢ(p),   L = mean_p min_i dᵢ(p):
 
 the gain of the best sample at each pixel over the one best sample. The mean pixel standard deviation (SRFlow and
-others) and the mean perceptual distance of two samples (`Backend.pairwise`) do not use the truth.
+others) and the mean perceptual distance of two samples (`PerceptualScore.pairwise`) do not use the truth.
 """
 
 import math
@@ -36,7 +36,7 @@ class DiversityScore:
 
 
 def diversity_score(maps: Tensor) -> DiversityScore:
-    """The diversity score on the distance maps (n, H, W) of n samples (`Backend.maps`), n ≥ 1.
+    """The diversity score on the distance maps (n, H, W) of n samples (`PerceptualScore.maps`), n ≥ 1.
 
     Raises:
         ValueError: another shape, values that are negative or not finite.
@@ -58,16 +58,15 @@ def diversity_score(maps: Tensor) -> DiversityScore:
     return DiversityScore(curve[-1], global_best, local_best, each, curve)
 
 
-def pixel_stddev(samples: Tensor, peak: float = 255, correction: int = 1) -> float:
+def pixel_stddev(samples: Tensor, peak: float = 255) -> float:
     """Standard deviation across samples, averaged over pixels and channels, in levels 0–255 whatever the bit depth.
 
-    Range [0, 181) for ``correction=1``; neither direction is better by itself.
+    Range [0, 181); neither direction is better by itself. The variance is divided by n − 1, so that its expectation
+    does not depend on n (numpy and some papers divide by n, which is smaller by √(1 − 1/n)).
 
     Args:
         samples: (n, ..., H, W) in 0 … peak, n ≥ 2.
         peak: 255 for 8 bits, 65535 for 16, 1 for [0, 1].
-        correction: 1 divides by n − 1, so that the expectation of the variance does not depend on n; 0 by n, as numpy
-            does and some papers (smaller by √(1 − 1/n)).
 
     Raises:
         ValueError: fewer than two samples.
@@ -82,5 +81,5 @@ def pixel_stddev(samples: Tensor, peak: float = 255, correction: int = 1) -> flo
         total += difference
         squares.addcmul_(difference, difference)
     n = len(samples)
-    variance = squares.addcmul_(total, total, value=-1 / n).clamp_(min=0) / (n - correction)
+    variance = squares.addcmul_(total, total, value=-1 / n).clamp_(min=0) / (n - 1)
     return float(variance.sqrt_().mean()) * 255 / peak

@@ -37,6 +37,16 @@ def check_range(x: Tensor, peak: float, name: str) -> None:
         raise ValueError(f"`{name}` must lie in 0 … {peak:g}, got values from {least:g} to {most:g}{hint}")
 
 
+def check_gaussian(truth: Tensor, mean: Tensor, stddev: Tensor) -> None:
+    """ValueError unless mean and standard deviation are finite and shaped as the truth, and stddev is not negative."""
+    for x, name in ((mean, "mean"), (stddev, "stddev")):
+        if x.shape != truth.shape or not bool(x.isfinite().all()):
+            shapes = f"{tuple(truth.shape)}, got {tuple(x.shape)}"
+            raise ValueError(f"`{name}` must be finite and shaped as `truth` {shapes}")
+    if float(stddev.min()) < 0:
+        raise ValueError(f"`stddev` must not be negative, got {float(stddev.min()):g}")
+
+
 def crop_to_size(x: Tensor, height: int, width: int, name: str = "x") -> Tensor:
     """The upper left height×width of an image (..., H, W); ValueError where it is smaller than that."""
     if x.shape[-2] < height or x.shape[-1] < width:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_integer
-from vspsr.metrics.images import check_pair
+from vspsr.metrics.images import check_gaussian, check_range
 
 _STEP, _STEPS = 0.01, 5000
 """Factors are multiples of 0.01 up to 50."""
@@ -107,10 +107,8 @@ class IntervalTally:
         Raises:
             ValueError: shapes that differ, values that are not finite, a negative standard deviation.
         """
-        check_pair(truth, truth, 1.0, ("truth", "truth"))
-        for x, name in ((mean, "mean"), (stddev, "stddev")):
-            if x.shape != truth.shape or not bool(x.isfinite().all()) or (x is stddev and float(x.min()) < 0):
-                raise ValueError(f"`{name}` must be finite, not negative and shaped as `truth`, got {tuple(x.shape)}")
+        check_range(truth, 1.0, "truth")
+        check_gaussian(truth, mean, stddev)
         error, sigma = (truth.double() - mean.double()).abs(), stddev.double()
         needed = torch.where(error == 0, 0.0, error / sigma)  # infinite where σ is 0
         place = (needed / _STEP).clamp_max(_STEPS + 1).ceil().long().flatten()

@@ -25,7 +25,7 @@ _EPS = 1e-10  # of the packages: added to the length of a feature vector
 
 
 @dataclass(frozen=True)
-class Perceptual:
+class PerceptualScore:
     """What `Backend.score` returns.
 
     Attributes:
@@ -81,27 +81,10 @@ class Backend:
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, {self.version!r})"
 
-    def maps(self, samples: Tensor, truth: Tensor, peak: float = 1.0) -> Tensor:
-        """Distance of each sample from the truth at each pixel: (n, H, W). Arguments as in `score`."""
-        return self.score(samples, truth, peak=peak).maps
-
-    def distances(self, samples: Tensor, truth: Tensor, peak: float = 1.0) -> Tensor:
-        """Distance of each sample from the truth as the package's ``spatial=False`` gives it: (n,) float64.
-
-        Arguments as in `score`. Differs a little from the mean of the map, see `Perceptual`.
-        """
-        return self.score(samples, truth, maps=False, peak=peak).distances
-
-    def pairwise(self, samples: Tensor, peak: float = 1.0) -> float:
-        """Mean distance of two different samples (n, 3, H, W), n ≥ 2, over all pairs; values as in `score`."""
-        score = self.score(samples, samples[:1].squeeze(0), pairwise=True, maps=False, peak=peak)
-        assert score.pairwise is not None
-        return score.pairwise
-
     @torch.no_grad()
     def score(
         self, samples: Tensor, truth: Tensor, pairwise: bool = False, maps: bool = True, peak: float = 1.0
-    ) -> Perceptual:
+    ) -> PerceptualScore:
         """All distances, from one pass of the network per image.
 
         Args:
@@ -112,7 +95,7 @@ class Backend:
             peak: 1 for [0, 1], 255 for 8-bit integers, 65535 for 16-bit.
 
         Returns:
-            `Perceptual`, on the device of ``samples``.
+            `PerceptualScore`, on the device of ``samples``.
 
         Raises:
             ValueError: shapes that do not fit, values out of range, fewer than two samples for ``pairwise``.
@@ -140,7 +123,7 @@ class Backend:
             if pairwise:
                 cross = [(s.square_() @ w).mean(dtype=torch.float64) for s, w in zip(sums, self._weights, strict=True)]
                 between = max(0.0, float(n * distances.sum() - torch.stack(cross).sum()) / (n * (n - 1) / 2))
-        return Perceptual(out.to(samples.device), distances.to(samples.device), between)
+        return PerceptualScore(out.to(samples.device), distances.to(samples.device), between)
 
     def _features(self, image: Tensor, peak: float) -> Iterator[tuple[Tensor, tuple[int, int]]]:
         """Unit features (places, channels) of an image (3, H, W), layer by layer, and the layer's size."""

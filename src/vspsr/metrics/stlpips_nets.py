@@ -27,7 +27,6 @@ class BlurPool(nn.Module):
         self.register_buffer("filt", torch.outer(taps, taps).expand(channels, 1, 3, 3).clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), self.filt, stride=2, groups=x.shape[1])
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vspsr.checks import check_flag, check_integer
 from vspsr.nn.deterministic import MAX_WIDTH, ResidualTrunk, ResidualUpsampler
-from vspsr.nn.overlapping import mixture_layer, raised_cosine
+from vspsr.nn.overlapping import OverlappingAtoms, mixture_layer
 from vspsr.space.parameters import NoiseChain, SpaceParameters
 
 _THUMBNAIL = 16
@@ -37,7 +37,7 @@ def thumbnail(y: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(torch.cat([y.double(), across, down], 1), _THUMBNAIL).to(y.dtype)
 
 
-class CorrelatedVSpM(nn.Module):
+class CorrelatedVSpM(OverlappingAtoms):
     """LR image → parameters of its SR space, with C atoms of (3, 2s, 2s) pixels.
 
     Args:
@@ -71,23 +71,15 @@ class CorrelatedVSpM(nn.Module):
         dilations: Sequence[int] = (1, 2, 4),
         n_modes: int = 4,
     ) -> None:
-        super().__init__()
-        if (scale := check_integer(scale, "scale", 2, 64)) % 2:
-            raise ValueError(f"`scale` must be even for overlapping atoms, got {scale}")
+        super().__init__(scale, n_atoms, n_modes)
         if not isinstance(dilations, list | tuple) or len(dilations) > _LONGEST_CHAIN:
             raise ValueError(f"`dilations` must be a list of at most {_LONGEST_CHAIN} integers, got {dilations!r}")
         self.dilations = tuple(check_integer(d, "dilations", 1, 64) for d in dilations)
-        n_atoms, n_modes, noise_channels = (
-            check_integer(n_atoms, "n_atoms", 1, MAX_WIDTH),
-            check_integer(n_modes, "n_modes", 0, MAX_WIDTH),
-            check_integer(noise_channels, "noise_channels", 1, MAX_WIDTH),
-        )
+        self.noise_channels = m = check_integer(noise_channels, "noise_channels", 1, MAX_WIDTH)
         correlated = check_flag(correlated, "correlated")
-        self.scale, self.n_atoms, self.noise_channels = scale, n_atoms, noise_channels
         self.receptive_field = 2 * blocks + 3
-        patch = 2 * scale
         self.trunk = ResidualTrunk(channels, blocks, inputs=6)
-        self.mean_head = ResidualUpsampler(scale, channels)
+        self.mean_head = ResidualUpsampler(self.scale, channels)
         self.basis_head = nn.Sequential(
             nn.Conv2d(5, 32, 3, stride=2, padding=1),
             nn.ReLU(),
@@ -95,20 +87,12 @@ class CorrelatedVSpM(nn.Module):
             nn.ReLU(),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            mixture_layer(32, n_modes),
+            mixture_layer(32, self.n_modes),
         )
-        norm = 1 / (patch * 3**0.5)
-        # Most of what is missing is luminance.
-        brightness, colour = torch.randn(n_atoms, 1, patch, patch), torch.randn(n_atoms, 3, patch, patch)
-        self.atoms = nn.Parameter(norm * (brightness + 0.3 * colour))
-        self.modes = nn.Parameter(0.1 * norm * torch.randn(n_modes, self.atoms.numel()))
-        self.window: Tensor
-        self.register_buffer("window", raised_cosine(patch), persistent=False)
-        self.variance_head: nn.Module | None = None
+        self._add_atoms()
         self.gain_head: nn.Module | None = None
         if correlated:
-            m = noise_channels
-            self.gain_head = nn.Conv2d(channels, (len(self.dilations) + 1) * m + n_atoms, 3, padding=1)
+            self.gain_head = nn.Conv2d(channels, (len(self.dilations) + 1) * m + self.n_atoms, 3, padding=1)
             nn.init.normal_(self.gain_head.weight, std=0.1 / (3 * channels**0.5))
             assert self.gain_head.bias is not None
             nn.init.zeros_(self.gain_head.bias)
@@ -116,18 +100,12 @@ class CorrelatedVSpM(nn.Module):
                 self.gain_head.bias[: (len(self.dilations) + 1) * m] = 1.0
             fan = (9 * m) ** -0.5
             self.kernels = nn.ParameterList(fan * torch.randn(m, m, 3, 3) for _ in self.dilations)
-            self.output_kernel = nn.Parameter(fan * torch.randn(n_atoms, m, 3, 3))
+            self.output_kernel = nn.Parameter(fan * torch.randn(self.n_atoms, m, 3, 3))
         else:
-            self.variance_head = nn.Sequential(
-                nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, n_atoms, 1)
-            )
-            last = self.variance_head[-1]
-            assert isinstance(last, nn.Conv2d)
-            assert last.bias is not None
-            nn.init.constant_(last.bias, 2 * math.log(_AMPLITUDE))
+            self._add_variance_head(channels, 2 * math.log(_AMPLITUDE))
 
     def forward(self, y: Tensor, quantisation: Tensor | None = None, overview: Tensor | None = None) -> SpaceParameters:
-        """See the class.
+        """The parameters of the SR spaces.
 
         Args:
             y: LR images, or tiles of them.
@@ -136,8 +114,6 @@ class CorrelatedVSpM(nn.Module):
         """
         coarse = torch.zeros_like(y) if quantisation is None else quantisation
         features = self.trunk(torch.cat([y - 0.5, coarse], 1))
-        mixture = torch.tanh(self.basis_head(thumbnail(y) if overview is None else overview))
-        atoms = self.atoms + (mixture @ self.modes).unflatten(1, self.atoms.shape)
         log_var, chain = None, None
         if self.gain_head is not None:
             gains = self.gain_head(features)
@@ -152,12 +128,10 @@ class CorrelatedVSpM(nn.Module):
                 dilations=self.dilations,
             )
         else:
-            assert self.variance_head is not None
-            # Bounded so that no input, however odd, can overflow the exponential.
-            log_var = self.variance_head(features).clamp(-20.0, 4.0)[:, None]
+            log_var = self._log_var(features)
         return SpaceParameters(
             deterministic=self.mean_head(features, y),
-            atoms=(self.window * atoms)[:, None],
+            atoms=self._basis(self.basis_head(thumbnail(y) if overview is None else overview)),
             coefficient_mean=None,
             coefficient_log_var=log_var,
             chain=chain,

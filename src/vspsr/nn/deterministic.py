@@ -36,7 +36,6 @@ class Interpolation(nn.Module):
             self.convolutions = nn.Sequential(*layers)
 
     def forward(self, y: Tensor) -> Tensor:
-        """See the class."""
         up = F.interpolate(y, scale_factor=float(self.scale), mode=self.mode, align_corners=False)
         return self.convolutions(up)  # type: ignore[no-any-return]
 
@@ -72,7 +71,6 @@ class ResidualTrunk(nn.Module):
         self.tail = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, y: Tensor) -> Tensor:
-        """See the class."""
         head = self.head(y)
         return head + self.tail(self.blocks(head))  # type: ignore[no-any-return]
 
@@ -92,5 +90,4 @@ class ResidualUpsampler(nn.Module):
         nn.init.zeros_(self.residual.bias)
 
     def forward(self, features: Tensor, y: Tensor) -> Tensor:
-        """See the class."""
         return imresize(y, scale=self.scale) + F.pixel_shuffle(self.residual(features), self.scale)

@@ -1,4 +1,4 @@
-"""VSpM with overlapping, colour-joint atoms: the network of the shipped models.
+"""VSpM with overlapping, colour-joint atoms: the network of vspsr-x4 and vspsr-x8.
 
 The paper's patches are independent, one s×s patch per LR pixel and colour, which shows as a "patch effect". Here an
 atom is a (3, 2s, 2s) patch in colour under a raised-cosine window whose shifts sum to one, so that neighbouring
@@ -33,7 +33,60 @@ def mixture_layer(channels: int, n_modes: int) -> nn.Linear:
         return nn.Linear(channels, n_modes)
 
 
-class OverlappingVSpM(nn.Module):
+class OverlappingAtoms(nn.Module):
+    """The common parts of networks with overlapping atoms. Arguments and errors are those of `OverlappingVSpM`."""
+
+    window: Tensor
+    variance_head: nn.Sequential
+
+    def __init__(self, scale: int, n_atoms: int, n_modes: int) -> None:
+        super().__init__()
+        if (scale := check_integer(scale, "scale", 2, 64)) % 2:
+            raise ValueError(f"`scale` must be even for overlapping atoms, got {scale}")
+        self.scale = scale
+        self.n_atoms = check_integer(n_atoms, "n_atoms", 1, MAX_WIDTH)
+        self.n_modes = check_integer(n_modes, "n_modes", 0, MAX_WIDTH)
+
+    def _add_atoms(self) -> None:
+        """Random atoms and modes. Not in the constructor: subclasses draw their first layers before them."""
+        patch = 2 * self.scale
+        norm = 1 / (patch * 3**0.5)
+        # Most of the missing information is luminance.
+        brightness, colour = torch.randn(self.n_atoms, 1, patch, patch), torch.randn(self.n_atoms, 3, patch, patch)
+        self.atoms = nn.Parameter(norm * (brightness + 0.3 * colour))
+        self.modes = nn.Parameter(0.1 * norm * torch.randn(self.n_modes, self.atoms.numel()))
+        self.register_buffer("window", raised_cosine(patch), persistent=False)
+
+    def _add_variance_head(self, channels: int, start: float) -> None:
+        """The layers from features to log-variances, which are about ``start`` at the start of training."""
+        first, last = nn.Conv2d(channels, channels, 3, padding=1), nn.Conv2d(channels, self.n_atoms, 1)
+        self.variance_head = nn.Sequential(first, nn.ReLU(), last)
+        assert last.bias is not None
+        nn.init.constant_(last.bias, start)
+
+    def _basis(self, mixture: Tensor) -> Tensor:
+        """The atoms of images: mixture (B, M), not bounded → (B, 1, C, 3, 2s, 2s)."""
+        atoms = self.atoms + (torch.tanh(mixture) @ self.modes).unflatten(1, self.atoms.shape)
+        return (self.window * atoms)[:, None]
+
+    def _log_var(self, features: Tensor) -> Tensor:
+        """Log-variances of the coefficients: (B, channels, h, w) → (B, 1, C, h, w).
+
+        On a CPU in full precision the last layer, a 1×1 convolution, is computed in float64. oneDNN's rounds otherwise
+        with another number of threads, by 1e-5, which now and then is another pixel.
+        """
+        hidden, last = self.variance_head[:-1](features), self.variance_head[-1]
+        if hidden.dtype != torch.float32 or hidden.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            log_var = last(hidden)
+        else:
+            assert isinstance(last, nn.Conv2d)
+            assert last.bias is not None
+            log_var = F.conv2d(hidden.double(), last.weight.double(), last.bias.double()).float()
+        # Bounded so that no input, however odd, can overflow the exponential.
+        return log_var.clamp(-20.0, 4.0)[:, None]  # type: ignore[no-any-return]
+
+
+class OverlappingVSpM(OverlappingAtoms):
     """LR image → parameters of its SR space, with C atoms of (3, 2s, 2s) pixels.
 
     Args:
@@ -59,60 +112,23 @@ class OverlappingVSpM(nn.Module):
         n_modes: int = 4,
         deterministic: nn.Module | None = None,
     ) -> None:
-        super().__init__()
-        if (scale := check_integer(scale, "scale", 2, 64)) % 2:
-            raise ValueError(f"`scale` must be even for overlapping atoms, got {scale}")
-        n_atoms, n_modes = (
-            check_integer(n_atoms, "n_atoms", 1, MAX_WIDTH),
-            check_integer(n_modes, "n_modes", 0, MAX_WIDTH),
-        )
+        super().__init__(scale, n_atoms, n_modes)
         if deterministic is not None and not isinstance(deterministic, nn.Module):
             raise ValueError(f"`deterministic` must be a module or None, got {deterministic!r}")
-        self.scale = scale
-        patch = 2 * scale
         self.trunk = ResidualTrunk(channels, blocks)
         self.deterministic = deterministic
-        self.mean_head = ResidualUpsampler(scale, channels) if deterministic is None else None
-        self.variance_head = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, n_atoms, 1)
-        )
-        self.basis_head = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), mixture_layer(channels, n_modes))
-        norm = 1 / (patch * 3**0.5)
-        # Most of the missing information is luminance.
-        brightness, colour = torch.randn(n_atoms, 1, patch, patch), torch.randn(n_atoms, 3, patch, patch)
-        self.atoms = nn.Parameter(norm * (brightness + 0.3 * colour))
-        self.modes = nn.Parameter(0.1 * norm * torch.randn(n_modes, self.atoms.numel()))
-        self.window: Tensor
-        self.register_buffer("window", raised_cosine(patch), persistent=False)
-        last = self.variance_head[-1]
-        assert isinstance(last, nn.Conv2d)
-        assert last.bias is not None
-        nn.init.constant_(last.bias, -6.0)
+        self.mean_head = ResidualUpsampler(self.scale, channels) if deterministic is None else None
+        self._add_variance_head(channels, -6.0)
+        self.basis_head = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), mixture_layer(channels, self.n_modes))
+        self._add_atoms()
 
     def forward(self, y: Tensor) -> SpaceParameters:
-        """See the class."""
         features = self.trunk(y - 0.5)
-        # An image-global statistic: tiles of one image must share it.
-        mixture = torch.tanh(self.basis_head(features.mean((2, 3))))
-        atoms = self.atoms + (mixture @ self.modes).unflatten(1, self.atoms.shape)
-        # Bounded so that no input, however odd, can overflow the exponential.
-        log_var = self._log_var(features).clamp(-20.0, 4.0)
         mean = self.deterministic(y) if self.mean_head is None else self.mean_head(features, y)  # type: ignore[misc]
         return SpaceParameters(
             deterministic=mean,
-            atoms=(self.window * atoms)[:, None],
+            # An image-global statistic: tiles of one image must share it.
+            atoms=self._basis(self.basis_head(features.mean((2, 3)))),
             coefficient_mean=None,
-            coefficient_log_var=log_var[:, None],
+            coefficient_log_var=self._log_var(features),
         )
-
-    def _log_var(self, features: Tensor) -> Tensor:
-        """The variance head; on a CPU in full precision its last layer, a 1×1 convolution, in float64.
-
-        oneDNN's rounds otherwise with another number of threads, by 1e-5, which now and then is another pixel.
-        """
-        hidden, last = self.variance_head[:-1](features), self.variance_head[-1]
-        if hidden.dtype != torch.float32 or hidden.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-            return last(hidden)  # type: ignore[no-any-return]
-        assert isinstance(last, nn.Conv2d)
-        assert last.bias is not None
-        return F.conv2d(hidden.double(), last.weight.double(), last.bias.double()).float()

@@ -51,7 +51,6 @@ class PretrainedSR(nn.Module):
         return super().train(False)
 
     def forward(self, y: Tensor) -> Tensor:
-        """See the class."""
         # A copy goes in, because some networks scale their input in place.
         if self.trainable and torch.is_grad_enabled():
             h, w = y.shape[-2:]

@@ -52,7 +52,6 @@ class BasisBranch(nn.Module):
         self.decoder = nn.Sequential(*decoder)
 
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor | None]:
-        """See the class."""
         while min(y.shape[-2:]) < _SMALLEST:
             y = torch.cat([y, y.flip(-2)], -2) if y.shape[-2] < _SMALLEST else torch.cat([y, y.flip(-1)], -1)
         code = self.embed(self.features(y).mean((2, 3)))
@@ -83,7 +82,6 @@ class CoefficientBranch(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor | None]:
-        """See the class."""
         if not self.stochastic:
             return self.layers(y), None
         *before, last = self.layers
@@ -147,7 +145,6 @@ class VSpM(nn.Module):
             self.deterministic = Interpolation(scale, deterministic, convolutions)
 
     def forward(self, y: Tensor) -> SpaceParameters:
-        """See the class."""
         b, _, h, w = y.shape
         folded = y.reshape(b * 3, 1, h, w)
         code, code_log_var = self.basis(folded)

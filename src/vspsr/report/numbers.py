@@ -15,7 +15,7 @@ def number(value: float | None, digits: int) -> str:
 
 
 def mean_number(figures: dict[str, Any], digits: int) -> tuple[str, str]:
-    """A mean of `Accumulator.compute` and a note. If only some values are infinite, the mean is that of the others."""
+    """A mean of `metrics.aggregate` and a note. If only some values are infinite, the mean is that of the others."""
     finite, infinite = figures["finite"], figures["infinite"]
     if finite and infinite:
         return number(figures["finite_mean"], digits), f"of {finite} finite; ∞ in {infinite} of {finite + infinite}"

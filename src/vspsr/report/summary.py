@@ -12,8 +12,8 @@ from operator import add
 from typing import Any
 
 from vspsr.files import printable, to_json
-from vspsr.metrics import LEVELS, Accumulator, Calibration
-from vspsr.metrics.accumulators import mean
+from vspsr.metrics import LEVELS, Calibration
+from vspsr.metrics.accumulators import aggregate, mean
 from vspsr.report.records import METRICS, ImageRecord, SampleRow
 
 
@@ -45,8 +45,8 @@ def summarize(settings: Mapping[str, Any], records: Sequence[ImageRecord]) -> di
 
     Returns:
         settings, versions, n_images, n_samples;
-        means, means_of_mean, means_of_bicubic: metric → `Accumulator.compute`, of the samples, the mean images and the
-            bicubic ones;
+        means, means_of_mean, means_of_bicubic: metric → `vspsr.metrics.aggregate` of the samples, the mean images and
+            the bicubic ones;
         ntire21: the challenge's four figures ("lr_psnr_worst" is the mean over images of the worst sample's), and
             "lpips_ratio": the distance of the samples divided by that of bicubic;
         diversity: means of the score, its parts and its curve, and in how many images the score is undefined;
@@ -91,10 +91,9 @@ def summarize(settings: Mapping[str, Any], records: Sequence[ImageRecord]) -> di
 def _means(rows: Sequence[SampleRow]) -> dict[str, dict[str, float | int | None]]:
     out = {}
     for metric, higher_is_better in METRICS.items():
-        total = Accumulator(higher_is_better)
-        total.update(v for row in rows if (v := getattr(row, metric)) is not None)
-        if total.values:
-            out[metric] = total.compute()
+        values = [v for row in rows if (v := getattr(row, metric)) is not None]
+        if values:
+            out[metric] = aggregate(values, higher_is_better)
     return out
 
 

@@ -1,1 +1,1 @@
-"""Losses and, in time, the training system: nothing here is needed to use a model."""
+"""Recipes, losses, training runs and their export: nothing here is needed to use a model."""

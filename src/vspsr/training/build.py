@@ -45,7 +45,7 @@ def build_model(recipe: Recipe, state: Mapping[str, Tensor] | None = None) -> VS
         load(model.network, state, "the checkpoint", "does not fit its recipe:")
     elif (path := recipe.initial) is not None:
         load(model.network, _initial_state(path), str(path), "does not fit the recipe's model:")
-    if any(loss.needs_affine for phase in recipe.phases for _, loss in phase.terms()):
+    if any(getattr(loss, "mean_gradient_scale", 1) < 1 for phase in recipe.phases for _, loss in phase.terms()):
         with torch.no_grad():
             if not model(torch.zeros(1, 3, 16, 16)).is_gaussian:
                 raise RecipeError(

@@ -67,8 +67,10 @@ def check_same_recipe(recipe: Recipe, saved: Any, path: Path) -> None:
     for side in (ours, theirs):
         data = side.pop("data")
         side |= {f"data.{key}": value for key, value in data.items() if key not in FREE_OF_DATA}
+    # A discriminator normalises each piece of the batch by itself.
+    free = set(FREE) - {"micro_batch"} if recipe.adversarial else FREE
     for key in ours:
-        if key not in FREE and ours[key] != theirs[key]:
+        if key not in free and ours[key] != theirs[key]:
             raise RecipeError(
                 f"`{key}` differs from the run in {path.parent.parent} ({theirs[key]} there, {ours[key]} here): resume "
                 "with the same recipe, or start a new run with `initial` set to the old one"
@@ -81,12 +83,12 @@ def digest(pairs: Sequence[ImagePair]) -> str:
     return hashlib.blake2b(repr(files).encode(), digest_size=16).hexdigest()
 
 
-def check_same_images(pairs: Sequence[ImagePair], state: Mapping[str, Any], run: Path) -> None:
-    """VSpSRError where a run would go on with other images than it began with: it could not be exact."""
-    if state["images"] != digest(pairs):
+def check_same_images(images: str, count: int, state: Mapping[str, Any], run: Path) -> None:
+    """VSpSRError where a run would go on with images of another `digest` than it began with: it could not be exact."""
+    if state["images"] != images:
         raise VSpSRError(
             f"`data.folder`: not the training images that the run in {run} began with, by name and size "
-            f"({len(pairs)} here, {state['n_images']} there): resume with the same"
+            f"({count} here, {state['n_images']} there): resume with the same"
         )
 
 

@@ -60,8 +60,7 @@ class Engine:
         self.average = copy.deepcopy(model).requires_grad_(False).eval().to(self.device)
         self.network = model.network.to(self.device).train()
         self.objective = Objective(recipe, model.degradation).to(self.device).eval()
-        adversarial = any("adversarial" in phase.losses for phase in recipe.phases)
-        self.discriminator = PatchDiscriminator().to(self.device) if adversarial else None
+        self.discriminator = PatchDiscriminator().to(self.device) if recipe.adversarial else None
         self.optimisers = [
             torch.optim.Adam([p for p in module.parameters() if p.requires_grad], fused=True)
             for module in (self.network, self.discriminator)
@@ -105,7 +104,10 @@ class Engine:
         self.step += 1
         self._average()
         self.seconds += time.monotonic() - began
-        self._advance(stage)
+        now = self.seconds
+        if self.schedule.max_time is not None and self.fabric.world_size > 1:
+            now = float(self.fabric.broadcast(now))
+        self._move_to(self.schedule.position(self.step, now))
         self.whole = True
 
     def log(self) -> dict[str, float]:
@@ -192,14 +194,11 @@ class Engine:
         for key in ours.keys() - set(floating):
             theirs[key].copy_(ours[key])
 
-    def _advance(self, stage: ScheduledPhase) -> None:
+    def _move_to(self, position: float) -> None:
         """Move along the schedule. A phase with an optimiser of its own starts without earlier moments."""
-        seconds = self.seconds
-        if self.schedule.max_time is not None and self.fabric.world_size > 1:
-            seconds = float(self.fabric.broadcast(seconds))
-        self.position = self.schedule.position(self.step, seconds)
-        following = self.schedule.stage(self.position)
-        if following is not stage and following.phase.optimiser is not None:
+        before, self.position = self.schedule.stage(self.position), position
+        stage = self.schedule.stage(position)
+        if stage is not before and stage.phase.optimiser is not None:
             for optimiser in self.optimisers:
                 optimiser.state.clear()
 
@@ -235,7 +234,8 @@ class Engine:
         self.sums = {k: v.to(self.device) for k, v in state["sums"].items()}
         self.failed = state["failed"].to(self.device)
         # With another time to train, the schedule goes on from where it is at the new pace.
-        self.position = max(state["position"], self.schedule.position(self.step, self.seconds))
+        self.position = state["position"]
+        self._move_to(max(self.position, self.schedule.position(self.step, self.seconds)))
 
 
 def network_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -3,6 +3,7 @@
 import csv
 import shutil
 from collections import Counter
+from importlib import resources
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,7 @@ def export(
 
 
 def _card(model: VSpSR, recipe: Recipe, state: dict[str, Any], figures: dict[str, str], picture: bool) -> str:
-    parameters = sum(p.numel() for p in model.parameters())
-    options = ", ".join(f"{k} {v}" for k, v in model.config["options"].items())
-    description = f"\n{recipe.description}\n" if recipe.description else ""
+    """The template beside this file, filled in."""
     origin, projected, seen = "", "", "without noise or compression"
     if recipe.initial is not None:
         origin = f"It went on from `{recipe.initial}`: what that was trained on counts, too. "
@@ -76,43 +75,29 @@ def _card(model: VSpSR, recipe: Recipe, state: dict[str, Any], figures: dict[str
     if (jpeg := recipe.data.jpeg) is not None:
         seen = f"without noise, and with JPEGs of quality {min(jpeg.quality)} to {max(jpeg.quality)}"
     sums = [" + ".join(f"{loss.weight:g} · {name}" for name, loss in phase.terms()) for phase in recipe.phases]
-    phases = "\n".join(f"- {phase.name}: {losses}" for phase, losses in zip(recipe.phases, sums, strict=True))
     rows = "".join(f"| {name} | {float(value):.4g} |\n" for name, value in figures.items())
     head = "**Figures** on the validation images (whole images, averaged weights, samples at temperature 1):"
-    table = f"{head}\n\n| figure | value |\n|---|---|\n{rows}\n" if figures else ""
-    return f"""---
-library_name: vspsr
-pipeline_tag: image-to-image
-tags: [super-resolution, stochastic-super-resolution, uncertainty]
----
-# {recipe.name}
-
-The super-resolution space of an image at x{model.scale}: LR image → distribution over HR images, every sample of \
-which downscales ({model.degradation.kernel}) to the LR image.
-{description}
-```python
-from vspsr import VSpSR
-
-model = VSpSR.from_pretrained("PATH_OR_HUB_ID_OF_THIS_MODEL")
-samples = model(y).sample(10, seed=0)
-```
-
-**Network.** `{model.config["network"]}` ({options}), {parameters / 1e6:.2f} M parameters. Default temperature \
-{model.temperature:g}; standard deviations are multiplied by {model.calibration:g} \
-({"as the recipe says" if model.calibration != 1 else "not calibrated"}).
-
-**Data.** {state["n_images"]} training images. {_credits(recipe)}
-
-**Recipe.** {state["step"]} steps of {recipe.batch} crops of {recipe.crop}×{recipe.crop} LR pixels, Adam at \
-{recipe.optimiser.rate:g}, seed {recipe.seed}, vspsr {__version__}. {origin}{projected}Phases:
-
-{phases}
-
-{table}{f"![Bicubic, mean, two samples, HR]({_EXAMPLE})" if picture else ""}
-
-**Limits.** Trained for this degradation {seen}: on other LR images it sharpens their artefacts. Textures are \
-plausible, not true: `stddev` says where they are invented.
-"""
+    return (
+        (resources.files("vspsr.training") / "card.md")
+        .read_text(encoding="utf-8")
+        .format(
+            model=model,
+            recipe=recipe,
+            state=state,
+            version=__version__,
+            options=", ".join(f"{k} {v}" for k, v in model.config["options"].items()),
+            millions=sum(p.numel() for p in model.parameters()) / 1e6,
+            description=f"\n{recipe.description}\n" if recipe.description else "",
+            calibrated="as the recipe says" if model.calibration != 1 else "not calibrated",
+            credits=_credits(recipe),
+            origin=origin,
+            projected=projected,
+            seen=seen,
+            phases="\n".join(f"- {phase.name}: {losses}" for phase, losses in zip(recipe.phases, sums, strict=True)),
+            table=f"{head}\n\n| figure | value |\n|---|---|\n{rows}\n" if figures else "",
+            picture=f"![Bicubic, mean, two samples, HR]({_EXAMPLE})" if picture else "",
+        )
+    )
 
 
 def _credits(recipe: Recipe) -> str:

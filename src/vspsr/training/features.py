@@ -89,7 +89,6 @@ class FeatureNetwork(nn.Module):
         return super().train(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """See the class."""
         found = self.features((x - self.mean) / self.std)
         return [found[layer] for layer in self.layers]
 

@@ -67,7 +67,7 @@ class Objective(nn.Module):
         terms = phase.terms()
         needed = max(loss.samples for _, loss in terms)
         stream = self.recipe.seed, batch.step, batch.first
-        exact = batch.quantisation.amax((1, 2, 3)) == 0 if self.recipe.projection else None
+        exact = ~batch.coded if self.recipe.projection else None
         mean, samples = draw(parameters, batch.lr, self.degradation, needed, stream, exact)
         images = StepImages(
             x=batch.hr,

@@ -1,7 +1,5 @@
 """Recipes: what a run trains, on what, with which losses, for how long, as types that files are checked against."""
 
-import inspect
-import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -11,7 +9,7 @@ from pydantic import Field, model_validator
 from vspsr.data.crops import Jpegs
 from vspsr.errors import VSpSRError, did_you_mean
 from vspsr.files import one_line
-from vspsr.model import NETWORKS
+from vspsr.model import build_network
 from vspsr.training.losses import CheckedLosses, Loss
 from vspsr.training.losses.base import Count, FeatureLoss, NoNulls, NotNegative, Number, Part, Positive, WholeNumber
 
@@ -32,18 +30,10 @@ class Model(Part):
     @model_validator(mode="after")
     def _options_fit(self) -> "Model":
         """By the constructor itself, on the meta device: nothing is allocated."""
-        constructor = NETWORKS[self.network]
-        known = inspect.signature(constructor).parameters
-        for name in self.options:
-            if name not in known:
-                raise ValueError(
-                    f"unknown key `options.{name}` of the network {self.network!r}: {did_you_mean(name, known)}"
-                )
         try:
-            with torch.device("meta"), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of weights of size 0
-                constructor(**self.options)
-        except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+            with torch.device("meta"):
+                build_network(self.network, self.options)
+        except (TypeError, RuntimeError, OverflowError) as error:
             raise ValueError(f"`options` of the network {self.network!r}: {one_line(error)[:300]}") from error
         return self
 
@@ -112,6 +102,12 @@ class Features(Part):
     weights: str | None = None
     layers: tuple[str, ...] | None = None
     layer_weights: tuple[NotNegative, ...] | None = None
+
+    @model_validator(mode="after")
+    def _some_layer_counts(self) -> "Features":
+        if self.layer_weights is not None and not any(self.layer_weights):
+            raise ValueError(f"`layer_weights`: at least one must be positive, got {list(self.layer_weights)}")
+        return self
 
 
 class Phase(Part):
@@ -188,6 +184,11 @@ class Recipe(Part):
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()
     log_every: Count = 50
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether a phase has a discriminator."""
+        return any("adversarial" in phase.losses for phase in self.phases)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":

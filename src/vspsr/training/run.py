@@ -19,7 +19,7 @@ from vspsr.data.crops import Crops
 from vspsr.data.files import ImagePair, find_images
 from vspsr.data.photographs import Photographs, read_rgb
 from vspsr.errors import ImageFileError, VSpSRError
-from vspsr.files import clear_stale, one_line
+from vspsr.files import one_line
 from vspsr.images.io import write_image
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
@@ -105,12 +105,10 @@ class _Run:
         if found is not None:
             state = checkpoint.read_checkpoint(found)
             checkpoint.check_same_recipe(recipe, state["recipe"], found)
-            checkpoint.check_same_images(pairs, state, options.output)
+            checkpoint.check_same_images(self.images, len(pairs), state, options.output)
             self.engine.restore(state, str(found))
             self.report(f"resuming at step {self.engine.step} from {found}")
         if fabric.is_global_zero:
-            for folder in ("", "checkpoints", "pictures"):
-                clear_stale(options.output / folder)
             write_recipe(options.output / "recipe.yaml", recipe)
         self.table = MetricsTable(options.output / "metrics.csv", self.engine.step)
         self.saved_at, self.saved_step = time.monotonic(), self.engine.step if found else -1
@@ -168,30 +166,21 @@ class _Run:
             self.table.add(self.engine.step, figures)
 
     def _validate(self) -> None:
-        """Validation images, dealt out over the processes; their figures are averaged in float64."""
-        engine, fabric = self.engine, self.fabric
-        figures: list[dict[str, float]] = []
-        pictures: list[list[Tensor]] = []
-        for pair in self.val[fabric.global_rank :: fabric.world_size]:
+        """Validation images, on the first process; their figures are averaged in float64."""
+        engine = self.engine
+        found: list[tuple[dict[str, float], list[Tensor]]] = []
+        for pair in self.val if self.fabric.is_global_zero else ():
             try:
-                found = validate_image(pair, engine.average, engine.device)
-                figures.append(found[0])
-                pictures.append(found[1])
+                found.append(validate_image(pair, engine.average, engine.device))
             except ImageFileError as error:
                 self.report(f"{error}: not validated on")
-        if fabric.world_size > 1:
-            gathered: list[list[dict[str, float]]] = [[] for _ in range(fabric.world_size)]
-            torch.distributed.all_gather_object(gathered, figures)
-            figures = [f for part in gathered for f in part]
-        if not figures:
+        if not found:
             return
-        self._write({f"val/{name}": sum(f[name] for f in figures) / len(figures) for name in figures[0]})
-        if fabric.is_global_zero and pictures:
-            strip = torch.cat(pictures[0], -1)
-            folder = self.options.output / "pictures"
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"step-{engine.step:08d}.png"
-            write_image(path, Picture((strip * 255).round().int()), overwrite=True)
+        first, pictures = found[0]
+        self._write({f"val/{name}": sum(figures[name] for figures, _ in found) / len(found) for name in first})
+        path = self.options.output / "pictures" / f"step-{engine.step:08d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, Picture((torch.cat(pictures, -1) * 255).round().int()), overwrite=True)
 
 
 def load_crops(

@@ -15,10 +15,8 @@ from vspsr.training.losses.energy import energy_score, patch_distance
 def validate_image(pair: ImagePair, model: VSpSR, device: torch.device) -> tuple[dict[str, float], list[Tensor]]:
     """Figures of one image, and its pictures (3, H, W): bicubic, mean, two samples, HR.
 
-    The figures are PSNR (RGB, whole image, clipped), spread, the energy score in pixels of two samples.
-
-    HR is cut to a multiple of the scale. Samples are those of seed 0 at temperature 1, the
-    image's key that of its LR pixels.
+    The figures are PSNR (RGB, whole image, clipped), spread, the energy score in pixels of two samples. HR is cut to a
+    multiple of the scale. Samples are those of seed 0 at temperature 1, the image's key that of its LR pixels.
     """
     hr = read_rgb(pair.hr)
     rows, columns = (n // model.scale for n in hr.shape[1:])

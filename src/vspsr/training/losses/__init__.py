@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from vspsr.training.losses.adversarial import Adversarial
 from vspsr.training.losses.base import Loss, StepImages, checked_keys
-from vspsr.training.losses.deep import FeatureEnergy, Perceptual
+from vspsr.training.losses.deep import FeatureEnergy, PerceptualLoss
 from vspsr.training.losses.distances import Likelihood, MeanL1, MeanMSE, SampleMSE
 from vspsr.training.losses.energy import PixelEnergy
 from vspsr.training.losses.prior import KL
@@ -29,7 +29,7 @@ class Losses(TypedDict, total=False):
     likelihood: Several[Likelihood]
     kl: Several[KL]
     adversarial: Several[Adversarial]
-    perceptual: Several[Perceptual]
+    perceptual: Several[PerceptualLoss]
     energy_pixels: Several[PixelEnergy]
     energy_features: Several[FeatureEnergy]
     log_power_crps: Several[LogPowerCRPS]

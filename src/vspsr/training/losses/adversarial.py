@@ -26,7 +26,6 @@ class PatchDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(512, 1, 1), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         return self.layers(x).mean((1, 2, 3))  # type: ignore[no-any-return]
 
 

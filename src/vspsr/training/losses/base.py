@@ -116,11 +116,6 @@ class Loss(Part):
         return value if isinstance(value, Mapping | Loss) else {"weight": value}
 
     @property
-    def needs_affine(self) -> bool:
-        """Whether the samples must be the image at temperature 0 plus something that does not depend on it."""
-        return getattr(self, "mean_gradient_scale", 1) < 1
-
-    @property
     def smallest(self) -> int:
         """The smallest side of a crop, in HR pixels."""
         return 1

@@ -54,7 +54,7 @@ class FeatureEnergy(FeatureLoss):
         return images.replayed(self, score, truth, samples)
 
 
-class Perceptual(FeatureLoss):
+class PerceptualLoss(FeatureLoss):
     """Mean squared error of the deep features of a sample; ``features`` names an entry of the recipe's `features`."""
 
     features: str = "vgg19"

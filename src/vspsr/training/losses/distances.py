@@ -32,13 +32,10 @@ class SampleMSE(Loss):
         return torch.stack([(images.x - s).square().mean() for s in images.samples]).mean()
 
 
-class Likelihood(Loss):
+class Likelihood(SampleMSE):
     """−log N(x; sample, stddev² I) for each HR value, averaged (Zhou et al. 2021, eq. 4), in nats; x in [0, 1]."""
 
     stddev: Positive = 0.05
 
-    samples: ClassVar[int] = 1
-
     def value(self, images: StepImages) -> Tensor:
-        squared = torch.stack([(images.x - s).square().mean() for s in images.samples]).mean()
-        return 0.5 * squared / self.stddev**2 + math.log(self.stddev) + 0.5 * math.log(2 * math.pi)
+        return 0.5 * super().value(images) / self.stddev**2 + math.log(self.stddev) + 0.5 * math.log(2 * math.pi)

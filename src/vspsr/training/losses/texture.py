@@ -38,16 +38,12 @@ def log_power_crps(
     Returns:
         The mean over frequencies, blocks and crops, in natural logarithms of power.
     """
-    spectra = _spectra(torch.stack([x, first, second]).mean(2), size, offset).flatten(-2)
+    matrix = _cosines(size).to(x, non_blocking=True)
+    blocks = tiles(torch.stack([x, first, second]).mean(2), size, offset).transpose(-3, -2)
+    spectra = (matrix @ blocks @ matrix.T).flatten(-2)
     power = spectra @ _high_frequencies(size).to(spectra, non_blocking=True)
     truth, one, other = torch.log(power.square() + floor**2).unbind()
     return energy_score(truth, one, other, lambda a, b: (a - b).abs().mean())
-
-
-def _spectra(images: Tensor, size: int, offset: tuple[int, int]) -> Tensor:
-    """Orthonormal DCT-II of blocks: (…, H, W) → (…, rows, columns, size, size)."""
-    matrix = _cosines(size).to(images, non_blocking=True)
-    return matrix @ tiles(images, size, offset).transpose(-3, -2) @ matrix.T
 
 
 @lru_cache(maxsize=4)
