@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vspsr.degradation import Degradation, JpegCoefficients, JpegSet
+from vspsr.degradation.operator import fitting_scales
 from vspsr.images.picture import Picture, to_bits
 
 DEGRADING = 48  # bytes that `degrade` takes for each pixel: three channels in float64, and half as much again
@@ -144,13 +145,15 @@ def compare_jpeg(
 def degradation_of_pair(hr: Picture, lr: Picture, scale: int | None, kernel: str | Sequence[float]) -> Degradation:
     """The degradation between two pictures. ValueError if they do not go together."""
     if scale is None:
-        fitting = [s for s in range(2, 65) if all(-(-n // s) == m for n, m in zip(hr.size, lr.size, strict=True))]
-        exact = [s for s in fitting if hr.size == (s * lr.size[0], s * lr.size[1])]
+        fitting = fitting_scales(hr.size, lr.size)
         if not fitting:
             larger = all(n >= 2 * m for n, m in zip(hr.size, lr.size, strict=True))
             what = "is no integer multiple of" if larger else "must be at least 2 times as large as"
             raise ValueError(f"HR {_size(hr)} {what} LR {_size(lr)}{_expected(hr, lr) if larger else ''}")
-        scale = (exact or fitting)[0]
+        if len(fitting) > 1:
+            between = f"{fitting[0]} … {fitting[-1]}"
+            raise ValueError(f"HR {_size(hr)} downscales to LR {_size(lr)} at scales {between}: give `scale`")
+        scale = fitting[0]
     degradation = Degradation(scale, kernel)
     if degradation.lr_size(*hr.size) != lr.size:
         height, width = degradation.lr_size(*hr.size)
