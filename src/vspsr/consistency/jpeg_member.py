@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vspsr.checks import check_image
 from vspsr.consistency.jpeg_search import pixels_for, search_pixels, search_planes
+from vspsr.degradation.banded import lasting_tensors
 from vspsr.degradation.jpeg_arithmetic import mean_bias
 from vspsr.degradation.jpeg_mcus import blocks_of, cosines, plane_of
 from vspsr.degradation.jpeg_set import JpegSet
@@ -78,12 +79,13 @@ class JpegMembers:
         jpeg_set: the file.
     """
 
+    @lasting_tensors()
     def __init__(self, jpeg_set: JpegSet) -> None:
         self.set = jpeg_set
         shape = (jpeg_set.count, jpeg_set.channels, *jpeg_set.shape)
         self._further = _Best(torch.full(shape, 128.0, dtype=torch.float64), jpeg_set)
 
-    @torch.no_grad()
+    @lasting_tensors()
     def near(self, y: Tensor) -> JpegMember:
         """A member near an image: for the same image the same, whatever was asked for before.
 

@@ -72,7 +72,7 @@ def _search_around(state: IntegerImage, c: int, i: int, j: int, pairs: bool) -> 
     pixels, vertical = state.integers[c, hr_v, hr_h], state.vertical[c, lr_v, hr_h]
     inner, value = state.inner[c, lr_v, hr_h], state.value[c, lr_v, lr_h]
     target = state.target[c, lr_v, lr_h]
-    changes = torch.tensor(_CHANGES, dtype=value.dtype, device=value.device)
+    changes = torch.tensor(_CHANGES, dtype=value.dtype)
     # One pixel moves one column of D_v x; (changes, pixels down, pixels across, LR rows).
     by = changes[:, None, None, None] * down_v.T[None, :, None, :]
     resting = torch.zeros_like(pixels)
@@ -98,7 +98,7 @@ def _search_around(state: IntegerImage, c: int, i: int, j: int, pairs: bool) -> 
             change = change + _LARGE
             missed, cost = cost_of(value + effect[change, row, column][:, None] + effect[change ^ 1, row])
             forbidden = forbidden[change, row, column][:, None] | forbidden[change ^ 1, row]
-            forbidden[torch.arange(len(first), device=first.device), column] = True
+            forbidden[torch.arange(len(first)), column] = True
         else:
             missed, cost = cost_of(value + effect)
         cost[forbidden] = torch.inf

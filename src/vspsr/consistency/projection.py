@@ -25,7 +25,8 @@ def project(x: Tensor, y: Tensor, degradation: Degradation | None = None) -> Ten
         the two. Differentiable in both arguments; not clipped to a range.
 
     Raises:
-        ValueError: sizes that do not fit or fit at several scales, values that are not finite, a kernel too ill conditioned to invert.
+        ValueError: sizes that do not fit, or fit at several scales, values that are not finite, a kernel too ill
+            conditioned to invert.
     """
     check_image(x, "x")
     check_image(y, "y")
@@ -41,7 +42,7 @@ def project_unchecked(x: Tensor, y: Tensor, degradation: Degradation) -> Tensor:
 
 
 def degradation_between(x: Tensor, y: Tensor) -> Degradation:
-    """Bicubic degradation with the only scale that fits the sizes of x and y; ValueError if there is none or several."""
+    """Bicubic degradation with the only scale that fits the sizes of x and y. ValueError if none or several do."""
     fitting = fitting_scales((x.shape[-2], x.shape[-1]), (y.shape[-2], y.shape[-1]))
     if len(fitting) != 1:
         what = f"downscales at scales {fitting[0]} … {fitting[-1]} to" if fitting else "is no integer multiple of"

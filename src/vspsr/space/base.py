@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from vspsr.space.synthesis import synthesize
 
 EXTRA_ROW = -1
 """In place of a row of blocks: noise of an image that belongs to no place in it."""
+
+_Space = TypeVar("_Space", bound="SpaceBase")
 
 
 class NotGaussianError(VSpSRError):
@@ -146,7 +148,11 @@ class SpaceBase(ABC):
 
     def _with(self, **changes: Any) -> Self:
         """A shallow copy with other attributes; what is computed once is shared unless `_cache` is among them."""
-        other = object.__new__(type(self))
+        return self._as(type(self), **changes)
+
+    def _as(self, kind: type[_Space], **changes: Any) -> _Space:
+        """`_with` as an instance of another class."""
+        other = object.__new__(kind)
         vars(other).update(vars(self), **changes)
         return other
 
@@ -181,12 +187,14 @@ class SpaceBase(ABC):
             )
 
     def _require_one(self, what: str) -> None:
-        """A Gaussian over one picture, whose coefficients are random."""
+        """ValueError or NotGaussianError unless this is a Gaussian over one picture, with more than one member."""
         self._require_gaussian(what)
         if len(self.y) != 1:
             raise ValueError(f"`{what}` needs the space of one image, got {len(self.y)}: take one by `space.select(0)`")
-        if self.parameters.chain is None and self.parameters.coefficient_log_var is None:
-            raise NotGaussianError(f"`{what}` needs a space with more than one member: its coefficients are not random")
+        random = self.parameters.chain is not None or self.parameters.coefficient_log_var is not None
+        if not random or self.calibration == 0:
+            why = "its calibration is 0" if random else "its coefficients are not random"
+            raise NotGaussianError(f"`{what}` needs a space with more than one member: {why}")
 
     def _check_temperature(self, temperature: float | Tensor) -> float | Tensor:
         if not isinstance(temperature, Tensor) or temperature.ndim == 0:

@@ -76,7 +76,12 @@ class ObservedSystem:
         eye = torch.eye(n, dtype=self.values.dtype, device=self.values.device)
         columns = [self.observe(self.covariance.product(self.spread(part))) for part in eye.split(_CHUNK)]
         s = torch.cat(columns).double()
-        return torch.linalg.cholesky(0.5 * (s + s.T) + torch.diag(self.stddev.double().square()))
+        s = 0.5 * (s + s.T) + torch.diag(self.stddev.double().square())
+        factor, failed = torch.linalg.cholesky_ex(s)
+        if failed:  # rounding errors of C, where observations depend on each other and have small σ
+            lift = 4 * n * torch.finfo(self.values.dtype).eps * s.diagonal().amax()
+            factor = torch.linalg.cholesky(s + torch.diag(lift.expand(n)))
+        return factor
 
 
 @dataclass(frozen=True)

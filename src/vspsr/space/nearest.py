@@ -17,10 +17,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_image, check_number
+from vspsr.checks import check_image
 from vspsr.space.base import SpaceBase
 from vspsr.space.conjugate_gradients import conjugate_gradients
 from vspsr.space.covariance import Covariance
+from vspsr.space.observations import check_stddev
 from vspsr.space.region import margin
 
 
@@ -62,7 +63,7 @@ class LikelihoodRatio:
 @torch.no_grad()
 def nearest(space: SpaceBase, picture: Tensor, stddev: float) -> Nearest:
     """See `SRSpace.nearest`."""
-    picture, tau = _checked(space, picture, "picture"), _checked_stddev(stddev)
+    picture, tau = _checked(space, picture, "picture"), check_stddev(stddev)
     covariance, scale = space._covariance(), space.degradation.scale
     _, channels, height, width = picture.shape
     detail = covariance.detail(picture - space.mean)
@@ -80,7 +81,7 @@ def nearest(space: SpaceBase, picture: Tensor, stddev: float) -> Nearest:
 def likelihood_ratio(space: SpaceBase, picture_a: Tensor, picture_b: Tensor, stddev: float) -> LikelihoodRatio:
     """See `SRSpace.likelihood_ratio`."""
     a, b = _checked(space, picture_a, "picture_a"), _checked(space, picture_b, "picture_b")
-    tau, scale = _checked_stddev(stddev), space.degradation.scale
+    tau, scale = check_stddev(stddev), space.degradation.scale
     different = (a != b).any(1)[0]
     if not bool(different.any()):
         return LikelihoodRatio(0.0, 0.0, 0.0)
@@ -126,9 +127,3 @@ def _checked(space: SpaceBase, picture: Tensor, name: str) -> Tensor:
     if tuple(picture.shape) not in (shape, (1, *shape)):
         raise ValueError(f"`{name}` must have the shape {shape}, got {tuple(picture.shape)}")
     return picture.to(space.y).view(1, *shape)
-
-
-def _checked_stddev(stddev: float) -> float:
-    if not (checked := check_number(stddev, "stddev")) > 0:
-        raise ValueError(f"`stddev` must be greater than 0, got {stddev!r}")
-    return checked

@@ -117,7 +117,7 @@ class Region:
             return self._own(window, covariance.product(whole)).flatten(1)
 
         n = shape[0] * shape[1] * shape[2]
-        start = torch.randn(_BLOCK + _PROBES, n, generator=generator).to(self.space.y)
+        start = torch.randn(_BLOCK + _PROBES, n, generator=generator, device="cpu").to(self.space.y)
         found = leading_eigenpairs(product, start[:_BLOCK], k, 0.02, 16 * k)
         # Hutch++ (Meyer, Musco, Musco & Woodruff, 2021): the trace is exact within the space, estimated outside of it.
         probes = start[_BLOCK:]

@@ -160,8 +160,8 @@ class SRSpace(SpaceBase):
         returned says how far each is from this space.
 
         Args:
-            observations: `vspsr.space.Pixels`, `Average`, `Same` or `Linear`; their standard deviations are greater
-                than 0, so that there is always an answer.
+            observations: `vspsr.space.Pixels`, `Average`, `Same` or `Linear`; their standard deviations are at
+                least 1e-6, so that there is always an answer.
 
         Raises:
             ValueError: an observation that does not fit the picture, a space of several pictures.
@@ -176,8 +176,8 @@ class SRSpace(SpaceBase):
         Args:
             picture: (channels, H, W) or (1, channels, H, W), any picture of this size: the true HR image, another
                 program's, an edited one. It need not downscale to y.
-            stddev: how closely a member must resemble the picture, > 0, in units of the image: the standard deviation
-                of an error that is allowed for in each value. The smaller, the more the finest detail counts.
+            stddev: how closely a member must resemble the picture, ≥ 1e-6, in units of the image: the standard
+                deviation of an error that is allowed for in each value. The smaller, the more the finest detail counts.
 
         Raises:
             ValueError: a picture of another shape, a space of several pictures or with conditions.
