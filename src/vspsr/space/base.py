@@ -156,7 +156,7 @@ class SpaceBase(ABC):
         vars(other).update(vars(self), **changes)
         return other
 
-    def _crop(self, rows: slice, columns: slice) -> Self:
+    def _crop(self, rows: slice, columns: slice) -> "SpaceBase":
         """The space of a part, LR pixels rows × columns, as if it was the whole, with the noise of its place.
 
         It is that of the whole except near cut edges: see `vspsr.space.region`.
@@ -176,8 +176,7 @@ class SpaceBase(ABC):
         """Products with the covariance of the space of one image."""
         synthesis = self.parameters.synthesis(self.degradation.scale)
         assert synthesis is not None
-        h, w = self.y.shape[-2:]
-        return Covariance(synthesis, self.degradation, (h, w), self.calibration)
+        return Covariance(synthesis, self.degradation, self.calibration)
 
     def _require_gaussian(self, what: str) -> None:
         if not self.is_gaussian:

@@ -101,9 +101,3 @@ class ConditionedCovariance(Covariance):
         before = super().product(x)
         half = torch.cholesky_solve(self.system.observe(before).double().T, self.factor).T
         return before - super().product(self.system.spread(half.to(x)))
-
-    def quadratic(self, x: Tensor) -> Tensor:
-        """See `Covariance`."""
-        observed = self.system.observe(super().product(x)).double()
-        half = torch.linalg.solve_triangular(self.factor, observed.T, upper=False)
-        return super().quadratic(x) - half.square().sum(0).to(x)

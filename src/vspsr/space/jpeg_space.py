@@ -17,7 +17,7 @@ from torch import Tensor
 from vspsr.consistency.projection import project_unchecked
 from vspsr.degradation.jpeg_set import JpegSet
 from vspsr.space.base import NotGaussianError
-from vspsr.space.estimates import ESTIMATE_SAMPLES, ESTIMATE_SEED, RELATIVE_ERROR
+from vspsr.space.estimates import ESTIMATE_SAMPLES, ESTIMATE_SEED, RELATIVE_ERROR, sampled_stddev
 from vspsr.space.sr_space import SRSpace
 
 
@@ -73,12 +73,8 @@ class JpegSpace(SRSpace):
         """Standard deviation times the calibration, (1, C, H, W), estimated from 100 samples: see `stddev_error`."""
 
         def estimate() -> Tensor:
-            centre = self.centre
-            total, squares = torch.zeros_like(centre), torch.zeros_like(centre)
-            for x in self.iter_samples(ESTIMATE_SAMPLES, ESTIMATE_SEED, 1.0):
-                total += x.sub_(centre)
-                squares += x.square_()
-            return (squares / ESTIMATE_SAMPLES).sub_((total / ESTIMATE_SAMPLES).square_()).clamp_(min=0).sqrt_()
+            samples = self.iter_samples(ESTIMATE_SAMPLES, ESTIMATE_SEED, 1.0)
+            return sampled_stddev(lambda _: next(samples), self.centre, subtract_mean=True)
 
         return self.calibration * self._cached("jpeg stddev", estimate, gradient=False)
 

@@ -122,7 +122,7 @@ class Region:
         # Hutch++ (Meyer, Musco, Musco & Woodruff, 2021): the trace is exact within the space, estimated outside of it.
         probes = start[_BLOCK:]
         probes = probes - (probes @ found.basis.T) @ found.basis
-        outside = float(covariance.quadratic(self._embedded(window, probes.unflatten(1, shape))).mean())
+        outside = float((probes * product(probes)).sum(1).mean())
         directions = found.vectors.unflatten(1, shape)
         share = found.values / (found.trace_within + outside)
         residual = found.residuals / found.values
