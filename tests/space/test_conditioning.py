@@ -74,6 +74,7 @@ def test_mean_and_covariance_are_those_of_dense_algebra(kind: str, number: int) 
     x = torch.randn(3, *space.event_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = (x.flatten(1) @ covariance).view_as(x)
     torch.testing.assert_close(product.product(x), expected, rtol=0, atol=1e-8 * float(expected.abs().max()))
+    torch.testing.assert_close(product.quadratic(x), (x * expected).flatten(1).sum(1), rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,7 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from vspsr.degradation.banded import Banded, lasting_tensors
+from vspsr.degradation.banded import lasting_tensors
 from vspsr.degradation.operator import Degradation
 from vspsr.degradation.resize import round_to_range
 
@@ -30,8 +30,9 @@ class Axis:
         self.across = self.down.transpose()
         self.width = min(2 * RADIUS + 1, n_lr) * self.scale
         self.start = (self.scale * (torch.arange(n_lr) - RADIUS)).clamp(0, n - self.width)
-        self.bumps = _cut(self.up.transpose(), self.start, self.width)
-        self.weights = _cut(self.down, self.start, self.width)
+        rows = torch.arange(n_lr)
+        columns = self.index(rows)
+        self.bumps, self.weights = self.up.at(columns, rows[:, None]), self.down.at(rows[:, None], columns)
 
     def index(self, lr: Tensor) -> Tensor:
         """HR indices of the truncated columns of D⁺ of LR pixels ``lr`` (N,): (N, width)."""
@@ -43,13 +44,6 @@ class Axis:
         start = self.across.start[hr]
         touched = slice(int(start.min()), min(int(start.max()) + self.across.weights.shape[1], self.down.shape[0]))
         return hr, touched, self.across.dense(hr, touched).T
-
-
-def _cut(matrix: Banded, start: Tensor, width: int) -> Tensor:
-    """The entries of each row of a matrix from its column ``start`` on: (rows, width)."""
-    index = start[:, None] + torch.arange(width) - matrix.start[:, None]
-    inside = (index >= 0) & (index < matrix.weights.shape[1])
-    return torch.where(inside, matrix.weights.gather(1, index.clamp(0, matrix.weights.shape[1] - 1)), 0.0)
 
 
 @lru_cache(maxsize=64)

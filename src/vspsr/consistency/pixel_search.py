@@ -34,7 +34,7 @@ _PATIENCE = 40
 _REST = 12
 """Steps for which a changed pixel may not change again."""
 
-_MOST = 32
+_MAX_MISSES = 32
 """Missed values of a group: more are not missed by rounding."""
 
 _FARTHEST = 1.5
@@ -57,7 +57,7 @@ def search_pixels(state: IntegerImage, skipped: Tensor, deadline: float, pairs: 
     for with_pairs in (False, True)[: 1 + pairs]:
         residual = state.residual()
         for group in missed_groups((residual != 0) & ~skipped, _EXTENT):
-            if len(group) > _MOST or float(residual[tuple(group.T)].abs().max()) > _FARTHEST:
+            if len(group) > _MAX_MISSES or float(residual[tuple(group.T)].abs().max()) > _FARTHEST:
                 continue
             for c, i, j in group.tolist():
                 if time.thread_time() > deadline:

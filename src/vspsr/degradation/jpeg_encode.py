@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from vspsr.degradation.banded import lasting_tensors
-from vspsr.degradation.jpeg_arithmetic import dct, quantised
+from vspsr.degradation.jpeg_arithmetic import blocks_of, dct, quantised
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
-from vspsr.degradation.jpeg_mcus import blocks_of
 from vspsr.degradation.jpeg_set import JpegSet
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from vspsr.checks import check_image
 from vspsr.degradation.banded import lasting_tensors
-from vspsr.degradation.jpeg_arithmetic import dct, downsampled, quantised, rgb_to_ycc
+from vspsr.degradation.jpeg_arithmetic import blocks_of, dct, downsampled, plane_of, quantised, rgb_to_ycc
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
-from vspsr.degradation.jpeg_mcus import McuGrid, blocks_of, plane_of
+from vspsr.degradation.jpeg_mcus import McuGrid
 
 _YCC = (  # ITU-T T.871
     (0.299, 0.587, 0.114),

@@ -20,7 +20,7 @@ from vspsr.space.parameters import SpaceParameters
 from vspsr.space.synthesis import synthesize
 
 EXTRA_ROW = -1
-"""In place of a row of blocks: noise of an image that belongs to no place in it."""
+"""Block row of noise that belongs to the whole image."""
 
 _Space = TypeVar("_Space", bound="SpaceBase")
 

@@ -7,8 +7,8 @@ With G the observations, v their values and R their variances, b = v − G m and
     samples:     x + C Gᵀ S⁻¹ (v − G x − r), r ~ N(0, R)       (Matheron's rule; x a sample of the space as it was)
 
 so that a sample changes no more than the observations ask for. S⁻¹ is applied by conjugate gradients in the space of
-observations, which equals those on the noise and needs shorter vectors; all images involved lie in the range of C, so
-that every result downscales to y. Only a window around what is observed takes part, with the margin of
+observations, which is equivalent to solving for the noise and needs shorter vectors. All images involved lie in the
+range of C, so that every result downscales to y. Only a window around what is observed takes part, with the margin of
 `vspsr.space.region`. C contains the calibration.
 """
 

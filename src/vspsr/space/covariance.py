@@ -42,6 +42,10 @@ class Covariance:
         """C x: images (N, channels, H, W) → the same shape."""
         return self.root(self.root_adjoint(x))
 
+    def quadratic(self, x: Tensor) -> Tensor:
+        """xᵀ C x of images (N, channels, H, W): (N,), at half the cost of `product`."""
+        return self.root_adjoint(x).flatten(1).square().sum(1)
+
     def detail(self, x: Tensor) -> Tensor:
         """(I − D⁺D) x: what of images (N, channels, H, W) the LR image does not fix."""
         return x - self.degradation.pseudo_inverse(self.degradation.down(x))

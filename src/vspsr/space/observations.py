@@ -62,7 +62,6 @@ class Pixels(Observation):
     stddev: float = _FEW_LEVELS
 
     def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
-        """See `Observation`."""
         places = _places(self.mask, like, "mask")
         values = torch.as_tensor(self.values).to(like)
         channels = like.shape[1]
@@ -91,7 +90,6 @@ class Average(Observation):
     stddev: float = _ONE_LEVEL
 
     def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
-        """See `Observation`."""
         places = _places(self.mask, like, "mask")
         weights = self.mask.to(like)[places[:, 0], places[:, 1]]
         if bool((weights < 0).any()):
@@ -122,7 +120,6 @@ class Same(Observation):
     stddev: float = _FEW_LEVELS
 
     def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
-        """See `Observation`."""
         a, b = _places(self.mask_a, like, "mask_a"), _places(self.mask_b, like, "mask_b")
         if len(a) != len(b) or bool((b - a != (b - a)[0]).any()):
             raise ValueError(f"`mask_b` must be `mask_a` moved, got masks of {len(b)} and {len(a)} pixels")
@@ -154,7 +151,6 @@ class Linear(Observation):
     stddev: float | Tensor = _ONE_LEVEL
 
     def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
-        """See `Observation`."""
         value = torch.as_tensor(self.value).to(like)
         zero = self.operator(torch.zeros_like(like[0]))
         if zero.shape != value.shape or bool(zero.any()):

@@ -24,7 +24,7 @@ from vspsr.space.observations import Conflict, Observation
 from vspsr.space.region import Region
 from vspsr.space.variance import projected_variance
 
-_MOST = 2**31 - 1  # samples
+_MAX_SAMPLE = 2**31 - 1  # number of a sample; those beyond are the directions of `perturb`
 
 _Noise = Callable[[int, int, int], Tensor]
 """(image, channels, row of blocks) → its noise."""
@@ -106,7 +106,7 @@ class SRSpace(SpaceBase):
 
     def rsample(self, n: int = 1, seed: int = 0, temperature: float | Tensor | None = None) -> Tensor:
         """`sample`, differentiable in the parameters of the space (reparametrised)."""
-        n, seed = check_integer(n, "n", 0, _MOST), check_seed(seed)
+        n, seed = check_integer(n, "n", 0, _MAX_SAMPLE), check_seed(seed)
         images = [self._draw(partial(self._noise, seed, i), temperature) for i in range(n)]
         return torch.stack(images) if images else self.sample(0)
 
@@ -114,7 +114,7 @@ class SRSpace(SpaceBase):
         self, n: int = 1, seed: int = 0, temperature: float | Tensor | None = None, start: int = 0
     ) -> Iterator[Tensor]:
         """Samples ``start`` … ``start + n − 1`` one by one, each (B, 3, H, W): as `sample`, in the memory of one."""
-        n, start = check_integer(n, "n", 0, _MOST), check_integer(start, "start", 0, _MOST)
+        n, start = check_integer(n, "n", 0, _MAX_SAMPLE), check_integer(start, "start", 0, _MAX_SAMPLE)
         seed = check_seed(seed)
         temperature = self.temperature if temperature is None else self._check_temperature(temperature)
         draw = torch.no_grad()(self._draw)
@@ -219,10 +219,10 @@ class SRSpace(SpaceBase):
         Raises:
             ValueError: an argument out of its range.
         """
-        seed, sample = check_seed(seed), check_integer(sample, "sample", 0, _MOST)
+        seed, sample = check_seed(seed), check_integer(sample, "sample", 0, _MAX_SAMPLE)
         own = partial(self._noise, seed, sample)
-        count = check_integer(n, "n", 1, _MOST)
-        others = [partial(self._noise, seed, _MOST + 1 + i) for i in range(count)]
+        count = check_integer(n, "n", 1, _MAX_SAMPLE)
+        others = [partial(self._noise, seed, _MAX_SAMPLE + 1 + i) for i in range(count)]
         return torch.stack([self._blended(own, other, amount, "amount", temperature) for other in others])
 
     @torch.no_grad()
