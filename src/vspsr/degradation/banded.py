@@ -151,13 +151,9 @@ class Banded:
     def _blocks_for(self, dtype: torch.dtype, device: torch.device) -> list[tuple[int, int, Tensor]]:
         key = (dtype, device)
         if key not in self._blocks:
-            self._blocks[key] = self._make_blocks(dtype, device)
+            parts = (self.part(slice(row, row + _ROWS_PER_BLOCK)) for row in range(0, self.shape[0], _ROWS_PER_BLOCK))
+            with lasting_tensors():
+                self._blocks[key] = [
+                    (first, first + part.shape[1], part.dense().to(device, dtype).contiguous()) for first, part in parts
+                ]
         return self._blocks[key]
-
-    @lasting_tensors()
-    def _make_blocks(self, dtype: torch.dtype, device: torch.device) -> list[tuple[int, int, Tensor]]:
-        blocks = []
-        for row in range(0, self.shape[0], _ROWS_PER_BLOCK):
-            first, part = self.part(slice(row, row + _ROWS_PER_BLOCK))
-            blocks.append((first, first + part.shape[1], part.dense().to(device, dtype).contiguous()))
-        return blocks
