@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from jpeg_files import photo, saved
 from spaces import NETWORKS, make_space, small_model
 from torch import Tensor
 
 from vspsr import Consistent, Degradation, SRSpace, VSpSR, project, quantize, upscale
-from vspsr.degradation import imresize, operator, resize
+from vspsr.consistency import JpegMembers
+from vspsr.degradation import JpegSet, imresize, operator, resize
+from vspsr.degradation.noise_estimate import estimate_noise
 from vspsr.images import Picture
+from vspsr.images.jpeg_file import read_coefficients
 
 KINDS = list(NETWORKS)
 MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
@@ -212,6 +216,28 @@ def test_the_memory_layout_changes_nothing(layout: str, size: tuple[int, int]) -
     grey = y[:, :1].expand(-1, 3, -1, -1)
     with torch.no_grad():
         assert torch.equal(model(grey).sample(1), model(grey.contiguous()).sample(1))
+
+
+@torch.no_grad()
+def test_the_default_device_changes_nothing() -> None:
+    """Where integers have to be searched, of a region, and of a JPEG with steps of 1 and 2."""
+    degradation, i = Degradation(4), torch.arange(28)
+    y = degradation.down_integers(255 * ((i[:, None] // 7 + i // 7) % 2)[None])
+    x, lr = degradation.pseudo_inverse(y.double() / 255), photo(9, 11)
+    code = read_coefficients(saved(lr, quality=98, subsampling="4:2:0"))
+    space, noisy = small_model()(picture(1, 3, 6, 9)), picture(3, 20, 20)
+
+    def results() -> list[Tensor]:
+        found = [*vars(quantize(x, y, degradation)).values(), *vars(estimate_noise(noisy)).values()]
+        found += vars(space.region(1, 2, 3, 3).principal_components(2)).values()
+        return [*found, JpegMembers(JpegSet(code)).near(lr.double() / 255 + 0.004).image]
+
+    expected = results()
+    with MODES["device"]():
+        found = results()
+    for a, b in zip(found, expected, strict=True):
+        assert a.device.type == "cpu"
+        assert torch.equal(a, b)
 
 
 def test_a_space_does_not_change_with_the_image_it_was_made_of() -> None:

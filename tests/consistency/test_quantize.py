@@ -180,6 +180,10 @@ def test_what_cannot_be_met_is_reported(caplog: pytest.LogCaptureFixture) -> Non
         (lambda: project(rand(1, 3, 8, 8), torch.full((1, 3, 2, 2), math.nan)), "`y` has values that are not finite"),
         (lambda: project(rand(1, 3, 8, 8) * math.inf, rand(1, 3, 2, 2)), "`x` has values that are not finite"),
         (lambda: project(rand(1, 3, 8, 20), rand(1, 3, 2, 2)), "`x` 20×8 is no integer multiple of `y` 2×2"),
+        (
+            lambda: project(rand(1, 3, 13, 13), rand(1, 3, 2, 2)),
+            "`x` 13×13 downscales at scales 7 … 12 to `y` 2×2",
+        ),
         (lambda: project(rand(1, 3, 8, 8), rand(1, 1, 2, 2)), "`x` .* does not downscale to `y`"),
         (lambda: project(rand(1, 3, 8, 8), rand(1, 3, 2, 2), Degradation(2)), "at scale 2"),
         (lambda: quantize(rand(3, 8, 8), 2 * rand(3, 2, 2) + 1), r"`y` must lie in \[0, 1\]"),

@@ -18,8 +18,6 @@ from vspsr.consistency.splitting import splitting_iterates
 from vspsr.consistency.windows import FAR, Problem, Window, missed_groups
 from vspsr.degradation.resize import imresize
 
-CPU = torch.device("cpu")
-
 
 def rand(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -131,7 +129,7 @@ def test_what_changed_is_looked_at_again(h: int, w: int, scale: int, per_pass: b
 def test_a_window_of_an_axis(n_lr: int, scale: int, data: st.DataObject) -> None:
     """All LR pixels that the HR pixels of a window touch, and D between them."""
     degradation = Degradation(scale)
-    axis, dense = axis_of(degradation, n_lr, CPU), degradation.axis(scale * n_lr).dense()
+    axis, dense = axis_of(degradation, n_lr), degradation.axis(scale * n_lr).dense()
     first = data.draw(st.integers(0, n_lr - 1))
     last = data.draw(st.integers(first + 1, n_lr))
     hr, touched, down = axis.window(first, last)

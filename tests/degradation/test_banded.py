@@ -86,11 +86,11 @@ def test_padding_beyond_the_last_column_does_not_widen_a_product() -> None:
     torch.testing.assert_close(product.dense(), padded.dense() @ padded.dense().T)
 
 
-@given(CASES, st.floats(0, 2))
-def test_trimmed(c: Case, tolerance: float) -> None:
-    expected = c.banded.dense()
-    expected[expected.abs() < tolerance] = 0
-    assert torch.equal(c.banded.trimmed(tolerance).dense(), expected)
+@given(CASES)
+def test_entries_at_places_inside_and_outside(c: Case) -> None:
+    rows, columns = torch.arange(-2, c.shape[0] + 2)[:, None], torch.arange(-3, c.shape[1] + 3)
+    expected = torch.nn.functional.pad(c.banded.dense(), (3, 3, 2, 2))
+    assert torch.equal(c.banded.at(rows, columns), expected)
 
 
 @given(CASES, st.data())

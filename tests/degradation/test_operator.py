@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vspsr.degradation.operator import Degradation
+from vspsr.degradation.operator import Degradation, fitting_scales
 
 KERNELS = ["bicubic", "bilinear", "lanczos3", "box", (0.1, 0.2, 0.4, 0.2, 0.1)]
 SCALES = st.sampled_from([2, 3, 4, 8])
@@ -45,6 +45,22 @@ def test_pseudo_inverse_is_that_of_the_dense_matrix(kernel: str, n: int) -> None
     degradation = Degradation(4, kernel)
     dense = degradation.axis(n).dense()
     torch.testing.assert_close(degradation.axis_pseudo_inverse(n).dense(), torch.linalg.pinv(dense), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("hr", "lr", "scales"),
+    [
+        ((16, 12), (4, 3), [4]),
+        ((400, 5), (100, 2), [4]),
+        ((13, 13), (2, 2), [7, 8, 9, 10, 11, 12]),
+        ((14, 14), (2, 2), [7]),  # of several, the exact multiple
+        ((8, 20), (2, 2), []),
+        ((8, 8), (8, 8), []),
+    ],
+)
+def test_scales_that_fit_two_sizes(hr: tuple[int, int], lr: tuple[int, int], scales: list[int]) -> None:
+    assert fitting_scales(hr, lr) == scales
+    assert all(Degradation(s).lr_size(*hr) == lr for s in scales)
 
 
 def test_long_axes_are_stored_in_linear_space() -> None:

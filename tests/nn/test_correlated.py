@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vspsr.nn.correlated import CorrelatedVSpM, thumbnail
 from vspsr.space.parameters import SpaceParameters
-from vspsr.space.synthesis import CorrelatedSynthesis, IndependentSynthesis
+from vspsr.space.synthesis import IndependentNoise, NoiseChain, Synthesis
 
 
 def network(**options: object) -> CorrelatedVSpM:
@@ -33,7 +33,8 @@ def test_shapes(scale: int, n_modes: int, dilations: list[int]) -> None:
     assert p.chain.gains.shape == (2, len(dilations) + 1, 3, 5, 7)
     assert p.chain.output_gain.shape == (2, 5, 5, 7)
     a = p.synthesis(scale)
-    assert isinstance(a, CorrelatedSynthesis)
+    assert isinstance(a, Synthesis)
+    assert isinstance(a.noise, NoiseChain)
     assert a.apply(image(1, 2, a.channels, 5, 7)).shape == p.deterministic.shape
     assert torch.equal(p.atoms[0], p.atoms[1]) == (n_modes == 0)
 
@@ -42,7 +43,9 @@ def test_independent_coefficients() -> None:
     p = network(correlated=False)(image(0, 2, 3, 5, 7))
     assert p.coefficient_log_var is not None
     assert p.coefficient_log_var.shape == (2, 1, 5, 5, 7)
-    assert isinstance(p.synthesis(4), IndependentSynthesis)
+    a = p.synthesis(4)
+    assert isinstance(a, Synthesis)
+    assert isinstance(a.noise, IndependentNoise)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (16, 16), (37, 50)])

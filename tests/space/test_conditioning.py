@@ -222,6 +222,21 @@ def test_far_from_the_corner_of_a_large_picture() -> None:
     assert torch.allclose(given.corrected(given._prior.mean), given.mean, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::vspsr.errors.ConditionWarning")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_conditions_that_repeat_each_other_exactly(dtype: torch.dtype) -> None:
+    """The smallest σ that is allowed leaves S, whose rows then depend on each other, a Cholesky factor."""
+    space = exploring_space("independent", H, W)
+    space = SRSpace(space.y.to(dtype), space.parameters.map_tensors(lambda t: t.to(dtype)), space.degradation)
+    area, value = mask(9, 9, 3, 3), space.sample(1)[0, 0, :, 10, 10]
+    pixels, average = Pixels(area, value, 1e-6), Average(area, value, 1e-6)
+    given = space.condition(pixels, average, average, pixels)
+    missed = given.mean[0, :, 9:12, 9:12] - value[:, None, None]
+    assert float(missed.abs().max()) < (1e-4 if dtype == torch.float64 else 1e-2)
+    with pytest.raises(ValueError, match=r"`stddev` must be .* at least 1e-06, got 1e-09"):
+        space.condition(Average(area, 0.5, 1e-9))
+
+
 def test_copies_and_settings() -> None:
     space = exploring_space("correlated", H, W)
     observation = observations(space)[0][0]
@@ -244,7 +259,7 @@ def test_copies_and_settings() -> None:
         (Pixels(torch.zeros(20, 24), torch.zeros(3)), "`mask` must have at least one pixel"),
         (Pixels(torch.ones(20, 24), torch.zeros(2)), r"`values` must be \(3,\) or \(3, 20, 24\), got \(2,\)"),
         (Pixels(torch.ones(20, 24), torch.full((3,), float("nan"))), "`values` must be finite"),
-        (Pixels(torch.ones(20, 24), torch.zeros(3), 0), "`stddev` must .* greater than 0"),
+        (Pixels(torch.ones(20, 24), torch.zeros(3), 0), "`stddev` must .* at least 1e-06, got 0"),
         (Average(-torch.ones(20, 24), 0.5), "`mask` must have weights of at least 0"),
         (Average(torch.ones(20, 24), torch.zeros(2)), r"`value` must be one number or \(3,\), got \(2,\)"),
         (Same(mask(0, 0, 2, 2), mask(8, 8, 2, 3)), "`mask_b` must be `mask_a` moved"),
@@ -263,6 +278,8 @@ def test_spaces_that_cannot_be_conditioned() -> None:
         make_space(3, 3).condition()
     with pytest.raises(ValueError, match="`condition` needs the space of one image, got 2"):
         make_space(3, 3, batch=2).condition()
+    with pytest.raises(NotGaussianError, match=r"`region` .* its calibration is 0"):
+        make_space(3, 3).with_calibration(0).region(0, 0, 2, 2)
     for kind in ("authors", "stochastic basis", "deterministic"):
         with pytest.raises(NotGaussianError, match="`condition`"):
             small_model(kind)(torch.rand(1, 3, 5, 5)).condition(Pixels(mask(0, 0, 1, 1, (20, 20)), torch.zeros(3)))

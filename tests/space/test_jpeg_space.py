@@ -7,7 +7,7 @@ from spaces import make_space, small_model
 
 from vspsr.degradation import JpegSet
 from vspsr.images.jpeg_file import read_coefficients
-from vspsr.space import JpegSpace, NotGaussianError
+from vspsr.space import JpegSpace, NotGaussianError, SRSpace
 
 CONTENT = saved(photo(16, 24), quality=60, subsampling="4:2:0")
 
@@ -33,6 +33,18 @@ def test_what_the_degradation_does_not_see_is_the_gaussian() -> None:
     for a, b in ((space.sample(2), space.gaussian.sample(2)), (space.centre, space.gaussian.mean)):
         unseen = [x - space.degradation.pseudo_inverse(space.degradation.down(x)) for x in (a, b)]
         assert torch.allclose(*unseen, atol=1e-9)
+
+
+def test_the_gaussian_follows_what_is_changed() -> None:
+    space = jpeg_space()
+    changed = space.with_calibration(3).with_temperature(0.1).with_keys([77]).gaussian
+    assert (changed.calibration, changed.temperature, changed.keys) == (3, 0.1, (77,))
+    assert type(changed) is SRSpace
+    assert torch.equal(changed.sample(1), space.gaussian.with_keys([77]).sample(1, temperature=0.1))
+    assert space.to("meta").gaussian.y.device.type == "meta"
+    stddev = space.stddev  # two kinds of standard deviation, neither the other
+    assert not torch.allclose(space.gaussian.stddev, stddev, rtol=1e-3)
+    assert torch.equal(space.stddev, stddev)
 
 
 def test_the_lr_image_is_the_nearest() -> None:

@@ -96,6 +96,26 @@ def test_copies() -> None:
     assert torch.equal(ends, torch.stack([space.sample(1, seed=s)[0] for s in (1, 2)]))
 
 
+def test_the_exact_space_follows_what_is_changed() -> None:
+    exact = exploring_space("independent", 5, 4)
+    space = noisy_space(exact)
+    changed = space.with_calibration(3).with_temperature(0.1).with_keys([77]).exact
+    assert (changed.calibration, changed.temperature, changed.keys) == (3, 0.1, (77,))
+    assert type(changed) is SRSpace
+    torch.testing.assert_close(changed.stddev, 3 / exact.calibration * space.exact.stddev)
+    assert torch.equal(changed.sample(1), space.exact.with_keys([77]).sample(1, temperature=0.1))
+    assert space.to("meta").exact.y.device.type == "meta"
+
+
+@pytest.mark.parametrize("kind", ["independent", "correlated"])
+def test_the_standard_error_is_that_of_the_models_part(kind: str) -> None:
+    """σ² = s² + q, with a standard error of s/√200 for s and an exact q: that of σ is s²/(σ·√200)."""
+    space = noisy_space(exploring_space(kind, 5, 4))
+    spread = space.exact.stddev.square() / space.stddev
+    expected = spread / 200**0.5 if kind == "correlated" else 0 * spread
+    torch.testing.assert_close(space.stddev_error, expected)
+
+
 def test_what_is_refused() -> None:
     exact = exploring_space("independent", 5, 4)
     space = noisy_space(exact)

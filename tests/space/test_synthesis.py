@@ -1,12 +1,15 @@
 """A and its adjoint: against dense algebra, the definition, and parts against the whole."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vspsr.space.synthesis import CorrelatedSynthesis, IndependentSynthesis, Synthesis, analyze, synthesize
+from vspsr.space import SpaceParameters
+from vspsr.space.synthesis import IndependentNoise, NoiseChain, Synthesis, analyze, synthesize
 
 
 def normal(seed: int, *shape: int) -> Tensor:
@@ -15,14 +18,14 @@ def normal(seed: int, *shape: int) -> Tensor:
 
 def independent(h: int, w: int, scale: int = 4, patch: int = 8, groups: int = 1, batch: int = 1) -> Synthesis:
     atoms = normal(0, batch, groups, 5, 3 // groups, patch, patch)
-    return IndependentSynthesis(atoms, scale, normal(1, batch, groups, 5, h, w).exp())
+    return Synthesis(atoms, scale, IndependentNoise(normal(1, batch, groups, 5, h, w).exp()))
 
 
 def correlated(h: int, w: int, dilations: tuple[int, ...] = (1, 2), batch: int = 1) -> Synthesis:
     kernels = tuple(0.1 * normal(2 + i, 6, 6, 3, 3) for i in range(len(dilations)))
     gains = normal(8, batch, len(dilations) + 1, 6, h, w)
     atoms, output = normal(0, batch, 1, 5, 3, 8, 8), 0.1 * normal(9, 5, 6, 3, 3)
-    return CorrelatedSynthesis(atoms, 4, gains, normal(10, batch, 5, h, w), kernels, output, dilations)
+    return Synthesis(atoms, 4, NoiseChain(gains, normal(10, batch, 5, h, w), kernels, output, dilations))
 
 
 def dense(a: Synthesis, h: int, w: int) -> Tensor:
@@ -77,10 +80,18 @@ def test_noise_reaches_no_farther_than_it_says(kind: type[Synthesis]) -> None:
 
 @pytest.mark.parametrize("kind", [independent, correlated])
 def test_a_part_is_as_in_the_whole(kind: type[Synthesis]) -> None:
-    a, eps = kind(20, 24), None
+    a, mean = kind(20, 24), normal(6, 1, 3, 80, 96)
+    if isinstance(a.noise, NoiseChain):
+        parameters = SpaceParameters(mean, a.atoms, None, None, chain=a.noise)
+    else:
+        parameters = SpaceParameters(mean, a.atoms, None, 2 * a.noise.sigma.log())
     eps = normal(5, 1, a.channels, 20, 24)
     rows, columns, reach = slice(4, 20), slice(0, 16), a.reach
-    part = a.crop(rows, columns).apply(eps[..., rows, columns])
+    cropped = parameters.crop(rows, columns, 4)
+    assert torch.equal(cropped.deterministic, mean[..., 16:80, 0:64])
+    cut = cropped.synthesis(4)
+    assert cut is not None
+    part = cut.apply(eps[..., rows, columns])
     whole = a.apply(eps)[..., 16:80, 0:64]
     # The image's own borders are no cuts.
     assert torch.allclose(part[..., 4 * reach :, : 64 - 4 * reach], whole[..., 4 * reach :, : 64 - 4 * reach])
@@ -90,15 +101,16 @@ def test_a_part_is_as_in_the_whole(kind: type[Synthesis]) -> None:
 def test_one_image_of_a_batch() -> None:
     a = correlated(5, 5, batch=2)
     eps = normal(6, 2, a.channels, 5, 5)
-    assert torch.allclose(a.select(1).apply(eps[1:]), a.apply(eps)[1:])
+    assert torch.allclose(a.map_images(lambda t: t[1:]).apply(eps[1:]), a.apply(eps)[1:])
 
 
 def test_gradients_reach_the_gains() -> None:
     a = correlated(4, 4)
-    assert isinstance(a, CorrelatedSynthesis)
-    a.gains.requires_grad_()
+    chain = a.noise
+    assert isinstance(chain, NoiseChain)
+    chain.gains.requires_grad_()
     eps = normal(7, 1, a.channels, 4, 4)
     assert torch.autograd.gradcheck(
-        lambda g: CorrelatedSynthesis(a.atoms, 4, g, a.output_gain, a.kernels, a.output_kernel, a.dilations).apply(eps),
-        (a.gains,),
+        lambda gains: Synthesis(a.atoms, 4, replace(chain, gains=gains)).apply(eps),
+        (chain.gains,),
     )

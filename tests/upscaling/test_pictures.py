@@ -131,6 +131,7 @@ def test_compare_counts_pixels_and_deviation() -> None:
     ("lr", "message"),
     [
         (picture(4, 4), "HR 48×36 is no integer multiple of LR 4×4: at scale 12 LR would be 4×3"),
+        (picture(1, 2), "HR 48×36 downscales to LR 2×1 at scales 36 … 47: give `scale`"),
         (picture(9, 12, channels=1), "HR and LR differ in colour channels: 3 and 1"),
         (picture(9, 12, alpha=True), "HR and LR differ in alpha channel: False and True"),
     ],

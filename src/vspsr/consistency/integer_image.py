@@ -5,7 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from vspsr.degradation.banded import Banded, lasting_tensors
+from vspsr.degradation.banded import lasting_tensors
 from vspsr.degradation.operator import Degradation
 from vspsr.degradation.resize import round_to_range
 
@@ -23,41 +23,34 @@ _BAND = 16
 class Axis:
     """One axis: D, D⁺, and the columns of D⁺ cut off where they have decayed."""
 
-    def __init__(self, degradation: Degradation, n_lr: int, device: torch.device) -> None:
-        self.scale, self.device = degradation.scale, device
+    def __init__(self, degradation: Degradation, n_lr: int) -> None:
+        self.scale = degradation.scale
         n = self.scale * n_lr
         self.down, self.up = degradation.axis(n), degradation.axis_pseudo_inverse(n)
         self.across = self.down.transpose()
         self.width = min(2 * RADIUS + 1, n_lr) * self.scale
-        start = (self.scale * (torch.arange(n_lr) - RADIUS)).clamp(0, n - self.width)
-        self.start = start.to(device)
-        self.bumps = _cut(self.up.transpose(), start, self.width).to(device)
-        self.weights = _cut(self.down, start, self.width).to(device)
+        self.start = (self.scale * (torch.arange(n_lr) - RADIUS)).clamp(0, n - self.width)
+        rows = torch.arange(n_lr)
+        columns = self.index(rows)
+        self.bumps, self.weights = self.up.at(columns, rows[:, None]), self.down.at(rows[:, None], columns)
 
     def index(self, lr: Tensor) -> Tensor:
         """HR indices of the truncated columns of D⁺ of LR pixels ``lr`` (N,): (N, width)."""
-        return self.start[lr][:, None] + torch.arange(self.width, device=self.device)
+        return self.start[lr][:, None] + torch.arange(self.width)
 
     def window(self, first: int, last: int) -> tuple[slice, slice, Tensor]:
         """HR pixels under LR pixels first … last − 1, all LR pixels they touch, and D between the two."""
         hr = slice(self.scale * first, self.scale * last)
         start = self.across.start[hr]
         touched = slice(int(start.min()), min(int(start.max()) + self.across.weights.shape[1], self.down.shape[0]))
-        return hr, touched, self.across.dense(hr, touched).T.to(self.device)
-
-
-def _cut(matrix: Banded, start: Tensor, width: int) -> Tensor:
-    """The entries of each row of a matrix from its column ``start`` on: (rows, width)."""
-    index = start[:, None] + torch.arange(width) - matrix.start[:, None]
-    inside = (index >= 0) & (index < matrix.weights.shape[1])
-    return torch.where(inside, matrix.weights.gather(1, index.clamp(0, matrix.weights.shape[1] - 1)), 0.0)
+        return hr, touched, self.across.dense(hr, touched).T
 
 
 @lru_cache(maxsize=64)
-def axis_of(degradation: Degradation, n_lr: int, device: torch.device) -> Axis:
+def axis_of(degradation: Degradation, n_lr: int) -> Axis:
     """The `Axis` of n_lr LR pixels, kept for the next image of this size."""
     with lasting_tensors():
-        return Axis(degradation, n_lr, device)
+        return Axis(degradation, n_lr)
 
 
 class IntegerImage:
@@ -73,7 +66,7 @@ class IntegerImage:
 
     def __init__(self, image: Tensor, target: Tensor, degradation: Degradation, peak: int, per_pass: bool) -> None:
         self.target, self.peak, self.per_pass = target, peak, per_pass
-        self.rows, self.columns = (axis_of(degradation, n, image.device) for n in target.shape[1:])
+        self.rows, self.columns = (axis_of(degradation, n) for n in target.shape[1:])
         self.set_image(image)
 
     def set_image(self, image: Tensor) -> None:
@@ -94,7 +87,7 @@ class IntegerImage:
         changed = torch.zeros(self.value.shape[0], -(-h // _BAND), dtype=torch.bool)
         for shift in range(-margin, margin + _BAND, _BAND):
             band = (lr_row + min(shift, margin)).clamp(0, h - 1) // _BAND
-            changed[channel.cpu(), band.cpu()] = True
+            changed[channel, band] = True
         for c, band in changed.nonzero().tolist():
             lr = slice(band * _BAND, min((band + 1) * _BAND, h))
             first, part = self.rows.down.part(lr)

@@ -128,7 +128,7 @@ def nearest_within(
     parts = (x, a, y)
     size = 2 * sum(part.value.numel() for part in parts)
     of_rows, of_values = torch.zeros_like(a.value), torch.zeros_like(y.value)  # multipliers; e = of_values / penalty
-    shape, identity = y.value.shape, torch.eye(down_v.shape[0], dtype=x0.dtype, device=x0.device)
+    shape, identity = y.value.shape, torch.eye(down_v.shape[0], dtype=x0.dtype)
     pairs = torch.einsum("ip,kp->ikp", down_v, down_v).flatten(0, 1)
     across = torch.einsum("jq,lq->qjl", down_h, down_h).flatten(1)
     status = Status.ITERATION_LIMIT

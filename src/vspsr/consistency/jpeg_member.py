@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_image
-from vspsr.consistency.jpeg_search import pixels_for, search_pixels, search_planes
-from vspsr.degradation.jpeg_arithmetic import mean_bias
-from vspsr.degradation.jpeg_mcus import blocks_of, cosines, plane_of
+from vspsr.consistency.jpeg_search import pixels_for, search_mcus, search_planes
+from vspsr.degradation.banded import lasting_tensors
+from vspsr.degradation.jpeg_arithmetic import blocks_of, dct_matrix, mean_bias, plane_of
 from vspsr.degradation.jpeg_set import JpegSet
 
 _CENTRES = 1e9
@@ -78,12 +78,13 @@ class JpegMembers:
         jpeg_set: the file.
     """
 
+    @lasting_tensors()
     def __init__(self, jpeg_set: JpegSet) -> None:
         self.set = jpeg_set
         shape = (jpeg_set.count, jpeg_set.channels, *jpeg_set.shape)
         self._further = _Best(torch.full(shape, 128.0, dtype=torch.float64), jpeg_set)
 
-    @torch.no_grad()
+    @lasting_tensors()
     def near(self, y: Tensor) -> JpegMember:
         """A member near an image. It depends on this image only, not on earlier calls.
 
@@ -118,7 +119,7 @@ class JpegMembers:
                 inside = self.set.nearest(grey[index], index, margin, in_range=True)
                 index = self._further.improve(index, self._searched(inside, index, _FURTHER_AROUND))
         if len(index):
-            self._further.improve(index, search_pixels(self._further.mcus[index], self.set, index))
+            self._further.improve(index, search_mcus(self._further.mcus[index], self.set, index))
 
     def _searched(self, mcus: Tensor, index: Tensor, around: int) -> Tensor:
         """RGB integers near MCUs within the set: (N, C, V, H)."""
@@ -128,7 +129,7 @@ class JpegMembers:
 
     def _plane(self, ycc: Tensor, component: int, index: Tensor) -> Tensor:
         """Integers of a component that have the file's coefficients, as far as they are found: (N, m, n) float64."""
-        matrix = cosines()
+        matrix = dct_matrix(8)
         exact = blocks_of(self.set.coefficients(ycc, component, index))
         wanted, known = (blocks_of(x[component][index]) for x in (self.set.integers, self.set.known))
         rows, columns = (_within_blocks(i[index]) for i in self.set.copies[component > 0])
@@ -146,7 +147,7 @@ class JpegMembers:
         if self.set.channels == 1:
             return planes[0][:, None]
         # libjpeg rounds means of several integers with a bias: aim at the middle of the sums that give an integer.
-        (down, across), matrix = self.set.code.sampling, cosines()
+        (down, across), matrix = self.set.code.sampling, dct_matrix(8)
         count = down * across
         middle = ((count - 1) / 2 - mean_bias(down, across, planes[1].shape[-1])) / count
         for c in (1, 2):

@@ -2,18 +2,19 @@
 
 Rounding an image moves each DCT coefficient by about 0.3 levels, which is much where quantisation steps are 1 or 2.
 Searches replace it: `search_planes` finds integers of Y, Cb and Cr, block by block, and `pixels_for` finds RGB for
-them; `search_pixels` mends what is left at the ends of the range. All are deterministic.
+them; `search_mcus` mends what is left at the ends of the range. All are deterministic.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vspsr.degradation.jpeg_arithmetic import dct, mean_bias, quantised, rgb_to_ycc
-from vspsr.degradation.jpeg_mcus import blocks_of, cosines, plane_of
+from vspsr.degradation.jpeg_arithmetic import blocks_of, dct, dct_matrix, mean_bias, plane_of, quantised, rgb_to_ycc
 from vspsr.degradation.jpeg_set import JpegSet
 
-_MOVES, _TENURE = 150, 10  # moves of the search; moves during which a value that was changed is left alone
+_MOVES = 150  # of the search, which ends at the first member
+_TENURE, _TENURE_SHARE = 10, 4  # moves during which a changed value is left alone; of few values at most a quarter
+_IMPORTANCE = (1000.0, 1.0, 1.0)  # of a miss of Y, Cb and Cr: Y must be met, Cb and Cr are averaged
 _PAIRED = 24  # values of a block that the border cuts, up to which two are changed at once
 _FORBIDDEN = 1e9
 _EDGE = 1 / 16  # levels: libjpeg's coefficients are multiples of 1/8, and one end of each interval is not part of it
@@ -50,9 +51,9 @@ def _search(out: Tensor, active: Tensor, integers: Tensor, steps: Tensor, copies
     values = spread.any(0).nonzero()[:, 0]
     moves = _moves(len(values))
     changes = (moves @ spread[:, values].T).view(-1, 8, 8)
-    effects = (cosines() @ changes @ cosines().T).flatten(1).float()
+    effects = (dct_matrix(8) @ changes @ dct_matrix(8).T).flatten(1).float()
     rises, falls = (moves > 0).float().T, (moves < 0).float().T
-    tenure = min(max(len(values) // 4, 1), _TENURE)
+    tenure = min(max(len(values) // _TENURE_SHARE, 1), _TENURE)
     tabu = torch.zeros(len(active), len(values), dtype=torch.int64)
     own = torch.arange(len(active))
     for move in range(_MOVES):
@@ -112,7 +113,7 @@ def pixels_for(targets: Tensor, jpeg_set: JpegSet, index: Tensor, around: int) -
             exact = torch.einsum("ij,njvh->nivh", inverse, wanted - torch.tensor([0.0, 128, 128])[:, None, None])
             tried = exact.round().clamp(0, 255) + offsets
             miss = rgb_to_ycc(tried) - wanted
-            cost = miss.square_() * torch.tensor([1000.0, 1, 1])[:, None, None]  # Y must be met, Cb and Cr are averaged
+            cost = miss.square_() * torch.tensor(_IMPORTANCE)[:, None, None]
             cost = cost.sum(2).masked_fill_(((tried < 0) | (tried > 255)).any(2), _FORBIDDEN)
             best = cost.argmin(0)[None, :, None].expand(1, *exact.shape)
             chosen = tried.gather(0, best)[0]
@@ -123,7 +124,7 @@ def pixels_for(targets: Tensor, jpeg_set: JpegSet, index: Tensor, around: int) -
     return out
 
 
-def search_pixels(mcus: Tensor, jpeg_set: JpegSet, index: Tensor) -> Tensor:
+def search_mcus(mcus: Tensor, jpeg_set: JpegSet, index: Tensor) -> Tensor:
     """RGB integers near MCUs that are nearly the file's: a tabu search as `search_planes`, on pixels.
 
     A move changes each channel of one pixel by at most 1, within the range. Where the border cuts an MCU, pixels whose
@@ -138,7 +139,7 @@ def search_pixels(mcus: Tensor, jpeg_set: JpegSet, index: Tensor) -> Tensor:
     offsets = torch.cartesian_prod(*[side] * jpeg_set.channels).view(-1, 1, jpeg_set.channels, 1, 1)
     for part in filter(len, torch.arange(len(out)).split(_MCUS)):
         active, tabu = part, torch.zeros(len(out), *jpeg_set.shape, dtype=torch.int64)
-        tenure = (_inside(jpeg_set, index, with_last=True).flatten(1).sum(1) // 4).clamp(1, _TENURE)
+        tenure = (_inside(jpeg_set, index, with_last=True).flatten(1).sum(1) // _TENURE_SHARE).clamp(1, _TENURE)
         for move in range(_MOVES):
             active = active[jpeg_set.wrong_coefficients(out[active], index[active]) > 0]
             if not len(active):
@@ -167,7 +168,9 @@ def _move_costs(mcus: Tensor, tried: Tensor, jpeg_set: JpegSet, index: Tensor) -
         steps = blocks_of(jpeg_set.steps[c]).flatten(-2)[..., None, :]
         wanted = blocks_of(jpeg_set.integers[c][index]).flatten(-2)[..., None, :] * steps
         off = dct(blocks_of(plane)).flatten(-2)[..., None, :] / 8 - wanted
-        rows, columns = (_of_blocks(m[index]) for m in jpeg_set.maps[0][:2]) if c == 0 else [cosines()[None, None]] * 2
+        rows, columns = (
+            (_of_blocks(m[index]) for m in jpeg_set.maps[0][:2]) if c == 0 else [dct_matrix(8)[None, None]] * 2
+        )
         effects = torch.einsum("nbki,ncjl->nbcijkl", rows, columns.mT).flatten(-4, -3).flatten(-2)
         excess = [((off + d * effects).abs_() - (steps / 2 - _EDGE)).clamp_(min=0).sum(-1) for d in (-1, 0, 1)]
         table = plane_of(torch.stack([e - excess[1] for e in excess]).unflatten(-1, (8, 8)))  # (change, N, m, n)

@@ -34,7 +34,7 @@ _PATIENCE = 40
 _REST = 12
 """Steps for which a changed pixel may not change again."""
 
-_MOST = 32
+_MAX_MISSES = 32
 """Missed values of a group: more are not missed by rounding."""
 
 _FARTHEST = 1.5
@@ -57,7 +57,7 @@ def search_pixels(state: IntegerImage, skipped: Tensor, deadline: float, pairs: 
     for with_pairs in (False, True)[: 1 + pairs]:
         residual = state.residual()
         for group in missed_groups((residual != 0) & ~skipped, _EXTENT):
-            if len(group) > _MOST or float(residual[tuple(group.T)].abs().max()) > _FARTHEST:
+            if len(group) > _MAX_MISSES or float(residual[tuple(group.T)].abs().max()) > _FARTHEST:
                 continue
             for c, i, j in group.tolist():
                 if time.thread_time() > deadline:
@@ -72,7 +72,7 @@ def _search_around(state: IntegerImage, c: int, i: int, j: int, pairs: bool) -> 
     pixels, vertical = state.integers[c, hr_v, hr_h], state.vertical[c, lr_v, hr_h]
     inner, value = state.inner[c, lr_v, hr_h], state.value[c, lr_v, lr_h]
     target = state.target[c, lr_v, lr_h]
-    changes = torch.tensor(_CHANGES, dtype=value.dtype, device=value.device)
+    changes = torch.tensor(_CHANGES, dtype=value.dtype)
     # One pixel moves one column of D_v x; (changes, pixels down, pixels across, LR rows).
     by = changes[:, None, None, None] * down_v.T[None, :, None, :]
     resting = torch.zeros_like(pixels)
@@ -98,7 +98,7 @@ def _search_around(state: IntegerImage, c: int, i: int, j: int, pairs: bool) -> 
             change = change + _LARGE
             missed, cost = cost_of(value + effect[change, row, column][:, None] + effect[change ^ 1, row])
             forbidden = forbidden[change, row, column][:, None] | forbidden[change ^ 1, row]
-            forbidden[torch.arange(len(first), device=first.device), column] = True
+            forbidden[torch.arange(len(first)), column] = True
         else:
             missed, cost = cost_of(value + effect)
         cost[forbidden] = torch.inf

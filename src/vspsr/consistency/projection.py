@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vspsr.checks import check_image
-from vspsr.degradation.operator import Degradation
+from vspsr.degradation.operator import Degradation, fitting_scales
 from vspsr.errors import size_text
 
 
@@ -19,14 +19,15 @@ def project(x: Tensor, y: Tensor, degradation: Degradation | None = None) -> Ten
     Args:
         x: (..., C, H, W) floating point, any range.
         y: (..., C, h, w), h = ceil(H/s), w = ceil(W/s); leading axes broadcast.
-        degradation: D; by default bicubic at the scale between the two sizes.
+        degradation: D; by default bicubic at the only scale that fits the two sizes.
 
     Returns:
         Image shaped as x (broadcast), which D maps to y up to rounding errors, borders included; of the wider dtype of
         the two. Differentiable in both arguments; not clipped to a range.
 
     Raises:
-        ValueError: sizes that do not fit, values that are not finite, a kernel too ill conditioned to invert.
+        ValueError: sizes that do not fit, or fit at several scales, values that are not finite, a kernel too ill
+            conditioned to invert.
     """
     check_image(x, "x")
     check_image(y, "y")
@@ -42,11 +43,11 @@ def project_unchecked(x: Tensor, y: Tensor, degradation: Degradation) -> Tensor:
 
 
 def degradation_between(x: Tensor, y: Tensor) -> Degradation:
-    """Bicubic degradation with the integer scale between the sizes of x and y."""
-    scale = round(x.shape[-1] / y.shape[-1])
-    fitting = [s for s in (scale, scale + 1) if s >= 2 and Degradation(s).lr_size(*x.shape[-2:]) == y.shape[-2:]]
-    if not fitting:
-        sizes = f"`x` {size_text(x.shape)} is no integer multiple of `y` {size_text(y.shape)}"
+    """Bicubic degradation with the only scale that fits the sizes of x and y. ValueError if none or several do."""
+    fitting = fitting_scales((x.shape[-2], x.shape[-1]), (y.shape[-2], y.shape[-1]))
+    if len(fitting) != 1:
+        what = f"downscales at scales {fitting[0]} … {fitting[-1]} to" if fitting else "is no integer multiple of"
+        sizes = f"`x` {size_text(x.shape)} {what} `y` {size_text(y.shape)}"
         raise ValueError(f"{sizes}: give the `degradation`")
     return Degradation(fitting[0])
 

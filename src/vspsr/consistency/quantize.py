@@ -10,6 +10,7 @@ from vspsr.checks import check_bits_and_rounding, check_image
 from vspsr.consistency.projection import check_sizes, degradation_between
 from vspsr.consistency.solve import solve_integers
 from vspsr.degradation import Degradation
+from vspsr.degradation.banded import lasting_tensors
 from vspsr.errors import ConsistencyWarning, counted, size_text
 
 _BUDGET_PER_LR_PIXEL, _LEAST_BUDGET = 30e-6, 30.0
@@ -21,7 +22,7 @@ class Quantized:
     """An image of integers and how well it downscales to the LR image.
 
     Attributes:
-        image: (..., C, H, W), uint8 for 8 bits, int32 for 16.
+        image: (..., C, H, W), uint8 for 8 bits, int32 for 16; on the device of x, the others on the CPU.
         lr_values_wrong: LR values (pixels × channels) not reproduced exactly, one count per image (...), int64.
         lr_max_deviation: largest deviation from the LR integers, in levels, one per image (...), int64.
         moved_rms, moved_max: distance of the image from x clipped to the range, root of the mean square and largest,
@@ -40,6 +41,7 @@ class Quantized:
         return not bool(self.lr_values_wrong.any())
 
 
+@lasting_tensors()
 def quantize(
     x: Tensor,
     y: Tensor,
@@ -54,8 +56,8 @@ def quantize(
     `vspsr.consistency.solve` for the search. Everything is verified with `Degradation.down_integers`. Each image is
     treated by itself, so its integers do not depend on what else is in the batch.
 
-    The search is deterministic and ends by itself. Only if ``budget`` ends it first may the result depend on the
-    speed of the machine: it is then the best image found so far.
+    The search runs on the CPU whatever the device of x, is deterministic and ends by itself. Only if ``budget`` ends it
+    first may the result depend on the speed of the machine: it is then the best image found so far.
 
     Args:
         x: (..., C, H, W) floating point, 0 … 1 nominally; values beyond are allowed and clipped. H = s·h, W = s·w.
@@ -80,7 +82,7 @@ def quantize(
     if budget is not None and not budget >= 0:
         raise ValueError(f"`budget` must be at least 0 seconds, got {budget}")
     check_image(x, "x")
-    y = y.detach()
+    device, x, y = x.device, x.cpu(), y.cpu()
     if y.is_floating_point():
         check_image(y, "y", 0.0, 1.0)
         levels = (y.double() * peak).round()
@@ -94,9 +96,9 @@ def quantize(
     if x.shape[-2:] != (scale * y.shape[-2], scale * y.shape[-1]):
         raise ValueError(f"`x` {size_text(x.shape)} must be exactly {scale} times `y` {size_text(y.shape)}")
     batch = torch.broadcast_shapes(x.shape[:-3], y.shape[:-3])
-    images = x.detach().expand(*batch, *x.shape[-3:]).reshape(-1, *x.shape[-3:])
+    images = x.expand(*batch, *x.shape[-3:]).reshape(-1, *x.shape[-3:])
     targets = levels.expand(*batch, *y.shape[-3:]).reshape(-1, *y.shape[-3:])
-    out = torch.empty(images.shape, dtype=torch.uint8 if bits == 8 else torch.int32, device=x.device)
+    out = torch.empty(images.shape, dtype=torch.uint8 if bits == 8 else torch.int32)
     if budget is None:
         budget = max(_LEAST_BUDGET, _BUDGET_PER_LR_PIXEL * y.shape[-2] * y.shape[-1])
     counts, deviations, moved = [], [], []
@@ -113,10 +115,10 @@ def quantize(
             f"no image in range was found that downscales to `y` exactly: {counted(sum(counts), 'LR value')} wrong, "
             f"by at most {counted(max(deviations), 'level')}",
             ConsistencyWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return Quantized(
-        image=out.reshape(*batch, *x.shape[-3:]),
+        image=out.reshape(*batch, *x.shape[-3:]).to(device),
         lr_values_wrong=torch.tensor(counts).reshape(batch),
         lr_max_deviation=torch.tensor(deviations).reshape(batch),
         moved_rms=torch.tensor([rms for rms, _ in moved], dtype=torch.float64).reshape(batch),

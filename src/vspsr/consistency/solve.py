@@ -92,14 +92,13 @@ _TIE = 0.5 + 1e-6
 better is found."""
 
 
-@torch.no_grad()
 def solve_integers(
     x: Tensor, target: Tensor, degradation: Degradation, bits: int, rounding: str, budget: float = math.inf
 ) -> tuple[Tensor, Tensor]:
     """Integers near an image that downscale to ``target``, as far as possible.
 
     Args:
-        x: (C, H, W) floating point, 0 … 1 nominally; H = s·h, W = s·w.
+        x: (C, H, W) floating point on the CPU, 0 … 1 nominally; H = s·h, W = s·w.
         target: (C, h, w) float64, integers 0 … 2^bits − 1.
         degradation, bits, rounding: as in `quantize`.
         budget: seconds of the calling thread after which the search ends with the best found so far.

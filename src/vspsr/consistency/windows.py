@@ -114,9 +114,9 @@ def missed_groups(missed: Tensor, extent: int) -> list[Tensor]:
         extent: LR pixels.
 
     Returns:
-        Groups (n, 3) of (channel, row, column), on the CPU: small ones first.
+        Groups (n, 3) of (channel, row, column): small ones first.
     """
-    index = missed.nonzero().cpu()
+    index = missed.nonzero()
     cells, cell_of = torch.cat([index[:, :1], index[:, 1:] // _CONNECTED], 1).unique(dim=0, return_inverse=True)
     if not len(index):
         return []

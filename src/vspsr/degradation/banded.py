@@ -81,6 +81,14 @@ class Banded:
         rows, offset = self.weights.nonzero(as_tuple=True)
         return rows, self.start[rows] + offset, self.weights[rows, offset]
 
+    def at(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """The entries at broadcast (rows, columns), 0 outside of the matrix."""
+        rows, columns = torch.broadcast_tensors(rows, columns)
+        inner, width = rows.clamp(0, self.shape[0] - 1), self.weights.shape[1]
+        offset = columns - self.start[inner]
+        outside = (rows != inner) | (offset < 0) | (offset >= width)
+        return torch.nn.functional.pad(self.weights, (0, 1))[inner, offset.masked_fill(outside, width)]
+
     def transpose(self) -> "Banded":
         """The transposed matrix (n_in, n_out)."""
         rows, columns, values = self.entries()
@@ -97,13 +105,11 @@ class Banded:
         keep = products != 0
         shape = (self.shape[0], other.shape[1])
         product = Banded.from_entries(rows[keep], columns[keep], products[keep], shape)
-        return product.trimmed(tolerance) if tolerance else product
-
-    def trimmed(self, tolerance: float) -> "Banded":
-        """The same matrix without the entries smaller than ``tolerance`` in absolute value."""
-        rows, columns, values = self.entries()
+        if not tolerance:
+            return product
+        rows, columns, values = product.entries()
         keep = values.abs() >= tolerance
-        return Banded.from_entries(rows[keep], columns[keep], values[keep], self.shape)
+        return Banded.from_entries(rows[keep], columns[keep], values[keep], shape)
 
     def squared(self) -> "Banded":
         """The matrix of the squares of the entries."""
@@ -145,19 +151,9 @@ class Banded:
     def _blocks_for(self, dtype: torch.dtype, device: torch.device) -> list[tuple[int, int, Tensor]]:
         key = (dtype, device)
         if key not in self._blocks:
-            self._blocks[key] = self._make_blocks(dtype, device)
+            parts = (self.part(slice(row, row + _ROWS_PER_BLOCK)) for row in range(0, self.shape[0], _ROWS_PER_BLOCK))
+            with lasting_tensors():
+                self._blocks[key] = [
+                    (first, first + part.shape[1], part.dense().to(device, dtype).contiguous()) for first, part in parts
+                ]
         return self._blocks[key]
-
-    @lasting_tensors()
-    def _make_blocks(self, dtype: torch.dtype, device: torch.device) -> list[tuple[int, int, Tensor]]:
-        blocks = []
-        for row in range(0, self.shape[0], _ROWS_PER_BLOCK):
-            start = self.start[row : row + _ROWS_PER_BLOCK]
-            weights = self.weights[row : row + _ROWS_PER_BLOCK]
-            first = int(start.min())
-            last = min(int(start.max()) + weights.shape[1], self.shape[1])
-            block = torch.zeros(len(start), last - first + weights.shape[1], dtype=torch.float64)
-            index = (start - first)[:, None] + torch.arange(weights.shape[1])
-            block.scatter_add_(1, index, weights)
-            blocks.append((first, last, block[:, : last - first].to(device, dtype).contiguous()))
-        return blocks

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from vspsr.degradation.jpeg_arithmetic import (
+    blocks_of,
     dct,
     downsampled,
     idct,
+    plane_of,
     quantised,
     rgb_to_ycc,
     upsampled,
@@ -98,7 +100,5 @@ def _near_grid(n: int) -> Tensor:
 
 def _coded(planes: Tensor, tables: Tensor) -> Tensor:
     """Quantised and restored: (B, C, h, w) by (B, 1, 8, 8)."""
-    blocks = planes.unflatten(-2, (-1, 8)).unflatten(-1, (-1, 8)).transpose(-3, -2)
     steps = tables.double()[:, :, None, None]
-    restored = idct(quantised(dct(blocks), steps) * steps)
-    return restored.transpose(-3, -2).flatten(-4, -3).flatten(-2).float()
+    return plane_of(idct(quantised(dct(blocks_of(planes)), steps) * steps)).float()

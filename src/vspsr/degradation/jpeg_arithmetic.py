@@ -4,9 +4,29 @@ These are the steps of libjpeg's defaults ("islow" transforms, "fancy" upsamplin
 without a loop over pictures. Integers are held in float32 or float64, in which all of them are exact.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def dct_matrix(n: int) -> Tensor:
+    """The orthonormal DCT-II of n values, (n, n) float64."""
+    k, place = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n)
+    matrix = torch.cos(torch.pi * (2 * place + 1) * k / (2 * n)) * math.sqrt(2 / n)
+    matrix[0] /= math.sqrt(2)
+    return matrix
+
+
+def blocks_of(plane: Tensor) -> Tensor:
+    """(..., m, n) → (..., m/8, n/8, 8, 8)."""
+    return plane.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).transpose(-3, -2)
+
+
+def plane_of(blocks: Tensor) -> Tensor:
+    """The inverse of `blocks_of`."""
+    return blocks.transpose(-3, -2).flatten(-4, -3).flatten(-2)
 
 
 def _fix(x: float) -> int:

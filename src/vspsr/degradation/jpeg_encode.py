@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vspsr.degradation.jpeg_arithmetic import dct, quantised
+from vspsr.degradation.banded import lasting_tensors
+from vspsr.degradation.jpeg_arithmetic import blocks_of, dct, quantised
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
-from vspsr.degradation.jpeg_mcus import blocks_of
 from vspsr.degradation.jpeg_set import JpegSet
 
 
+@lasting_tensors()
 def encode_jpeg(image: Tensor, tables: Sequence[Tensor], sampling: tuple[int, int] = (1, 1)) -> JpegCoefficients:
     """What libjpeg saves of an image, without the Huffman coding.
 

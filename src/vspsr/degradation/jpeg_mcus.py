@@ -10,25 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from vspsr.degradation.jpeg_arithmetic import dct_matrix, plane_of
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
-
-
-def cosines() -> Tensor:
-    """The orthonormal DCT-II of 8 values, (8, 8) float64."""
-    k, n = torch.arange(8, dtype=torch.float64)[:, None], torch.arange(8)
-    matrix = torch.cos(torch.pi * (2 * n + 1) * k / 16) / 2
-    matrix[0] /= math.sqrt(2)
-    return matrix
-
-
-def blocks_of(plane: Tensor) -> Tensor:
-    """(..., m, n) → (..., m/8, n/8, 8, 8)."""
-    return plane.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).transpose(-3, -2)
-
-
-def plane_of(blocks: Tensor) -> Tensor:
-    """The inverse of `blocks_of`."""
-    return blocks.transpose(-3, -2).flatten(-4, -3).flatten(-2)
 
 
 class McuGrid:
@@ -130,4 +113,4 @@ def _axis_map(length: int, used: int, sampled: int, vertical: bool) -> Tensor:
     if vertical:  # libjpeg fills up the rows once more after the subsampling
         mean = mean[torch.arange(count).clamp(max=-(-used // sampled) - 1)]
     mean[8 * -(-used // (8 * sampled)) :] = 0  # the file does not hold these blocks
-    return torch.block_diag(*[cosines()] * (count // 8)) @ mean
+    return torch.block_diag(*[dct_matrix(8)] * (count // 8)) @ mean

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_image
-from vspsr.degradation.jpeg_arithmetic import dct, downsampled, quantised, rgb_to_ycc
+from vspsr.degradation.banded import lasting_tensors
+from vspsr.degradation.jpeg_arithmetic import blocks_of, dct, downsampled, plane_of, quantised, rgb_to_ycc
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
-from vspsr.degradation.jpeg_mcus import McuGrid, blocks_of, plane_of
+from vspsr.degradation.jpeg_mcus import McuGrid
 
 _YCC = (  # ITU-T T.871
     (0.299, 0.587, 0.114),
@@ -41,6 +42,7 @@ class JpegSet(McuGrid):
         colours, colours_back: RGB to YCbCr and its inverse, (3, 3) float64.
     """
 
+    @lasting_tensors()
     def __init__(self, code: JpegCoefficients) -> None:
         super().__init__(code)
         self.colours = torch.tensor(_YCC, dtype=torch.float64)
@@ -51,6 +53,7 @@ class JpegSet(McuGrid):
             for table, values in zip(code.tables, self.integers, strict=True)
         ]
 
+    @lasting_tensors()
     def project(self, y: Tensor) -> Tensor:
         """The image of the set that is nearest to y in YCbCr (near it, in MCUs that the border cuts).
 
@@ -65,11 +68,12 @@ class JpegSet(McuGrid):
         """
         check_image(y, "y")
         self.check_size(y, "y")
-        images = y.detach().double().cpu().reshape(-1, *y.shape[-3:])
+        images = y.double().cpu().reshape(-1, *y.shape[-3:])
         every = torch.arange(self.count)
         out = torch.stack([self.join(self.nearest(self.split(image * 255), every)) / 255 for image in images])
         return out.view(y.shape).to(y)
 
+    @lasting_tensors()
     def wrong(self, image: Tensor) -> Tensor:
         """How many coefficients libjpeg would save differently for integers 0 … 255, (..., C, h, w): (...) int64.
 

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 
+from vspsr.degradation.banded import lasting_tensors
 from vspsr.degradation.noise import NoiseModel
 
-_FILTER = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]], dtype=torch.float64) / 6  # of norm 1
+_FILTER = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))
 _FLAT, _FLAT_WINDOW = 0.1, 6  # share of windows, and their side
 _OF_PURE_NOISE = 0.7314  # the estimate from white noise of σ = 1 before it is divided by this
 _SMALLEST = 16  # pixels along a side
@@ -35,6 +36,7 @@ _TEXTURE = 0.3  # of a bin
 _MATTERS = 1.5  # variance in the brightest bin over that in the darkest
 
 
+@lasting_tensors()
 def estimate_noise(y: Tensor) -> NoiseModel:
     """The noise of each channel, float64.
 
@@ -53,8 +55,9 @@ def estimate_noise(y: Tensor) -> NoiseModel:
 def _channel(y: Tensor) -> tuple[float, float]:
     """σ and g of an image (1, 1, h, w)."""
     inner = (..., slice(2, -2), slice(2, -2))
-    plain = conv2d(y, _FILTER[None, None])[..., 1:-1, 1:-1].square()
-    coarse = conv2d(y, _FILTER[None, None], dilation=2).square()
+    kernel = torch.tensor(_FILTER, dtype=torch.float64)[None, None] / 6  # of norm 1
+    plain = conv2d(y, kernel)[..., 1:-1, 1:-1].square()
+    coarse = conv2d(y, kernel, dilation=2).square()
     clipped = max_pool2d(((y <= 0) | (y >= 1)).double(), 5, 1)  # whether a response depends on such a value
     columns = (y[inner], plain, coarse, clipped)
     windows = torch.stack([avg_pool2d(t, _FLAT_WINDOW, _FLAT_WINDOW // 2).flatten() for t in columns])

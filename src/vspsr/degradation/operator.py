@@ -159,6 +159,13 @@ class Degradation:
         return height, width
 
 
+def fitting_scales(hr_size: tuple[int, int], lr_size: tuple[int, int]) -> list[int]:
+    """The scales at which an HR size (height, width) downscales to an LR size: an exact multiple alone, if one does."""
+    sides = list(zip(hr_size, lr_size, strict=True))
+    fitting = [s for s in range(2, MAX_SCALE + 1) if all(-(-n // s) == m for n, m in sides)]
+    return [s for s in fitting if all(n == s * m for n, m in sides)] or fitting
+
+
 def _size(x: Tensor) -> tuple[int, int]:
     """(height, width); ValueError unless there are at least two axes."""
     if x.ndim < 2:

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from vspsr.degradation.jpeg import jpeg, quality_tables
-from vspsr.degradation.jpeg_arithmetic import dct, idct, quantised, rgb_to_ycc
+from vspsr.degradation.jpeg_arithmetic import blocks_of, dct, idct, plane_of, quantised, rgb_to_ycc
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
 from vspsr.degradation.jpeg_encode import encode_jpeg
-from vspsr.degradation.jpeg_mcus import blocks_of, plane_of
 
 __all__ = ["JpegTraces", "jpeg_traces"]
 

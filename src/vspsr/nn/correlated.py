@@ -2,7 +2,7 @@
 
 Atoms are (3, 2s, 2s) patches in colour under a raised-cosine window whose shifts sum to one, as in
 `vspsr.nn.overlapping`. The trunk sees the LR image and how coarsely it is quantised. Its features give the mean image
-and the gains of a chain of linear convolutions on the noise (`CorrelatedSynthesis`), or, with
+and the gains of a chain of linear convolutions on the noise (`NoiseChain`), or, with
 ``correlated=False``, the variance of independent coefficients.
 
 The basis of an image mixes learned variants of the atoms. The mixture is inferred from a thumbnail of fixed size: of
@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from vspsr.checks import check_flag, check_integer
 from vspsr.nn.deterministic import MAX_WIDTH, ResidualTrunk, ResidualUpsampler
 from vspsr.nn.overlapping import OverlappingAtoms, mixture_layer
-from vspsr.space.parameters import NoiseChain, SpaceParameters
+from vspsr.space.parameters import SpaceParameters
+from vspsr.space.synthesis import NoiseChain
 
 _THUMBNAIL = 16
 _LONGEST_CHAIN = 16

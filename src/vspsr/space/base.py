@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,7 +20,9 @@ from vspsr.space.parameters import SpaceParameters
 from vspsr.space.synthesis import synthesize
 
 EXTRA_ROW = -1
-"""In place of a row of blocks: noise of an image that belongs to no place in it."""
+"""Block row of noise that belongs to the whole image."""
+
+_Space = TypeVar("_Space", bound="SpaceBase")
 
 
 class NotGaussianError(VSpSRError):
@@ -146,11 +148,15 @@ class SpaceBase(ABC):
 
     def _with(self, **changes: Any) -> Self:
         """A shallow copy with other attributes; what is computed once is shared unless `_cache` is among them."""
-        other = object.__new__(type(self))
+        return self._as(type(self), **changes)
+
+    def _as(self, kind: type[_Space], **changes: Any) -> _Space:
+        """`_with` as an instance of another class."""
+        other = object.__new__(kind)
         vars(other).update(vars(self), **changes)
         return other
 
-    def _crop(self, rows: slice, columns: slice) -> Self:
+    def _crop(self, rows: slice, columns: slice) -> "SpaceBase":
         """The space of a part, LR pixels rows × columns, as if it was the whole, with the noise of its place.
 
         It is that of the whole except near cut edges: see `vspsr.space.region`.
@@ -170,8 +176,7 @@ class SpaceBase(ABC):
         """Products with the covariance of the space of one image."""
         synthesis = self.parameters.synthesis(self.degradation.scale)
         assert synthesis is not None
-        h, w = self.y.shape[-2:]
-        return Covariance(synthesis, self.degradation, (h, w), self.calibration)
+        return Covariance(synthesis, self.degradation, self.calibration)
 
     def _require_gaussian(self, what: str) -> None:
         if not self.is_gaussian:
@@ -181,12 +186,14 @@ class SpaceBase(ABC):
             )
 
     def _require_one(self, what: str) -> None:
-        """A Gaussian over one picture, whose coefficients are random."""
+        """ValueError or NotGaussianError unless this is a Gaussian over one picture, with more than one member."""
         self._require_gaussian(what)
         if len(self.y) != 1:
             raise ValueError(f"`{what}` needs the space of one image, got {len(self.y)}: take one by `space.select(0)`")
-        if self.parameters.chain is None and self.parameters.coefficient_log_var is None:
-            raise NotGaussianError(f"`{what}` needs a space with more than one member: its coefficients are not random")
+        random = self.parameters.chain is not None or self.parameters.coefficient_log_var is not None
+        if not random or self.calibration == 0:
+            why = "its calibration is 0" if random else "its coefficients are not random"
+            raise NotGaussianError(f"`{what}` needs a space with more than one member: {why}")
 
     def _check_temperature(self, temperature: float | Tensor) -> float | Tensor:
         if not isinstance(temperature, Tensor) or temperature.ndim == 0:

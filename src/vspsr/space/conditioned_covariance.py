@@ -14,9 +14,9 @@ from vspsr.space.conjugate_gradients import conjugate_gradients
 from vspsr.space.covariance import Covariance
 from vspsr.space.linear_maps import LinearMap
 
-_FEW = 64  # observed values up to which S is formed and factored, instead of solved with iteratively
-_MOST = 3000  # up to which it is for covariances
-_CHUNK = 16  # columns of S made at once
+_FEW = 64  # observed values up to which S is factored: a product for each value, as many as one iterative solve takes
+_MAX_OBSERVED = 3000  # up to which it is for covariances: 72 MB
+_CHUNK = 16  # columns of S made at once: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,25 @@ class ObservedSystem:
 
     def for_many_solves(self) -> "ObservedSystem":
         """The same equations, to be solved some hundred times."""
-        return replace(self, direct=len(self.values) <= _MOST)
+        return replace(self, direct=len(self.values) <= _MAX_OBSERVED)
 
     @cached_property
     def factor(self) -> Tensor:
         """Cholesky factor of S, (n, n) float64."""
         n = len(self.values)
-        if n > _MOST:
-            raise ValueError(f"the covariance given {n} observed values is not offered, at most {_MOST}: observe fewer")
+        if n > _MAX_OBSERVED:
+            raise ValueError(
+                f"the covariance given {n} observed values is not offered, at most {_MAX_OBSERVED}: observe fewer"
+            )
         eye = torch.eye(n, dtype=self.values.dtype, device=self.values.device)
         columns = [self.observe(self.covariance.product(self.spread(part))) for part in eye.split(_CHUNK)]
         s = torch.cat(columns).double()
-        return torch.linalg.cholesky(0.5 * (s + s.T) + torch.diag(self.stddev.double().square()))
+        s = 0.5 * (s + s.T) + torch.diag(self.stddev.double().square())
+        factor, failed = torch.linalg.cholesky_ex(s)
+        if failed:  # rounding errors of C, where observations depend on each other and have small σ
+            lift = 4 * n * torch.finfo(self.values.dtype).eps * s.diagonal().amax()
+            factor = torch.linalg.cholesky(s + torch.diag(lift.expand(n)))
+        return factor
 
 
 @dataclass(frozen=True)
@@ -92,13 +99,11 @@ class ConditionedCovariance(Covariance):
     factor: Tensor
 
     def product(self, x: Tensor) -> Tensor:
-        """See `Covariance`."""
         before = super().product(x)
         half = torch.cholesky_solve(self.system.observe(before).double().T, self.factor).T
         return before - super().product(self.system.spread(half.to(x)))
 
     def quadratic(self, x: Tensor) -> Tensor:
-        """See `Covariance`."""
         observed = self.system.observe(super().product(x)).double()
         half = torch.linalg.solve_triangular(self.factor, observed.T, upper=False)
         return super().quadratic(x) - half.square().sum(0).to(x)

@@ -7,8 +7,8 @@ With G the observations, v their values and R their variances, b = v − G m and
     samples:     x + C Gᵀ S⁻¹ (v − G x − r), r ~ N(0, R)       (Matheron's rule; x a sample of the space as it was)
 
 so that a sample changes no more than the observations ask for. S⁻¹ is applied by conjugate gradients in the space of
-observations, which equals those on the noise and needs shorter vectors; all images involved lie in the range of C, so
-that every result downscales to y. Only a window around what is observed takes part, with the margin of
+observations, which is equivalent to solving for the noise and needs shorter vectors. All images involved lie in the
+range of C, so that every result downscales to y. Only a window around what is observed takes part, with the margin of
 `vspsr.space.region`. C contains the calibration.
 """
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vspsr.errors import ConditionWarning
-from vspsr.space.base import EXTRA_ROW
+from vspsr.space.base import EXTRA_ROW, SpaceBase
 from vspsr.space.conditioned_covariance import ConditionedCovariance, ObservedSystem
 from vspsr.space.covariance import Covariance
 from vspsr.space.drawing import Noise
@@ -80,11 +80,9 @@ class ConditionedSpace(SRSpace):
             for window, tolerance in zip(windows, (None, None if exact else _SOLVE_TOLERANCE), strict=True):
                 around = margin(prior, tolerance)
                 window.append(slice(max(0, first - around), min(n, last + around)))
-        made = object.__new__(cls)
         own = {"_maps": maps, "_values": torch.cat(values), "_sigma": torch.cat(sigma)}
         own |= {"_window": tuple(windows[0]), "_inner": tuple(windows[1])}
-        vars(made).update(vars(prior), **own, observations=tuple(observations), _cache={}, _prior_cache=prior._cache)
-        return made
+        return prior._as(cls, **own, observations=tuple(observations), _cache={}, _prior_cache=prior._cache)
 
     @property
     def mean(self) -> Tensor:
@@ -115,7 +113,7 @@ class ConditionedSpace(SRSpace):
         Args:
             x: (1, channels, H, W).
         """
-        return self._corrected(x, self._system("_inner").solve(self._values - self._observed(x))) if self._maps else x
+        return self._corrected(x, self._system("_inner").solve(self._values - self._observed(x)))
 
     @property
     def conflicts(self) -> list[Conflict]:
@@ -149,9 +147,7 @@ class ConditionedSpace(SRSpace):
     @property
     def _prior(self) -> SRSpace:
         """The space as it was before all conditions."""
-        prior = object.__new__(SRSpace)
-        vars(prior).update({k: v for k, v in vars(self).items() if k not in _OWN}, _cache=self._prior_cache)
-        return prior
+        return self._as(SRSpace, observations=(), _cache=self._prior_cache)
 
     def _with(self, **changes: Any) -> Self:
         if "_cache" in changes:
@@ -160,22 +156,19 @@ class ConditionedSpace(SRSpace):
             changes["_cache"] = {}
         return super()._with(**changes)
 
-    def _crop(self, rows: slice, columns: slice) -> Self:
+    def _crop(self, rows: slice, columns: slice) -> SpaceBase:
         """At least the part asked for: with the window of the conditions, if these have an influence there."""
-        asked, window = (rows, columns), self._window
-        if all(a.start < b.stop and b.start < a.stop for a, b in zip(asked, window, strict=True)) and self._maps:
-            rows, columns = (
-                slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(asked, window, strict=True)
-            )
-            names = ("_window", "_inner")
-            own: dict[str, Any] = {"_maps": self._cropped_maps(rows, columns)}
-            own["_cache"] = {(name, False): self._system(name) for name in names}
-            for name in names:
-                pairs = zip((rows, columns), getattr(self, name), strict=True)
-                own[name] = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in pairs)
-            return super()._crop(rows, columns)._with(**own)
-        none = self._values[:0]
-        return super()._crop(rows, columns)._with(_maps=(), _values=none, _sigma=none, _window=(slice(0, 0),) * 2)
+        pairs = list(zip((rows, columns), self._window, strict=True))
+        if not all(a.start < b.stop and b.start < a.stop for a, b in pairs):
+            return self._prior._crop(rows, columns)
+        rows, columns = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in pairs)
+        names = ("_window", "_inner")
+        own: dict[str, Any] = {"_maps": self._cropped_maps(rows, columns)}
+        own["_cache"] = {(name, False): self._system(name) for name in names}
+        for name in names:
+            pairs = list(zip((rows, columns), getattr(self, name), strict=True))
+            own[name] = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in pairs)
+        return super()._crop(rows, columns)._with(**own)
 
     def _cropped_maps(self, rows: slice, columns: slice) -> tuple[LinearMap, ...]:
         s = self.degradation.scale
@@ -205,7 +198,7 @@ class ConditionedSpace(SRSpace):
         def build() -> Tensor:
             return self._system("_inner").solve(self._values - self._observed(self._prior.mean))
 
-        return self._cached("weights", build, gradient=False) if self._maps else self._values.double()
+        return self._cached("weights", build, gradient=False)
 
     def _observed(self, x: Tensor) -> Tensor:
         """G x of one image: (n,)."""
@@ -213,16 +206,12 @@ class ConditionedSpace(SRSpace):
 
     def _corrected(self, x: Tensor, weights: Tensor) -> Tensor:
         """x + C Gᵀ of weights (n,), made consistent once more: (1, channels, H, W)."""
-        if not self._maps:
-            return x
         x, system = x.clone(), self._system("_window")
         x[self._hr_window] += system.covariance.product(system.spread(weights.to(x)[None]))
         return self._project(x[0], 0)
 
     def _draw_one(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
         x = super()._draw_one(b, noise, temperature)
-        if not self._maps:
-            return x
         n = len(self._values)
         own = noise(-(-n // BLOCK**2), EXTRA_ROW).flatten()[:n].to(self._sigma)
         # Temperature 1 draws the model's Gaussian, that with the calibration's is what the observations' σ belongs to.
@@ -231,22 +220,19 @@ class ConditionedSpace(SRSpace):
         return self._corrected(x, self._system("_inner").solve(self._values - self._observed(x) - error))
 
     def _covariance(self) -> Covariance:
-        whole = super()._covariance()
-        if not self._maps:
-            return whole
         inner = self._system("_inner")
-        return ConditionedCovariance(**vars(whole), system=replace(inner, maps=self._maps), factor=inner.factor)
+        return ConditionedCovariance(
+            **vars(super()._covariance()), system=replace(inner, maps=self._maps), factor=inner.factor
+        )
 
     def _conditional_stddev(self) -> Tensor:
-        stddev = self._prior.stddev.clone()
-        if self._maps:
-            part = self._crop(*self._window)
-            part._cache["_inner", False] = self._system("_inner").for_many_solves()
+        stddev, part = self._prior.stddev.clone(), self._crop(*self._window)
+        part._cache["_inner", False] = self._system("_inner").for_many_solves()
 
-            def draw(i: int) -> Tensor:
-                return part._draw(partial(part._noise, ESTIMATE_SEED, i), self.calibration)
+        def draw(i: int) -> Tensor:
+            return part._draw(partial(part._noise, ESTIMATE_SEED, i), self.calibration)
 
-            stddev[self._hr_window] = sampled_stddev(draw, part.mean)
+        stddev[self._hr_window] = sampled_stddev(draw, part.mean)
         return stddev
 
     def _conflict(self) -> Conflict:
@@ -270,9 +256,3 @@ class ConditionedSpace(SRSpace):
                 name = type(self.observations[i]).__name__
                 text = f"condition {i} ({name}) contradicts the LR image or another condition: it is missed by "
                 warnings.warn(f"{text}{float(far.abs().max()):.0f} of its σ{place}", ConditionWarning, stacklevel=4)
-
-
-_OWN = ("observations", "_maps", "_values", "_sigma", "_window", "_inner", "_prior_cache", "_cache")
-
-# `SRSpace` cannot import its own subclass.
-SRSpace._given = ConditionedSpace.build

@@ -6,7 +6,6 @@ space can be asked is written against these products, whatever A is.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,18 +16,16 @@ from vspsr.space.synthesis import Synthesis
 
 @dataclass(frozen=True)
 class Covariance:
-    """Products with the covariance of one image (channels, H, W) of h×w LR pixels, and with its root.
+    """Products with the covariance of one image (channels, H, W), and with its root.
 
     Attributes:
         synthesis: A, of a batch of one.
         degradation: D.
-        size: (h, w).
         calibration: c.
     """
 
     synthesis: Synthesis
     degradation: Degradation
-    size: tuple[int, int]
     calibration: float
 
     def root(self, eps: Tensor) -> Tensor:
@@ -52,11 +49,6 @@ class Covariance:
     def detail(self, x: Tensor) -> Tensor:
         """(I − D⁺D) x: what of images (N, channels, H, W) the LR image does not fix."""
         return x - self.degradation.pseudo_inverse(self.degradation.down(x))
-
-    @cached_property
-    def noise_shape(self) -> tuple[int, int, int]:
-        """(m, h, w)"""
-        return (self.synthesis.channels, *self.size)
 
     def _synthesis(self, n: int) -> Synthesis:
         """A for n noise fields of the same image."""

@@ -1,9 +1,10 @@
-"""Standard deviations that are estimated from samples, and how far an estimate is."""
+"""Standard deviations that are estimated from samples, and their standard error."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
 from torch import Tensor
 
 ESTIMATE_SAMPLES = 100
@@ -26,16 +27,19 @@ def estimate_progress(progress: Callable[[int, int], None]) -> Iterator[None]:
         _progress.reset(token)
 
 
-def sampled_stddev(draw: Callable[[int], Tensor], mean: Tensor) -> Tensor:
-    """Standard deviation of samples around a known mean, in the shape of the mean.
+def sampled_stddev(draw: Callable[[int], Tensor], around: Tensor, subtract_mean: bool = False) -> Tensor:
+    """Standard deviation of samples, in their shape.
 
     Args:
         draw: number of a sample → the sample, which may be overwritten.
-        mean: of the samples.
+        around: the mean of the samples; or, with ``subtract_mean``, what is near it.
     """
-    progress, squares = _progress.get(), mean.new_zeros(mean.shape)
+    progress, total, squares = _progress.get(), torch.zeros_like(around), torch.zeros_like(around)
     for i in range(ESTIMATE_SAMPLES):
         if progress is not None:
             progress(i, ESTIMATE_SAMPLES)
-        squares += draw(i).sub_(mean).square_()
-    return squares.div_(ESTIMATE_SAMPLES).sqrt_()
+        x = draw(i).sub_(around)
+        if subtract_mean:
+            total += x
+        squares += x.square_()
+    return squares.div_(ESTIMATE_SAMPLES).sub_(total.div_(ESTIMATE_SAMPLES).square_()).clamp_(min=0).sqrt_()

@@ -17,7 +17,7 @@ from torch import Tensor
 from vspsr.consistency.projection import project_unchecked
 from vspsr.degradation.jpeg_set import JpegSet
 from vspsr.space.base import NotGaussianError
-from vspsr.space.estimates import ESTIMATE_SAMPLES, ESTIMATE_SEED, RELATIVE_ERROR
+from vspsr.space.estimates import ESTIMATE_SAMPLES, ESTIMATE_SEED, RELATIVE_ERROR, sampled_stddev
 from vspsr.space.sr_space import SRSpace
 
 
@@ -28,11 +28,9 @@ class JpegSpace(SRSpace):
     `quantize` lead to integers. `y` holds the decoded pixels, which samples do not downscale to.
 
     Attributes:
-        gaussian: the space that takes the decoded pixels as exact; its closed forms hold.
         jpeg_set: the LR images that give the file.
     """
 
-    gaussian: SRSpace
     jpeg_set: JpegSet
     _offset: Tensor
 
@@ -51,12 +49,14 @@ class JpegSpace(SRSpace):
         if len(space.y) != 1:
             raise ValueError(f"`space` must be of one image, got {len(space.y)}")
         jpeg_set.check_size(space.y, "space")
-        made = object.__new__(cls)
-        vars(made).update(vars(space), gaussian=space, jpeg_set=jpeg_set, _cache={})
         with torch.no_grad():
             below = space.y if trained else space.degradation.down(space._centre)
-        made._offset = space.y - below
-        return made
+        return space._as(cls, jpeg_set=jpeg_set, _offset=space.y - below, _cache={})
+
+    @property
+    def gaussian(self) -> SRSpace:
+        """The space that takes the decoded pixels as exact, with the same settings; its closed forms hold."""
+        return self._as(SRSpace)
 
     @property
     def is_gaussian(self) -> bool:
@@ -73,14 +73,10 @@ class JpegSpace(SRSpace):
         """Standard deviation times the calibration, (1, C, H, W), estimated from 100 samples: see `stddev_error`."""
 
         def estimate() -> Tensor:
-            centre = self.centre
-            total, squares = torch.zeros_like(centre), torch.zeros_like(centre)
-            for x in self.iter_samples(ESTIMATE_SAMPLES, ESTIMATE_SEED, 1.0):
-                total += x.sub_(centre)
-                squares += x.square_()
-            return (squares / ESTIMATE_SAMPLES).sub_((total / ESTIMATE_SAMPLES).square_()).clamp_(min=0).sqrt_()
+            samples = self.iter_samples(ESTIMATE_SAMPLES, ESTIMATE_SEED, 1.0)
+            return sampled_stddev(lambda _: next(samples), self.centre, subtract_mean=True)
 
-        return self.calibration * self._cached("stddev", estimate, gradient=False)
+        return self.calibration * self._cached("jpeg stddev", estimate, gradient=False)
 
     @property
     def stddev_error(self) -> Tensor:

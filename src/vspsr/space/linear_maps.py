@@ -56,23 +56,19 @@ class SparseMap(LinearMap):
         return (self.channels * h + self.places[:, 0]) * w + self.places[:, 1]
 
     def apply(self, x: Tensor) -> Tensor:
-        """See `LinearMap`."""
         entries = x.flatten(1)[:, self._flat] * self.weights.to(x)
         return x.new_zeros(len(x), self.count).index_add_(1, self.rows, entries)
 
     def adjoint(self, u: Tensor) -> Tensor:
-        """See `LinearMap`."""
         channels, h, w = self.shape
         entries = u[:, self.rows] * self.weights.to(u)
         return u.new_zeros(len(u), channels * h * w).index_add_(1, self._flat, entries).unflatten(1, self.shape)
 
     def bounds(self) -> tuple[slice, slice]:
-        """See `LinearMap`."""
         (top, left), (bottom, right) = (self.places.amin(0).tolist(), self.places.amax(0).tolist())
         return slice(top, bottom + 1), slice(left, right + 1)
 
     def crop(self, rows: slice, columns: slice) -> Self:
-        """See `LinearMap`."""
         places = self.places - torch.tensor([rows.start, columns.start], device=self.places.device)
         return replace(self, shape=(self.shape[0], rows.stop - rows.start, columns.stop - columns.start), places=places)
 
@@ -93,11 +89,9 @@ class OperatorMap(LinearMap):
     operator: Callable[[Tensor], Tensor]
 
     def apply(self, x: Tensor) -> Tensor:
-        """See `LinearMap`."""
         return torch.stack([self.operator(image).flatten() for image in x])
 
     def adjoint(self, u: Tensor) -> Tensor:
-        """See `LinearMap`."""
         with torch.enable_grad():
             x = u.new_zeros(self.shape, requires_grad=True)
             values = self.operator(x).flatten()
@@ -105,10 +99,8 @@ class OperatorMap(LinearMap):
         return torch.stack(images)
 
     def bounds(self) -> tuple[slice, slice]:
-        """See `LinearMap`."""
         return slice(0, self.shape[1]), slice(0, self.shape[2])
 
     def crop(self, rows: slice, columns: slice) -> Self:
-        """See `LinearMap`."""
         assert (rows, columns) == self.bounds()
         return self

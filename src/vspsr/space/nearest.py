@@ -1,4 +1,4 @@
-"""How a given picture lies to a space: its closest member, its distance, and which of two pictures is likelier.
+"""The distance of a picture from a space, its closest member, and which of two pictures is likelier.
 
 A picture p is taken for a member of the space seen with a small white error: p ~ N(m, S), S = C + τ² I. Without the
 error nearly every picture that downscales to y would be a member, however unlikely, because A has more atoms than a
@@ -17,11 +17,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_image, check_number
+from vspsr.checks import check_image
 from vspsr.space.base import SpaceBase
 from vspsr.space.conjugate_gradients import conjugate_gradients
 from vspsr.space.covariance import Covariance
+from vspsr.space.observations import check_stddev
 from vspsr.space.region import margin
+
+_SINGLE = (1e-3, 0.02)  # tolerances of a solve in float32, of the residual and of d²: d is then accurate to 1 %
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class LikelihoodRatio:
 @torch.no_grad()
 def nearest(space: SpaceBase, picture: Tensor, stddev: float) -> Nearest:
     """See `SRSpace.nearest`."""
-    picture, tau = _checked(space, picture, "picture"), _checked_stddev(stddev)
+    picture, tau = _checked(space, picture, "picture"), check_stddev(stddev)
     covariance, scale = space._covariance(), space.degradation.scale
     _, channels, height, width = picture.shape
     detail = covariance.detail(picture - space.mean)
@@ -80,7 +83,7 @@ def nearest(space: SpaceBase, picture: Tensor, stddev: float) -> Nearest:
 def likelihood_ratio(space: SpaceBase, picture_a: Tensor, picture_b: Tensor, stddev: float) -> LikelihoodRatio:
     """See `SRSpace.likelihood_ratio`."""
     a, b = _checked(space, picture_a, "picture_a"), _checked(space, picture_b, "picture_b")
-    tau, scale = _checked_stddev(stddev), space.degradation.scale
+    tau, scale = check_stddev(stddev), space.degradation.scale
     different = (a != b).any(1)[0]
     if not bool(different.any()):
         return LikelihoodRatio(0.0, 0.0, 0.0)
@@ -114,9 +117,8 @@ def _solve(covariance: Covariance, x: Tensor, tau: float) -> Tensor:
     def product(u: Tensor) -> Tensor:
         return covariance.product(u.to(x.dtype).view_as(x)).double().flatten() + tau**2 * u
 
-    exact = x.dtype == torch.float64
-    solved = conjugate_gradients(product, x.double().flatten(), 1e-10 if exact else 1e-3, 0.0 if exact else 0.02)
-    return solved.view_as(x)
+    tolerances = (1e-10, 0.0) if x.dtype == torch.float64 else _SINGLE
+    return conjugate_gradients(product, x.double().flatten(), *tolerances).view_as(x)
 
 
 def _checked(space: SpaceBase, picture: Tensor, name: str) -> Tensor:
@@ -126,9 +128,3 @@ def _checked(space: SpaceBase, picture: Tensor, name: str) -> Tensor:
     if tuple(picture.shape) not in (shape, (1, *shape)):
         raise ValueError(f"`{name}` must have the shape {shape}, got {tuple(picture.shape)}")
     return picture.to(space.y).view(1, *shape)
-
-
-def _checked_stddev(stddev: float) -> float:
-    if not (checked := check_number(stddev, "stddev")) > 0:
-        raise ValueError(f"`stddev` must be greater than 0, got {stddev!r}")
-    return checked

@@ -10,7 +10,7 @@ D⁺e with e ~ N(0, diag q), independent of z. It is a Gaussian:
 Without noise û = y and q = 0, and it is the space of an exact LR image.
 """
 
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -29,11 +29,9 @@ class NoisySpace(SRSpace):
     too; the calibration does not.
 
     Attributes:
-        exact: the space that takes û as exact.
         lr_variance: q, (B, C, h, w).
     """
 
-    exact: SRSpace
     lr_variance: Tensor
 
     @classmethod
@@ -53,9 +51,12 @@ class NoisySpace(SRSpace):
             raise ValueError(f"`lr_variance` must be {tuple(space.y.shape)}, got {tuple(lr_variance.shape)}")
         if not bool((lr_variance >= 0).all()) or not bool(lr_variance.isfinite().all()):
             raise ValueError("`lr_variance` must be finite numbers of at least 0")
-        made = object.__new__(cls)
-        vars(made).update(vars(space), exact=space, lr_variance=lr_variance.to(space.y), _cache={})
-        return made
+        return space._as(cls, lr_variance=lr_variance.to(space.y), _cache={})
+
+    @property
+    def exact(self) -> SRSpace:
+        """The space that takes û as exact, with the same settings."""
+        return self._as(SRSpace)
 
     @property
     def stddev(self) -> Tensor:
@@ -67,7 +68,12 @@ class NoisySpace(SRSpace):
             return apply_passes(self.lr_variance, zip(inverses, (-2, -1), strict=True))
 
         of_lr = self._cached("lr_part", build, gradient=False)
-        return (self._exact.stddev.square() + of_lr).sqrt()
+        return (self.exact.stddev.square() + of_lr).sqrt()
+
+    @property
+    def stddev_error(self) -> Tensor:
+        """Standard error of `stddev`, (B, C, H, W): the share of the LR image's spread is exact."""
+        return self.exact.stddev * self.exact.stddev_error / self.stddev.clamp_min(torch.finfo(self.y.dtype).tiny)
 
     def grey(self) -> "NoisySpace":  # type: ignore[override]
         """Not offered: the noise is that of the channels.
@@ -77,21 +83,13 @@ class NoisySpace(SRSpace):
         """
         raise ValueError("`grey` must come before `NoisySpace.from_space`: the noise is that of the channels")
 
-    def to(self, device: torch.device | str) -> "NoisySpace":  # type: ignore[override]
+    def to(self, device: torch.device | str) -> Self:
         """The same space on another device."""
-        return self.from_space(self._exact.to(device), self.lr_variance.to(device))
+        return super().to(device)._with(lr_variance=self.lr_variance.to(device))
 
-    def select(self, image: int) -> "NoisySpace":  # type: ignore[override]
+    def select(self, image: int) -> Self:
         """The space of one image of the batch, B = 1."""
-        return self.from_space(self._exact.select(image), self.lr_variance[image : image + 1])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "exact": self._exact}
-
-    @property
-    def _exact(self) -> SRSpace:
-        """`exact` with what has been changed since: temperature, keys and calibration."""
-        return self.exact._with(temperature=self.temperature, calibration=self.calibration, keys=self.keys)
+        return super().select(image)._with(lr_variance=self.lr_variance[int(image)][None])
 
     def _require_one(self, what: str) -> None:
         raise NotGaussianError(

@@ -14,6 +14,7 @@ from vspsr.checks import check_number
 from vspsr.space.linear_maps import LinearMap, OperatorMap, SparseMap
 
 _ONE_LEVEL, _FEW_LEVELS = 1 / 255, 4 / 255
+_LEAST = 1e-6  # standard deviation: S and its solves stay far from singular
 
 
 class Observation(ABC):
@@ -53,7 +54,7 @@ class Pixels(Observation):
     Args:
         mask: (H, W) bool.
         values: (channels, H, W), of which those in the mask count; or (channels,), one colour.
-        stddev: how exactly, in units of the image, > 0.
+        stddev: how exactly, in units of the image, ≥ 1e-6.
     """
 
     mask: Tensor
@@ -61,7 +62,6 @@ class Pixels(Observation):
     stddev: float = _FEW_LEVELS
 
     def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
-        """See `Observation`."""
         places = _places(self.mask, like, "mask")
         values = torch.as_tensor(self.values).to(like)
         channels = like.shape[1]
@@ -82,7 +82,7 @@ class Average(Observation):
     Args:
         mask: (H, W) bool, or weights ≥ 0.
         value: (channels,), the colour; or one number, the mean over channels.
-        stddev: how exactly, in units of the image, > 0.
+        stddev: how exactly, in units of the image, ≥ 1e-6.
     """
 
     mask: Tensor
@@ -90,7 +90,6 @@ class Average(Observation):
     stddev: float = _ONE_LEVEL
 
     def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
-        """See `Observation`."""
         places = _places(self.mask, like, "mask")
         weights = self.mask.to(like)[places[:, 0], places[:, 1]]
         if bool((weights < 0).any()):
@@ -113,7 +112,7 @@ class Same(Observation):
 
     Args:
         mask_a, mask_b: (H, W) bool, one the other moved.
-        stddev: of the difference, in units of the image, > 0.
+        stddev: of the difference, in units of the image, ≥ 1e-6.
     """
 
     mask_a: Tensor
@@ -121,7 +120,6 @@ class Same(Observation):
     stddev: float = _FEW_LEVELS
 
     def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
-        """See `Observation`."""
         a, b = _places(self.mask_a, like, "mask_a"), _places(self.mask_b, like, "mask_b")
         if len(a) != len(b) or bool((b - a != (b - a)[0]).any()):
             raise ValueError(f"`mask_b` must be `mask_a` moved, got masks of {len(b)} and {len(a)} pixels")
@@ -145,7 +143,7 @@ class Linear(Observation):
     Args:
         operator: a differentiable linear function, (channels, H, W) → any shape.
         value: what it should give, of that shape.
-        stddev: how exactly, > 0; one number or of that shape.
+        stddev: how exactly, ≥ 1e-6; one number or of that shape.
     """
 
     operator: Callable[[Tensor], Tensor]
@@ -153,7 +151,6 @@ class Linear(Observation):
     stddev: float | Tensor = _ONE_LEVEL
 
     def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
-        """See `Observation`."""
         value = torch.as_tensor(self.value).to(like)
         zero = self.operator(torch.zeros_like(like[0]))
         if zero.shape != value.shape or bool(zero.any()):
@@ -194,9 +191,14 @@ def _finite(values: Tensor, name: str) -> Tensor:
 
 
 def _stddev(stddev: float | Tensor, like: Tensor) -> Tensor:
-    """As many standard deviations as values; ValueError unless they are > 0."""
+    """As many standard deviations as values; ValueError unless they are finite and at least 1e-6."""
     if not isinstance(stddev, Tensor):
-        stddev = torch.tensor(check_number(stddev, "stddev"), dtype=torch.float64)
-    if stddev.shape not in ((), like.shape) or not bool((stddev > 0).all()) or not bool(stddev.isfinite().all()):
-        raise ValueError(f"`stddev` must be one number or {tuple(like.shape)}, greater than 0")
+        stddev = torch.tensor(check_stddev(stddev), dtype=torch.float64)
+    if stddev.shape not in ((), like.shape) or not bool((stddev >= _LEAST).all()) or not bool(stddev.isfinite().all()):
+        raise ValueError(f"`stddev` must be one number or {tuple(like.shape)}, each at least {_LEAST:g}")
     return stddev.to(like).expand(like.shape)
+
+
+def check_stddev(stddev: float) -> float:
+    """The standard deviation of an observed value; ValueError unless it is at least 1e-6."""
+    return check_number(stddev, "stddev", _LEAST)

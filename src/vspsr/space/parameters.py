@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vspsr.space.synthesis import CorrelatedSynthesis, IndependentSynthesis, Synthesis
+from vspsr.space.synthesis import IndependentNoise, NoiseChain, Synthesis
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,6 @@ class StochasticBasis:
         """Codes (B, G, C) → atoms (B, G, C, 1, k, k)."""
         atoms: Tensor = self.decoder(code.flatten(0, 1)[..., None, None])
         return atoms.unflatten(0, code.shape[:2])[:, :, :, None]
-
-
-@dataclass(frozen=True)
-class NoiseChain:
-    """What correlates coefficients, see `CorrelatedSynthesis`: ``gains`` (B, L + 1, m, h, w) and ``output_gain``
-    (B, C, h, w) of the images, and the kernels that all images share."""
-
-    gains: Tensor
-    output_gain: Tensor
-    kernels: tuple[Tensor, ...]
-    output_kernel: Tensor
-    dilations: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -90,13 +78,7 @@ class SpaceParameters:
         """The same parameters with ``function`` applied to every tensor; ``shared`` to those without a batch axis."""
         tensors: dict[str, Any] = {k: function(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
         basis = self.basis and replace(self.basis, mean=function(self.basis.mean), log_var=function(self.basis.log_var))
-        chain = self.chain and replace(
-            self.chain,
-            gains=function(self.chain.gains),
-            output_gain=function(self.chain.output_gain),
-            kernels=tuple((shared or function)(k) for k in self.chain.kernels),
-            output_kernel=(shared or function)(self.chain.output_kernel),
-        )
+        chain = self.chain and self.chain.map_tensors(function, shared or function)
         return replace(self, **tensors, basis=basis, chain=chain)
 
     def crop(self, rows: slice, columns: slice, scale: int) -> "SpaceParameters":
@@ -111,12 +93,7 @@ class SpaceParameters:
             deterministic=self.deterministic[..., top:bottom, left:right],
             coefficient_mean=cut(self.coefficient_mean),
             coefficient_log_var=cut(self.coefficient_log_var),
-            chain=self.chain
-            and replace(
-                self.chain,
-                gains=self.chain.gains[..., rows, columns],
-                output_gain=self.chain.output_gain[..., rows, columns],
-            ),
+            chain=self.chain and self.chain.crop(rows, columns),
         )
 
     @staticmethod
@@ -132,9 +109,9 @@ class SpaceParameters:
     def synthesis(self, scale: int) -> Synthesis | None:
         """A, from white noise to the stochastic part at temperature 1; None if coefficients are not random."""
         if self.chain is not None:
-            return CorrelatedSynthesis(self.atoms, scale, **vars(self.chain))
+            return Synthesis(self.atoms, scale, self.chain)
         if self.coefficient_log_var is not None:
-            return IndependentSynthesis(self.atoms, scale, (0.5 * self.coefficient_log_var).exp())
+            return Synthesis(self.atoms, scale, IndependentNoise((0.5 * self.coefficient_log_var).exp()))
         return None
 
     def to(self, device: torch.device | str) -> "SpaceParameters":

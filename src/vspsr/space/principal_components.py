@@ -52,7 +52,7 @@ class Eigenpairs:
     trace_within: float
 
 
-def leading_eigenpairs(product: Product, start: Tensor, k: int, tolerance: float, most: int) -> Eigenpairs:
+def leading_eigenpairs(product: Product, start: Tensor, k: int, tolerance: float, max_dimensions: int) -> Eigenpairs:
     """The k largest eigenvalues and their vectors.
 
     Args:
@@ -60,7 +60,7 @@ def leading_eigenpairs(product: Product, start: Tensor, k: int, tolerance: float
         start: (b, n), the random block.
         k: number of eigenpairs, ≤ n.
         tolerance: stop when every residual is below this share of its eigenvalue …
-        most: … or when the space has this many dimensions, ≥ k.
+        max_dimensions: … or when the space has this many dimensions, ≥ k.
     """
     n = start.shape[1]
     basis = _orthonormal(start[: min(len(start), n)], start[:0])
@@ -82,7 +82,7 @@ def leading_eigenpairs(product: Product, start: Tensor, k: int, tolerance: float
         # The residual of a Ritz vector is what its part in the last block brings from outside of the space.
         residuals = (rest.double().T @ y[m - b :, :k]).norm(dim=0)
         wanted = values[:k].clamp_min(torch.finfo(start.dtype).tiny)
-        room = min(n, max(most, k)) - m
+        room = min(n, max(max_dimensions, k)) - m
         if m >= k and (room <= 0 or bool((residuals <= tolerance * wanted).all())):
             vectors = y[:, :k].T.to(basis) @ basis
             return Eigenpairs(values[:k].clamp_min(0), vectors, residuals, basis, float(projected.trace()))

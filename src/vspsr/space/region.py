@@ -15,6 +15,7 @@ from vspsr.space.base import SpaceBase
 from vspsr.space.principal_components import PrincipalComponents, leading_eigenpairs
 
 _COMPONENT_TOLERANCE = 0.1  # of D⁺ in the margin of principal components: changes variances by about 0.1 %
+_RESIDUAL, _PRODUCTS = 0.02, 16  # where the search for them ends; the products for each of them
 _BLOCK = 4  # vectors multiplied at once
 _PROBES = 16  # random vectors that the variance outside of the components' space is estimated from
 
@@ -117,8 +118,8 @@ class Region:
             return self._own(window, covariance.product(whole)).flatten(1)
 
         n = shape[0] * shape[1] * shape[2]
-        start = torch.randn(_BLOCK + _PROBES, n, generator=generator).to(self.space.y)
-        found = leading_eigenpairs(product, start[:_BLOCK], k, 0.02, 16 * k)
+        start = torch.randn(_BLOCK + _PROBES, n, generator=generator, device="cpu").to(self.space.y)
+        found = leading_eigenpairs(product, start[:_BLOCK], k, _RESIDUAL, _PRODUCTS * k)
         # Hutch++ (Meyer, Musco, Musco & Woodruff, 2021): the trace is exact within the space, estimated outside of it.
         probes = start[_BLOCK:]
         probes = probes - (probes @ found.basis.T) @ found.basis

@@ -9,10 +9,9 @@ calibration is what σ means: the standard deviation times it agrees with errors
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from numbers import Real
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,7 +24,7 @@ from vspsr.space.observations import Conflict, Observation
 from vspsr.space.region import Region
 from vspsr.space.variance import projected_variance
 
-_MOST = 2**31 - 1  # samples
+_MAX_SAMPLE = 2**31 - 1  # number of a sample; those beyond are the directions of `perturb`
 
 _Noise = Callable[[int, int, int], Tensor]
 """(image, channels, row of blocks) → its noise."""
@@ -54,7 +53,6 @@ class SRSpace(SpaceBase):
     """
 
     observations: tuple[Observation, ...] = ()
-    _given: ClassVar[Callable[["SRSpace", Sequence[Observation]], "SRSpace"]]  # set by `vspsr.space.conditioning`
 
     @property
     def conflicts(self) -> list[Conflict]:
@@ -108,7 +106,7 @@ class SRSpace(SpaceBase):
 
     def rsample(self, n: int = 1, seed: int = 0, temperature: float | Tensor | None = None) -> Tensor:
         """`sample`, differentiable in the parameters of the space (reparametrised)."""
-        n, seed = check_integer(n, "n", 0, _MOST), check_seed(seed)
+        n, seed = check_integer(n, "n", 0, _MAX_SAMPLE), check_seed(seed)
         images = [self._draw(partial(self._noise, seed, i), temperature) for i in range(n)]
         return torch.stack(images) if images else self.sample(0)
 
@@ -116,7 +114,7 @@ class SRSpace(SpaceBase):
         self, n: int = 1, seed: int = 0, temperature: float | Tensor | None = None, start: int = 0
     ) -> Iterator[Tensor]:
         """Samples ``start`` … ``start + n − 1`` one by one, each (B, 3, H, W): as `sample`, in the memory of one."""
-        n, start = check_integer(n, "n", 0, _MOST), check_integer(start, "start", 0, _MOST)
+        n, start = check_integer(n, "n", 0, _MAX_SAMPLE), check_integer(start, "start", 0, _MAX_SAMPLE)
         seed = check_seed(seed)
         temperature = self.temperature if temperature is None else self._check_temperature(temperature)
         draw = torch.no_grad()(self._draw)
@@ -160,15 +158,17 @@ class SRSpace(SpaceBase):
         returned says how far each is from this space.
 
         Args:
-            observations: `vspsr.space.Pixels`, `Average`, `Same` or `Linear`; their standard deviations are greater
-                than 0, so that there is always an answer.
+            observations: `vspsr.space.Pixels`, `Average`, `Same` or `Linear`; their standard deviations are at
+                least 1e-6, so that there is always an answer.
 
         Raises:
             ValueError: an observation that does not fit the picture, a space of several pictures.
             NotGaussianError: the space is not a Gaussian, or has one member only.
         """
+        from vspsr.space.conditioning import ConditionedSpace  # a subclass of this class
+
         self._require_one("condition")
-        return type(self)._given(self, observations)
+        return ConditionedSpace.build(self, observations)
 
     def nearest(self, picture: Tensor, stddev: float = 4 / 255) -> Nearest:
         """The member closest to a picture, how unusual the picture is, and what of it no member has.
@@ -176,8 +176,8 @@ class SRSpace(SpaceBase):
         Args:
             picture: (channels, H, W) or (1, channels, H, W), any picture of this size: the true HR image, another
                 program's, an edited one. It need not downscale to y.
-            stddev: how closely a member must resemble the picture, > 0, in units of the image: the standard deviation
-                of an error that is allowed for in each value. The smaller, the more the finest detail counts.
+            stddev: how closely a member must resemble the picture, ≥ 1e-6, in units of the image: the standard
+                deviation of an error that is allowed for in each value. The smaller, the more the finest detail counts.
 
         Raises:
             ValueError: a picture of another shape, a space of several pictures or with conditions.
@@ -219,10 +219,10 @@ class SRSpace(SpaceBase):
         Raises:
             ValueError: an argument out of its range.
         """
-        seed, sample = check_seed(seed), check_integer(sample, "sample", 0, _MOST)
+        seed, sample = check_seed(seed), check_integer(sample, "sample", 0, _MAX_SAMPLE)
         own = partial(self._noise, seed, sample)
-        count = check_integer(n, "n", 1, _MOST)
-        others = [partial(self._noise, seed, _MOST + 1 + i) for i in range(count)]
+        count = check_integer(n, "n", 1, _MAX_SAMPLE)
+        others = [partial(self._noise, seed, _MAX_SAMPLE + 1 + i) for i in range(count)]
         return torch.stack([self._blended(own, other, amount, "amount", temperature) for other in others])
 
     @torch.no_grad()

@@ -12,75 +12,19 @@ cut off. The coefficients w = B ε are
 Either way A is linear, so that the space is a Gaussian over images. Nothing here forms a matrix.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Synthesis(ABC):
-    """A of a batch of B images of h×w LR pixels.
-
-    Attributes:
-        atoms: (B, G, C, 3/G, k, k), k − s even and ≥ 0.
-        scale: s.
-    """
-
-    atoms: Tensor
-    scale: int
-
-    @property
-    @abstractmethod
-    def channels(self) -> int:
-        """Normals at each LR pixel."""
-
-    @property
-    @abstractmethod
-    def _coefficient_reach(self) -> int:
-        """How far the coefficients of an LR pixel look for noise, in LR pixels."""
-
-    @abstractmethod
-    def coefficients(self, eps: Tensor) -> Tensor:
-        """w = B ε: (B, channels, h, w) → (B, G, C, h, w)."""
-
-    @abstractmethod
-    def coefficients_adjoint(self, w: Tensor) -> Tensor:
-        """Bᵀ w: (B, G, C, h, w) → (B, channels, h, w)."""
-
-    @abstractmethod
-    def map_images(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """``function`` applied to every tensor that has a batch axis."""
-
-    @abstractmethod
-    def crop(self, rows: slice, columns: slice) -> Self:
-        """A of a part of the LR plane, as if that was the whole: right except within `reach` of its cut edges."""
-
-    @property
-    def reach(self) -> int:
-        """LR pixels beyond which noise has no effect on the s×s HR pixels of an LR pixel."""
-        overhang = (self.atoms.shape[-1] - self.scale) // 2
-        return self._coefficient_reach - (-overhang // self.scale)
-
-    def apply(self, eps: Tensor) -> Tensor:
-        """A ε: (B, channels, h, w) → (B, 3, s·h, s·w). Differentiable."""
-        return synthesize(self.coefficients(eps), self.atoms, self.scale)
-
-    def adjoint(self, z: Tensor) -> Tensor:
-        """Aᵀ z: (B, 3, s·h, s·w) → (B, channels, h, w). Differentiable."""
-        return self.coefficients_adjoint(analyze(z, self.atoms, self.scale))
-
-    def select(self, image: int) -> Self:
-        """A of one image of the batch, B = 1."""
-        return self.map_images(lambda t: t[image : image + 1])
+Map = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class IndependentSynthesis(Synthesis):
+class IndependentNoise:
     """w = σ ⊙ ε.
 
     Attributes:
@@ -88,35 +32,28 @@ class IndependentSynthesis(Synthesis):
     """
 
     sigma: Tensor
+    reach: ClassVar[int] = 0
 
     @property
     def channels(self) -> int:
-        """G·C."""
+        """Normals at each LR pixel: G·C."""
         return int(self.sigma.shape[1] * self.sigma.shape[2])
 
-    @property
-    def _coefficient_reach(self) -> int:
-        return 0
-
     def coefficients(self, eps: Tensor) -> Tensor:
-        """See `Synthesis`."""
+        """w = B ε: (B, channels, h, w) → (B, G, C, h, w)."""
         return self.sigma * eps.view_as(self.sigma)
 
-    def coefficients_adjoint(self, w: Tensor) -> Tensor:
-        """See `Synthesis`."""
+    def adjoint(self, w: Tensor) -> Tensor:
+        """Bᵀ w: (B, G, C, h, w) → (B, channels, h, w)."""
         return (self.sigma * w).flatten(1, 2)
 
-    def map_images(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """See `Synthesis`."""
-        return replace(self, atoms=function(self.atoms), sigma=function(self.sigma))
-
-    def crop(self, rows: slice, columns: slice) -> Self:
-        """See `Synthesis`."""
-        return replace(self, sigma=self.sigma[..., rows, columns])
+    def map_tensors(self, function: Map, shared: Map) -> "IndependentNoise":
+        """See `NoiseChain`; nothing is shared."""
+        return IndependentNoise(function(self.sigma))
 
 
 @dataclass(frozen=True)
-class CorrelatedSynthesis(Synthesis):
+class NoiseChain:
     """w = (1 + g) ⊙ (K ∗ n_L), for atoms joint in colour (G = 1).
 
     Attributes:
@@ -135,15 +72,16 @@ class CorrelatedSynthesis(Synthesis):
 
     @property
     def channels(self) -> int:
-        """m."""
+        """Normals at each LR pixel: m."""
         return int(self.gains.shape[2])
 
     @property
-    def _coefficient_reach(self) -> int:
+    def reach(self) -> int:
+        """How far the coefficients of an LR pixel look for noise, in LR pixels."""
         return sum(self.dilations) + 1
 
     def coefficients(self, eps: Tensor) -> Tensor:
-        """See `Synthesis`."""
+        """w = B ε: (B, channels, h, w) → (B, 1, C, h, w)."""
         # Convolutions of few channels are about twice as fast on the CPU with channels last. The first factor decides.
         n = eps.contiguous(memory_format=torch.channels_last) * self.gains[:, 0]
         for gain, kernel, dilation in zip(self.gains[:, 1:].unbind(1), self.kernels, self.dilations, strict=True):
@@ -151,8 +89,8 @@ class CorrelatedSynthesis(Synthesis):
         out = F.conv2d(n, self.output_kernel, padding=1)
         return torch.addcmul(out, out, self.output_gain)[:, None]
 
-    def coefficients_adjoint(self, w: Tensor) -> Tensor:
-        """See `Synthesis`."""
+    def adjoint(self, w: Tensor) -> Tensor:
+        """Bᵀ w: (B, 1, C, h, w) → (B, channels, h, w)."""
         out = torch.addcmul(w[:, 0], w[:, 0], self.output_gain)
         n = F.conv_transpose2d(out, self.output_kernel, padding=1)
         layers = list(zip(self.gains[:, 1:].unbind(1), self.kernels, self.dilations, strict=True))
@@ -160,14 +98,53 @@ class CorrelatedSynthesis(Synthesis):
             n = n + F.conv_transpose2d(gain * n, kernel, padding=dilation, dilation=dilation)
         return self.gains[:, 0] * n
 
-    def map_images(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """See `Synthesis`."""
+    def map_tensors(self, function: Map, shared: Map) -> "NoiseChain":
+        """``function`` applied to the tensors that have a batch axis, ``shared`` to the others."""
         gains, output_gain = function(self.gains), function(self.output_gain)
-        return replace(self, atoms=function(self.atoms), gains=gains, output_gain=output_gain)
+        kernels, output_kernel = tuple(shared(k) for k in self.kernels), shared(self.output_kernel)
+        return NoiseChain(gains, output_gain, kernels, output_kernel, self.dilations)
 
-    def crop(self, rows: slice, columns: slice) -> Self:
-        """See `Synthesis`."""
+    def crop(self, rows: slice, columns: slice) -> "NoiseChain":
+        """The chain of a part of the LR plane, as if that was the whole: right except within reach of its cut edges."""
         return replace(self, gains=self.gains[..., rows, columns], output_gain=self.output_gain[..., rows, columns])
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """A of a batch of B images of h×w LR pixels.
+
+    Attributes:
+        atoms: (B, G, C, 3/G, k, k), k − s even and ≥ 0.
+        scale: s.
+        noise: B, from noise to coefficients.
+    """
+
+    atoms: Tensor
+    scale: int
+    noise: IndependentNoise | NoiseChain
+
+    @property
+    def channels(self) -> int:
+        """Normals at each LR pixel."""
+        return self.noise.channels
+
+    @property
+    def reach(self) -> int:
+        """LR pixels beyond which noise has no effect on the s×s HR pixels of an LR pixel."""
+        overhang = (self.atoms.shape[-1] - self.scale) // 2
+        return self.noise.reach - (-overhang // self.scale)
+
+    def apply(self, eps: Tensor) -> Tensor:
+        """A ε: (B, channels, h, w) → (B, 3, s·h, s·w). Differentiable."""
+        return synthesize(self.noise.coefficients(eps), self.atoms, self.scale)
+
+    def adjoint(self, z: Tensor) -> Tensor:
+        """Aᵀ z: (B, 3, s·h, s·w) → (B, channels, h, w). Differentiable."""
+        return self.noise.adjoint(analyze(z, self.atoms, self.scale))
+
+    def map_images(self, function: Map) -> "Synthesis":
+        """``function`` applied to every tensor that has a batch axis."""
+        return Synthesis(function(self.atoms), self.scale, self.noise.map_tensors(function, lambda t: t))
 
 
 def synthesize(coefficients: Tensor, atoms: Tensor, scale: int, keep_overhang: bool = False) -> Tensor:

@@ -69,33 +69,23 @@ class _Axis:
         self.reach = min(n_lr - 1, -(-(k + down.weights.shape[1]) // scale))
         while True:
             lr = torch.arange(n_lr)[:, None] + torch.arange(-self.reach, self.reach + 1)
-            pieces = _gather(down, lr[:, :, None], hr[:, None, :])
+            pieces = down.at(lr[:, :, None], hr[:, None, :])
             if self.reach == 0 or pieces[:, [0, -1]].any():
                 break
             self.reach -= 1
         classes, self.kind = torch.unique(pieces, dim=0, return_inverse=True)
         self.down = classes.to(atoms)
-        self.up = _gather(self.pseudo_inverse, hr[:, :, None], lr[:, None, :]).to(atoms)
+        self.up = self.pseudo_inverse.at(hr[:, :, None], lr[:, None, :]).to(atoms)
 
     def shifted_product(self, shift: int) -> Banded:
         """The banded matrix D⁺[p, j] · D⁺[p, j + shift]."""
         if shift not in self._products:
             rows, columns, values = self.pseudo_inverse.entries()
-            values = values * _gather(self.pseudo_inverse, rows, columns + shift)
+            values = values * self.pseudo_inverse.at(rows, columns + shift)
             keep = values.abs() > self._negligible
             shape = self.pseudo_inverse.shape
             self._products[shift] = Banded.from_entries(rows[keep], columns[keep], values[keep], shape)
         return self._products[shift]
-
-
-def _gather(matrix: Banded, rows: Tensor, columns: Tensor) -> Tensor:
-    """Entries of a banded matrix at broadcast (rows, columns), 0 outside of it."""
-    rows, columns = torch.broadcast_tensors(rows, columns)
-    inside = (rows >= 0) & (rows < matrix.shape[0]) & (columns >= 0) & (columns < matrix.shape[1])
-    rows = rows.clamp(0, matrix.shape[0] - 1)
-    offset = columns - matrix.start[rows]
-    inside &= (offset >= 0) & (offset < matrix.weights.shape[1])
-    return torch.where(inside, matrix.weights[rows, offset.clamp(0, matrix.weights.shape[1] - 1)], 0.0)
 
 
 def _channel_variance(sigma2: Tensor, atoms: Tensor, rows: _Axis, columns: _Axis, scale: int) -> Tensor:

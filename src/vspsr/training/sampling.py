@@ -60,7 +60,7 @@ def draw(
             eps = normals(tuple(p.basis.mean.shape), device, seed, step, first, 2 * i + 1)
             atoms = p.basis.decode(p.basis.mean + (0.5 * p.basis.log_var).exp() * eps)
         if a is not None:
-            random = a.coefficients(normals((len(y), a.channels, *size), device, seed, step, first, 2 * i))
+            random = a.noise.coefficients(normals((len(y), a.channels, *size), device, seed, step, first, 2 * i))
             w = random if w is None else w + random
         images.append(image(w, atoms))
     if exact is not None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vspsr.degradation import Degradation, JpegSet
+from vspsr.degradation.operator import fitting_scales
 from vspsr.errors import size_text
 from vspsr.images.picture import Picture, to_bits
 from vspsr.images.sources import Source, source_of
@@ -118,13 +119,15 @@ def degradation_of_pair(hr: Picture, lr: Picture, scale: int | None, kernel: str
     """The degradation between two pictures. ValueError if they do not go together."""
     hr_size, lr_size = size_text(hr.size), size_text(lr.size)
     if scale is None:
-        fitting = [s for s in range(2, 65) if all(-(-n // s) == m for n, m in zip(hr.size, lr.size, strict=True))]
-        exact = [s for s in fitting if hr.size == (s * lr.size[0], s * lr.size[1])]
+        fitting = fitting_scales(hr.size, lr.size)
         if not fitting:
             larger = all(n >= 2 * m for n, m in zip(hr.size, lr.size, strict=True))
             what = "is no integer multiple of" if larger else "must be at least 2 times as large as"
             raise ValueError(f"HR {hr_size} {what} LR {lr_size}{_expected(hr, lr) if larger else ''}")
-        scale = (exact or fitting)[0]
+        if len(fitting) > 1:
+            between = f"{fitting[0]} … {fitting[-1]}"
+            raise ValueError(f"HR {hr_size} downscales to LR {lr_size} at scales {between}: give `scale`")
+        scale = fitting[0]
     degradation = Degradation(scale, kernel)
     if degradation.lr_size(*hr.size) != lr.size:
         found = size_text(degradation.lr_size(*hr.size))
