@@ -1,5 +1,6 @@
 """The server's manners: who may ask, for how much, and what is answered to those who may not."""
 
+import io
 import json
 import random
 import threading
@@ -11,9 +12,11 @@ import pytest
 import torch
 from explorer_tools import Client, http_client, photo, png
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from vspsr.errors import VSpSRError
 from vspsr.explorer import Limits
+from vspsr.explorer.jobs import Jobs
 
 LIMITS = Limits(
     upload_bytes=200_000,
@@ -57,6 +60,9 @@ def test_the_page_sets_the_token_and_what_it_loads_needs_it(http: TestClient) ->
         ({"host": "localhost:99999999"}, 403),
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
+        ({"origin": "localhost"}, 403),
+        ({"origin": "http://evil.example://localhost"}, 403),
         ({"origin": "http://localhost:81"}, 403),
         ({"origin": "http://localhost"}, 200),
         ({"host": "127.0.0.1:8000", "origin": "http://127.0.0.1:8000"}, 200),
@@ -104,6 +110,16 @@ def test_what_is_no_image_is_refused_in_one_line(http: TestClient, content: byte
     assert "\n" not in error
     assert "vspsr-explore-" not in error  # the server's folder is nobody's business
     assert len(http.app.state.sessions) == 0  # type: ignore[attr-defined]
+
+
+def test_an_image_that_looks_like_a_session_is_opened(http: TestClient) -> None:
+    """The low byte of this GIF's height is "{", where a safetensors file has one."""
+    buffer = io.BytesIO()
+    Image.fromarray(photo(123, 3)).save(buffer, "gif")
+    assert buffer.getvalue()[8:9] == b"{"
+    answer = http.post("/api/sessions", content=buffer.getvalue(), headers={"x-name": "tall.gif"})
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["width"], answer.json()["height"]) == (12, 492)
 
 
 def test_unknown_names_are_not_found(http: TestClient) -> None:
@@ -290,6 +306,27 @@ def test_what_needs_the_space_waits_for_it_and_goes_with_it(http: TestClient) ->
         began.set()
         assert client.follow(first.report())["state"] == spoil
         assert client.follow(after.report())["state"] == "cancelled"
+
+
+def test_background_work_that_is_wanted_now_no_longer_waits_behind_the_rest() -> None:
+    jobs, done = Jobs(workers=3, waiting=9), threading.Event()
+
+    def work(_: object) -> None:
+        done.wait(10)
+
+    try:
+        first, second, third = (jobs.submit("me", key, key, work, background=True) for key in "abc")
+        assert jobs.submit("me", "c", "c", work) is third
+        until = time.monotonic() + 5
+        while third.state == "waiting" and time.monotonic() < until:
+            time.sleep(0.01)
+        assert (third.state, second.state) == ("running", "waiting")
+        assert jobs.submit("me", "b", "b", work, background=True) is second
+        assert (first.background, second.background, third.background) == (True, True, False)
+        assert jobs.submit("me", "b", "b", work, urgent=True).urgent
+    finally:
+        done.set()
+        jobs.close()
 
 
 def test_a_bug_is_logged_and_not_told(http: TestClient, caplog: pytest.LogCaptureFixture) -> None:

@@ -212,6 +212,12 @@ def test_asking_finds_the_candidate_that_belongs_here(client: Client) -> None:
     assert forward["nats"] > 10
     assert forward["nats"] == pytest.approx(-back["nats"], rel=1e-3)
     assert client.run("ask", {"region": region, "a": a, "b": a})["nats"] == 0
+    for candidate in (a, MEAN):  # a file, a member
+        request = {"region": region | {"left": 15}, "a": candidate, "b": candidate}
+        report = client.follow(client.http.post(f"{client.base}/ask", json=request).json())
+        assert report["state"] == "failed"
+        assert "internal" not in report["error"]
+        assert "`width`" in report["error"]
 
 
 def test_the_value_under_the_pointer(client: Client, space: PictureSpace) -> None:

@@ -153,9 +153,11 @@ def _session(session: Session, model: str) -> bytes:
     return save(tensors, metadata={"session": json.dumps(about)})
 
 
-def is_session_file(head: bytes) -> bool:
-    """Whether a file that begins so is a safetensors file."""
-    return len(head) > 8 and head[8:9] == b"{"
+def is_session_file(path: Path) -> bool:
+    """Whether a file begins as a safetensors file: the length of its header, which begins with "{"."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size - 8
 
 
 def read_session(path: Path, title: str) -> Iterator[tuple[str, str, Picture] | dict[str, Any]]:

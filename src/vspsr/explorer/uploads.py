@@ -48,9 +48,7 @@ def read_upload(path: Path, title: str, limits: Limits) -> Session:
     Raises:
         ImageFileError: neither, or too large.
     """
-    with path.open("rb") as file:
-        head = file.read(16)
-    if not is_session_file(head):
+    if not is_session_file(path):
         return Session(title, read_picture(path, title, limits.lr_pixels), limits)
     session: Session | None = None
     about: dict[str, Any] = {}

@@ -232,6 +232,7 @@ def clip(session: Session, request: Clip) -> dict[str, Any]:
 def ask(session: Session, request: Ask) -> dict[str, Any]:
     """Which of two candidates for a region is likelier: `SRSpace.likelihood_ratio` of pictures with either in it."""
     space, r = session.opened.space, request.region
+    _region(space, r)  # a ValueError if it leaves the picture
     s, channels = space.degradation.scale, space.mean.shape[1]
     part = (..., slice(s * r.top, s * (r.top + r.height)), slice(s * r.left, s * (r.left + r.width)))
     pictures = []
