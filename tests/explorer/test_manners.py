@@ -30,6 +30,9 @@ LIMITS = Limits(
 )
 
 
+OUTSIDE = {"id": "1", "kind": "repeat", "source": [60, 40, 8, 8], "to": [0, 0]}
+
+
 @pytest.fixture
 def http() -> Iterator[TestClient]:
     with http_client(limits=LIMITS) as client:
@@ -178,6 +181,40 @@ def test_files_of_a_session_are_bounded(http: TestClient) -> None:
     for _ in range(2):
         assert http.post(f"{client.base}/files", content=png(photo())).status_code == 201
     assert http.post(f"{client.base}/files", content=png(photo())).status_code == 422
+
+
+def test_files_of_all_sessions_together_are_bounded(http: TestClient) -> None:
+    one, two = Client(http, photo()), Client(http, photo(seed=1))
+    large = png(np.zeros((100, 150, 3), np.uint8))
+    assert http.post(f"{one.base}/files", content=large).status_code == 201
+    full = http.post(f"{two.base}/files", content=large)
+    assert full.status_code == 503
+    assert "0.0 megapixels" in full.json()["error"]
+    about, _ = two.layer({"kind": "mean"})
+    assert http.post(f"{two.base}/clips", json={"layer": about["layer"], "rect": [0, 0, 64, 48]}).status_code == 201
+    http.delete(one.base)
+    assert http.post(f"{two.base}/files", content=large).status_code == 201
+    _, content = two.keep(what="session")
+    again = http.post("/api/sessions", content=content)  # its files are as many pixels again
+    assert again.status_code == 503
+    http.delete(two.base)
+    assert http.post("/api/sessions", content=content).status_code == 201
+
+
+def test_files_made_for_download_are_bounded_and_go_with_their_session() -> None:
+    with http_client(limits=Limits(download_bytes=1)) as http:
+        folder, client = http.app.state.folder, Client(http, photo())  # type: ignore[attr-defined]
+        first, _ = client.keep(what="picture", format="tiff")
+        second, content = client.keep(what="samples")
+        assert len(content) == second["bytes"]
+        assert http.get(f"{client.base}/blobs/{first['blob']}").status_code == 404
+        assert [path.stat().st_size for path in folder.iterdir()] == [second["bytes"]]
+        failed = client.http.post(f"{client.base}/exports", json={"what": "samples", "edits": [OUTSIDE]}).json()
+        assert client.follow(failed)["state"] == "failed"
+        assert len(list(folder.iterdir())) == 1
+        http.delete(client.base)
+        assert list(folder.iterdir()) == []
+    assert not folder.exists()
 
 
 def test_documents_are_kept_over_a_reload_and_bounded(http: TestClient) -> None:
@@ -360,15 +397,6 @@ def test_fifty_clients_at_once() -> None:
             thread.join()
         assert problems == []
         assert len({client.base for client in clients}) == 50
-
-
-def test_nothing_is_left_in_the_temporary_folder() -> None:
-    with http_client() as http:
-        folder = http.app.state.folder  # type: ignore[attr-defined]
-        client = Client(http, photo())
-        client.keep(what="picture", format="tiff")
-        assert list(folder.iterdir()) == []
-    assert not folder.exists()
 
 
 def test_large_pictures_hold_fewer_layers() -> None:
