@@ -295,7 +295,7 @@ def test_samples_and_stddev_are_kept(client: Client, space: PictureSpace) -> Non
 
 
 def test_the_comparison_needs_nothing_else(http: TestClient) -> None:
-    client = Client(http, photo())
+    client = Client(http, photo(), "{{data}}<b>.png")
     _, content = client.keep(
         what="comparison", member={"kind": "sample", "seed": 1}, others=[{"kind": "sample", "seed": 2}]
     )
@@ -304,6 +304,7 @@ def test_the_comparison_needs_nothing_else(http: TestClient) -> None:
     assert [p["title"] for p in data["pictures"]] == ["LR", "bicubic", "mean", "shown", "sample 1"]
     assert data["pictures"][3]["note"] == "0 of 576 LR values wrong"
     assert "http" not in page.replace("http-equiv", "")
+    assert "{{data}}&lt;b&gt;.png" in page
 
 
 def test_a_session_is_saved_and_opened_again(client: Client, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def _comparison(session: Session, request: Export, path: Path, progress: Progres
     ]
     height, width = (_scale(session) * n for n in session.picture.size)
     page = (resources.files("vspsr.explorer") / "comparison.html").read_text(encoding="utf-8")
-    before, after = page.replace("{{title}}", html.escape(session.name)).split("{{data}}")
+    before, after = (part.replace("{{title}}", html.escape(session.name)) for part in page.split("{{data}}"))
     with path.open("w", encoding="utf-8") as file:  # one picture after the other: together they may be large
         file.write(f'{before}{{"width": {width}, "height": {height}, "pictures": [')
         for i, (title, member, edits) in enumerate(shown):
