@@ -271,6 +271,86 @@ def test_own_files_are_measured_and_asked_about(opened: Page) -> None:
     page.wait_for_selector(".answer:has-text('A is supported over B')")
 
 
+def test_candidates_belong_to_their_picture(opened: Page) -> None:
+    page = opened.page
+    opened.open("Ask")
+    take = "[aria-label='File of candidate A']"
+    box = page.locator(".candidate").first
+    box.evaluate("box => box.dispatchEvent(new DragEvent('drop', { dataTransfer: new DataTransfer() }))")
+    page.set_input_files(take, [])  # as when the dialog is cancelled
+    page.locator(take).dispatch_event("change")
+    page.locator(".look ~ p input[type=file]").dispatch_event("change")
+    page.wait_for_timeout(100)
+    assert page.locator("#message.shown").count() == 0
+    for name in "AB":
+        page.set_input_files(f"[aria-label='File of candidate {name}']", opened.folder / "a photo.png")
+        page.wait_for_selector(f".candidate:has-text('{name}'):has-text('a photo.png')")
+    page.click("#close")
+    opened.open_photo()
+    assert page.locator(".candidate span").all_inner_texts() == ["drop a file, or:"] * 2
+    assert page.input_value(take) == ""
+    page.evaluate("() => { document.querySelector('#message').className = ''; }")
+    opened.open("Region")
+    page.click("text=Middle of the view")
+    page.locator(".sliders input").first.wait_for()
+    page.click("text=Which is supported?")
+    page.wait_for_selector("#message.shown:has-text('Give two candidates first')")
+
+
+STROKES = """async ([brush, count, x]) => {
+    const { brushes } = await import("/static/js/brushes.js");
+    const { store } = await import("/static/js/store.js");
+    const { tools } = await import("/static/js/tools.js");
+    tools.use(null);
+    brushes.use(brush);
+    for (let i = 0; i < count; i += 1) {
+        tools.active.down(x, 20);
+        for (let j = 1; j < 60; j += 1) tools.active.move(x, 20 + 3 * (j % 2));
+        tools.active.up(x, 20);
+        // Switched off, so that the picture is not made anew after every stroke.
+        store.amend({ edits: store.doc.edits.map((edit) => (edit.on ? { ...edit, on: false } : edit)) });
+    }
+    tools.use(null);
+    const counts = store.doc.edits.map((edit) => edit.area.strokes.length);
+    return [counts, document.querySelector("#message").textContent];
+}"""
+
+
+def test_many_strokes_are_accepted_and_saved(opened: Page) -> None:
+    """A use of a brush goes on in another edit once the server accepts no more strokes in one."""
+    page = opened.page
+    with page.expect_response("**/document") as saved:
+        assert page.evaluate(STROKES, ["less", 201, 20]) == [[200, 1], ""]
+    assert saved.value.status == 204
+    assert len(saved.value.request.post_data) < 500_000  # each stroke once: 201 of about 500 characters
+    page.reload()
+    opened.wait()
+    assert page.locator(".edits li").count() == 2
+    page.click("#undo")
+    opened.open("Edit")
+    page.check(".edits input[type=checkbox]")
+    opened.wait()
+    assert "0 of 576" in opened.badge
+    counts, message = page.evaluate(STROKES, ["eraser", 1, 20])
+    assert counts == [200]
+    assert "has 200 strokes" in message
+
+
+@pytest.mark.slow
+def test_it_is_said_once_that_nothing_is_saved_any_more(opened: Page) -> None:
+    page = opened.page
+    answers = iter([413, 413, 204])
+    page.route("**/document", lambda route: route.fulfill(status=next(answers), json={"error": "too large"}))
+    for shown in (True, False, False):
+        with page.expect_response("**/document"):
+            page.click("[aria-label='Pin Sample 1']")
+        page.wait_for_timeout(100)
+        assert (page.locator("#message.shown:has-text('no longer saved')").count() == 1) == shown
+        page.evaluate("() => { document.querySelector('#message').className = ''; }")
+    assert all("413" in said for said in opened.complaints)
+    opened.complaints.clear()
+
+
 @pytest.mark.slow
 def test_what_is_kept_opens_again(opened: Page) -> None:
     page = opened.page

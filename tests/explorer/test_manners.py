@@ -1,5 +1,6 @@
 """The server's manners: who may ask, for how much, and what is answered to those who may not."""
 
+import io
 import json
 import random
 import threading
@@ -11,9 +12,11 @@ import pytest
 import torch
 from explorer_tools import Client, http_client, photo, png
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from vspsr.errors import VSpSRError
 from vspsr.explorer import Limits
+from vspsr.explorer.jobs import Jobs
 
 LIMITS = Limits(
     upload_bytes=200_000,
@@ -25,6 +28,9 @@ LIMITS = Limits(
     file_pixels=20_000,
     waiting=4,
 )
+
+
+OUTSIDE = {"id": "1", "kind": "repeat", "source": [60, 40, 8, 8], "to": [0, 0]}
 
 
 @pytest.fixture
@@ -57,6 +63,9 @@ def test_the_page_sets_the_token_and_what_it_loads_needs_it(http: TestClient) ->
         ({"host": "localhost:99999999"}, 403),
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
+        ({"origin": "localhost"}, 403),
+        ({"origin": "http://evil.example://localhost"}, 403),
         ({"origin": "http://localhost:81"}, 403),
         ({"origin": "http://localhost"}, 200),
         ({"host": "127.0.0.1:8000", "origin": "http://127.0.0.1:8000"}, 200),
@@ -104,6 +113,16 @@ def test_what_is_no_image_is_refused_in_one_line(http: TestClient, content: byte
     assert "\n" not in error
     assert "vspsr-explore-" not in error  # the server's folder is nobody's business
     assert len(http.app.state.sessions) == 0  # type: ignore[attr-defined]
+
+
+def test_an_image_that_looks_like_a_session_is_opened(http: TestClient) -> None:
+    """The low byte of this GIF's height is "{", where a safetensors file has one."""
+    buffer = io.BytesIO()
+    Image.fromarray(photo(123, 3)).save(buffer, "gif")
+    assert buffer.getvalue()[8:9] == b"{"
+    answer = http.post("/api/sessions", content=buffer.getvalue(), headers={"x-name": "tall.gif"})
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["width"], answer.json()["height"]) == (12, 492)
 
 
 def test_unknown_names_are_not_found(http: TestClient) -> None:
@@ -162,6 +181,40 @@ def test_files_of_a_session_are_bounded(http: TestClient) -> None:
     for _ in range(2):
         assert http.post(f"{client.base}/files", content=png(photo())).status_code == 201
     assert http.post(f"{client.base}/files", content=png(photo())).status_code == 422
+
+
+def test_files_of_all_sessions_together_are_bounded(http: TestClient) -> None:
+    one, two = Client(http, photo()), Client(http, photo(seed=1))
+    large = png(np.zeros((100, 150, 3), np.uint8))
+    assert http.post(f"{one.base}/files", content=large).status_code == 201
+    full = http.post(f"{two.base}/files", content=large)
+    assert full.status_code == 503
+    assert "0.0 megapixels" in full.json()["error"]
+    about, _ = two.layer({"kind": "mean"})
+    assert http.post(f"{two.base}/clips", json={"layer": about["layer"], "rect": [0, 0, 64, 48]}).status_code == 201
+    http.delete(one.base)
+    assert http.post(f"{two.base}/files", content=large).status_code == 201
+    _, content = two.keep(what="session")
+    again = http.post("/api/sessions", content=content)  # its files are as many pixels again
+    assert again.status_code == 503
+    http.delete(two.base)
+    assert http.post("/api/sessions", content=content).status_code == 201
+
+
+def test_files_made_for_download_are_bounded_and_go_with_their_session() -> None:
+    with http_client(limits=Limits(download_bytes=1)) as http:
+        folder, client = http.app.state.folder, Client(http, photo())  # type: ignore[attr-defined]
+        first, _ = client.keep(what="picture", format="tiff")
+        second, content = client.keep(what="samples")
+        assert len(content) == second["bytes"]
+        assert http.get(f"{client.base}/blobs/{first['blob']}").status_code == 404
+        assert [path.stat().st_size for path in folder.iterdir()] == [second["bytes"]]
+        failed = client.http.post(f"{client.base}/exports", json={"what": "samples", "edits": [OUTSIDE]}).json()
+        assert client.follow(failed)["state"] == "failed"
+        assert len(list(folder.iterdir())) == 1
+        http.delete(client.base)
+        assert list(folder.iterdir()) == []
+    assert not folder.exists()
 
 
 def test_documents_are_kept_over_a_reload_and_bounded(http: TestClient) -> None:
@@ -292,6 +345,27 @@ def test_what_needs_the_space_waits_for_it_and_goes_with_it(http: TestClient) ->
         assert client.follow(after.report())["state"] == "cancelled"
 
 
+def test_background_work_that_is_wanted_now_no_longer_waits_behind_the_rest() -> None:
+    jobs, done = Jobs(workers=3, waiting=9), threading.Event()
+
+    def work(_: object) -> None:
+        done.wait(10)
+
+    try:
+        first, second, third = (jobs.submit("me", key, key, work, background=True) for key in "abc")
+        assert jobs.submit("me", "c", "c", work) is third
+        until = time.monotonic() + 5
+        while third.state == "waiting" and time.monotonic() < until:
+            time.sleep(0.01)
+        assert (third.state, second.state) == ("running", "waiting")
+        assert jobs.submit("me", "b", "b", work, background=True) is second
+        assert (first.background, second.background, third.background) == (True, True, False)
+        assert jobs.submit("me", "b", "b", work, urgent=True).urgent
+    finally:
+        done.set()
+        jobs.close()
+
+
 def test_a_bug_is_logged_and_not_told(http: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     jobs, client = http.app.state.jobs, Client(http, photo())  # type: ignore[attr-defined]
     job = jobs.submit(client.info["session"], "bug", "bug", lambda _: {}["secret"])
@@ -323,15 +397,6 @@ def test_fifty_clients_at_once() -> None:
             thread.join()
         assert problems == []
         assert len({client.base for client in clients}) == 50
-
-
-def test_nothing_is_left_in_the_temporary_folder() -> None:
-    with http_client() as http:
-        folder = http.app.state.folder  # type: ignore[attr-defined]
-        client = Client(http, photo())
-        client.keep(what="picture", format="tiff")
-        assert list(folder.iterdir()) == []
-    assert not folder.exists()
 
 
 def test_large_pictures_hold_fewer_layers() -> None:

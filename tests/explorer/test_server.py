@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from explorer_tools import photo, png, tiny_model
+from explorer_tools import http_client, photo, png, tiny_model
 
 
 @pytest.fixture
@@ -35,6 +35,11 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[s
     process.wait()
 
 
+def folders(path: Path) -> list[Path]:
+    """The explorers' own temporary folders."""
+    return list((path / "temporary").glob("vspsr-explore-*"))
+
+
 def opened(client: httpx.Client) -> str:
     """The address of the photo's session, once it is open."""
     base = f"/api/sessions/{client.post('/api/sessions/photo').json()['session']}"
@@ -49,16 +54,16 @@ def test_it_serves_the_photo_and_ends_with_control_c(
     process, client = started
     assert client.get("/api/about").json()["photo"] == "photo.png"
     assert client.get(opened(client)).json()["width"] == 64
-    assert len(list((tmp_path / "temporary").glob("vspsr-explore-*"))) == 1
+    assert len(folders(tmp_path)) == 1
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert errors.strip() == "stopped"
-    assert list((tmp_path / "temporary").glob("vspsr-explore-*")) == []
+    assert folders(tmp_path) == []
 
 
 def test_killed_in_the_middle_of_an_export_it_leaves_no_half_file(
-    started: tuple[subprocess.Popen[str], httpx.Client], tmp_path: Path
+    started: tuple[subprocess.Popen[str], httpx.Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page gets an error, not half a file, and the user's folder is as it was."""
     process, client = started
@@ -73,6 +78,11 @@ def test_killed_in_the_middle_of_an_export_it_leaves_no_half_file(
     with pytest.raises(httpx.TransportError):
         client.get(f"{base}/jobs/{report['job']}")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "photo.png", "temporary"]
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (left,) = folders(tmp_path)
+    assert list(left.iterdir()) != []
+    with http_client() as http:  # the next one clears up
+        assert folders(tmp_path) == [http.app.state.folder] != [left]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -82,10 +92,15 @@ def test_killed_in_the_middle_of_an_export_it_leaves_no_half_file(
         (["--host", "192.0.2.1", "--model", "model"], "cannot listen at 192.0.2.1"),
     ],
 )
-def test_what_cannot_be_served_is_said_in_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_what_cannot_be_served_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
     tiny_model().save_pretrained(tmp_path / "model")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     command = [sys.executable, "-m", "vspsr.cli", "explore", "--no-browser", *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+    assert folders(tmp_path) == []

@@ -212,6 +212,12 @@ def test_asking_finds_the_candidate_that_belongs_here(client: Client) -> None:
     assert forward["nats"] > 10
     assert forward["nats"] == pytest.approx(-back["nats"], rel=1e-3)
     assert client.run("ask", {"region": region, "a": a, "b": a})["nats"] == 0
+    for candidate in (a, MEAN):  # a file, a member
+        request = {"region": region | {"left": 15}, "a": candidate, "b": candidate}
+        report = client.follow(client.http.post(f"{client.base}/ask", json=request).json())
+        assert report["state"] == "failed"
+        assert "internal" not in report["error"]
+        assert "`width`" in report["error"]
 
 
 def test_the_value_under_the_pointer(client: Client, space: PictureSpace) -> None:
@@ -289,7 +295,7 @@ def test_samples_and_stddev_are_kept(client: Client, space: PictureSpace) -> Non
 
 
 def test_the_comparison_needs_nothing_else(http: TestClient) -> None:
-    client = Client(http, photo())
+    client = Client(http, photo(), "{{data}}<b>.png")
     _, content = client.keep(
         what="comparison", member={"kind": "sample", "seed": 1}, others=[{"kind": "sample", "seed": 2}]
     )
@@ -298,6 +304,7 @@ def test_the_comparison_needs_nothing_else(http: TestClient) -> None:
     assert [p["title"] for p in data["pictures"]] == ["LR", "bicubic", "mean", "shown", "sample 1"]
     assert data["pictures"][3]["note"] == "0 of 576 LR values wrong"
     assert "http" not in page.replace("http-equiv", "")
+    assert "{{data}}&lt;b&gt;.png" in page
 
 
 def test_a_session_is_saved_and_opened_again(client: Client, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -57,9 +58,9 @@ def pixels(content: bytes) -> NDArray[np.int64]:
 class Client:
     """A test client of one open picture."""
 
-    def __init__(self, http: TestClient, rgb: NDArray[np.uint8]) -> None:
+    def __init__(self, http: TestClient, rgb: NDArray[np.uint8], name: str = "a photo.png") -> None:
         self.http = http
-        opened = http.post("/api/sessions", content=png(rgb), headers={"x-name": "a%20photo.png"})
+        opened = http.post("/api/sessions", content=png(rgb), headers={"x-name": quote(name)})
         assert opened.status_code == 201, opened.text
         self.info = opened.json()
         self.base = f"/api/sessions/{self.info['session']}"

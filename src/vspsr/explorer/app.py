@@ -2,18 +2,16 @@
 
 import asyncio
 import secrets
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
@@ -28,6 +26,8 @@ from vspsr.explorer.limits import Limits
 from vspsr.explorer.messages import Ask, Clip, Components, DraftRequest, Edits, Export, LayerRequest
 from vspsr.explorer.session import NotFoundError, Session, Sessions
 from vspsr.explorer.uploads import read_picture, read_upload, received
+from vspsr.files import temporary_folder
+from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
 from vspsr.version import __version__
 
@@ -55,17 +55,18 @@ def create_app(
     limits = limits or Limits()
     token = token or secrets.token_urlsafe(24)
     jobs, sessions = Jobs(limits.workers, limits.waiting), Sessions(limits)
-    folder = Path(tempfile.mkdtemp(prefix="vspsr-explore-"))
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        jobs.close()
-        shutil.rmtree(folder, ignore_errors=True)
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with temporary_folder("vspsr-explore-") as app.state.folder:
+            try:
+                yield
+            finally:
+                jobs.close()
 
     app = FastAPI(title="vspsr explore", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.router.lifespan_context = lifespan
-    app.state.token, app.state.sessions, app.state.jobs, app.state.folder = token, sessions, jobs, folder
+    app.state.token, app.state.sessions, app.state.jobs = token, sessions, jobs
     app.add_middleware(Guard, token=token, hosts=hosts, limits=limits)
     _add_handlers(app)
     static = Path(str(resources.files("vspsr.explorer") / "static"))
@@ -80,14 +81,10 @@ def create_app(
     @app.get("/api/about")
     def about() -> dict[str, Any]:
         return {
-            "version": __version__,
             "model": name,
             "experimental": name.endswith("-explore"),
-            "scale": model.scale,
             "photo": None if photo is None else photo.name,
-            "open": len(sessions),
             "upload_bytes": limits.upload_bytes,
-            "lr_pixels": limits.lr_pixels,
         }
 
     def opened(session: Session) -> dict[str, Any]:
@@ -101,6 +98,14 @@ def create_app(
     def end(session: Session) -> None:
         for job in jobs.of(session.id):
             jobs.cancel(job)
+        session.downloads.close()
+
+    def add_file(session: Session, title: str, picture: Picture) -> dict[str, Any]:
+        file, closed = sessions.add_file(session, title, picture)
+        for other in closed:
+            end(other)
+        height, width = picture.size
+        return {"file": file, "title": title, "width": width, "height": height}
 
     def describe(session: Session) -> dict[str, Any]:
         h, w = session.picture.size
@@ -110,11 +115,8 @@ def create_app(
             "width": model.scale * w,
             "height": model.scale * h,
             "scale": model.scale,
-            "bits": session.picture.bits,
-            "grey": session.picture.is_grey,
             "ready": session.pictures is not None,
             "document": session.document,
-            "files": list(session.files),
             "jobs": [job.report() for job in jobs.of(session.id)],
         }
 
@@ -135,12 +137,8 @@ def create_app(
 
     @app.post("/api/sessions", status_code=201)
     async def open_upload(request: Request) -> dict[str, Any]:
-        path = await received(request, folder)
-        title = unquote(request.headers.get("x-name", "picture"))[:200]
-        try:
+        async with received(request, app.state.folder) as (path, title):
             session = await asyncio.to_thread(read_upload, path, title, limits)
-        finally:
-            path.unlink(missing_ok=True)
         return opened(session)
 
     @app.post("/api/sessions/{which}", status_code=201)
@@ -166,19 +164,14 @@ def create_app(
         return Response(status_code=204)
 
     @app.post("/api/sessions/{session_id}/files", status_code=201)
-    async def add_file(session: Open, request: Request) -> dict[str, Any]:
-        path = await received(request, folder)
-        title = unquote(request.headers.get("x-name", "picture"))[:200]
-        try:
+    async def upload_file(session: Open, request: Request) -> dict[str, Any]:
+        async with received(request, app.state.folder) as (path, title):
             picture = await asyncio.to_thread(read_picture, path, title, limits.file_pixels)
-        finally:
-            path.unlink(missing_ok=True)
-        height, width = picture.size
-        return {"file": session.add_file(title, picture), "title": title, "width": width, "height": height}
+        return add_file(session, title, picture)
 
     @app.post("/api/sessions/{session_id}/clips", status_code=201)
     def add_clip(session: Open, request: Clip) -> dict[str, Any]:
-        return work.clip(session, request)
+        return add_file(session, "clip", work.clip(session, request))
 
     @app.post("/api/sessions/{session_id}/layers")
     def layer(session: Open, request: LayerRequest) -> dict[str, Any]:
@@ -237,12 +230,14 @@ def create_app(
     @app.post("/api/sessions/{session_id}/exports")
     def exports(session: Open, request: Export) -> dict[str, Any]:
         def make(progress: Progress) -> dict[str, Any]:
-            return export(session, request, folder, name, progress)
+            return export(session, request, app.state.folder, name, progress)
 
         return submit(session, f"export {secrets.token_hex(8)}", "making the file", make).report()
 
     @app.get("/api/sessions/{session_id}/blobs/{blob}")
     def blob(session: Open, blob: str) -> Response:
+        if (file := session.downloads.get(blob)) is not None:
+            return FileResponse(file.path, media_type=file.kind, filename=file.name)
         if (held := session.blobs.get(blob) or session.drafts.get(blob)) is None:
             raise NotFoundError("this file is not kept any more: ask for it again")
         title, kind, content = held

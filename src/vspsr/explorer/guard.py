@@ -86,7 +86,7 @@ class Guard:
         if not self._is_ours(host):
             return 403, "the Host header is not one of this server's names"
         origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
             return 403, "the request comes from another site's page"
         if not self._has_token(scope, headers):
             return 401, "the token is missing or wrong: use the address that `vspsr explore` printed"

@@ -146,7 +146,7 @@ class Jobs:
         urgent: bool = False,
         after: Job | None = None,
     ) -> Job:
-        """A new job, or the one of this owner and key that waits or runs.
+        """A new job, or the one of this owner and key that waits or runs, which then is as urgent as the new one.
 
         It is cancelled if the job ``after`` which it is to run fails or is cancelled.
 
@@ -157,6 +157,9 @@ class Jobs:
             own = [job for job in (*self._queue, *self._running) if job.owner == owner and not job.cancelled]
             for job in own:
                 if job.key == key:
+                    job.background &= background
+                    job.urgent |= urgent
+                    self._changed.notify()
                     return job
             if len(own) >= self._limit:
                 raise BusyError(f"{len(own)} requests for this picture wait already: cancel some or wait")

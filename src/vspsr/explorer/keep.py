@@ -2,9 +2,8 @@
 
 import base64
 import html
-import io
 import json
-import tempfile
+import secrets
 import zipfile
 from collections.abc import Iterator
 from importlib import resources
@@ -14,15 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 
-from vspsr.errors import ImageFileError
+from vspsr.errors import ImageFileError, OutputError
+from vspsr.explorer.downloads import Download
 from vspsr.explorer.jobs import Progress
 from vspsr.explorer.layers import Layer
 from vspsr.explorer.messages import Bicubic, Edits, Export, File, Low, Mean, Member, Sample, Stddev
 from vspsr.explorer.session import Session
 from vspsr.explorer.work import layer, member_image, stddev_of
-from vspsr.images import write_image
+from vspsr.images.encoding import encoded
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import png, stddev_map
 
@@ -38,39 +38,42 @@ def export(session: Session, request: Export, folder: Path, model: str, progress
     Args:
         session: of the picture.
         request: what to make.
-        folder: for temporary files.
+        folder: where the file is kept until it is downloaded.
         model: the name of the model.
         progress: of pictures made.
+
+    Raises:
+        OSError, OutputError: the file cannot be written.
     """
     stem = Path(session.name).stem or "picture"
     about: dict[str, Any] = {}
-    match request.what:
-        case "picture":
-            content, about = _picture(session, request, folder)
-            name, kind = f"{stem}_x{_scale(session)}.{request.format}", _TYPES[request.format]
-        case "samples":
-            content, about = _samples(session, request, folder, progress)
-            name, kind = f"{stem}_samples.zip", _ZIP
-        case "stddev":
-            content, name, kind = _stddev(session, request.edits, folder, progress), f"{stem}_stddev.zip", _ZIP
-        case "comparison":
-            content, name, kind = _comparison(session, request, progress), f"{stem}_comparison.html", _HTML
-        case "session":
-            content, name, kind = _session(session, model), f"{stem}.vspsr.safetensors", _TENSORS
-    key = f"export-{id(content)}"
-    session.blobs.made(key, lambda: (name, kind, content))
-    return {"blob": key, "name": name, "bytes": len(content), **about}
+    path = folder / f"export-{secrets.token_hex(12)}"
+    try:
+        match request.what:
+            case "picture":
+                about = _picture(session, request, path)
+                name, kind = f"{stem}_x{_scale(session)}.{request.format}", _TYPES[request.format]
+            case "samples":
+                about = _samples(session, request, path, progress)
+                name, kind = f"{stem}_samples.zip", _ZIP
+            case "stddev":
+                _stddev(session, request.edits, path, progress)
+                name, kind = f"{stem}_stddev.zip", _ZIP
+            case "comparison":
+                _comparison(session, request, path, progress)
+                name, kind = f"{stem}_comparison.html", _HTML
+            case "session":
+                _session(session, model, path)
+                name, kind = f"{stem}.vspsr.safetensors", _TENSORS
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    file = Download(name, kind, path, path.stat().st_size)
+    return {"blob": session.downloads.add(file), "name": name, "bytes": file.size, **about}
 
 
 def _scale(session: Session) -> int:
     return session.degradation.scale
-
-
-def _encoded(picture: Picture, suffix: str, folder: Path) -> bytes:
-    with tempfile.TemporaryDirectory(dir=folder) as own:
-        path = Path(own) / f"picture.{suffix}"
-        write_image(path, picture)
-        return path.read_bytes()
 
 
 def _exact(session: Session, member: Any, edits: Edits, bits: int) -> tuple[Picture, int]:
@@ -82,37 +85,37 @@ def _exact(session: Session, member: Any, edits: Edits, bits: int) -> tuple[Pict
     return picture, exactness.lr_values_wrong
 
 
-def _picture(session: Session, request: Export, folder: Path) -> tuple[bytes, dict[str, Any]]:
+def _picture(session: Session, request: Export, path: Path) -> dict[str, Any]:
     if isinstance(request.member, Low | Bicubic | File | Stddev):
-        picture = layer(session, request.member, request.edits).picture(session.picture)
-        return _encoded(picture, request.format, folder), {}
-    picture, wrong = _exact(session, request.member, request.edits, request.bits)
-    return _encoded(picture, request.format, folder), {"lr_values_wrong": wrong}
+        picture, about = layer(session, request.member, request.edits).picture(session.picture), {}
+    else:
+        picture, wrong = _exact(session, request.member, request.edits, request.bits)
+        about = {"lr_values_wrong": wrong}
+    path.write_bytes(encoded(picture, f".{request.format}"))
+    return about
 
 
-def _samples(session: Session, request: Export, folder: Path, progress: Progress) -> tuple[bytes, dict[str, Any]]:
-    buffer, wrong = io.BytesIO(), 0
+def _samples(session: Session, request: Export, path: Path, progress: Progress) -> dict[str, Any]:
+    wrong = 0
     members: tuple[Member, ...] = request.others or tuple(Sample(kind="sample", seed=i) for i in range(6))
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
         for i, member in enumerate(members):
             progress(i, len(members))
             picture, missed = _exact(session, member, request.edits, request.bits)
             wrong += missed
-            file.writestr(f"s{i:02d}.{request.format}", _encoded(picture, request.format, folder))
-    return buffer.getvalue(), {"lr_values_wrong": wrong}
+            file.writestr(f"s{i:02d}.{request.format}", encoded(picture, f".{request.format}"))
+    return {"lr_values_wrong": wrong}
 
 
-def _stddev(session: Session, edits: Edits, folder: Path, progress: Progress) -> bytes:
+def _stddev(session: Session, edits: Edits, path: Path, progress: Progress) -> None:
     stddev = stddev_of(session, edits, progress)
-    buffer, array = io.BytesIO(), io.BytesIO()
-    np.save(array, stddev.numpy(), allow_pickle=False)
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
-        file.writestr("stddev.png", _encoded(stddev_map(stddev), "png", folder))
-        file.writestr("stddev.npy", array.getvalue())
-    return buffer.getvalue()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
+        file.writestr("stddev.png", encoded(stddev_map(stddev), ".png"))
+        with file.open("stddev.npy", "w") as array:
+            np.save(array, stddev.numpy(), allow_pickle=False)
 
 
-def _comparison(session: Session, request: Export, progress: Progress) -> bytes:
+def _comparison(session: Session, request: Export, path: Path, progress: Progress) -> None:
     """A page with the pictures in it, which needs nothing else."""
     shown: list[tuple[str, Any, Edits]] = [
         ("LR", Low(kind="lr"), ()),
@@ -121,16 +124,18 @@ def _comparison(session: Session, request: Export, progress: Progress) -> bytes:
         ("shown", request.member, request.edits),
         *((f"sample {i + 1}", member, request.edits) for i, member in enumerate(request.others)),
     ]
-    pictures = []
-    for i, (title, member, edits) in enumerate(shown):
-        progress(i, len(shown))
-        made = layer(session, member, edits)
-        pictures.append({"title": title, "note": _note(made), "data": base64.b64encode(png(made.rgb)).decode()})
     height, width = (_scale(session) * n for n in session.picture.size)
-    # "<" as an escape: nothing in the data can end the script element.
-    data = json.dumps({"width": width, "height": height, "pictures": pictures}).replace("<", "\\u003c")
     page = (resources.files("vspsr.explorer") / "comparison.html").read_text(encoding="utf-8")
-    return page.replace("{{title}}", html.escape(session.name)).replace("{{data}}", data).encode()
+    before, after = (part.replace("{{title}}", html.escape(session.name)) for part in page.split("{{data}}"))
+    with path.open("w", encoding="utf-8") as file:  # one picture after the other: together they may be large
+        file.write(f'{before}{{"width": {width}, "height": {height}, "pictures": [')
+        for i, (title, member, edits) in enumerate(shown):
+            progress(i, len(shown))
+            made = layer(session, member, edits)
+            picture = {"title": title, "note": _note(made), "data": base64.b64encode(png(made.rgb)).decode()}
+            # "<" as an escape: nothing in the data can end the script element.
+            file.write(", " * (i > 0) + json.dumps(picture).replace("<", "\\u003c"))
+        file.write(f"]}}{after}")
 
 
 def _note(made: Layer) -> str:
@@ -139,7 +144,7 @@ def _note(made: Layer) -> str:
     return f"{made.about['lr_values_wrong']} of {made.about['lr_values']} LR values wrong"
 
 
-def _session(session: Session, model: str) -> bytes:
+def _session(session: Session, model: str, path: Path) -> None:
     """The LR picture and the files as tensors, everything else as JSON in the file's metadata."""
     tensors, files = {}, []
     for name, (title, picture) in {"": (session.name, session.picture), **session.files}.items():
@@ -150,12 +155,17 @@ def _session(session: Session, model: str) -> bytes:
     if isinstance(profile := session.picture.metadata.get("icc-profile-data"), bytes):
         tensors["profile:"] = torch.frombuffer(bytearray(profile), dtype=torch.uint8)
     about = {"format": _FORMAT, "model": model, "files": files, "document": session.document}
-    return save(tensors, metadata={"session": json.dumps(about)})
+    try:
+        save_file(tensors, path, {"session": json.dumps(about)})
+    except SafetensorError as error:
+        raise OutputError(f"the session cannot be written ({error})") from error
 
 
-def is_session_file(head: bytes) -> bool:
-    """Whether a file that begins so is a safetensors file."""
-    return len(head) > 8 and head[8:9] == b"{"
+def is_session_file(path: Path) -> bool:
+    """Whether a file begins as a safetensors file: the length of its header, which begins with "{"."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size - 8
 
 
 def read_session(path: Path, title: str) -> Iterator[tuple[str, str, Picture] | dict[str, Any]]:

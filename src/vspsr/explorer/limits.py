@@ -17,7 +17,8 @@ class Limits:
         layers: pictures held for each session; the one used longest ago is made again when it is needed.
         layers_lr_pixels: LR pixels of all of them together; eight are held in any case: six are shown side by side.
         files: other pictures of a session: dropped files and copied patches.
-        file_pixels: of all of them together.
+        file_pixels: of all of them together, over all sessions: 12 bytes each in memory.
+        download_bytes: of the files made for a session and kept on disk; the newest is kept in any case.
         waiting: unfinished jobs of a session.
         workers: threads that compute.
     """
@@ -32,5 +33,6 @@ class Limits:
     layers_lr_pixels: int = 16 << 20
     files: int = 64
     file_pixels: int = 64 << 20
+    download_bytes: int = 256 << 20
     waiting: int = 32
     workers: int = 4

@@ -33,16 +33,16 @@ def serve(
         started: called with the address, token included, once the server listens.
 
     Raises:
-        VSpSRError: the address cannot be used.
+        VSpSRError: the address cannot be used, or the server does not start.
     """
     import uvicorn
 
-    app = create_app(model, name, hosts=_names(host), limits=limits, photo=photo)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
         raise VSpSRError(f"cannot listen at {host}, port {port}: {error.strerror or error}") from error
+    app = create_app(model, name, hosts=_names(host), limits=limits, photo=photo)
     shown = (
         "127.0.0.1" if host in ("0.0.0.0", "") else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host
     )
@@ -53,7 +53,10 @@ def serve(
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    server = uvicorn.Server(config)
+    server.run(sockets=[listening])
+    if not server.started:
+        raise VSpSRError("the server did not start: the lines above say why")
 
 
 def _names(host: str) -> frozenset[str]:

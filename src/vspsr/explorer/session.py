@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from vspsr.degradation import Degradation
 from vspsr.errors import VSpSRError
+from vspsr.explorer.downloads import Downloads
 from vspsr.explorer.jobs import BusyError, Job
 from vspsr.explorer.layers import Layer
 from vspsr.explorer.limits import Limits
@@ -85,6 +86,7 @@ class Session:
         self.images: _Recent[Any] = _Recent(_IMAGES)
         self.blobs: _Recent[tuple[str, str, bytes]] = _Recent(_IMAGES)  # name, media type, content
         self.drafts: _Recent[tuple[str, str, bytes]] = _Recent(_IMAGES)
+        self.downloads = Downloads(self.limits.download_bytes)
         self._lock = threading.Lock()
 
     @property
@@ -98,6 +100,11 @@ class Session:
     def lr_pixels(self) -> int:
         """Of the LR picture."""
         return self.picture.size[0] * self.picture.size[1]
+
+    @property
+    def file_pixels(self) -> int:
+        """Of its other pictures."""
+        return sum(picture.size[0] * picture.size[1] for _, picture in list(self.files.values()))
 
     def layer(self, name: str) -> Layer:
         """A layer by name; NotFoundError if it is not kept (any more)."""
@@ -116,12 +123,11 @@ class Session:
     def add_file(self, title: str, picture: Picture, name: str | None = None) -> str:
         """Keep a picture; its name. VSpSRError if there are too many."""
         with self._lock:
-            held = sum(p.size[0] * p.size[1] for _, p in self.files.values())
-            if (
-                len(self.files) >= self.limits.files
-                or held + picture.size[0] * picture.size[1] > self.limits.file_pixels
-            ):
-                raise VSpSRError(f"the session holds {len(self.files)} other pictures, as many as it can: remove some")
+            pixels = self.file_pixels + picture.size[0] * picture.size[1]
+            if len(self.files) >= self.limits.files or pixels > self.limits.file_pixels:
+                raise VSpSRError(
+                    f"the session holds {len(self.files)} other pictures, as many as it can: open the picture anew"
+                )
             name = name or secrets.token_urlsafe(6)
             self.files[name] = (title, picture)
             return name
@@ -139,24 +145,52 @@ class Sessions:
 
     def add(self, session: Session) -> list[Session]:
         """Open a session; those closed in its favour. BusyError if there is no room."""
-        limits, closed = self._limits, []
+        limits = self._limits
         with self._lock:
-            idle = time.monotonic() - limits.idle_seconds
-            for old in sorted(self._open.values(), key=lambda s: s.used):
-                if self._has_room(session) or old.used > idle:
-                    break
-                closed.append(self._open.pop(old.id))
-            if not self._has_room(session):
+            closed = self._make_room(session)
+            if not self._fits(session):
                 raise BusyError(
                     f"the server is full: {len(self._open)} pictures are open, at most {limits.sessions} and "
-                    f"{limits.total_lr_pixels / 1e6:.1f} megapixels together: close one, or try again later"
+                    f"{limits.total_lr_pixels / 1e6:.1f} megapixels together, with other files of at most "
+                    f"{limits.file_pixels / 1e6:.1f} megapixels: close one, or try again later"
                 )
             self._open[session.id] = session
         return closed
 
-    def _has_room(self, session: Session) -> bool:
-        pixels = session.lr_pixels + sum(s.lr_pixels for s in self._open.values())
-        return len(self._open) < self._limits.sessions and pixels <= self._limits.total_lr_pixels
+    def add_file(self, session: Session, title: str, picture: Picture) -> tuple[str, list[Session]]:
+        """Keep another picture of an open session: its name, and the sessions closed in its favour.
+
+        Raises:
+            VSpSRError: the session holds as many as it can.
+            BusyError: all sessions together hold as many as they can.
+        """
+        session.used = time.monotonic()
+        with self._lock:
+            closed = self._make_room(None, picture)
+            if not self._fits(None, picture):
+                raise BusyError(
+                    f"the server is full: the other files of all open pictures have at most "
+                    f"{self._limits.file_pixels / 1e6:.1f} megapixels together: close a picture, or try again later"
+                )
+            return session.add_file(title, picture), closed
+
+    def _make_room(self, session: Session | None, picture: Picture | None = None) -> list[Session]:
+        """Close idle sessions, the one used longest ago first, until a session or another picture fits: the closed."""
+        idle, closed = time.monotonic() - self._limits.idle_seconds, []
+        for old in sorted(self._open.values(), key=lambda s: s.used):
+            if self._fits(session, picture) or old.used > idle:
+                break
+            closed.append(self._open.pop(old.id))
+        return closed
+
+    def _fits(self, session: Session | None, picture: Picture | None = None) -> bool:
+        limits, sessions = self._limits, [*self._open.values(), *([session] if session else [])]
+        more = picture.size[0] * picture.size[1] if picture else 0
+        return (
+            len(sessions) <= limits.sessions
+            and sum(s.lr_pixels for s in sessions) <= limits.total_lr_pixels
+            and sum(s.file_pixels for s in sessions) + more <= limits.file_pixels
+        )
 
     def get(self, name: str) -> Session:
         """A session by name, NotFoundError if it is not open."""

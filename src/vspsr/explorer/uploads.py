@@ -1,8 +1,11 @@
 """Files that are sent to the server: into its temporary folder, then into memory, within the limits."""
 
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from fastapi import Request
 
@@ -14,17 +17,17 @@ from vspsr.images import read_header, read_image
 from vspsr.images.picture import Picture
 
 
-async def received(request: Request, folder: Path) -> Path:
-    """The body of a request as a file in a folder."""
+@asynccontextmanager
+async def received(request: Request, folder: Path) -> AsyncIterator[tuple[Path, str]]:
+    """The body of a request as a file in a folder, which is removed at the end; and its name on the user's machine."""
     path = folder / f"upload-{secrets.token_hex(12)}"
     try:
         with path.open("xb") as file:
             async for chunk in request.stream():
                 file.write(chunk)
-    except BaseException:
+        yield path, unquote(request.headers.get("x-name", "picture"))[:200]
+    finally:
         path.unlink(missing_ok=True)
-        raise
-    return path
 
 
 def read_picture(path: Path, title: str, most: int) -> Picture:
@@ -48,9 +51,7 @@ def read_upload(path: Path, title: str, limits: Limits) -> Session:
     Raises:
         ImageFileError: neither, or too large.
     """
-    with path.open("rb") as file:
-        head = file.read(16)
-    if not is_session_file(head):
+    if not is_session_file(path):
         return Session(title, read_picture(path, title, limits.lr_pixels), limits)
     session: Session | None = None
     about: dict[str, Any] = {}

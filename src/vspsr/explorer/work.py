@@ -196,7 +196,6 @@ def components(session: Session, request: Components, progress: Progress) -> dic
         "count": len(found.stddev),
         "stddev": [float(v) for v in found.stddev],
         "explained": [float(v) for v in found.explained],
-        "residual": [float(v) for v in found.residual],
     }
 
 
@@ -218,20 +217,20 @@ def pixel(session: Session, name: str, x: int, y: int, spread_name: str | None) 
     return report
 
 
-def clip(session: Session, request: Clip) -> dict[str, Any]:
-    """Keep a part of a layer as a file."""
+def clip(session: Session, request: Clip) -> Picture:
+    """A part of a layer."""
     shown = session.layer(request.layer)
     left, top, width, height = request.rect
     if top + height > shown.size[0] or left + width > shown.size[1]:
         raise ValueError(f"the area {request.rect} leaves the picture of {shown.size[1]}×{shown.size[0]} pixels")
     whole = shown.picture(session.picture)
-    part = Picture(whole.pixels[:, top : top + height, left : left + width].clone(), whole.bits)
-    return {"file": session.add_file("clip", part), "width": width, "height": height}
+    return Picture(whole.pixels[:, top : top + height, left : left + width].clone(), whole.bits)
 
 
 def ask(session: Session, request: Ask) -> dict[str, Any]:
     """Which of two candidates for a region is likelier: `SRSpace.likelihood_ratio` of pictures with either in it."""
     space, r = session.opened.space, request.region
+    _region(space, r)  # a ValueError if it leaves the picture
     s, channels = space.degradation.scale, space.mean.shape[1]
     part = (..., slice(s * r.top, s * (r.top + r.height)), slice(s * r.left, s * (r.left + r.width)))
     pictures = []

@@ -1,41 +1,44 @@
 // Two candidates for a region: which does the picture support?
 
-import { h, guarded, section, say } from "./dom.js";
+import { $, h, guarded, section, say } from "./dom.js";
 import { run, upload } from "./api.js";
 import { isMember, nameOf } from "./layers.js";
 import { regionPanel } from "./region.js";
 import { store } from "./store.js";
 
+const EMPTY = "drop a file, or:";
+
 class AskPanel {
   #candidates = [null, null];
+  #boxes = [];
   #answer = h("output", { class: "answer", "aria-live": "polite" });
 
   element() {
-    const boxes = ["A", "B"].map((name, i) => this.#box(name, i));
-    store.onchange(() => boxes.forEach((box) => box.update()));
+    this.#boxes = ["A", "B"].map((name, i) => this.#box(name, i));
+    store.onchange(() => this.#boxes.forEach((box) => box.update()));
     return section("Ask", false,
       h("p", { class: "small" }, "Box a region, then give two candidates for it: a file of the region, or a pinned picture. " +
         "Is it a 3 or an 8?"),
-      h("div", { class: "candidates" }, ...boxes),
+      h("div", { class: "candidates" }, ...this.#boxes),
       h("p", {}, h("button", { onclick: () => this.ask() }, "Which is supported?")), this.#answer);
   }
 
   #box(name, i) {
     const title = h("strong", {}, name);
     const input = h("input", { type: "file", accept: "image/*,.tif,.tiff", "aria-label": `File of candidate ${name}`,
-      onchange: () => this.#take(i, input.files[0], text) });
-    const text = h("span", {}, "drop a file, or:");
+      onchange: () => this.#take(i, input.files[0]) });
+    const text = h("span", {}, EMPTY);
     const select = h("select", { "aria-label": `Candidate ${name}`, onchange: () => {
       const choice = select.selectedOptions[0]?.member;
-      this.#candidates[i] = choice ?? null;
-      text.textContent = choice ? nameOf(choice) : "drop a file, or:";
+      this.#set(i, choice ?? null, choice ? nameOf(choice) : EMPTY);
     } });
     const box = h("div", { class: "candidate" }, title, text, input, select);
     box.addEventListener("drop", (event) => {
       event.preventDefault();
       event.stopPropagation();
-      this.#take(i, event.dataTransfer.files[0], text);
+      this.#take(i, event.dataTransfer.files[0]);
     });
+    box.text = text;
     box.update = () => {
       const members = [{ kind: "mean" }, ...store.doc.pins, ...(isMember(store.doc.shown) ? [store.doc.shown] : [])];
       select.replaceChildren(h("option", {}, "choose…"), ...members.map((member) =>
@@ -44,10 +47,25 @@ class AskPanel {
     return box;
   }
 
-  #take = guarded(async (i, file, text) => {
-    const { file: name, title } = await upload(`${store.base}/files`, file);
-    this.#candidates[i] = { kind: "file", file: name };
-    text.textContent = title;
+  #set(i, candidate, text) {
+    this.#candidates[i] = candidate;
+    this.#boxes[i].text.textContent = text;
+  }
+
+  /** Forget the candidates and the answer: they belong to a picture. */
+  reset() {
+    this.#boxes.forEach((box, i) => {
+      this.#set(i, null, EMPTY);
+      $("input", box).value = "";
+    });
+    this.#answer.textContent = "";
+  }
+
+  #take = guarded(async (i, file) => {
+    if (!file) return; // no file was chosen or dropped
+    const { base } = store;
+    const { file: name, title } = await upload(`${base}/files`, file);
+    if (base === store.base) this.#set(i, { kind: "file", file: name }, title);
   });
 
   ask = guarded(async () => {
@@ -55,7 +73,9 @@ class AskPanel {
     const [a, b] = this.#candidates;
     if (!region) return say("Box a region first (in “Region”).");
     if (!a || !b) return say("Give two candidates first.");
-    const found = await run(store.base, "ask", { region, a, b });
+    const { base } = store;
+    const found = await run(base, "ask", { region, a, b });
+    if (base !== store.base) return undefined;
     const [winner, loser] = found.nats >= 0 ? ["A", "B"] : ["B", "A"];
     const sign = Math.sign(found.nats);
     const nats = Math.abs(found.nats);

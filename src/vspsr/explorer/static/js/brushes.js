@@ -1,11 +1,13 @@
 // Brushes: what the pointer paints becomes an edit.
 
-import { h, fromHex, guarded } from "./dom.js";
+import { h, fromHex, guarded, say } from "./dom.js";
 import { request } from "./api.js";
 import { isMember } from "./layers.js";
 import { newId, store } from "./store.js";
 import { boxTool, drawBox, tools } from "./tools.js";
 import { view } from "./view.js";
+
+const MOST = 200; // edits, and strokes of an edit: the server accepts no more
 
 const BRUSHES = {
   more: { title: "More texture", colour: "#fde72580", make: () => ({ kind: "texture", factor: 1.5 }) },
@@ -84,7 +86,7 @@ class Brushes {
     const settings = BRUSHES[name].make(this);
     const { edits } = store.doc;
     const old = edits.find((edit) => edit.id === id);
-    const fits = old && Object.entries(settings).every(([key, value]) => JSON.stringify(old[key]) === JSON.stringify(value));
+    const fits = old && old.area.strokes.length < MOST && Object.entries(settings).every(([key, value]) => JSON.stringify(old[key]) === JSON.stringify(value));
     if (fits) {
       const grown = { ...old, area: { strokes: [...old.area.strokes, stroke] } };
       store.commit({ edits: edits.map((edit) => (edit === old ? grown : edit)) });
@@ -93,8 +95,7 @@ class Brushes {
     const made = { id: newId(), on: true, ...settings, area: { strokes: [stroke] } };
     // The mean has no texture to change: look at a sample.
     const sample = settings.kind === "texture" && ["mean", "lr", "bicubic"].includes(store.doc.shown.kind);
-    store.commit({ edits: [...edits, made], ...(sample ? { shown: { kind: "sample", seed: store.doc.seeds[0] } } : member()) });
-    return made.id;
+    return add(made, sample ? { shown: { kind: "sample", seed: store.doc.seeds[0] } } : member());
   }
 
   /** Wipe from the last painted edit. */
@@ -102,6 +103,10 @@ class Brushes {
     const { edits } = store.doc;
     const last = edits.findLast((edit) => edit.area);
     if (!last) return null;
+    if (last.area.strokes.length >= MOST) {
+      say(`The edit painted last has ${MOST} strokes, as many as it can: undo some, or remove it.`);
+      return null;
+    }
     const wiped = { ...last, area: { strokes: [...last.area.strokes, stroke] } };
     store.commit({ edits: edits.map((edit) => (edit === last ? wiped : edit)) });
     return null;
@@ -141,11 +146,22 @@ class Brushes {
       up: (x, y) => {
         const edit = { id: newId(), on: true, ...make(corner(x, y)) };
         tools.use(null);
-        store.commit({ edits: [...store.doc.edits, edit], ...member() });
+        add(edit, member());
       },
       draw: (context, pane) => at && drawBox(context, pane, [...at, width, height], "#5ec962"),
     });
   }
+}
+
+/** Add an edit, and look at what it changes: its id, null if there are too many. */
+function add(edit, shown) {
+  const { edits } = store.doc;
+  if (edits.length >= MOST) {
+    say(`There are ${MOST} edits, as many as can be: remove some.`);
+    return null;
+  }
+  store.commit({ edits: [...edits, edit], ...shown });
+  return edit.id;
 }
 
 /** Edits show on members only: look at one. */

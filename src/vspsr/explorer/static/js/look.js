@@ -97,8 +97,10 @@ class Look {
 
   /** Another picture of the user's, beside the space's. */
   add = guarded(async (file) => {
-    const { file: name, title, width, height } = await upload(`${store.base}/files`, file);
-    store.commit({ files: [...store.doc.files, { file: name, title, width, height }], shown: { kind: "file", file: name } });
+    if (!file) return; // no file was chosen
+    const { base } = store;
+    const { file: name, title, width, height } = await upload(`${base}/files`, file);
+    if (base === store.base) store.commit({ files: [...store.doc.files, { file: name, title, width, height }], shown: { kind: "file", file: name } });
   });
 }
 

@@ -58,6 +58,7 @@ async function enter(info) {
   const opening = info.jobs.find((job) => job.what.startsWith("opening"));
   for (const id of ["#stage", "#panel", "#close"]) $(id).hidden = false;
   look.reset();
+  askPanel.reset();
   store.open(info);
   view.start();
   tools.attach();

@@ -1,6 +1,6 @@
 // What the user has made: a document with all its earlier states, kept on the server so that a reload loses nothing.
 
-import { debounce } from "./dom.js";
+import { debounce, say } from "./dom.js";
 import { request } from "./api.js";
 
 const EMPTY = { shown: { kind: "mean" }, edits: [], pins: [], seeds: [1, 2, 3, 4], likes: [], files: [] };
@@ -10,6 +10,7 @@ class Store {
   #states = [EMPTY];
   #at = 0;
   #listeners = [];
+  #unsaved = false; // saving has failed, and the user knows
 
   get base() {
     return `/api/sessions/${this.info.session}`;
@@ -83,24 +84,43 @@ class Store {
     await request("PUT", `${this.base}/document`, pack(this.#states, this.#at));
   }
 
-  #save = debounce(() => this.flush().catch(() => {}), 250);
+  #save = debounce(() => this.flush().then(() => { this.#unsaved = false; }, (error) => {
+    if (error.status === 404) return; // the picture was closed
+    if (!this.#unsaved) say(`Changes are no longer saved, a reload would lose them: ${error.message}`);
+    this.#unsaved = true;
+  }), 250);
 }
 
-/** States share most of their edits: each edit is written once. */
-function pack(states, at) {
+/** Values and their numbers, in the order in which they occur first. */
+function numbered(values) {
   const numbers = new Map();
-  for (const state of states) for (const edit of state.edits) if (!numbers.has(edit)) numbers.set(edit, numbers.size);
-  const packed = states.map((state) => ({ ...state, edits: state.edits.map((edit) => numbers.get(edit)) }));
-  return { version: 1, at, edits: [...numbers.keys()], states: packed };
+  for (const value of values) if (!numbers.has(value)) numbers.set(value, numbers.size);
+  return numbers;
+}
+
+/** An edit with every stroke replaced. */
+const withStrokes = (edit, replaced) =>
+  edit.area ? { ...edit, area: { ...edit.area, strokes: edit.area.strokes.map(replaced) } } : edit;
+
+/** States share most of their edits, and versions of an edit most of their strokes: each is written once. */
+function pack(states, at) {
+  const edits = numbered(states.flatMap((state) => state.edits));
+  const strokes = numbered([...edits.keys()].flatMap((edit) => edit.area?.strokes ?? []));
+  return {
+    version: 2, at, strokes: [...strokes.keys()],
+    edits: [...edits.keys()].map((edit) => withStrokes(edit, (stroke) => strokes.get(stroke))),
+    states: states.map((state) => ({ ...state, edits: state.edits.map((edit) => edits.get(edit)) })),
+  };
 }
 
 function unpack(document) {
   try {
-    const states = document.states.map((state) => ({
-      ...EMPTY, ...state, edits: state.edits.map((i) => document.edits[i]),
-    }));
-    if (document.version !== 1 || !states[document.at]) throw new Error("version");
-    return [states, document.at];
+    const { version, at, strokes = [] } = document;
+    // In version 1 the strokes stand in the edits themselves.
+    const edits = document.edits.map((edit) => withStrokes(edit, (stroke) => strokes[stroke] ?? stroke));
+    const states = document.states.map((state) => ({ ...EMPTY, ...state, edits: state.edits.map((i) => edits[i]) }));
+    if (![1, 2].includes(version) || !states[at]) throw new Error("version");
+    return [states, at];
   } catch {
     return [[EMPTY], 0];
   }
