@@ -31,7 +31,6 @@ from vspsr.space.linear_maps import LinearMap, SparseMap
 from vspsr.space.nearest import Nearest
 from vspsr.space.noise import BLOCK
 from vspsr.space.observations import Conflict, Observation
-from vspsr.space.region import margin
 from vspsr.space.sr_space import SRSpace
 
 _SOLVE_TOLERANCE = 1e-2  # of D⁺ in the margin that S is computed with, in float32
@@ -78,7 +77,7 @@ class ConditionedSpace(SRSpace):
         for bounds, n in zip(zip(*(g.bounds() for g in maps), strict=True), prior.y.shape[-2:], strict=True):
             first, last = min(b.start for b in bounds) // scale, -(-max(b.stop for b in bounds) // scale)
             for window, tolerance in zip(windows, (None, None if exact else _SOLVE_TOLERANCE), strict=True):
-                around = margin(prior, tolerance)
+                around = prior._margin(tolerance)
                 window.append(slice(max(0, first - around), min(n, last + around)))
         made = object.__new__(cls)
         own = {"_maps": maps, "_values": torch.cat(values), "_sigma": torch.cat(sigma)}
@@ -220,7 +219,7 @@ class ConditionedSpace(SRSpace):
         return self._project(x[0], 0)
 
     def _draw_one(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
-        x = super()._draw_one(b, noise, temperature)
+        x = self._prior._draw_one(b, noise, temperature)
         if not self._maps:
             return x
         n = len(self._values)

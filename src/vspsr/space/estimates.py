@@ -1,4 +1,4 @@
-"""Standard deviations that are estimated from samples, and how far an estimate is."""
+"""Standard deviations that are estimated from samples, and how far a long computation is."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,20 +10,38 @@ ESTIMATE_SAMPLES = 100
 ESTIMATE_SEED = 2**64 - 1
 RELATIVE_ERROR = (2 * ESTIMATE_SAMPLES) ** -0.5  # standard error of an estimate, as a share of it
 
-_progress: ContextVar[Callable[[int, int], None] | None] = ContextVar("progress of estimates", default=None)
+_progress: ContextVar[Callable[[int, int], None] | None] = ContextVar("progress", default=None)
 
 
 @contextmanager
 def estimate_progress(progress: Callable[[int, int], None]) -> Iterator[None]:
-    """Within it, ``progress(samples drawn, samples in all)`` is called before each sample of an estimate.
+    """Within it, ``progress(steps done, steps in all)`` is called before each sample of an estimate and before each
+    part of a large picture; the number of steps may change.
 
-    What it raises ends the estimate.
+    What it raises ends the computation.
     """
     token = _progress.set(progress)
     try:
         yield
     finally:
         _progress.reset(token)
+
+
+def report_progress(done: int, total: int) -> None:
+    """Call what `estimate_progress` was given, if anything."""
+    if (progress := _progress.get()) is not None:
+        progress(done, total)
+
+
+@contextmanager
+def one_of(parts: int, index: int) -> Iterator[None]:
+    """Within it, steps are those of part ``index`` of so many parts of equal length."""
+    outer = _progress.get()
+    if outer is None:
+        yield
+        return
+    with estimate_progress(lambda done, total: outer(index * total + done, parts * total)):
+        yield
 
 
 def sampled_stddev(draw: Callable[[int], Tensor], mean: Tensor) -> Tensor:
@@ -33,9 +51,8 @@ def sampled_stddev(draw: Callable[[int], Tensor], mean: Tensor) -> Tensor:
         draw: number of a sample → the sample, which may be overwritten.
         mean: of the samples.
     """
-    progress, squares = _progress.get(), mean.new_zeros(mean.shape)
+    squares = mean.new_zeros(mean.shape)
     for i in range(ESTIMATE_SAMPLES):
-        if progress is not None:
-            progress(i, ESTIMATE_SAMPLES)
+        report_progress(i, ESTIMATE_SAMPLES)
         squares += draw(i).sub_(mean).square_()
     return squares.div_(ESTIMATE_SAMPLES).sqrt_()

@@ -21,7 +21,6 @@ from vspsr.checks import check_image, check_number
 from vspsr.space.base import SpaceBase
 from vspsr.space.conjugate_gradients import conjugate_gradients
 from vspsr.space.covariance import Covariance
-from vspsr.space.region import margin
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def likelihood_ratio(space: SpaceBase, picture_a: Tensor, picture_b: Tensor, std
         return LikelihoodRatio(0.0, 0.0, 0.0)
     # The determinant is the same for both, and d_a² − d_b² = (a − b)ᵀ S⁻¹ (a + b − 2m): one solve, around where they
     # differ.
-    around = margin(space, None if a.dtype == torch.float64 else 1e-2)
+    around = space._margin(None if a.dtype == torch.float64 else 1e-2)
     cut = []
     for axis, n in ((1, space.y.shape[-2]), (0, space.y.shape[-1])):
         places = different.any(axis).nonzero()

@@ -19,20 +19,6 @@ _BLOCK = 4  # vectors multiplied at once
 _PROBES = 16  # random vectors that the variance outside of the components' space is estimated from
 
 
-def margin(space: SpaceBase, tolerance: float | None = None) -> int:
-    """LR pixels around a part of a picture that determine it up to a relative error.
-
-    Args:
-        space: of the picture.
-        tolerance: the error; None for rounding errors.
-    """
-    synthesis = space.parameters.synthesis(space.degradation.scale)
-    reach = 0 if synthesis is None else synthesis.reach
-    if tolerance is None:
-        tolerance = 1e-10 if space.y.dtype == torch.float64 else 1e-7
-    return reach + space.degradation.reach(tolerance)
-
-
 class Region:
     """The space of a part of a picture: see `SRSpace.region`.
 
@@ -47,7 +33,7 @@ class Region:
         self.top, self.left = check_integer(top, "top", 0, h - 1), check_integer(left, "left", 0, w - 1)
         self.height = check_integer(height, "height", 1, h - self.top)
         self.width = check_integer(width, "width", 1, w - self.left)
-        self._window = self._surroundings(margin(space))
+        self._window = self._surroundings(space._margin())
 
     def __repr__(self) -> str:
         return f"Region(top={self.top}, left={self.left}, height={self.height}, width={self.width})"
@@ -71,7 +57,7 @@ class Region:
         """
         window = self._window
         if temperature is not None:
-            window = self.space.with_temperature(temperature)._crop(*self._cut(margin(self.space)))
+            window = self.space.with_temperature(temperature)._crop(*self._cut(self.space._margin()))
         return self._own(window, window.sample(n, seed)[:, 0])
 
     @torch.no_grad()
@@ -106,7 +92,7 @@ class Region:
         Raises:
             ValueError: k out of its range.
         """
-        window = self._surroundings(margin(self.space, _COMPONENT_TOLERANCE))
+        window = self._surroundings(self.space._margin(_COMPONENT_TOLERANCE))
         covariance, shape = window._covariance(), self._shape
         free = shape[0] * self.height * self.width * (self.space.degradation.scale**2 - 1)
         k, seed = check_integer(k, "k", 1, free), check_seed(seed)
