@@ -112,6 +112,7 @@ def create_app(
             "scale": model.scale,
             "bits": session.picture.bits,
             "grey": session.picture.is_grey,
+            "large": session.lr_pixels > limits.whole_lr_pixels,
             "ready": session.pictures is not None,
             "document": session.document,
             "files": list(session.files),

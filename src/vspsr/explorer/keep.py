@@ -21,10 +21,11 @@ from vspsr.explorer.jobs import Progress
 from vspsr.explorer.layers import Layer
 from vspsr.explorer.messages import Bicubic, Edits, Export, File, Low, Mean, Member, Sample, Stddev
 from vspsr.explorer.session import Session
-from vspsr.explorer.work import layer, member_image, stddev_of
+from vspsr.explorer.work import exact_picture, layer, stddev_of
 from vspsr.images import write_image
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import png, stddev_map
+from vspsr.space.estimates import part_of
 
 _TYPES = {"png": "image/png", "tiff": "image/tiff"}
 _ZIP, _HTML, _TENSORS = "application/zip", "text/html; charset=utf-8", "application/octet-stream"
@@ -46,7 +47,7 @@ def export(session: Session, request: Export, folder: Path, model: str, progress
     about: dict[str, Any] = {}
     match request.what:
         case "picture":
-            content, about = _picture(session, request, folder)
+            content, about = _picture(session, request, folder, progress)
             name, kind = f"{stem}_x{_scale(session)}.{request.format}", _TYPES[request.format]
         case "samples":
             content, about = _samples(session, request, folder, progress)
@@ -73,20 +74,23 @@ def _encoded(picture: Picture, suffix: str, folder: Path) -> bytes:
         return path.read_bytes()
 
 
-def _exact(session: Session, member: Any, edits: Edits, bits: int) -> tuple[Picture, int]:
+def _exact(session: Session, member: Any, edits: Edits, bits: int, progress: Progress) -> tuple[Picture, int]:
     """A member as a picture of a depth, with alpha and metadata; LR values wrong."""
-    pictures = session.opened
+    pictures, lr = session.opened, session.picture
+    if bits == pictures.out_bits and lr.alpha is None:  # as it is looked at: it may have been made already
+        made = layer(session, member, edits, progress)
+        return made.picture(lr), made.about["lr_values_wrong"]
     if bits != pictures.out_bits:
         pictures = pictures.with_bits(bits)
-    picture, exactness = pictures.to_picture(member_image(session, edits, member))
+    picture, exactness = exact_picture(session, pictures, edits, member, progress)
     return picture, exactness.lr_values_wrong
 
 
-def _picture(session: Session, request: Export, folder: Path) -> tuple[bytes, dict[str, Any]]:
+def _picture(session: Session, request: Export, folder: Path, progress: Progress) -> tuple[bytes, dict[str, Any]]:
     if isinstance(request.member, Low | Bicubic | File | Stddev):
         picture = layer(session, request.member, request.edits).picture(session.picture)
         return _encoded(picture, request.format, folder), {}
-    picture, wrong = _exact(session, request.member, request.edits, request.bits)
+    picture, wrong = _exact(session, request.member, request.edits, request.bits, progress)
     return _encoded(picture, request.format, folder), {"lr_values_wrong": wrong}
 
 
@@ -96,7 +100,8 @@ def _samples(session: Session, request: Export, folder: Path, progress: Progress
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
         for i, member in enumerate(members):
             progress(i, len(members))
-            picture, missed = _exact(session, member, request.edits, request.bits)
+            own = part_of(progress, len(members), i)
+            picture, missed = _exact(session, member, request.edits, request.bits, own)
             wrong += missed
             file.writestr(f"s{i:02d}.{request.format}", _encoded(picture, request.format, folder))
     return buffer.getvalue(), {"lr_values_wrong": wrong}
@@ -124,7 +129,7 @@ def _comparison(session: Session, request: Export, progress: Progress) -> bytes:
     pictures = []
     for i, (title, member, edits) in enumerate(shown):
         progress(i, len(shown))
-        made = layer(session, member, edits)
+        made = layer(session, member, edits, part_of(progress, len(shown), i))
         pictures.append({"title": title, "note": _note(made), "data": base64.b64encode(png(made.rgb)).decode()})
     height, width = (_scale(session) * n for n in session.picture.size)
     # "<" as an escape: nothing in the data can end the script element.

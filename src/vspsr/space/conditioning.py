@@ -88,6 +88,8 @@ class ConditionedSpace(SRSpace):
     @property
     def mean(self) -> Tensor:
         """Conditional mean: (1, channels, H, W)."""
+        if self.parameters.by_place:
+            return self._corrected(self._prior.mean, self._weights)
         return self._cached("mean", lambda: self._corrected(self._prior.mean, self._weights), gradient=False)
 
     @property
@@ -168,7 +170,7 @@ class ConditionedSpace(SRSpace):
             )
             names = ("_window", "_inner")
             own: dict[str, Any] = {"_maps": self._cropped_maps(rows, columns)}
-            own["_cache"] = {(name, False): self._system(name) for name in names}
+            own["_cache"] = {(name, False): self._system(name) for name in names} | {("weights", False): self._weights}
             for name in names:
                 pairs = zip((rows, columns), getattr(self, name), strict=True)
                 own[name] = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in pairs)
@@ -202,9 +204,16 @@ class ConditionedSpace(SRSpace):
         """S⁻¹ (v − G m), (n,) float64."""
 
         def build() -> Tensor:
-            return self._system("_inner").solve(self._values - self._observed(self._prior.mean))
+            return self._system("_inner").solve(self._values - self._observed_mean)
 
         return self._cached("weights", build, gradient=False) if self._maps else self._values.double()
+
+    @property
+    def _observed_mean(self) -> Tensor:
+        """G m, (n,), from the window alone."""
+        (top, bottom), (left, right) = ((part.start, part.stop) for part in self._window)
+        mean = self._prior.region(top, left, bottom - top, right - left).mean
+        return self._system("_window").observe(mean[None])[0]
 
     def _observed(self, x: Tensor) -> Tensor:
         """G x of one image: (n,)."""
@@ -250,7 +259,7 @@ class ConditionedSpace(SRSpace):
 
     def _conflict(self) -> Conflict:
         """Of a single condition."""
-        b = (self._values - self._observed(self._prior.mean)).double()
+        b = (self._values - self._observed_mean).double()
         missed = self._sigma.double() * self._weights  # v − G m′ = R S⁻¹ b
         g = self._maps[0]
         where = g.by_place(missed).to(self.y) if isinstance(g, SparseMap) else None

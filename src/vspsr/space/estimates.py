@@ -1,7 +1,7 @@
 """Standard deviations that are estimated from samples, and how far a long computation is."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 
 from torch import Tensor
@@ -10,11 +10,14 @@ ESTIMATE_SAMPLES = 100
 ESTIMATE_SEED = 2**64 - 1
 RELATIVE_ERROR = (2 * ESTIMATE_SAMPLES) ** -0.5  # standard error of an estimate, as a share of it
 
-_progress: ContextVar[Callable[[int, int], None] | None] = ContextVar("progress", default=None)
+Progress = Callable[[int, int], None]
+"""progress(steps done, steps in all)"""
+
+_progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 
 @contextmanager
-def estimate_progress(progress: Callable[[int, int], None]) -> Iterator[None]:
+def estimate_progress(progress: Progress) -> Iterator[None]:
     """Within it, ``progress(steps done, steps in all)`` is called before each sample of an estimate and before each
     part of a large picture; the number of steps may change.
 
@@ -33,14 +36,16 @@ def report_progress(done: int, total: int) -> None:
         progress(done, total)
 
 
+def part_of(progress: Progress, parts: int, index: int) -> Progress:
+    """Progress of part ``index`` of so many parts of equal length, as progress of them all."""
+    return lambda done, total: progress(index * total + done, parts * total)
+
+
 @contextmanager
 def one_of(parts: int, index: int) -> Iterator[None]:
     """Within it, steps are those of part ``index`` of so many parts of equal length."""
     outer = _progress.get()
-    if outer is None:
-        yield
-        return
-    with estimate_progress(lambda done, total: outer(index * total + done, parts * total)):
+    with nullcontext() if outer is None else estimate_progress(part_of(outer, parts, index)):
         yield
 
 

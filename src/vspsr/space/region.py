@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vspsr.checks import check_integer, check_seed
 from vspsr.space.base import SpaceBase
+from vspsr.space.nearest import LikelihoodRatio, likelihood_ratio
 from vspsr.space.principal_components import PrincipalComponents, leading_eigenpairs
 
 _COMPONENT_TOLERANCE = 0.1  # of D⁺ in the margin of principal components: changes variances by about 0.1 %
@@ -134,8 +135,8 @@ class Region:
         if amounts.shape != components.stddev.shape:
             raise ValueError(f"`amounts` must be {len(components.stddev)} numbers, got shape {tuple(amounts.shape)}")
         base = self.space.mean if base is None else base
-        if base.shape != self.space.mean.shape:
-            raise ValueError(f"`base` must have the shape {tuple(self.space.mean.shape)}, got {tuple(base.shape)}")
+        if base.shape != (shape := (1, *self.space.event_shape)):
+            raise ValueError(f"`base` must have the shape {shape}, got {tuple(base.shape)}")
         weights = (amounts / components.stddev)[:, None, None, None]
         moved = base.to(self.space.y).clone()
         top, left, height, width = self.surroundings
@@ -143,6 +144,25 @@ class Region:
         shift = self._shift((weights * components.directions).sum(0, keepdim=True))
         moved[..., s * top : s * (top + height), s * left : s * (left + width)] += shift
         return self.space._project(moved[0], 0)
+
+    def likelihood_ratio(self, patch_a: Tensor, patch_b: Tensor, stddev: float = 4 / 255) -> LikelihoodRatio:
+        """`SRSpace.likelihood_ratio` of two candidates for the region, around which both have the mean.
+
+        Args:
+            patch_a, patch_b: (channels, s·height, s·width).
+            stddev: as there.
+
+        Raises:
+            ValueError: a patch of another shape.
+        """
+        window, pictures = self._window, []
+        for name, patch in (("patch_a", patch_a), ("patch_b", patch_b)):
+            if patch.shape != self._shape:
+                raise ValueError(f"`{name}` must have the shape {self._shape}, got {tuple(patch.shape)}")
+            picture = window.mean.clone()
+            self._own(window, picture).copy_(patch)
+            pictures.append(picture)
+        return likelihood_ratio(window, pictures[0], pictures[1], stddev)
 
     @property
     def surroundings(self) -> tuple[int, int, int, int]:

@@ -28,6 +28,8 @@ from vspsr.upscaling.exactness import Exactness
 from vspsr.upscaling.noise import Denoise, check_denoise, with_noise
 
 MAX_SAMPLES = 10_000
+BYTES_BY_PLACE = 4_000
+"""Memory that a space made by place and one exact picture of it take for each LR pixel, as measured at scale 4."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class PictureSpace:
         jpeg: what the picture was decoded from; None where its pixels are exact.
         noise: of the LR picture; not with ``jpeg``.
         budget: as in `quantize`, for each picture.
+        by_place: for large pictures whose pixels are exact: run the network where the space is looked at first, if the
+            model is local (see `VSpSR.by_place`).
 
     Raises:
         ValueError: an option out of its range.
@@ -83,12 +87,14 @@ class PictureSpace:
     jpeg: JpegCoefficients | None = None
     noise: NoiseModel | None = None
     budget: float | None = None
+    by_place: bool = False
     space: SRSpace = field(init=False)
 
     def __post_init__(self) -> None:
         picture, (height, width) = self.picture, self.picture.size
         what = f"{width}×{height} pixels at x{self.model.scale}"
-        check_memory(what, height * width * bytes_per_pixel(self.model))
+        by_place = self.by_place and self.model.is_local and self.jpeg is None and self.noise is None
+        check_memory(what, height * width * (BYTES_BY_PLACE if by_place else bytes_per_pixel(self.model)))
         self._consistent = self._consistent_pictures()
         y = self._consistent.y.to(next(self.model.parameters()).device)
         with torch.no_grad():
@@ -96,7 +102,8 @@ class PictureSpace:
                 estimate, variance = lr_posterior(y[0], self.noise)
                 y = estimate[None].clamp(0, 1)
             quantisation = None if self.jpeg is None else self.jpeg.quantisation_map().to(y)
-            space = self.model(y.expand(1, 3, -1, -1), quantisation)
+            y = y.expand(1, 3, -1, -1)
+            space = self.model.by_place(y) if by_place else self.model(y, quantisation)
             space = space.grey() if picture.is_grey else space
             if (members := self._consistent.jpeg_members) is not None:
                 space = JpegSpace.from_space(space, members.set, self.model.trained_on_jpegs)
