@@ -172,7 +172,8 @@ class View {
 
   /** The picture wanted does not come. */
   #missed(error) {
-    for (const pane of this.panes) pane.draft.stop();
+    // Drafts of a large picture go on without the exact one.
+    if (!store.info.large || error.name !== "Cancelled") for (const pane of this.panes) pane.draft.stop();
     const badge = $("#badge");
     badge.classList.remove("pending", "exact", "wrong");
     badge.textContent = error.name === "Cancelled" ? "Cancelled: an earlier picture is shown" : "An earlier picture is shown";
