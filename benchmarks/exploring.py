@@ -24,7 +24,8 @@ from rich.table import Table
 from sampling import photograph
 from torch import Tensor
 
-from vspsr import Quantized, SRSpace, VSpSR, quantize
+from vspsr import SRSpace, VSpSR, quantize
+from vspsr.consistency import Quantized
 from vspsr.errors import ConditionWarning
 from vspsr.images import write_image
 from vspsr.images.picture import Picture
