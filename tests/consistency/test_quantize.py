@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ def test_large_images_are_made_channel_by_channel(monkeypatch: pytest.MonkeyPatc
     y = (Degradation(4).down(rand(2, 3, 40, 48)) * 0.8 + 0.1).clamp(0, 1)
     x = project(rand(2, 3, 40, 48, seed=1) * 0.2 + 0.4, (y * 255).round() / 255)
     whole = quantize(x, y)
-    monkeypatch.setattr("vspsr.consistency.quantize._CHANNEL_BY_CHANNEL", 100)
+    monkeypatch.setattr(sys.modules["vspsr.consistency.quantize"], "_CHANNEL_BY_CHANNEL", 100)
     parts = quantize(x, y)
     assert parts.exact
     assert torch.equal(parts.image, whole.image)
