@@ -47,11 +47,13 @@ export function layerOf(member, background = false, { edits } = wanted(member)) 
   return known.get(key);
 }
 
-/** Of a large picture: stop making exact pictures that nobody looks at any more, except those of the gallery. */
+/** Of a large picture: stop making exact pictures that are neither among these nor in the gallery for good. */
 export function drop(members) {
   if (!store.info.large) return;
-  const kept = new Set(members.map((member) => keyOf(wanted(member))));
-  for (const [own, controller] of making) if (!kept.has(own) && !known.has(true + own)) controller.abort();
+  const { seeds, likes, pins } = store.doc;
+  const all = [...members, ...seeds.map((seed) => ({ kind: "sample", seed })), ...likes, ...pins];
+  const kept = new Set(all.map((member) => keyOf(wanted(member))));
+  for (const [own, controller] of making) if (!kept.has(own)) controller.abort();
 }
 
 /** The layer of the σ map with the present edits, or else without edits, if one is there. */
