@@ -139,6 +139,29 @@ class VSpSR(nn.Module):
         parameters = parameters.map_tensors(lambda t: t.to(dtype))
         return SRSpace(y, parameters, self.degradation, self.temperature, self.calibration)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the network gives the parameters of a part of an image from that part's surroundings."""
+        return isinstance(self.network, CorrelatedVSpM)
+
+    def by_place(self, y: Tensor) -> SRSpace:
+        """The space of a large image: that of `forward` up to rounding, but the network runs where it is needed first.
+
+        Parts of the space (`SRSpace.region`, conditions) run the network on that part and its receptive field, and
+        what it computes is kept. Whole images are made in bands. There are no gradients.
+
+        Args:
+            y: (1, 3, h, w) in [0, 1].
+
+        Raises:
+            ValueError: another shape, values that are not finite or out of range, a model that is not `is_local`.
+        """
+        check_rgb(y)
+        if len(y) != 1 or not isinstance(self.network, CorrelatedVSpM):
+            raise ValueError(f"`y` must be one image and the model local, got {len(y)} images, local: {self.is_local}")
+        y = y.detach().to(torch.promote_types(y.dtype, torch.float32)).clone(memory_format=torch.contiguous_format)
+        return SRSpace(y, self.network.by_place(y), self.degradation, self.temperature, self.calibration)
+
     def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
         """Write config.json and model.safetensors into a folder (made if missing), each under a temporary name first.
 

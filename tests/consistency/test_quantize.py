@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,18 @@ def test_an_exact_image_is_left_alone_and_batches_do_not_matter() -> None:
     for i in range(2):
         assert torch.equal(both.image[i], quantize(x[i], y[0]).image)
     assert both.lr_values_wrong.shape == (2,)
+
+
+def test_large_images_are_made_channel_by_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = (Degradation(4).down(rand(2, 3, 40, 48)) * 0.8 + 0.1).clamp(0, 1)
+    x = project(rand(2, 3, 40, 48, seed=1) * 0.2 + 0.4, (y * 255).round() / 255)
+    whole = quantize(x, y)
+    monkeypatch.setattr(sys.modules["vspsr.consistency.quantize"], "_CHANNEL_BY_CHANNEL", 100)
+    parts = quantize(x, y)
+    assert parts.exact
+    assert torch.equal(parts.image, whole.image)
+    torch.testing.assert_close(parts.moved_rms, whole.moved_rms)
+    assert torch.equal(parts.moved_max, whole.moved_max)
 
 
 def test_what_cannot_be_met_is_reported(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,6 @@ from spaces import make_space, small_model
 
 from vspsr import SRSpace
 from vspsr.space import NotGaussianError
-from vspsr.space.region import margin
 
 KINDS = ["independent", "correlated"]
 
@@ -41,7 +40,7 @@ def test_the_standard_deviation_of_a_region_is_that_of_the_whole() -> None:
 def test_single_precision_needs_a_smaller_margin() -> None:
     space = exploring_space("correlated", 52, 52)
     single = SRSpace(space.y.float(), space.parameters.map_tensors(lambda t: t.float()), space.degradation)
-    assert margin(single) < margin(space)
+    assert single._margin() < space._margin()
     place = (22, 22, 6, 6)
     torch.testing.assert_close(
         single.region(*place).sample(1)[0], part(single.sample(1)[0, 0], *place), rtol=0, atol=2e-6

@@ -16,6 +16,9 @@ from vspsr.errors import ConsistencyWarning, counted, size_text
 _BUDGET_PER_LR_PIXEL, _LEAST_BUDGET = 30e-6, 30.0
 """Seconds: several times what photographs need."""
 
+_CHANNEL_BY_CHANNEL = 1 << 22
+"""HR pixels from which on an image is treated channel by channel: 80 bytes a pixel are needed for each."""
+
 
 @dataclass(frozen=True)
 class Quantized:
@@ -103,13 +106,20 @@ def quantize(
         budget = max(_LEAST_BUDGET, _BUDGET_PER_LR_PIXEL * y.shape[-2] * y.shape[-1])
     counts, deviations, moved = [], [], []
     for index, (image, target) in enumerate(zip(images, targets, strict=True)):
-        integers, lr = solve_integers(image, target, degradation, bits, rounding, budget)
-        out[index] = integers.to(out.dtype)
-        deviation = (lr - target).abs()
-        counts.append(int((deviation > 0).sum()))
-        deviations.append(int(deviation.max()))
-        distance = (integers - (image.double() * peak).clamp_(0, peak)).abs_()
-        moved.append((float(distance.square().mean().sqrt()), float(distance.max())))
+        # D acts on each channel by itself, so that a large image can be treated in the memory of one channel.
+        size = 1 if image[0].numel() > _CHANNEL_BY_CHANNEL else len(image)
+        squares, parts = 0.0, list(zip(out[index].split(size), image.split(size), target.split(size), strict=True))
+        wrong, worst, farthest = 0, 0, 0.0
+        for into, x_part, y_part in parts:
+            integers, lr = solve_integers(x_part, y_part, degradation, bits, rounding, budget / len(parts))
+            into.copy_(integers)
+            deviation = (lr - y_part).abs()
+            wrong, worst = wrong + int((deviation > 0).sum()), max(worst, int(deviation.max()))
+            distance = integers.sub_((x_part.double() * peak).clamp_(0, peak)).abs_()
+            squares, farthest = squares + float(distance.square().sum()), max(farthest, float(distance.max()))
+        counts.append(wrong)
+        deviations.append(worst)
+        moved.append(((squares / image.numel()) ** 0.5, farthest))
     if any(counts):
         warnings.warn(
             f"no image in range was found that downscales to `y` exactly: {counted(sum(counts), 'LR value')} wrong, "

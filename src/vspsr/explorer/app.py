@@ -115,6 +115,7 @@ def create_app(
             "width": model.scale * w,
             "height": model.scale * h,
             "scale": model.scale,
+            "large": session.lr_pixels > limits.whole_lr_pixels,
             "ready": session.pictures is not None,
             "document": session.document,
             "jobs": [job.report() for job in jobs.of(session.id)],

@@ -67,8 +67,8 @@ def _temperature(space: SRSpace, edits: Sequence[Texture]) -> Tensor:
 def observation(session: Session, edit: Edit) -> Observation:
     """An edit as a condition."""
     space = session.opened.space
-    _, channels, *size = space.mean.shape
-    shape = (size[0], size[1])
+    channels, height, width = space.event_shape
+    shape = (height, width)
 
     def colour(value: Sequence[float]) -> Tensor:
         return torch.tensor(value) if channels == 3 else torch.tensor([sum(value) / 3])
@@ -78,7 +78,7 @@ def observation(session: Session, edit: Edit) -> Observation:
             return Pixels(area_mask(edit.area, shape), colour(edit.value), edit.stddev)
         case Colour(value=None):
             mask = area_mask(edit.area, shape)
-            now = float(space.mean[0, :, mask].mean()) if bool(mask.any()) else 0.0
+            now = _mean_of(space, mask) if bool(mask.any()) else 0.0
             return Average(mask, now + (edit.change or 0.0), edit.stddev)
         case Colour():
             assert edit.value is not None
@@ -93,10 +93,22 @@ def observation(session: Session, edit: Edit) -> Observation:
                 raise ValueError(f"the copied area {edit.source} leaves its picture")
             mask = rect_mask((*edit.to, width, height), shape)
             values = torch.zeros(channels, *shape)
-            values[:, mask] = patch[:, top : top + height, left : left + width].flatten(1)
+            place = (slice(None), slice(edit.to[1], edit.to[1] + height), slice(edit.to[0], edit.to[0] + width))
+            values[place] = patch[:, top : top + height, left : left + width]
             return Pixels(mask, values, edit.stddev)
         case _:
             raise TypeError(f"{type(edit).__name__} is no condition")
+
+
+def _mean_of(space: SRSpace, mask: Tensor) -> float:
+    """The mean of the space, averaged over a mask (H, W) and the channels."""
+    s, part = space.degradation.scale, []
+    for axis in (1, 0):
+        places = mask.any(axis).nonzero()
+        part.append((int(places.min()) // s, int(places.max()) // s + 1))
+    (top, bottom), (left, right) = part
+    mean = space.region(top, left, bottom - top, right - left).mean
+    return float(mean[:, mask[s * top : s * bottom, s * left : s * right]].mean())
 
 
 def image_of(picture: Picture, channels: int) -> Tensor:

@@ -3,6 +3,7 @@
 import logging
 import secrets
 import threading
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from vspsr.errors import VSpSRError, explain, is_expected
 
 _KEPT = 256  # finished jobs
 _PER_OWNER = 2  # jobs of one owner that run at the same time
+_LONGEST_PAUSE = 10.0  # seconds; bounded, because the other job may need something that the paused one is making
 _log = logging.getLogger("vspsr.explorer")
 
 Progress = Callable[[int, int], None]
@@ -61,6 +63,7 @@ class Job:
     result: Any = None
     error: str | None = None
     cancelled: bool = False
+    give_way: Callable[["Job"], None] = lambda _: None
 
     @property
     def finished(self) -> bool:
@@ -85,9 +88,10 @@ class Job:
         self.state = state
 
     def _step(self, done: int, total: int) -> None:
+        self.progress = (done, total)
+        self.give_way(self)
         if self.cancelled:
             raise Cancelled
-        self.progress = (done, total)
 
     def run(self) -> None:
         """Do the work; every error becomes one line."""
@@ -123,6 +127,7 @@ class Jobs:
 
     An owner has at most two jobs running, and the next job is one of the owner with the fewest running: a slow job of
     one session delays no other. Background jobs run when the owner has nothing else to do, an urgent one beside two.
+    Long jobs pause between steps while an urgent one runs, and background jobs while another runs.
     """
 
     def __init__(self, workers: int, waiting: int) -> None:
@@ -163,7 +168,7 @@ class Jobs:
                     return job
             if len(own) >= self._limit:
                 raise BusyError(f"{len(own)} requests for this picture wait already: cancel some or wait")
-            job = Job(owner, key, what, work, background, urgent, after)
+            job = Job(owner, key, what, work, background, urgent, after, give_way=self._give_way)
             self._jobs[job.id] = job
             self._queue.append(job)
             self._forget()
@@ -187,7 +192,7 @@ class Jobs:
             if job in self._queue:
                 self._queue.remove(job)
                 job._set("cancelled")
-                self._changed.notify_all()
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Cancel everything and end the threads."""
@@ -200,6 +205,15 @@ class Jobs:
         for thread in self._threads:
             thread.join(timeout=5)
 
+    def _give_way(self, job: Job) -> None:
+        """Wait while a job runs that comes before this one."""
+        until = time.monotonic() + _LONGEST_PAUSE
+        with self._changed:
+            while self._open and not job.cancelled and any(_rank(other) < _rank(job) for other in self._running):
+                if (left := until - time.monotonic()) <= 0:
+                    break
+                self._changed.wait(left)
+
     def _forget(self) -> None:
         for name in [name for name, job in self._jobs.items() if job.finished][: max(0, len(self._jobs) - _KEPT)]:
             del self._jobs[name]
@@ -210,7 +224,7 @@ class Jobs:
             job._set("cancelled")
         running = Counter(job.owner for job in self._running)
         free = [job for job in self._queue if running[job.owner] < _most(job) and _may_begin(job)]
-        return min(free, key=lambda job: (job.background, not job.urgent, running[job.owner]), default=None)
+        return min(free, key=lambda job: (_rank(job), running[job.owner]), default=None)
 
     def _loop(self) -> None:
         while True:
@@ -232,6 +246,11 @@ class Jobs:
 def _most(job: Job) -> int:
     """Running jobs of its owner from which on a job waits."""
     return 1 if job.background else _PER_OWNER + job.urgent
+
+
+def _rank(job: Job) -> tuple[bool, bool]:
+    """Lower for what comes first."""
+    return job.background, not job.urgent
 
 
 def _may_begin(job: Job) -> bool:

@@ -21,10 +21,11 @@ from vspsr.explorer.jobs import Progress
 from vspsr.explorer.layers import Layer
 from vspsr.explorer.messages import Bicubic, Edits, Export, File, Low, Mean, Member, Sample, Stddev
 from vspsr.explorer.session import Session
-from vspsr.explorer.work import layer, member_image, stddev_of
+from vspsr.explorer.work import exact_picture, layer, stddev_of
 from vspsr.images.encoding import encoded
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import png, stddev_map
+from vspsr.space.estimates import part_of
 
 _TYPES = {"png": "image/png", "tiff": "image/tiff"}
 _ZIP, _HTML, _TENSORS = "application/zip", "text/html; charset=utf-8", "application/octet-stream"
@@ -51,7 +52,7 @@ def export(session: Session, request: Export, folder: Path, model: str, progress
     try:
         match request.what:
             case "picture":
-                about = _picture(session, request, path)
+                about = _picture(session, request, path, progress)
                 name, kind = f"{stem}_x{_scale(session)}.{request.format}", _TYPES[request.format]
             case "samples":
                 about = _samples(session, request, path, progress)
@@ -76,20 +77,23 @@ def _scale(session: Session) -> int:
     return session.degradation.scale
 
 
-def _exact(session: Session, member: Any, edits: Edits, bits: int) -> tuple[Picture, int]:
+def _exact(session: Session, member: Any, edits: Edits, bits: int, progress: Progress) -> tuple[Picture, int]:
     """A member as a picture of a depth, with alpha and metadata; LR values wrong."""
-    pictures = session.opened
+    pictures, lr = session.opened, session.picture
+    if bits == pictures.out_bits and lr.alpha is None:  # as it is looked at: it may have been made already
+        made = layer(session, member, edits, progress)
+        return made.picture(lr), made.about["lr_values_wrong"]
     if bits != pictures.out_bits:
         pictures = pictures.with_bits(bits)
-    picture, exactness = pictures.to_picture(member_image(session, edits, member))
+    picture, exactness = exact_picture(session, pictures, edits, member, progress)
     return picture, exactness.lr_values_wrong
 
 
-def _picture(session: Session, request: Export, path: Path) -> dict[str, Any]:
+def _picture(session: Session, request: Export, path: Path, progress: Progress) -> dict[str, Any]:
     if isinstance(request.member, Low | Bicubic | File | Stddev):
         picture, about = layer(session, request.member, request.edits).picture(session.picture), {}
     else:
-        picture, wrong = _exact(session, request.member, request.edits, request.bits)
+        picture, wrong = _exact(session, request.member, request.edits, request.bits, progress)
         about = {"lr_values_wrong": wrong}
     path.write_bytes(encoded(picture, f".{request.format}"))
     return about
@@ -101,7 +105,8 @@ def _samples(session: Session, request: Export, path: Path, progress: Progress) 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
         for i, member in enumerate(members):
             progress(i, len(members))
-            picture, missed = _exact(session, member, request.edits, request.bits)
+            own = part_of(progress, len(members), i)
+            picture, missed = _exact(session, member, request.edits, request.bits, own)
             wrong += missed
             file.writestr(f"s{i:02d}.{request.format}", encoded(picture, f".{request.format}"))
     return {"lr_values_wrong": wrong}
@@ -131,7 +136,7 @@ def _comparison(session: Session, request: Export, path: Path, progress: Progres
         file.write(f'{before}{{"width": {width}, "height": {height}, "pictures": [')
         for i, (title, member, edits) in enumerate(shown):
             progress(i, len(shown))
-            made = layer(session, member, edits)
+            made = layer(session, member, edits, part_of(progress, len(shown), i))
             picture = {"title": title, "note": _note(made), "data": base64.b64encode(png(made.rgb)).decode()}
             # "<" as an escape: nothing in the data can end the script element.
             file.write(", " * (i > 0) + json.dumps(picture).replace("<", "\\u003c"))

@@ -11,6 +11,8 @@ class Limits:
         upload_bytes: of a file that is uploaded.
         request_bytes: of any other request, and of a session's document.
         lr_pixels: of a picture that is opened.
+        whole_lr_pixels: up to which the network runs on the whole picture when it is opened; in larger ones it runs on
+            what is looked at.
         total_lr_pixels: of all open pictures together.
         sessions: open pictures.
         idle_seconds: a picture that nobody asked for in this time is closed if another needs its place.
@@ -26,6 +28,7 @@ class Limits:
     upload_bytes: int = 64 << 20
     request_bytes: int = 8 << 20
     lr_pixels: int = 2 << 20
+    whole_lr_pixels: int = 128 * 128
     total_lr_pixels: int = 4 << 20
     sessions: int = 64
     idle_seconds: float = 3600.0

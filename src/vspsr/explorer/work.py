@@ -1,6 +1,5 @@
 """What the jobs compute: layers, components of a region, which of two candidates is supported."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,21 +11,17 @@ from vspsr.degradation.resize import imresize
 from vspsr.explorer.editing import conditioned_space, image_of, key_of, textured_space
 from vspsr.explorer.jobs import Progress, no_progress
 from vspsr.explorer.layers import Layer, Spread, lr_values_wrong
+from vspsr.explorer.members import added, found_components, free_part, member_image, member_part, region_of
 from vspsr.explorer.messages import (
     AnyLayer,
     Ask,
-    Between,
     Bicubic,
     Clip,
     Components,
     Edit,
     File,
     Low,
-    Mean,
     Member,
-    Moved,
-    Region,
-    Sample,
     Stddev,
     Texture,
 )
@@ -34,70 +29,22 @@ from vspsr.explorer.session import Session
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import coloured, map_levels, scale_end
 from vspsr.model import VSpSR
-from vspsr.space import PrincipalComponents, SRSpace
-from vspsr.space import Region as SpaceRegion
-from vspsr.space.estimates import estimate_progress
-from vspsr.upscaling import PictureSpace
+from vspsr.space.estimates import estimate_progress, one_of, report_progress
+from vspsr.upscaling import Exactness, PictureSpace
 
 _INTERVAL = 1.6448536269514722  # σ to either side that hold 90 % of a Gaussian
 
 
 def open_picture(session: Session, model: VSpSR) -> Callable[[Progress], Any]:
-    """Run the network on a session's picture."""
+    """Make the space of a session's picture; run the network, unless the picture is large."""
 
     def work(progress: Progress) -> dict[str, Any]:
         progress(0, 1)
-        session.pictures = PictureSpace(model, session.picture)
+        by_place = session.lr_pixels > session.limits.whole_lr_pixels
+        session.pictures = PictureSpace(model, session.picture, by_place=by_place)
         return {"session": session.id}
 
     return work
-
-
-def member_image(session: Session, edits: Sequence[Edit], member: Member) -> Tensor:
-    """A member given edits: (1, C, H, W). Conditions change a member no more than they ask for."""
-    conditioned = conditioned_space(session, edits)
-    if conditioned is not None and isinstance(member, Mean):
-        return conditioned.mean
-    image = _free_image(session, textured_space(session, edits), member)
-    return image if conditioned is None else conditioned.corrected(image)
-
-
-def _free_image(session: Session, space: SRSpace, member: Member) -> Tensor:
-    """A member of a space: (1, C, H, W)."""
-    match member:
-        case Mean():
-            return space.mean
-        case Sample():
-            return space.sample(1, member.seed)[0]
-        case Between():
-            a, b = (_free_image(session, space, m) for m in (member.a, member.b))
-            return between(space.mean, a, b, member.t)
-        case Moved():
-            region, found, amounts = movement(session, space, member)
-            return region.along(found, amounts, _free_image(session, space, member.base))
-
-
-def between(mean: Tensor, a: Tensor, b: Tensor, t: float) -> Tensor:
-    """The space is a Gaussian: this is the member whose noise lies between those of two others."""
-    return mean + math.cos(t * math.pi / 2) * (a - mean) + math.sin(t * math.pi / 2) * (b - mean)
-
-
-def movement(session: Session, space: SRSpace, member: Moved) -> tuple[SpaceRegion, PrincipalComponents, Tensor]:
-    """What a member is moved along: the region, its components, how many σ along each."""
-    found = _found(session, space, member.region, max(1, len(member.amounts)))
-    amounts = torch.tensor([*member.amounts, *[0.0] * (len(found.stddev) - len(member.amounts))])
-    return _region(space, member.region), found, amounts[: len(found.stddev)]
-
-
-def _region(space: SRSpace, region: Region) -> SpaceRegion:
-    return space.region(region.top, region.left, region.height, region.width)
-
-
-def _found(session: Session, space: SRSpace, region: Region, count: int) -> PrincipalComponents:
-    """The components of a region, found once for a space: the first ones of more are not those of fewer."""
-    key = f"{id(space)} {region} {count}"
-    found = session.images.made(key, lambda: (space, _region(space, region).principal_components(count)))
-    return found[1]  # type: ignore[no-any-return]
 
 
 def layer(session: Session, member: AnyLayer, edits: Sequence[Edit], progress: Progress = no_progress) -> Layer:
@@ -140,8 +87,20 @@ def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[E
             x = imresize(lr.to_float().double(), scale=session.degradation.scale)[0]
             picture = Picture((x.clamp(0, 1) * lr.white).round().int(), lr.bits, metadata=lr.metadata)
         case _:
-            picture, _ = session.opened.to_picture(member_image(session, edits, member))
+            picture, _ = exact_picture(session, session.opened, edits, member, progress)
     return Layer.of(name, picture, **_checked(session, picture))
+
+
+def exact_picture(
+    session: Session, pictures: PictureSpace, edits: Sequence[Edit], member: Member, progress: Progress
+) -> tuple[Picture, Exactness]:
+    """A member given edits, made exact: in two steps that take about as long."""
+    with estimate_progress(progress):
+        with one_of(2, 0):
+            image = member_image(session, edits, member)
+        with one_of(2, 1):
+            report_progress(0, 1)
+            return pictures.to_picture(image)
 
 
 def _checked(session: Session, picture: Picture) -> dict[str, Any]:
@@ -171,19 +130,21 @@ def stddev_of(session: Session, edits: Sequence[Edit], progress: Progress) -> Te
 def components(session: Session, request: Components, progress: Progress) -> dict[str, Any]:
     """The components of a region. What the page blends is kept as float16: the member's part, then a σ along each."""
     space, conditioned = textured_space(session, request.edits), conditioned_space(session, request.edits)
-    region, s = _region(space, request.region), space.degradation.scale
+    region, s = region_of(space, request.region), space.degradation.scale
     free = space.y.shape[1] * request.region.height * request.region.width * (s**2 - 1)
-    found = _found(session, space, request.region, min(request.count, free))
-    top, left, height, width = region.surroundings
-    part = (..., slice(s * top, s * (top + height)), slice(s * left, s * (left + width)))
-    image, shifts = member_image(session, request.edits, request.member), region.shifts(found)
+    found = found_components(session, space, request.region, min(request.count, free))
+    part = region.surroundings
+    top, left, height, width = part
+    image, shifts = member_part(session, request.edits, request.member, part), region.shifts(found)
     if conditioned is not None:  # the edits hold on: what a shift would change about them is taken back
+        around = conditioned.region(*part)
+        base = free_part(session, request.edits, request.member, around.surroundings)
+        fixed = around.corrected(base)
         for i in range(len(shifts)):
             progress(i, len(shifts))
-            moved = image.clone()
-            moved[part] += shifts[i]
-            shifts[i] = (conditioned.corrected(moved) - image)[part]
-    values = torch.cat([image[part], shifts]).expand(-1, 3, -1, -1)
+            moved = added(base.clone(), around.surroundings, shifts[i], part, s)
+            shifts[i] = around.corrected(moved) - fixed
+    values = torch.cat([image[None], shifts]).expand(-1, 3, -1, -1)
     key = key_of(request.member, request.region, request.edits) + str(request.count)
     content = values.permute(0, 2, 3, 1).contiguous().half().numpy().tobytes()
     session.blobs.made(key, lambda: ("components.bin", "application/octet-stream", content))
@@ -230,19 +191,15 @@ def clip(session: Session, request: Clip) -> Picture:
 def ask(session: Session, request: Ask) -> dict[str, Any]:
     """Which of two candidates for a region is likelier: `SRSpace.likelihood_ratio` of pictures with either in it."""
     space, r = session.opened.space, request.region
-    _region(space, r)  # a ValueError if it leaves the picture
-    s, channels = space.degradation.scale, space.mean.shape[1]
-    part = (..., slice(s * r.top, s * (r.top + r.height)), slice(s * r.left, s * (r.left + r.width)))
-    pictures = []
+    region, patches = region_of(space, r), []  # a ValueError if it leaves the picture
+    size = tuple(space.degradation.scale * n for n in (r.height, r.width))
     for candidate in (request.a, request.b):
-        picture = space.mean.clone()
         if isinstance(candidate, File):
-            patch = image_of(session.file(candidate.file), channels)
-            if patch.shape[1:] != (s * r.height, s * r.width):
-                patch = imresize(patch, size=(s * r.height, s * r.width)).clamp(0, 1)
-            picture[part] = patch.to(picture)
+            patch = image_of(session.file(candidate.file), space.y.shape[1])
+            if patch.shape[1:] != size:
+                patch = imresize(patch, size=size).clamp(0, 1)
         else:
-            picture[part] = member_image(session, (), candidate)[part]
-        pictures.append(picture)
-    ratio = space.likelihood_ratio(pictures[0], pictures[1], request.stddev)
+            patch = member_part(session, (), candidate, (r.top, r.left, r.height, r.width))
+        patches.append(patch)
+    ratio = region.likelihood_ratio(patches[0], patches[1], request.stddev)
     return {"nats": ratio.nats, "lr_nats": ratio.lr_nats, "detail_nats": ratio.detail_nats}

@@ -20,6 +20,7 @@ from vspsr.checks import check_flag, check_integer
 from vspsr.nn.deterministic import MAX_WIDTH, ResidualTrunk, ResidualUpsampler
 from vspsr.nn.overlapping import OverlappingAtoms, mixture_layer
 from vspsr.space.parameters import SpaceParameters
+from vspsr.space.placed_parameters import PlacedParameters
 from vspsr.space.synthesis import NoiseChain
 
 _THUMBNAIL = 16
@@ -137,3 +138,19 @@ class CorrelatedVSpM(OverlappingAtoms):
             coefficient_log_var=log_var,
             chain=chain,
         )
+
+    def by_place(self, y: Tensor) -> PlacedParameters:
+        """What `forward` gives for one image (1, 3, h, w), in the dtype of y, computed where it is needed."""
+        image = y.to(next(self.parameters()))
+        overview, reach, size = thumbnail(image), self.receptive_field, (y.shape[-2], y.shape[-1])
+
+        @torch.no_grad()
+        def compute(*part: slice) -> SpaceParameters:
+            around = [slice(max(0, p.start - reach), min(n, p.stop + reach)) for p, n in zip(part, size, strict=True)]
+            rows, columns = (slice(p.start - a.start, p.stop - a.start) for p, a in zip(part, around, strict=True))
+            window = image[..., around[0], around[1]].contiguous().contiguous(memory_format=torch.channels_last)
+            with torch.autocast(image.device.type, enabled=False):
+                parameters: SpaceParameters = self(window, overview=overview)
+            return parameters.crop(rows, columns, self.scale).map_tensors(lambda t: t.detach().to(y.dtype))
+
+        return PlacedParameters.build(compute, size, self.scale)

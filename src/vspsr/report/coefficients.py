@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vspsr.space.estimates import ESTIMATE_SEED, sampled_stddev
 from vspsr.space.sr_space import SRSpace
-from vspsr.space.synthesis import Synthesis
+from vspsr.space.synthesis import NoiseChain
 
 _DECADES = 4  # a histogram spans this many powers of ten below the largest value
 
@@ -83,8 +83,8 @@ def _coefficients(space: SRSpace) -> tuple[Tensor | None, Tensor | None, Tensor]
     p = space.parameters
     mean = None if p.coefficient_mean is None else p.coefficient_mean[0].double()
     sigma = None
-    if p.chain is not None and (synthesis := p.synthesis(space.degradation.scale)) is not None:
-        sigma = space.temperature * _estimated_sigma(synthesis.select(0), space.y.shape[-2:])
+    if p.chain is not None:
+        sigma = space.temperature * _estimated_sigma(p.chain.map_tensors(lambda t: t[:1], lambda t: t))
     elif p.coefficient_log_var is not None:
         sigma = space.temperature * (0.5 * p.coefficient_log_var[0].double()).exp()
     if mean is None and sigma is None:
@@ -94,14 +94,15 @@ def _coefficients(space: SRSpace) -> tuple[Tensor | None, Tensor | None, Tensor]
 
 
 @torch.no_grad()
-def _estimated_sigma(synthesis: Synthesis, size: Sequence[int]) -> Tensor:
-    """σ (G, C, h, w) of the coefficients of one image of h×w LR pixels."""
-    generator, atoms = torch.Generator().manual_seed(ESTIMATE_SEED), synthesis.atoms
+def _estimated_sigma(chain: NoiseChain) -> Tensor:
+    """σ (1, C, h, w) of the coefficients of one image of h×w LR pixels."""
+    generator, gains = torch.Generator().manual_seed(ESTIMATE_SEED), chain.gains
+    shape = (1, chain.channels, *gains.shape[-2:])
 
     def draw(_: int) -> Tensor:
-        return synthesis.coefficients(torch.randn(1, synthesis.channels, *size, generator=generator).to(atoms))
+        return chain.coefficients(torch.randn(shape, generator=generator).to(gains))
 
-    return sampled_stddev(draw, atoms.new_zeros(1, *atoms.shape[1:3], *size))[0].double()
+    return sampled_stddev(draw, torch.zeros_like(chain.output_gain[:, None]))[0].double()
 
 
 def _energy(mean: Tensor | None, sigma: Tensor | None) -> Tensor:

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Self, TypeVar
 
@@ -15,6 +14,7 @@ from vspsr.degradation.operator import Degradation
 from vspsr.errors import VSpSRError
 from vspsr.space.covariance import Covariance
 from vspsr.space.drawing import Noise, Sampler
+from vspsr.space.estimates import one_of, report_progress
 from vspsr.space.noise import BLOCK, noise_area, noise_rows
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.synthesis import synthesize
@@ -23,6 +23,8 @@ EXTRA_ROW = -1
 """Block row of noise that belongs to the whole image."""
 
 _Space = TypeVar("_Space", bound="SpaceBase")
+
+_BAND = 4 * BLOCK  # LR rows of a large picture that are made at once
 
 
 class NotGaussianError(VSpSRError):
@@ -56,7 +58,7 @@ class SpaceBase(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """For deep copies and pickles: neither can hold tensors that have a gradient's graph."""
-        parameters = self.parameters.map_tensors(Tensor.detach)
+        parameters = self.parameters.whole().map_tensors(Tensor.detach)
         return {**vars(self), "y": self.y.detach(), "parameters": parameters, "_cache": {}}
 
     def __copy__(self) -> Self:
@@ -98,7 +100,7 @@ class SpaceBase(ABC):
     def to(self, device: torch.device | str) -> Self:
         """The same space on another device: its samples are the same images up to rounding."""
         temperature = self.temperature.to(device) if isinstance(self.temperature, Tensor) else self.temperature
-        parameters = self.parameters.to(device)
+        parameters = self.parameters.whole().to(device)
         return self._with(y=self.y.to(device), parameters=parameters, temperature=temperature, _cache={})
 
     def with_temperature(self, temperature: float | Tensor) -> Self:
@@ -125,7 +127,7 @@ class SpaceBase(ABC):
     def select(self, image: int) -> Self:
         """The space of one image of the batch, B = 1."""
         i = check_integer(image, "image", 0, len(self.y) - 1)
-        parameters = self.parameters.map_tensors(lambda t: t[i : i + 1], lambda t: t)
+        parameters = self.parameters.whole().map_tensors(lambda t: t[i : i + 1], lambda t: t)
         return self._with(y=self.y[i : i + 1], parameters=parameters, keys=self.keys[i : i + 1], _cache={})
 
     def grey(self) -> Self:
@@ -135,15 +137,7 @@ class SpaceBase(ABC):
             NotGaussianError: the space is not linear in its coefficients.
         """
         self._require_gaussian("grey")
-        p, groups = self.parameters, self.parameters.atoms.shape[1]
-        # Channels with coefficients of their own become one channel with the coefficients of all.
-        parameters = replace(
-            p,
-            deterministic=p.deterministic.mean(1, keepdim=True),
-            atoms=p.atoms.mean(3, keepdim=True).flatten(1, 2)[:, None] / groups,
-            coefficient_mean=None if p.coefficient_mean is None else p.coefficient_mean.flatten(1, 2)[:, None],
-            coefficient_log_var=None if p.coefficient_log_var is None else p.coefficient_log_var.flatten(1, 2)[:, None],
-        )
+        parameters = self.parameters.grey()
         return self._with(y=self.y.mean(1, keepdim=True), parameters=parameters, _cache={})
 
     def _with(self, **changes: Any) -> Self:
@@ -172,9 +166,36 @@ class SpaceBase(ABC):
             _cache={},
         )
 
+    def _margin(self, tolerance: float | None = None) -> int:
+        """LR pixels around a part of the picture that determine it up to a relative error; None for rounding errors."""
+        synthesis = self.parameters.synthesis(self.degradation.scale)
+        reach = 0 if synthesis is None else synthesis.reach
+        if tolerance is None:
+            tolerance = 1e-10 if self.y.dtype == torch.float64 else 1e-7
+        return reach + self.degradation.reach(tolerance)
+
+    def _by_bands(self, part: Callable[[Any, slice], Tensor]) -> Tensor:
+        """An image of a large picture, made in bands of LR rows with a margin: (1, channels, H, W).
+
+        Args:
+            part: a window of the space and its LR rows, which begin with a row of noise blocks → the window's image.
+        """
+        (h, w), scale = self.y.shape[-2:], self.degradation.scale
+        around = BLOCK * -(-self._margin() // BLOCK)
+        out = self.y.new_empty(1, *self.event_shape)
+        bands = [slice(top, min(h, top + _BAND)) for top in range(0, h, _BAND)]
+        for i, band in enumerate(bands):
+            rows = slice(max(0, band.start - around), min(h, band.stop + around))
+            with one_of(len(bands), i):
+                report_progress(0, 1)
+                image = part(self._crop(rows, slice(0, w)), rows)
+            first, last = (scale * (row - rows.start) for row in (band.start, band.stop))
+            out[..., scale * band.start : scale * band.stop, :] = image[..., first:last, :]
+        return out
+
     def _covariance(self) -> Covariance:
         """Products with the covariance of the space of one image."""
-        synthesis = self.parameters.synthesis(self.degradation.scale)
+        synthesis = self.parameters.whole().synthesis(self.degradation.scale)
         assert synthesis is not None
         return Covariance(synthesis, self.degradation, self.calibration)
 
@@ -245,6 +266,13 @@ class SpaceBase(ABC):
 
     def _draw_one(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
         """Image b alone: (1, 3, H, W)."""
+        if self.parameters.by_place:
+
+            def drawn(window: SpaceBase, rows: slice) -> Tensor:
+                t = temperature[rows] if isinstance(temperature, Tensor) else temperature
+                return window._draw_one(b, lambda channels, row: noise(channels, row + rows.start // BLOCK), t)
+
+            return self._by_bands(drawn)
         sampler = self._cached("sampler", lambda: Sampler.build(self.parameters, self.degradation.scale))
         if not self.parameters.is_linear:
             assert not isinstance(temperature, Tensor)

@@ -31,7 +31,6 @@ from vspsr.space.linear_maps import LinearMap, SparseMap
 from vspsr.space.nearest import Nearest
 from vspsr.space.noise import BLOCK
 from vspsr.space.observations import Conflict, Observation
-from vspsr.space.region import margin
 from vspsr.space.sr_space import SRSpace
 
 _SOLVE_TOLERANCE = 1e-2  # of D⁺ in the margin that S is computed with, in float32
@@ -78,7 +77,7 @@ class ConditionedSpace(SRSpace):
         for bounds, n in zip(zip(*(g.bounds() for g in maps), strict=True), prior.y.shape[-2:], strict=True):
             first, last = min(b.start for b in bounds) // scale, -(-max(b.stop for b in bounds) // scale)
             for window, tolerance in zip(windows, (None, None if exact else _SOLVE_TOLERANCE), strict=True):
-                around = margin(prior, tolerance)
+                around = prior._margin(tolerance)
                 window.append(slice(max(0, first - around), min(n, last + around)))
         own = {"_maps": maps, "_values": torch.cat(values), "_sigma": torch.cat(sigma)}
         own |= {"_window": tuple(windows[0]), "_inner": tuple(windows[1])}
@@ -87,6 +86,8 @@ class ConditionedSpace(SRSpace):
     @property
     def mean(self) -> Tensor:
         """Conditional mean: (1, channels, H, W)."""
+        if self.parameters.by_place:
+            return self._corrected(self._prior.mean, self._weights)
         return self._cached("mean", lambda: self._corrected(self._prior.mean, self._weights), gradient=False)
 
     @property
@@ -164,7 +165,7 @@ class ConditionedSpace(SRSpace):
         rows, columns = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in pairs)
         names = ("_window", "_inner")
         own: dict[str, Any] = {"_maps": self._cropped_maps(rows, columns)}
-        own["_cache"] = {(name, False): self._system(name) for name in names}
+        own["_cache"] = {(name, False): self._system(name) for name in names} | {("weights", False): self._weights}
         for name in names:
             pairs = list(zip((rows, columns), getattr(self, name), strict=True))
             own[name] = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in pairs)
@@ -196,9 +197,16 @@ class ConditionedSpace(SRSpace):
         """S⁻¹ (v − G m), (n,) float64."""
 
         def build() -> Tensor:
-            return self._system("_inner").solve(self._values - self._observed(self._prior.mean))
+            return self._system("_inner").solve(self._values - self._observed_mean)
 
         return self._cached("weights", build, gradient=False)
+
+    @property
+    def _observed_mean(self) -> Tensor:
+        """G m, (n,), from the window alone."""
+        (top, bottom), (left, right) = ((part.start, part.stop) for part in self._window)
+        mean = self._prior.region(top, left, bottom - top, right - left).mean
+        return self._system("_window").observe(mean[None])[0]
 
     def _observed(self, x: Tensor) -> Tensor:
         """G x of one image: (n,)."""
@@ -211,7 +219,7 @@ class ConditionedSpace(SRSpace):
         return self._project(x[0], 0)
 
     def _draw_one(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
-        x = super()._draw_one(b, noise, temperature)
+        x = self._prior._draw_one(b, noise, temperature)
         n = len(self._values)
         own = noise(-(-n // BLOCK**2), EXTRA_ROW).flatten()[:n].to(self._sigma)
         # Temperature 1 draws the model's Gaussian, that with the calibration's is what the observations' σ belongs to.
@@ -237,7 +245,7 @@ class ConditionedSpace(SRSpace):
 
     def _conflict(self) -> Conflict:
         """Of a single condition."""
-        b = (self._values - self._observed(self._prior.mean)).double()
+        b = (self._values - self._observed_mean).double()
         missed = self._sigma.double() * self._weights  # v − G m′ = R S⁻¹ b
         g = self._maps[0]
         where = g.by_place(missed).to(self.y) if isinstance(g, SparseMap) else None

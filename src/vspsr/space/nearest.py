@@ -12,6 +12,7 @@ dimensions; d² of a true member is n on average. In float64 the solve is accura
 d is accurate to about 1 %, after 30 to 60 products with the covariance.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +20,12 @@ from torch import Tensor
 
 from vspsr.checks import check_image
 from vspsr.space.base import SpaceBase
-from vspsr.space.conjugate_gradients import conjugate_gradients
+from vspsr.space.conjugate_gradients import conjugate_gradients, smoothed_gradients
 from vspsr.space.covariance import Covariance
 from vspsr.space.observations import check_stddev
-from vspsr.space.region import margin
+
+_MEMBER_TOLERANCE = 0.1
+"""Of the closest member in float32, as a share of the picture's distance from the mean."""
 
 _SINGLE = (1e-3, 0.02)  # tolerances of a solve in float32, of the residual and of d²: d is then accurate to 1 %
 
@@ -69,13 +72,18 @@ def nearest(space: SpaceBase, picture: Tensor, stddev: float) -> Nearest:
     covariance, scale = space._covariance(), space.degradation.scale
     _, channels, height, width = picture.shape
     detail = covariance.detail(picture - space.mean)
-    alpha = _solve(covariance, detail, tau)
+    # The member is wrong by C S⁻¹ times the residual, which is no larger than the residual.
+    exact = detail.dtype == torch.float64
+    product, b = _product(covariance, detail, tau), detail.double().flatten()
+    solved, left = smoothed_gradients(product, b, 1e-10 if exact else _MEMBER_TOLERANCE)
+    alpha = solved.view_as(detail)
     eps = covariance.root_adjoint(alpha.to(picture)).double()
     rest = alpha.square().unflatten(-1, (-1, scale)).unflatten(-3, (-1, scale)).sum((0, 1, 3, 5))
     by_pixel = (eps.square().sum((0, 1)) + tau**2 * rest) / (channels * (scale**2 - 1))
     member = space._project((space.mean + covariance.root(eps.to(picture)))[0], 0)
     n = channels * height * width * (1 - scale**-2)
-    distance = float((detail.double() * alpha).sum().clamp_min(0).sqrt())
+    squared = float(solved @ (b + left))  # bᵀ S⁻¹ b up to the square of the error
+    distance = max(squared, 0.0) ** 0.5
     return Nearest(member, distance, n**0.5, by_pixel.to(picture), picture - member)
 
 
@@ -89,7 +97,7 @@ def likelihood_ratio(space: SpaceBase, picture_a: Tensor, picture_b: Tensor, std
         return LikelihoodRatio(0.0, 0.0, 0.0)
     # The determinant is the same for both, and d_a² − d_b² = (a − b)ᵀ S⁻¹ (a + b − 2m): one solve, around where they
     # differ.
-    around = margin(space, None if a.dtype == torch.float64 else 1e-2)
+    around = space._margin(None if a.dtype == torch.float64 else 1e-2)
     cut = []
     for axis, n in ((1, space.y.shape[-2]), (0, space.y.shape[-1])):
         places = different.any(axis).nonzero()
@@ -111,14 +119,15 @@ def likelihood_ratio(space: SpaceBase, picture_a: Tensor, picture_b: Tensor, std
     return LikelihoodRatio(detail_nats + lr_nats, lr_nats, detail_nats)
 
 
+def _product(covariance: Covariance, x: Tensor, tau: float) -> Callable[[Tensor], Tensor]:
+    """u (n,) → (C + τ² I) u for images like x, in the precision of x."""
+    return lambda u: covariance.product(u.to(x.dtype).view_as(x)).double().flatten() + tau**2 * u
+
+
 def _solve(covariance: Covariance, x: Tensor, tau: float) -> Tensor:
     """(C + τ² I)⁻¹ x of one image (1, channels, H, W), float64."""
-
-    def product(u: Tensor) -> Tensor:
-        return covariance.product(u.to(x.dtype).view_as(x)).double().flatten() + tau**2 * u
-
     tolerances = (1e-10, 0.0) if x.dtype == torch.float64 else _SINGLE
-    return conjugate_gradients(product, x.double().flatten(), *tolerances).view_as(x)
+    return conjugate_gradients(_product(covariance, x, tau), x.double().flatten(), *tolerances).view_as(x)
 
 
 def _checked(space: SpaceBase, picture: Tensor, name: str) -> Tensor:

@@ -7,7 +7,7 @@ lets atoms be patches in colour.
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,9 @@ class SpaceParameters:
     refine: nn.Module | None = None
     chain: NoiseChain | None = None
 
+    by_place: ClassVar[bool] = False
+    """Whether they are computed where they are needed: the picture is large, and is made in bands."""
+
     @property
     def is_linear(self) -> bool:
         """Whether the stochastic part is linear in the noise."""
@@ -81,19 +84,44 @@ class SpaceParameters:
         chain = self.chain and self.chain.map_tensors(function, shared or function)
         return replace(self, **tensors, basis=basis, chain=chain)
 
-    def crop(self, rows: slice, columns: slice, scale: int) -> "SpaceParameters":
-        """The parameters of some LR pixels."""
-        top, bottom, left, right = (scale * i for i in (rows.start, rows.stop, columns.start, columns.stop))
+    def map_planes(self, function: Callable[[Tensor, int], Tensor], scale: int) -> "SpaceParameters":
+        """The same parameters with ``function`` applied to every tensor that has a value for each pixel.
 
-        def cut(t: Tensor | None) -> Tensor | None:
-            return None if t is None else t[..., rows, columns]
-
+        Args:
+            function: of a tensor (…, n·h, n·w) and n.
+            scale: s.
+        """
+        mean, log_var, chain = self.coefficient_mean, self.coefficient_log_var, self.chain
         return replace(
             self,
-            deterministic=self.deterministic[..., top:bottom, left:right],
-            coefficient_mean=cut(self.coefficient_mean),
-            coefficient_log_var=cut(self.coefficient_log_var),
-            chain=self.chain and self.chain.crop(rows, columns),
+            deterministic=function(self.deterministic, scale),
+            coefficient_mean=None if mean is None else function(mean, 1),
+            coefficient_log_var=None if log_var is None else function(log_var, 1),
+            chain=chain and replace(chain, gains=function(chain.gains, 1), output_gain=function(chain.output_gain, 1)),
+        )
+
+    def crop(self, rows: slice, columns: slice, scale: int) -> "SpaceParameters":
+        """The parameters of some LR pixels."""
+
+        def cut(t: Tensor, n: int) -> Tensor:
+            return t[..., n * rows.start : n * rows.stop, n * columns.start : n * columns.stop]
+
+        return self.map_planes(cut, scale)
+
+    def whole(self) -> "SpaceParameters":
+        """Parameters whose tensors are valid everywhere."""
+        return self
+
+    def grey(self) -> "SpaceParameters":
+        """Those of the mean over the colour channels, one channel; the stochastic part must be linear."""
+        # Channels with coefficients of their own become one channel with the coefficients of all.
+        mean, log_var = self.coefficient_mean, self.coefficient_log_var
+        return replace(
+            self,
+            deterministic=self.deterministic.mean(1, keepdim=True),
+            atoms=self.atoms.mean(3, keepdim=True).flatten(1, 2)[:, None] / self.atoms.shape[1],
+            coefficient_mean=None if mean is None else mean.flatten(1, 2)[:, None],
+            coefficient_log_var=None if log_var is None else log_var.flatten(1, 2)[:, None],
         )
 
     @staticmethod

@@ -12,26 +12,13 @@ from torch import Tensor
 
 from vspsr.checks import check_integer, check_seed
 from vspsr.space.base import SpaceBase
+from vspsr.space.nearest import LikelihoodRatio, likelihood_ratio
 from vspsr.space.principal_components import PrincipalComponents, leading_eigenpairs
 
 _COMPONENT_TOLERANCE = 0.1  # of D⁺ in the margin of principal components: changes variances by about 0.1 %
 _RESIDUAL, _PRODUCTS = 0.02, 16  # where the search for them ends; the products for each of them
 _BLOCK = 4  # vectors multiplied at once
 _PROBES = 16  # random vectors that the variance outside of the components' space is estimated from
-
-
-def margin(space: SpaceBase, tolerance: float | None = None) -> int:
-    """LR pixels around a part of a picture that determine it up to a relative error.
-
-    Args:
-        space: of the picture.
-        tolerance: the error; None for rounding errors.
-    """
-    synthesis = space.parameters.synthesis(space.degradation.scale)
-    reach = 0 if synthesis is None else synthesis.reach
-    if tolerance is None:
-        tolerance = 1e-10 if space.y.dtype == torch.float64 else 1e-7
-    return reach + space.degradation.reach(tolerance)
 
 
 class Region:
@@ -48,7 +35,7 @@ class Region:
         self.top, self.left = check_integer(top, "top", 0, h - 1), check_integer(left, "left", 0, w - 1)
         self.height = check_integer(height, "height", 1, h - self.top)
         self.width = check_integer(width, "width", 1, w - self.left)
-        self._window = self._surroundings(margin(space))
+        self._window = self._surroundings(space._margin())
 
     def __repr__(self) -> str:
         return f"Region(top={self.top}, left={self.left}, height={self.height}, width={self.width})"
@@ -72,7 +59,7 @@ class Region:
         """
         window = self._window
         if temperature is not None:
-            window = self.space.with_temperature(temperature)._crop(*self._cut(margin(self.space)))
+            window = self.space.with_temperature(temperature)._crop(*self._cut(self.space._margin()))
         return self._own(window, window.sample(n, seed)[:, 0])
 
     @torch.no_grad()
@@ -107,7 +94,7 @@ class Region:
         Raises:
             ValueError: k out of its range.
         """
-        window = self._surroundings(margin(self.space, _COMPONENT_TOLERANCE))
+        window = self._surroundings(self.space._margin(_COMPONENT_TOLERANCE))
         covariance, shape = window._covariance(), self._shape
         free = shape[0] * self.height * self.width * (self.space.degradation.scale**2 - 1)
         k, seed = check_integer(k, "k", 1, free), check_seed(seed)
@@ -149,8 +136,8 @@ class Region:
         if amounts.shape != components.stddev.shape:
             raise ValueError(f"`amounts` must be {len(components.stddev)} numbers, got shape {tuple(amounts.shape)}")
         base = self.space.mean if base is None else base
-        if base.shape != self.space.mean.shape:
-            raise ValueError(f"`base` must have the shape {tuple(self.space.mean.shape)}, got {tuple(base.shape)}")
+        if base.shape != (shape := (1, *self.space.event_shape)):
+            raise ValueError(f"`base` must have the shape {shape}, got {tuple(base.shape)}")
         weights = (amounts / components.stddev)[:, None, None, None]
         moved = base.to(self.space.y).clone()
         top, left, height, width = self.surroundings
@@ -158,6 +145,25 @@ class Region:
         shift = self._shift((weights * components.directions).sum(0, keepdim=True))
         moved[..., s * top : s * (top + height), s * left : s * (left + width)] += shift
         return self.space._project(moved[0], 0)
+
+    def likelihood_ratio(self, patch_a: Tensor, patch_b: Tensor, stddev: float = 4 / 255) -> LikelihoodRatio:
+        """`SRSpace.likelihood_ratio` of two candidates for the region, around which both have the mean.
+
+        Args:
+            patch_a, patch_b: (channels, s·height, s·width).
+            stddev: as there.
+
+        Raises:
+            ValueError: a patch of another shape.
+        """
+        window, pictures = self._window, []
+        for name, patch in (("patch_a", patch_a), ("patch_b", patch_b)):
+            if patch.shape != self._shape:
+                raise ValueError(f"`{name}` must have the shape {self._shape}, got {tuple(patch.shape)}")
+            picture = window.mean.clone()
+            self._own(window, picture).copy_(patch)
+            pictures.append(picture)
+        return likelihood_ratio(window, pictures[0], pictures[1], stddev)
 
     @property
     def surroundings(self) -> tuple[int, int, int, int]:

@@ -63,6 +63,8 @@ class SRSpace(SpaceBase):
     def mean(self) -> Tensor:
         """Exact mean, Π(μ + Σ m·atom; y): (B, 3, H, W). NotGaussianError if there is no closed form."""
         self._require_gaussian("mean")
+        if self.parameters.by_place:  # quickly made, and too large to keep
+            return self._by_bands(lambda window, _: window.mean)
         return self._cached("mean", lambda: torch.cat([self._project(x, b) for b, x in enumerate(self._centre)]))
 
     @property
@@ -76,6 +78,8 @@ class SRSpace(SpaceBase):
         The temperature has no influence. NotGaussianError if there is no closed form.
         """
         self._require_gaussian("stddev")
+        if self.parameters.by_place:
+            return self._by_bands(lambda window, _: window.stddev)
         return self.calibration * self._cached("stddev", self._unit_stddev, gradient=False)
 
     @property

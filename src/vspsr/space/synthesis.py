@@ -13,7 +13,7 @@ Either way A is linear, so that the space is a Gaussian over images. Nothing her
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -103,10 +103,6 @@ class NoiseChain:
         gains, output_gain = function(self.gains), function(self.output_gain)
         kernels, output_kernel = tuple(shared(k) for k in self.kernels), shared(self.output_kernel)
         return NoiseChain(gains, output_gain, kernels, output_kernel, self.dilations)
-
-    def crop(self, rows: slice, columns: slice) -> "NoiseChain":
-        """The chain of a part of the LR plane, as if that was the whole: right except within reach of its cut edges."""
-        return replace(self, gains=self.gains[..., rows, columns], output_gain=self.output_gain[..., rows, columns])
 
 
 @dataclass(frozen=True)

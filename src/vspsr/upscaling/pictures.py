@@ -27,6 +27,8 @@ from vspsr.upscaling.consistent import ConsistentPictures, Exactness
 from vspsr.upscaling.noise import Denoise, check_denoise, with_noise
 
 MAX_SAMPLES = 10_000
+BYTES_BY_PLACE = 4_000
+"""Memory that a space made by place and one exact picture of it take for each LR pixel, as measured at scale 4."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class PictureSpace:
         lr: the LR picture.
         temperature: as in `SRSpace`; None for the model's.
         bits, rounding, budget: of each HR picture, as in `ConsistentPictures`.
+        by_place: for large pictures whose pixels are exact: run the network where the space is looked at first, if the
+            model is local (see `VSpSR.by_place`).
 
     Raises:
         ValueError: an option out of its range.
@@ -80,10 +84,12 @@ class PictureSpace:
         bits: int | str = "auto",
         rounding: str = "per-pass",
         budget: float | None = None,
+        by_place: bool = False,
     ) -> None:
         source = source_of(lr)
         picture, jpeg, noise = source.picture, source.jpeg, source.noise
-        needed = picture.size[0] * picture.size[1] * bytes_per_pixel(model)
+        by_place = by_place and model.is_local and jpeg is None and noise is None
+        needed = picture.size[0] * picture.size[1] * (BYTES_BY_PLACE if by_place else bytes_per_pixel(model))
         check_memory(f"{size_text(picture.size)} pixels at x{model.scale}", needed)
         self.pictures = ConsistentPictures(source, model.degradation, bits, rounding, budget=budget)
         y = self.pictures.y.to(next(model.parameters()).device)
@@ -92,7 +98,8 @@ class PictureSpace:
                 estimate, variance = lr_posterior(y[0], noise)
                 y = estimate[None].clamp(0, 1)
             quantisation = None if jpeg is None else jpeg.quantisation_map().to(y)
-            space = model(y.expand(1, 3, -1, -1), quantisation)
+            y = y.expand(1, 3, -1, -1)
+            space = model.by_place(y) if by_place else model(y, quantisation)
             space = space.grey() if picture.is_grey else space
             if (members := self.pictures.jpeg_members) is not None:
                 space = JpegSpace.from_space(space, members.set, model.trained_on_jpegs)

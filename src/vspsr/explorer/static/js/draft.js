@@ -9,6 +9,7 @@ import { store } from "./store.js";
 
 const PATIENCE = 400; // ms; a picture that comes sooner needs no draft
 const LARGEST = 320; // LR pixels; where more is visible, little but the LR picture can be seen
+const MIDDLE = 96; // LR pixels of a large picture that are shown first
 
 export class Draft {
   #pane;
@@ -59,14 +60,16 @@ export class Draft {
     const controller = this.#controller = new AbortController();
     const base = store.base;
     try {
-      const made = await run(base, "drafts", { ...this.#wanted, part }, true, controller.signal);
-      const url = URL.createObjectURL(await request("GET", `${base}/blobs/${made.blob}`, undefined, { raw: true }));
-      const image = h("img", { class: "draft", alt: "", src: url });
-      await image.decode();
-      URL.revokeObjectURL(url);
-      if (controller.signal.aborted) return;
-      this.#show(image, made);
-      this.#listener("Draft, not measured");
+      for (const some of store.info.large ? [middle(part), part] : [part]) {
+        const made = await run(base, "drafts", { ...this.#wanted, part: some }, true, controller.signal);
+        const url = URL.createObjectURL(await request("GET", `${base}/blobs/${made.blob}`, undefined, { raw: true }));
+        const image = h("img", { class: "draft", alt: "", src: url });
+        await image.decode();
+        URL.revokeObjectURL(url);
+        if (controller.signal.aborted) return;
+        this.#show(image, made);
+        this.#listener("Draft, not measured");
+      }
     } catch {
       // The exact picture follows, or its error does.
     }
@@ -94,4 +97,10 @@ function visible(pane) {
     .map((v, i) => Math.min((i ? height : width) / scale, Math.ceil(v / scale)));
   const part = { top, left, height: bottom - top, width: right - left };
   return [part.height, part.width].every((v) => v > 0 && v <= LARGEST) ? part : null;
+}
+
+/** The middle of a part. */
+function middle(part) {
+  const [height, width] = [part.height, part.width].map((v) => Math.min(v, MIDDLE));
+  return { top: part.top + ((part.height - height) >> 1), left: part.left + ((part.width - width) >> 1), height, width };
 }

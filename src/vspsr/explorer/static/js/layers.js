@@ -6,6 +6,7 @@ import { store } from "./store.js";
 const known = new Map(); // session and request → promise of the layer
 
 const spreads = new Map(); // session and request → layer of a σ map that is there
+const making = new Map(); // session and request → AbortController of a layer to look at that is under way
 let estimate = null; // AbortController of σ with edits that is under way
 
 const fixed = new Set(["lr", "bicubic", "file"]); // edits change nothing about them
@@ -27,6 +28,10 @@ export function layerOf(member, background = false, { edits } = wanted(member)) 
     const made = run(store.base, "layers", request, background, controller.signal);
     made.catch(() => known.delete(key));
     known.set(key, made);
+    if (!background) {
+      making.set(own, controller);
+      made.finally(() => making.get(own) === controller && making.delete(own)).catch(() => {});
+    }
     while (known.size > 20) known.delete(known.keys().next().value);
     if (member.kind === "stddev") {
       if (request.edits.length) {
@@ -40,6 +45,15 @@ export function layerOf(member, background = false, { edits } = wanted(member)) 
     }
   }
   return known.get(key);
+}
+
+/** Of a large picture: stop making exact pictures that are neither among these nor in the gallery for good. */
+export function drop(members) {
+  if (!store.info.large) return;
+  const { seeds, likes, pins } = store.doc;
+  const all = [...members, ...seeds.map((seed) => ({ kind: "sample", seed })), ...likes, ...pins];
+  const kept = new Set(all.map((member) => keyOf(wanted(member))));
+  for (const [own, controller] of making) if (!kept.has(own)) controller.abort();
 }
 
 /** The layer of the σ map with the present edits, or else without edits, if one is there. */

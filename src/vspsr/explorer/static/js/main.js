@@ -13,6 +13,7 @@ import { store } from "./store.js";
 import { tools } from "./tools.js";
 import { view } from "./view.js";
 
+const STDDEV_AT_ONCE = 256 * 256; // LR pixels; σ of more takes minutes, and is computed when it is asked for
 const limits = {};
 
 async function start() {
@@ -71,7 +72,7 @@ async function enter(info) {
     if (error instanceof Failed || error instanceof Cancelled) await leave();
     throw error;
   }
-  if (isOpen()) layerOf({ kind: "stddev" }, true, { edits: [] }).catch(() => {}); // for the values under the pointer
+  if (isOpen() && !(info.width * info.height / info.scale ** 2 > STDDEV_AT_ONCE)) layerOf({ kind: "stddev" }, true, { edits: [] }).catch(() => {}); // for the values under the pointer
 }
 
 async function leave() {

@@ -3,7 +3,7 @@
 import { $, h, debounce, guarded, number } from "./dom.js";
 import { request } from "./api.js";
 import { Draft } from "./draft.js";
-import { isMember, layerOf, nameOf, same, spreadLayer, wanted } from "./layers.js";
+import { drop, isMember, layerOf, nameOf, same, spreadLayer, wanted } from "./layers.js";
 import { Pane } from "./pane.js";
 import { store } from "./store.js";
 
@@ -138,9 +138,10 @@ class View {
   refresh = guarded(async () => {
     if (!this.panes.length) return;
     const turn = (this.#turn += 1);
-    const shown = store.doc.shown;
+    const members = this.compared.length ? this.compared.slice() : [store.doc.shown];
     $("#badge").classList.add("pending");
-    const others = (this.compared.length ? this.compared.slice() : [shown]).map(async (member, i) => {
+    drop(this.mode === "none" ? members : [...members, this.behind]);
+    const others = members.map(async (member, i) => {
       const pane = this.panes[i];
       pane.draft.start(member);
       const layer = await layerOf(member);
@@ -171,7 +172,8 @@ class View {
 
   /** The picture wanted does not come. */
   #missed(error) {
-    for (const pane of this.panes) pane.draft.stop();
+    // Drafts of a large picture go on without the exact one.
+    if (!store.info.large || error.name !== "Cancelled") for (const pane of this.panes) pane.draft.stop();
     const badge = $("#badge");
     badge.classList.remove("pending", "exact", "wrong");
     badge.textContent = error.name === "Cancelled" ? "Cancelled: an earlier picture is shown" : "An earlier picture is shown";
