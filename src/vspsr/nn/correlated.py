@@ -116,6 +116,7 @@ class CorrelatedVSpM(OverlappingAtoms):
         """
         coarse = torch.zeros_like(y) if quantisation is None else quantisation
         features = self.trunk(torch.cat([y - 0.5, coarse], 1))
+        atoms = self._basis(self.basis_head(thumbnail(y) if overview is None else overview))
         log_var, chain = None, None
         if self.gain_head is not None:
             gains = self.gain_head(features)
@@ -133,7 +134,7 @@ class CorrelatedVSpM(OverlappingAtoms):
             log_var = self._log_var(features)
         return SpaceParameters(
             deterministic=self.mean_head(features, y),
-            atoms=self._basis(self.basis_head(thumbnail(y) if overview is None else overview)),
+            atoms=atoms,
             coefficient_mean=None,
             coefficient_log_var=log_var,
             chain=chain,

@@ -124,11 +124,13 @@ class OverlappingVSpM(OverlappingAtoms):
 
     def forward(self, y: Tensor) -> SpaceParameters:
         features = self.trunk(y - 0.5)
+        # An image-global statistic: tiles of one image must share it.
+        atoms = self._basis(self.basis_head(features.mean((2, 3))))
+        log_var = self._log_var(features)
         mean = self.deterministic(y) if self.mean_head is None else self.mean_head(features, y)  # type: ignore[misc]
         return SpaceParameters(
             deterministic=mean,
-            # An image-global statistic: tiles of one image must share it.
-            atoms=self._basis(self.basis_head(features.mean((2, 3)))),
+            atoms=atoms,
             coefficient_mean=None,
-            coefficient_log_var=self._log_var(features),
+            coefficient_log_var=log_var,
         )
