@@ -1,6 +1,7 @@
 """Which way imports run: from the packages listed later to those listed earlier, never back."""
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -64,12 +65,12 @@ def upward_imports(source: Path) -> list[str]:
     """Every import that does not follow `ORDER`, in words."""
     wrong = []
     for name, path in modules(source).items():
-        room = name.split(".")[0]
-        if not room:  # the root package offers names of all
+        package = name.split(".")[0]
+        if not package:  # the root package offers names of all
             continue
         for other in imported(path, name):
             target = other.split(".")[0]
-            if target not in ORDER or ORDER.index(target) > ORDER.index(room):
+            if target not in ORDER or ORDER.index(target) > ORDER.index(package):
                 wrong.append(f"{name} imports {other or 'vspsr itself'}")
     return wrong
 
@@ -125,3 +126,12 @@ def test_files_keep_to_their_packages() -> None:
         if "import pyvips" in text or "from pyvips" in text:
             assert name.startswith("images."), name
         assert len(text.splitlines()) <= 300, name
+
+
+def test_no_two_classes_share_a_name() -> None:
+    places = defaultdict(list)
+    for name, path in modules(SOURCE).items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}

@@ -57,7 +57,7 @@ class JpegMember:
         return self.coefficients_wrong == 0
 
 
-class _Best:
+class _BestMcus:
     """The best integers of each MCU so far, and how many of their coefficients are wrong."""
 
     def __init__(self, mcus: Tensor, jpeg_set: JpegSet) -> None:
@@ -82,7 +82,7 @@ class JpegMembers:
     def __init__(self, jpeg_set: JpegSet) -> None:
         self.set = jpeg_set
         shape = (jpeg_set.count, jpeg_set.channels, *jpeg_set.shape)
-        self._further = _Best(torch.full(shape, 128.0, dtype=torch.float64), jpeg_set)
+        self._further = _BestMcus(torch.full(shape, 128.0, dtype=torch.float64), jpeg_set)
 
     @lasting_tensors()
     def near(self, y: Tensor) -> JpegMember:
@@ -97,7 +97,7 @@ class JpegMembers:
         check_image(y, "y")
         self.set.check_size(y, "y")
         mcus = self.set.split(y.double().cpu() * 255)
-        best, left = _Best(mcus.clone(), self.set), torch.arange(len(mcus))
+        best, left = _BestMcus(mcus.clone(), self.set), torch.arange(len(mcus))
         for margin in _ROUNDED:
             if len(left):
                 inside = self.set.nearest(mcus[left], left, margin, in_range=True)

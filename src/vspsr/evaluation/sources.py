@@ -46,7 +46,7 @@ class Drawn:
     gaussian: tuple[Tensor, Tensor] | None = None
 
 
-class Source(Protocol):
+class SRSource(Protocol):
     """Where SR images come from."""
 
     n_samples: int
@@ -61,7 +61,7 @@ class Source(Protocol):
         ...
 
 
-def source_for(request: Request, n_found: int, device: str = "cpu") -> Source:
+def source_for(request: Request, n_found: int, device: str = "cpu") -> SRSource:
     """The source that is asked for.
 
     Args:
@@ -91,7 +91,7 @@ class ModelSource:
         self.temperature = self.model.temperature if request.temperature is None else request.temperature
 
     def settings(self) -> dict[str, Any]:
-        """See `Source`."""
+        """See `SRSource`."""
         config = json.loads(json.dumps(self.model.config))
         return {
             "name": Path(self.name).name,
@@ -105,7 +105,7 @@ class ModelSource:
         }
 
     def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
-        """See `Source`; grey LR images get the grey space if the model has one."""
+        """See `SRSource`; grey LR images get the grey space if the model has one."""
         try:
             space = PictureSpace(self.model, lr, self.temperature, rounding=ROUNDING)
         except NotGaussianError:
@@ -131,12 +131,12 @@ class ResultsSource:
         self.folder, self.n_samples, self.consistent = folder, n_samples, consistent
 
     def settings(self) -> dict[str, Any]:
-        """See `Source`."""
+        """See `SRSource`."""
         name = self.folder.resolve().name
         return {"name": f"{name}+consistent" if self.consistent else name, "kind": "results", "version": ""}
 
     def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
-        """See `Source`."""
+        """See `SRSource`."""
 
         def image(path: Path) -> Tensor:
             pixels = read_integers(path, pair)
@@ -157,7 +157,7 @@ class BaselineSource:
         self.consistent, self.device = request.consistent, device
 
     def settings(self) -> dict[str, Any]:
-        """See `Source`."""
+        """See `SRSource`."""
         baseline = self.baseline
         return {
             "name": baseline.name,
@@ -168,7 +168,7 @@ class BaselineSource:
         }
 
     def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
-        """See `Source`."""
+        """See `SRSource`."""
         x = self.baseline(lr.to_float().expand(1, 3, -1, -1).to(self.device))[0].cpu()
         return Drawn(iter([_quantized(x, lr, pair.scale) if self.consistent else _rounded(x, lr.white)]))
 

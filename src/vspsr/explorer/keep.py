@@ -19,7 +19,7 @@ from vspsr.errors import ImageFileError, OutputError
 from vspsr.explorer.downloads import Download
 from vspsr.explorer.jobs import Progress
 from vspsr.explorer.layers import Layer
-from vspsr.explorer.messages import Bicubic, Edits, Export, File, Low, Mean, Member, Sample, Stddev
+from vspsr.explorer.messages import Edits, Enlarged, Export, File, Low, Mean, Member, Sample, Stddev
 from vspsr.explorer.session import Session
 from vspsr.explorer.work import exact_picture, layer, stddev_of
 from vspsr.images.encoding import encoded
@@ -90,7 +90,7 @@ def _exact(session: Session, member: Any, edits: Edits, bits: int, progress: Pro
 
 
 def _picture(session: Session, request: Export, path: Path, progress: Progress) -> dict[str, Any]:
-    if isinstance(request.member, Low | Bicubic | File | Stddev):
+    if isinstance(request.member, Low | Enlarged | File | Stddev):
         picture, about = layer(session, request.member, request.edits).picture(session.picture), {}
     else:
         picture, wrong = _exact(session, request.member, request.edits, request.bits, progress)
@@ -124,7 +124,7 @@ def _comparison(session: Session, request: Export, path: Path, progress: Progres
     """A page with the pictures in it, which needs nothing else."""
     shown: list[tuple[str, Any, Edits]] = [
         ("LR", Low(kind="lr"), ()),
-        ("bicubic", Bicubic(kind="bicubic"), ()),
+        ("bicubic", Enlarged(kind="bicubic"), ()),
         ("mean", Mean(kind="mean"), ()),
         ("shown", request.member, request.edits),
         *((f"sample {i + 1}", member, request.edits) for i, member in enumerate(request.others)),

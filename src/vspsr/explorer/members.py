@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from vspsr.explorer.editing import conditioned_space, textured_space
-from vspsr.explorer.messages import Between, Edit, Mean, Member, Moved, Region, Sample
+from vspsr.explorer.messages import Between, Box, Edit, Mean, Member, Moved, Sample
 from vspsr.explorer.session import Session
-from vspsr.space import PrincipalComponents, SRSpace
-from vspsr.space import Region as SpaceRegion
+from vspsr.space import PrincipalComponents, Region, SRSpace
 
 Part = tuple[int, int, int, int]
 """top, left, height, width in LR pixels"""
@@ -48,19 +47,19 @@ def between(mean: Tensor, a: Tensor, b: Tensor, t: float) -> Tensor:
     return mean + math.cos(t * math.pi / 2) * (a - mean) + math.sin(t * math.pi / 2) * (b - mean)
 
 
-def movement(session: Session, space: SRSpace, member: Moved) -> tuple[SpaceRegion, PrincipalComponents, Tensor]:
+def movement(session: Session, space: SRSpace, member: Moved) -> tuple[Region, PrincipalComponents, Tensor]:
     """What a member is moved along: the region, its components, how many σ along each."""
     found = found_components(session, space, member.region, max(1, len(member.amounts)))
     amounts = torch.tensor([*member.amounts, *[0.0] * (len(found.stddev) - len(member.amounts))])
     return region_of(space, member.region), found, amounts[: len(found.stddev)]
 
 
-def region_of(space: SRSpace, region: Region) -> SpaceRegion:
+def region_of(space: SRSpace, region: Box) -> Region:
     """The region that a request names."""
     return space.region(region.top, region.left, region.height, region.width)
 
 
-def found_components(session: Session, space: SRSpace, region: Region, count: int) -> PrincipalComponents:
+def found_components(session: Session, space: SRSpace, region: Box, count: int) -> PrincipalComponents:
     """The components of a region, found once for a space: the first ones of more are not those of fewer."""
     key = f"{id(space)} {region} {count}"
     found = session.images.made(key, lambda: (space, region_of(space, region).principal_components(count)))

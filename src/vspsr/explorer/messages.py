@@ -27,7 +27,7 @@ class Low(_Message):
     kind: Literal["lr"]
 
 
-class Bicubic(_Message):
+class Enlarged(_Message):
     """The LR picture enlarged by bicubic interpolation."""
 
     kind: Literal["bicubic"]
@@ -68,7 +68,7 @@ class Between(_Message):
     t: Unit
 
 
-class Region(_Message):
+class Box(_Message):
     """In LR pixels."""
 
     top: Whole
@@ -82,7 +82,7 @@ class Moved(_Message):
 
     kind: Literal["moved"]
     base: "Member"
-    region: Region
+    region: Box
     amounts: Annotated[tuple[Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)], ...], Field(max_length=16)]
 
 
@@ -186,7 +186,7 @@ class _WithMember(_Message):
         return self
 
 
-AnyLayer = Annotated[Low | Bicubic | Stddev | File | Mean | Sample | Between | Moved, Field(discriminator="kind")]
+AnyLayer = Annotated[Low | Enlarged | Stddev | File | Mean | Sample | Between | Moved, Field(discriminator="kind")]
 
 
 class LayerRequest(_WithMember):
@@ -202,11 +202,11 @@ class Components(_WithMember):
 
     member: Member
     edits: Edits = ()
-    region: Region
+    region: Box
     count: Annotated[int, Field(ge=1, le=16)] = 8
 
 
-class Part(_Message):
+class VisiblePart(_Message):
     """In LR pixels, large enough for a screen."""
 
     top: Whole
@@ -220,7 +220,7 @@ class DraftRequest(_WithMember):
 
     member: Member
     edits: Edits = ()
-    part: Part
+    part: VisiblePart
 
 
 class Clip(_Message):
@@ -233,7 +233,7 @@ class Clip(_Message):
 class Ask(_WithMember):
     """Which of two candidates for a region: a file (resized to the region) or a member."""
 
-    region: Region
+    region: Box
     a: File | Member
     b: File | Member
     stddev: Sigma = 4 / 255

@@ -15,10 +15,10 @@ from vspsr.explorer.members import added, found_components, free_part, member_im
 from vspsr.explorer.messages import (
     AnyLayer,
     Ask,
-    Bicubic,
     Clip,
     Components,
     Edit,
+    Enlarged,
     File,
     Low,
     Member,
@@ -60,7 +60,7 @@ def layer_name(member: AnyLayer, edits: Sequence[Edit]) -> str:
 
 def needs_space(member: AnyLayer) -> bool:
     """Whether a layer is made from the space."""
-    return not isinstance(member, Low | Bicubic | File)
+    return not isinstance(member, Low | Enlarged | File)
 
 
 def _counts(member: AnyLayer, edit: Edit) -> bool:
@@ -83,7 +83,7 @@ def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[E
             rgb = coloured(levels / end)
             about = {"end": end, "lr_values": None, "edited": spread.edited}
             return Layer(name, np.ascontiguousarray(rgb.transpose(2, 0, 1)), rgb, about, spread)
-        case Bicubic():
+        case Enlarged():
             x = imresize(lr.to_float().double(), scale=session.degradation.scale)[0]
             picture = Picture((x.clamp(0, 1) * lr.white).round().int(), lr.bits, metadata=lr.metadata)
         case _:

@@ -34,7 +34,7 @@ def projected_variance(variance: Tensor, atoms: Tensor, degradation: Degradation
         degradation: D.
     """
     h, w = variance.shape[-2:]
-    rows, columns = _Axis(degradation, h, atoms), _Axis(degradation, w, atoms)
+    rows, columns = _AtomAxis(degradation, h, atoms), _AtomAxis(degradation, w, atoms)
     images = []
     for sigma2, basis in zip(variance, atoms, strict=True):
         channels = [
@@ -46,7 +46,7 @@ def projected_variance(variance: Tensor, atoms: Tensor, degradation: Degradation
     return torch.stack(images).clamp_min(0)
 
 
-class _Axis:
+class _AtomAxis:
     """What one axis contributes: how an atom at LR pixel i meets D and D⁺.
 
     Attributes:
@@ -88,7 +88,7 @@ class _Axis:
         return self._products[shift]
 
 
-def _channel_variance(sigma2: Tensor, atoms: Tensor, rows: _Axis, columns: _Axis, scale: int) -> Tensor:
+def _channel_variance(sigma2: Tensor, atoms: Tensor, rows: _AtomAxis, columns: _AtomAxis, scale: int) -> Tensor:
     """One colour channel: sigma2 (C, h, w), atoms (C, k, k) → (1, H, W)."""
     k, (h, w) = atoms.shape[-1], sigma2.shape[1:]
     offsets = _half_plane(2 * rows.reach, 2 * columns.reach)
@@ -112,7 +112,9 @@ def _channel_variance(sigma2: Tensor, atoms: Tensor, rows: _Axis, columns: _Axis
     return variance
 
 
-def _band_moments(sigma2: Tensor, atoms: Tensor, rows: _Axis, columns: _Axis, band: slice) -> tuple[Tensor, Tensor]:
+def _band_moments(
+    sigma2: Tensor, atoms: Tensor, rows: _AtomAxis, columns: _AtomAxis, band: slice
+) -> tuple[Tensor, Tensor]:
     """For the patches of a band of LR rows: Σ_c σ²_c atom_c (D atom_c) and Σ_c σ²_c (D atom_c)(D atom_c).
 
     Shapes: sigma2 (C, rows, w) → (k, k, e_v, e_h, rows, w) and (e_v, e_h, e_v, e_h, rows, w).
