@@ -6,10 +6,8 @@ import math
 import os
 import re
 import secrets
-import shutil
 import stat
 import sys
-import tempfile
 import time
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -228,35 +226,6 @@ def clear_stale(folder: Path) -> None:
                     _unlink_if_stale(path)
 
 
-@contextmanager
-def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A new folder among the system's temporary files, which is removed at the end with everything in it.
-
-    Folders of this prefix that killed processes have left are removed first. Those of running processes are kept: they
-    hold a lock on them. If the file system does not support locks, all are kept.
-
-    Args:
-        prefix: of the folder's name.
-
-    Raises:
-        OSError: the folder cannot be made.
-    """
-    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        with _folder_lock(path, wait=False) as locked:
-            if locked:
-                shutil.rmtree(path, ignore_errors=True)
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix))
-        with _folder_lock(folder, wait=True):
-            if not folder.exists():  # another process removed it as stale before it was locked
-                continue
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-            return
-
-
 @lru_cache(maxsize=4096)
 def _clear_stale_once(folder: Path) -> None:
     """Once per folder, because listing a large folder for each file written to it takes long."""
@@ -266,7 +235,7 @@ def _clear_stale_once(folder: Path) -> None:
 def _unlink_if_stale(path: Path) -> None:
     with path.open("r+b") as file:
         try:
-            _lock(file, wait=False)
+            lock(file, wait=False)
         except BlockingIOError:
             return
         except OSError:
@@ -281,34 +250,13 @@ def _temporary(folder: Path) -> tuple[Path, BinaryIO]:
         path = folder / f".vspsr-{secrets.token_hex(8)}.tmp"
         file = path.open("x+b")
         with suppress(OSError):
-            _lock(file, wait=True)
+            lock(file, wait=True)
         if path.exists():
             return path, file
         file.close()  # another process removed it as stale before it was locked
 
 
-@contextmanager
-def _folder_lock(folder: Path, wait: bool) -> Iterator[bool]:
-    """Hold the lock of a folder; whether it could be locked."""
-    if sys.platform == "win32":
-        yield False
-        return
-    descriptor = None
-    try:
-        # Among the system's temporary files, a name may be a link or a pipe that somebody else has made.
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        _lock(descriptor, wait)
-        locked = True
-    except OSError:
-        locked = False
-    try:
-        yield locked
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _lock(file: BinaryIO | int, wait: bool) -> None:
+def lock(file: BinaryIO | int, wait: bool) -> None:
     """Lock an open file. BlockingIOError: another process has the lock; another OSError: locks are not supported."""
     if sys.platform == "win32":
         raise OSError("no locks")

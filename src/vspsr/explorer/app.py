@@ -25,8 +25,8 @@ from vspsr.explorer.keep import export
 from vspsr.explorer.limits import Limits
 from vspsr.explorer.messages import Ask, Clip, Components, DraftRequest, Edits, Export, LayerRequest
 from vspsr.explorer.session import NotFoundError, Session, Sessions
+from vspsr.explorer.temporary import temporary_folder
 from vspsr.explorer.uploads import read_picture, read_upload, received
-from vspsr.files import temporary_folder
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
 from vspsr.version import __version__

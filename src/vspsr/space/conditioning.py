@@ -264,3 +264,7 @@ class ConditionedSpace(SRSpace):
                 name = type(self.observations[i]).__name__
                 text = f"condition {i} ({name}) contradicts the LR image or another condition: it is missed by "
                 warnings.warn(f"{text}{float(far.abs().max()):.0f} of its σ{place}", ConditionWarning, stacklevel=4)
+
+
+# `SRSpace` cannot import its own subclass.
+SRSpace._given = ConditionedSpace.build

@@ -9,9 +9,10 @@ calibration is what σ means: the standard deviation times it agrees with errors
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from numbers import Real
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -53,6 +54,7 @@ class SRSpace(SpaceBase):
     """
 
     observations: tuple[Observation, ...] = ()
+    _given: ClassVar[Callable[["SRSpace", Sequence[Observation]], "SRSpace"]]  # set by `vspsr.space.conditioning`
 
     @property
     def conflicts(self) -> list[Conflict]:
@@ -169,10 +171,8 @@ class SRSpace(SpaceBase):
             ValueError: an observation that does not fit the picture, a space of several pictures.
             NotGaussianError: the space is not a Gaussian, or has one member only.
         """
-        from vspsr.space.conditioning import ConditionedSpace  # a subclass of this class
-
         self._require_one("condition")
-        return ConditionedSpace.build(self, observations)
+        return type(self)._given(self, observations)
 
     def nearest(self, picture: Tensor, stddev: float = 4 / 255) -> Nearest:
         """The member closest to a picture, how unusual the picture is, and what of it no member has.
