@@ -67,7 +67,7 @@ def test_without_locks_only_old_temporaries_are_stale(tmp_path: Path, monkeypatc
     def no_locks(*_: object, **__: object) -> None:
         raise OSError("no locks here")
 
-    monkeypatch.setattr("vspsr.files._lock", no_locks)
+    monkeypatch.setattr("vspsr.files.lock", no_locks)
     old, young = tmp_path / ".vspsr-0.tmp", tmp_path / ".vspsr-1.tmp"
     for path, days in ((old, 3), (young, 0.1)):
         path.write_bytes(b"")
