@@ -271,6 +271,7 @@ def test_own_files_are_measured_and_asked_about(opened: Page) -> None:
     page.wait_for_selector(".answer:has-text('A is supported over B')")
 
 
+@pytest.mark.slow
 def test_candidates_belong_to_their_picture(opened: Page) -> None:
     page = opened.page
     opened.open("Ask")
