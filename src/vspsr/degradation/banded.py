@@ -6,7 +6,7 @@ its rows touch, so that the product is a handful of dense matrix products whatev
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -21,7 +21,9 @@ def lasting_tensors() -> Iterator[None]:
     A tensor made under `torch.inference_mode` could never take part in autograd again, one made under another default
     device would stay there.
     """
-    with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
+    # A default device is a mode that slows every call: none is set without need.
+    usual = torch.get_default_device().type == "cpu"
+    with torch.inference_mode(False), torch.no_grad(), nullcontext() if usual else torch.device("cpu"):
         yield
 
 
