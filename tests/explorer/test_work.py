@@ -18,6 +18,7 @@ from safetensors import safe_open
 from vspsr import read_image
 from vspsr.degradation import Degradation
 from vspsr.explorer.areas import area_mask
+from vspsr.explorer.limits import Limits
 from vspsr.explorer.messages import Area
 from vspsr.upscaling import PictureSpace, compare
 
@@ -345,3 +346,26 @@ def test_grey_and_sixteen_bits(http: TestClient, tmp_path: Path) -> None:
     client.run("components", {"member": MEAN, "region": REGION, "count": 4})
     _, content = client.keep(what="picture")
     assert Image.open(io.BytesIO(content)).mode == "L"
+
+
+def test_the_badge_and_the_exported_picture_agree_on_alpha(http: TestClient) -> None:
+    """Alpha drawn at LR size cannot be met everywhere, and counts in both."""
+    rng = np.random.default_rng(3)
+    rgba = np.dstack([photo(), rng.choice(np.uint8([0, 255]), (12, 16))])
+    client = Client(http, rgba)
+    about = client.run("layers", {"member": {"kind": "mean"}, "edits": []})
+    made, _ = client.keep(what="picture", member={"kind": "mean"})
+    assert about["lr_values_wrong"] == made["lr_values_wrong"] > 0
+    assert about["lr_values"] == 4 * 12 * 16
+
+
+def test_the_layer_that_is_looked_at_is_kept() -> None:
+    """Of more layers than are held, the one used longest ago goes; looking at tiles is using."""
+    with http_client(limits=Limits(layers=8)) as http:
+        client = Client(http, photo())
+        shown = client.run("layers", {"member": {"kind": "sample", "seed": 0}, "edits": []})["layer"]
+        second = client.run("layers", {"member": {"kind": "sample", "seed": 1}, "edits": []})["layer"]
+        for seed in range(2, 12):
+            assert http.get(f"{client.base}/layers/{shown}/tiles/0/0/0").status_code == 200, seed
+            client.run("layers", {"member": {"kind": "sample", "seed": seed}, "edits": []})
+        assert http.get(f"{client.base}/layers/{second}/tiles/0/0/0").status_code == 404

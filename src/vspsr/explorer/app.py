@@ -177,7 +177,7 @@ def create_app(
     @app.post("/api/sessions/{session_id}/layers")
     def layer(session: Open, request: LayerRequest) -> dict[str, Any]:
         key = work.layer_name(request.member, request.edits)
-        if (made := session.layers.get(key)) is not None:
+        if (made := session.layers.used(key)) is not None:
             return {"state": "done", "result": made.report()}
         is_map = request.member.kind == "stddev"
         return jobs.submit(
@@ -239,7 +239,7 @@ def create_app(
     def blob(session: Open, blob: str) -> Response:
         if (file := session.downloads.get(blob)) is not None:
             return FileResponse(file.path, media_type=file.kind, filename=file.name)
-        if (held := session.blobs.get(blob) or session.drafts.get(blob)) is None:
+        if (held := session.blobs.used(blob) or session.drafts.used(blob)) is None:
             raise NotFoundError("this file is not kept any more: ask for it again")
         title, kind, content = held
         disposition = f"attachment; filename*=UTF-8''{quote(title, safe='')}"

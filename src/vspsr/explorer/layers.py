@@ -110,16 +110,11 @@ def display_rgb(picture: Picture) -> Array:
     return np.ascontiguousarray(to_srgb(picture).pixels.expand(3, -1, -1).permute(1, 2, 0).numpy().astype(np.uint8))
 
 
-def lr_values_wrong(picture: Picture, lr: Picture, degradation: Degradation) -> tuple[int, int]:
-    """How many LR values an HR picture misses when it is downscaled, and the largest deviation in levels.
-
-    Colours count where the LR picture is visible (alpha > 0).
-    """
+def colours_wrong(picture: Picture, lr: Picture, degradation: Degradation) -> int:
+    """How many LR values an HR picture without alpha misses: of colours where the LR picture is visible (alpha > 0)."""
     down = degrade(replace(picture, alpha=None), degradation).pixels
-    difference = (down - to_bits(lr.pixels, lr.bits, picture.bits)).abs()
-    if lr.alpha is not None:
-        difference = difference * (lr.alpha > 0)
-    return int(difference.count_nonzero()), int(difference.max())
+    different = down != to_bits(lr.pixels, lr.bits, picture.bits)
+    return int((different if lr.alpha is None else different & (lr.alpha > 0)).sum())
 
 
 def _halved(rgb: Array) -> Array:

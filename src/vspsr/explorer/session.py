@@ -36,6 +36,14 @@ class _Recent(OrderedDict[str, T]):
         self._most, self._lock = most, threading.Lock()
         self._building: dict[str, threading.RLock] = {}
 
+    def used(self, key: str) -> T | None:
+        """The value of a key, which counts as used now; None if it is not there (any more)."""
+        with self._lock:
+            if key not in self:
+                return None
+            self.move_to_end(key)
+            return self[key]
+
     def made(self, key: str, build: Callable[[], T]) -> T:
         """The value of a key, built if it is not there: by one thread, for which others wait."""
         with self._lock:
@@ -108,10 +116,9 @@ class Session:
 
     def layer(self, name: str) -> Layer:
         """A layer by name; NotFoundError if it is not kept (any more)."""
-        try:
-            return self.layers[name]
-        except KeyError:
-            raise NotFoundError("the server keeps no such layer: ask for it again") from None
+        if (layer := self.layers.used(name)) is None:
+            raise NotFoundError("the server keeps no such layer: ask for it again")
+        return layer
 
     def file(self, name: str) -> Picture:
         """A file by name."""

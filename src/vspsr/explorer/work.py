@@ -10,7 +10,7 @@ from torch import Tensor
 from vspsr.degradation.resize import imresize
 from vspsr.explorer.editing import conditioned_space, image_of, key_of, textured_space
 from vspsr.explorer.jobs import Progress, no_progress
-from vspsr.explorer.layers import Layer, Spread, lr_values_wrong
+from vspsr.explorer.layers import Layer, Spread, colours_wrong
 from vspsr.explorer.members import added, found_components, free_part, member_image, member_part, region_of
 from vspsr.explorer.messages import (
     AnyLayer,
@@ -30,7 +30,7 @@ from vspsr.images.picture import Picture
 from vspsr.images.sheets import coloured, map_levels, scale_end
 from vspsr.model import VSpSR
 from vspsr.space.estimates import estimate_progress, one_of, report_progress
-from vspsr.upscaling import Exactness, PictureSpace
+from vspsr.upscaling import Exactness, PictureSpace, compare
 
 _INTERVAL = 1.6448536269514722  # σ to either side that hold 90 % of a Gaussian
 
@@ -109,8 +109,10 @@ def _checked(session: Session, picture: Picture) -> dict[str, Any]:
     fits = picture.size == tuple(degradation.scale * n for n in lr.size)
     if not fits or picture.is_grey != lr.is_grey:
         return {"lr_values": None}
-    wrong, deviation = lr_values_wrong(picture, lr, degradation)
-    return {"lr_values": lr.pixels.numel(), "lr_values_wrong": wrong, "lr_max_deviation": deviation}
+    if picture.alpha is not None and lr.alpha is not None:  # as what is exported
+        compared = compare(picture, lr, degradation.scale, degradation.kernel)
+        return {"lr_values": compared.total, "lr_values_wrong": compared.wrong}
+    return {"lr_values": lr.pixels.numel(), "lr_values_wrong": colours_wrong(picture, lr, degradation)}
 
 
 def _spread(session: Session, edits: Sequence[Edit], progress: Progress) -> Spread:
@@ -168,7 +170,7 @@ def pixel(session: Session, name: str, x: int, y: int, spread_name: str | None) 
         raise ValueError(f"`x`, `y` must lie in the picture of {width}×{height} pixels, got {x}, {y}")
     at = (x * shown.size[1] // width, y * shown.size[0] // height)
     report: dict[str, Any] = {"value": shown.colour(*at), "stddev": None, "interval": None}
-    held = None if spread_name is None else session.layers.get(spread_name)
+    held = None if spread_name is None else session.layers.used(spread_name)
     if held is not None and (spread := held.spread) is not None:
         white = session.picture.white
         sigma, centre = white * spread.stddev[:, y, x], white * spread.mean[:, y, x]

@@ -56,6 +56,15 @@ export function drop(members) {
   for (const [own, controller] of making) if (!kept.has(own)) controller.abort();
 }
 
+/** The server keeps a layer no more: it is asked for again when it is wanted. Returns whether it was known. */
+export async function forget(name) {
+  let found = false;
+  for (const [key, made] of [...known]) {
+    if ((await made.catch(() => null))?.layer === name) found = known.delete(key) || found;
+  }
+  return found;
+}
+
 /** The layer of the σ map with the present edits, or else without edits, if one is there. */
 export function spreadLayer() {
   const request = wanted({ kind: "stddev" });
@@ -69,7 +78,7 @@ export function tileSource(layer) {
   const base = `${store.base}/layers/${layer.layer}/tiles`;
   return {
     width: layer.width, height: layer.height, tileSize: layer.tile, tileOverlap: 0,
-    minLevel: 0, maxLevel: layer.levels - 1,
+    minLevel: 0, maxLevel: layer.levels - 1, layer: layer.layer,
     getTileUrl: (level, x, y) => `${base}/${level}/${x}/${y}`,
   };
 }

@@ -1,6 +1,6 @@
 // One view of the picture: OpenSeadragon with one layer, or two with a curtain or a lens between them.
 
-import { tileSource } from "./layers.js";
+import { forget, tileSource } from "./layers.js";
 import { store } from "./store.js";
 
 /* global OpenSeadragon */
@@ -23,6 +23,7 @@ export class Pane {
     this.viewer.innerTracker.keyHandler = null; // keys belong to the page
     this.viewer.innerTracker.keyDownHandler = null;
     for (const event of ["animation", "resize", "open", "zoom", "pan"]) this.viewer.addHandler(event, () => this.reclip());
+    this.viewer.addHandler("tile-load-failed", ({ tiledImage }) => this.#lost(tiledImage.source.layer));
     this.mode = "none"; // or "curtain", "lens"
     this.edge = 0.5; // of the curtain, as a share of the pane's width
     this.lens = null; // [x, y] in the pane
@@ -54,6 +55,14 @@ export class Pane {
         error: () => done(),
       });
     });
+  }
+
+  /** The server keeps a layer no more: `onLost`, if it is still shown. */
+  async #lost(layer) {
+    const slot = this.#wanted.indexOf(`${store.info.session} ${layer}`);
+    if (!(await forget(layer)) || slot < 0) return;
+    this.#wanted[slot] = null;
+    this.onLost();
   }
 
   #arrived(item, name, slot, done) {

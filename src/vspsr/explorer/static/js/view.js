@@ -56,6 +56,7 @@ class View {
       const pane = new Pane(element, { reduced });
       pane.figure = figure;
       pane.label = label;
+      pane.onLost = () => this.refresh();
       pane.draft = new Draft(pane, (name) => i === 0 && this.#drafted(name));
       pane.destroy = () => { pane.draft.stop(); pane.viewer.destroy(); figure.remove(); };
       element.addEventListener("pointermove", (event) => this.#hover(pane, event));
