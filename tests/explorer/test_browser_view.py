@@ -240,3 +240,16 @@ def test_blending_keeps_up_with_the_screen(opened: Page) -> None:
     assert size[2] == sliders.count()
     assert len(costs) > 10
     assert cost < 16
+
+
+@pytest.mark.slow
+def test_a_picture_that_the_server_keeps_no_more_is_asked_for_again(opened: Page) -> None:
+    page, mean = opened.page, opened.picture()
+    page.route("**/layers/*/tiles/**", lambda route: route.fulfill(status=404, json={"error": "not kept"}), times=1)
+    with page.expect_response(lambda answer: answer.status == 404):
+        page.evaluate("async () => (await import('/static/js/view.js')).show({ kind: 'sample', seed: 40 })")
+    opened.wait()
+    assert opened.badge == "0 of 576 LR values wrong"
+    assert np.abs(opened.picture() - mean).mean() > 2
+    assert any("404" in said for said in opened.complaints)
+    opened.complaints.clear()
