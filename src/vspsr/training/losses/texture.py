@@ -5,7 +5,6 @@ and much in grass, where it is not. Logarithms of power weigh both alike. Each f
 stripes has the power of a texture, but not at its frequencies.
 """
 
-import math
 from functools import lru_cache
 from typing import Annotated, ClassVar
 
@@ -13,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from vspsr.degradation.jpeg_arithmetic import dct_matrix
 from vspsr.training.losses.base import Loss, StepImages
 from vspsr.training.losses.energy import energy_score, tiles
 
@@ -38,12 +38,15 @@ def log_power_crps(
     Returns:
         The mean over frequencies, blocks and crops, in natural logarithms of power.
     """
-    matrix = _cosines(size).to(x, non_blocking=True)
+    matrix = _dct(size).to(x, non_blocking=True)
     blocks = tiles(torch.stack([x, first, second]).mean(2), size, offset).transpose(-3, -2)
     spectra = (matrix @ blocks @ matrix.T).flatten(-2)
     power = spectra @ _high_frequencies(size).to(spectra, non_blocking=True)
     truth, one, other = torch.log(power.square() + floor**2).unbind()
     return energy_score(truth, one, other, lambda a, b: (a - b).abs().mean())
+
+
+_dct = lru_cache(maxsize=4)(dct_matrix)
 
 
 @lru_cache(maxsize=4)
@@ -52,15 +55,6 @@ def _high_frequencies(size: int) -> Tensor:
     index = torch.arange(size, dtype=torch.float64)
     chosen = torch.hypot(index[:, None], index).flatten() >= size / 8
     return torch.eye(size**2, dtype=torch.float64)[:, chosen]
-
-
-@lru_cache(maxsize=4)
-def _cosines(size: int) -> Tensor:
-    """The orthonormal DCT-II as a matrix (frequency, place)."""
-    place = torch.arange(size, dtype=torch.float64) + 0.5
-    matrix = torch.cos(math.pi / size * torch.arange(size, dtype=torch.float64)[:, None] * place)
-    matrix[0] *= 0.5**0.5
-    return (2 / size) ** 0.5 * matrix
 
 
 class LogPowerCRPS(Loss):
