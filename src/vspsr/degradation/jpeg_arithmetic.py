@@ -13,8 +13,8 @@ from torch import Tensor
 
 def dct_matrix(n: int) -> Tensor:
     """The orthonormal DCT-II of n values, (n, n) float64."""
-    k, place = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n)
-    matrix = torch.cos(torch.pi * (2 * place + 1) * k / (2 * n)) * math.sqrt(2 / n)
+    k = torch.arange(n, dtype=torch.float64)
+    matrix = torch.cos(torch.pi / (2 * n) * k[:, None] * (2 * k + 1)) * math.sqrt(2 / n)
     matrix[0] /= math.sqrt(2)
     return matrix
 
