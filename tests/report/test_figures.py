@@ -82,7 +82,7 @@ def test_correlated_coefficients_are_measured_by_their_own_variance() -> None:
     synthesis = space.parameters.synthesis(4)
     assert synthesis is not None
     noise = torch.eye(4 * 5 * 6).view(-1, 4, 5, 6)
-    columns = torch.stack([synthesis.coefficients(eps[None])[0].detach() for eps in noise])
+    columns = torch.stack([synthesis.noise.coefficients(eps[None])[0].detach() for eps in noise])
     sigma = 0.5 * columns.square().sum(0).sqrt()  # at temperature 0.5
     gain = 255 * space.parameters.atoms[0].detach().square().mean((2, 3, 4)).sqrt()[..., None, None]
     of_coefficients, contributions = sparsity(space).quantities
