@@ -30,6 +30,16 @@ def model() -> VSpSR:
     return VSpSR.from_pretrained("vspsr-x4")
 
 
+@pytest.mark.parametrize("name", ["vspsr-x4", "vspsr-x8"])
+def test_the_calibrations_that_models_come_with_are_theirs(name: str) -> None:
+    path = model_file(name, FILE_NAME)
+    assert path is not None
+    calibration = read_calibration(path)
+    calibration.check_model(VSpSR.from_pretrained(name))
+    assert calibration.model == name
+    assert len(calibration.unlikeliness) == calibration.true_pictures >= 20
+
+
 def calibration_for(model: VSpSR, factor: float = 2.5) -> IntervalCalibration:
     size = {"smallest": 0.5, "largest": 2.0, "share": 1.0, "coverage": 0.95}
     return IntervalCalibration(
