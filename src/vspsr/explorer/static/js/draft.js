@@ -28,7 +28,9 @@ export class Draft {
 
   /** A member is being made. */
   start(member) {
+    const drafted = this.#image;
     this.stop();
+    if (drafted) this.#listener("An earlier picture is shown"); // what the draft lay upon
     if (!isMember(member)) return;
     this.#timer = setTimeout(() => {
       this.#wanted = wanted(member);
