@@ -1,4 +1,4 @@
-"""Files come complete or not at all; what is read is looked at first; names are printable."""
+"""Files come complete or not at all; what is read is checked first; names are printable."""
 
 import os
 import signal

@@ -61,7 +61,7 @@ def test_parts_are_bounded_and_lie_within_the_picture(client: Client) -> None:
 
 @pytest.mark.slow
 def test_what_is_visible_is_shown_before_the_whole(opened: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sample that takes long: its draft, at every place that is looked at, then the exact picture."""
+    """A sample that takes long: its draft, at every place that is shown, then the exact picture."""
     page, own, released = opened.page, work.layer, []
 
     def slow(session: Any, member: Any, *rest: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Large pictures: the network runs on what is looked at; every tool gives what it gives of a small picture."""
+"""Large pictures: the network runs on what is visible; every tool gives what it gives of a small picture."""
 
 import threading
 import time

@@ -359,8 +359,8 @@ def test_the_badge_and_the_exported_picture_agree_on_alpha(http: TestClient) -> 
     assert about["lr_values"] == 4 * 12 * 16
 
 
-def test_the_layer_that_is_looked_at_is_kept() -> None:
-    """Of more layers than are held, the one used longest ago goes; looking at tiles is using."""
+def test_the_layer_that_is_shown_is_kept() -> None:
+    """Of more layers than are held, the one used longest ago goes; a request for a tile is a use."""
     with http_client(limits=Limits(layers=8)) as http:
         client = Client(http, photo())
         shown = client.run("layers", {"member": {"kind": "sample", "seed": 0}, "edits": []})["layer"]

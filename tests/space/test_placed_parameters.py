@@ -94,7 +94,7 @@ def test_by_place_is_as_the_whole(whole: SRSpace, placed: SRSpace, ask: Callable
 
 
 @torch.no_grad()
-def test_the_network_runs_where_the_space_is_looked_at(model: VSpSR, whole: SRSpace) -> None:
+def test_the_network_runs_where_the_space_is_asked_for(model: VSpSR, whole: SRSpace) -> None:
     y = whole.y.repeat(1, 1, 3, 3)
     space = model.by_place(y)
     assert known(space) == 0

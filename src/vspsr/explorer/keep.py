@@ -80,7 +80,7 @@ def _scale(session: Session) -> int:
 def _exact(session: Session, member: Any, edits: Edits, bits: int, progress: Progress) -> tuple[Picture, int]:
     """A member as a picture of a depth, with alpha and metadata; LR values wrong."""
     pictures, lr = session.opened, session.picture
-    if bits == pictures.out_bits and lr.alpha is None:  # as it is looked at: it may have been made already
+    if bits == pictures.out_bits and lr.alpha is None:  # as it is shown: it may exist already
         made = layer(session, member, edits, progress)
         return made.picture(lr), made.about["lr_values_wrong"]
     if bits != pictures.out_bits:

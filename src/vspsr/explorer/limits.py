@@ -12,7 +12,7 @@ class Limits:
         request_bytes: of any other request, and of a session's document.
         lr_pixels: of a picture that is opened.
         whole_lr_pixels: up to which the network runs on the whole picture when it is opened; in larger ones it runs on
-            what is looked at.
+            what is visible.
         total_lr_pixels: of all open pictures together.
         sessions: open pictures.
         idle_seconds: a picture that nobody asked for in this time is closed if another needs its place.

@@ -151,7 +151,7 @@ class Sessions:
         return len(self._open)
 
     def add(self, session: Session) -> list[Session]:
-        """Open a session; those closed in its favour. BusyError if there is no room."""
+        """Open a session; returns those closed to make room. BusyError if there is no room."""
         limits = self._limits
         with self._lock:
             closed = self._make_room(session)
@@ -165,7 +165,7 @@ class Sessions:
         return closed
 
     def add_file(self, session: Session, title: str, picture: Picture) -> tuple[str, list[Session]]:
-        """Keep another picture of an open session: its name, and the sessions closed in its favour.
+        """Keep another picture of an open session: its name, and the sessions closed to make room.
 
         Raises:
             VSpSRError: the session holds as many as it can.

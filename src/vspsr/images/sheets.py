@@ -46,11 +46,16 @@ def map_levels(stddev: Tensor) -> NDArray[np.float64]:
     return np.asarray(255 * stddev.double().square().mean(0).sqrt().cpu().numpy())
 
 
-def scale_end(values: NDArray[np.float64]) -> float:
-    """The end of a colour scale from 0, above 99.5 % of the values: 1, 2 or 5 times a power of ten, at least 0.001."""
-    top = max(float(np.quantile(values, 0.995)), 1e-3)
-    power = 10.0 ** math.floor(math.log10(top))
-    return float(next(f"{factor * power:.6g}" for factor in (1, 2, 5, 10) if factor * power >= top * (1 - 1e-9)))
+def scale_end(values: NDArray[np.float64], least: float = 0.1) -> float:
+    """The end of a colour scale from 0, above 99.5 % of the values: a multiple of half a power of ten.
+
+    Args:
+        values: any shape; levels for instance.
+        least: below which the end does not fall.
+    """
+    top = max(float(np.quantile(values, 0.995)), least)
+    step = 10.0 ** math.floor(math.log10(top)) / 2
+    return float(f"{math.ceil(top / step * (1 - 1e-9)) * step:.6g}")
 
 
 def stddev_map(stddev: Tensor) -> Picture:

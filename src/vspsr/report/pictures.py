@@ -73,7 +73,7 @@ def write_pictures(folder: Path, shown: Shown) -> dict[str, float | None]:
         if _write(folder / f"{name}.webp", _eight_bits(image, shown)):
             ends[name] = None
     for name, values in _maps(shown).items():
-        end = scale_end(values)
+        end = scale_end(values, least=1e-6)
         if _write(folder / f"{name}.webp", coloured(values / end)):
             ends[name] = end
     return ends

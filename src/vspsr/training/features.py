@@ -65,7 +65,7 @@ class FeatureNetwork(nn.Module):
         names = sorted(name for name, _ in whole.named_modules() if name)
         layers = layers or _TAPS.get(network)
         if not layers:
-            raise ModelError(f"`layers`: which of {network}'s are to be looked at? For example {min(names)!r}")
+            raise ModelError(f"`layers`: name the layers of {network} to compare, for example {min(names)!r}")
         if unknown := set(layers) - set(names):
             raise ModelError(f"`layers`: {network} has no {(wrong := min(unknown))!r}: {did_you_mean(wrong, names)}")
         if network == "squeezenet1_1" and state is not None and "conv1.weight" in state:

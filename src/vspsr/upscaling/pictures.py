@@ -64,7 +64,7 @@ class PictureSpace:
         lr: the LR picture.
         temperature: as in `SRSpace`; None for the model's.
         bits, rounding, budget: of each HR picture, as in `ConsistentPictures`.
-        by_place: for large pictures whose pixels are exact: run the network where the space is looked at first, if the
+        by_place: for large pictures whose pixels are exact: run the network on the parts that are asked for, if the
             model is local (see `VSpSR.by_place`).
 
     Raises:

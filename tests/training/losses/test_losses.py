@@ -329,7 +329,7 @@ class TestFeatures:
         ("arguments", "message"),
         [
             (("timm/nix", "random"), "`network` 'nix': no network of timm's"),
-            (("timm/resnet18", "random"), "`layers`: which of timm/resnet18's"),
+            (("timm/resnet18", "random"), "`layers`: name the layers of timm/resnet18"),
             (("timm/resnet18", "random", ("layer1.0.act9",)), "no 'layer1.0.act9': did you mean `layer1.0.act"),
         ],
     )
