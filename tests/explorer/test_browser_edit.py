@@ -104,7 +104,6 @@ def test_colour_brightness_copy_and_repeat(opened: Page) -> None:
 def test_the_standard_deviation_given_edits(opened: Page) -> None:
     """Less is open where something was painted; the values under the pointer say of which σ they are."""
     page = opened.page
-    page.set_default_timeout(60_000)
     page.keyboard.press("4")
     opened.wait()
     end = page.inner_text("#legend")

@@ -1,5 +1,6 @@
 """Drafts of a part: they are what the exact picture of the whole has there, up to rounding."""
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -130,3 +131,25 @@ def test_the_lr_picture_is_shown_while_the_network_runs(opened: Page, monkeypatc
     opened.wait()
     assert opened.badge == "0 of 576 LR values wrong"
     assert np.abs(opened.picture() - opened.kept()).mean() < 1.5
+
+
+@pytest.mark.slow
+def test_a_picture_is_closed_while_work_for_it_is_under_way(opened: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks for the jobs of a picture that is gone, and its badge does not come back."""
+    page, released = opened.page, threading.Event()
+    own = work.layer
+
+    def slow(session: Any, member: Any, *rest: Any) -> Any:
+        released.wait(10)
+        return own(session, member, *rest)
+
+    monkeypatch.setattr(work, "layer", slow)
+    page.keyboard.press("2")
+    page.wait_for_selector("#badge.pending")
+    page.click("#close")
+    page.wait_for_selector("#welcome:not([hidden])")
+    page.wait_for_timeout(1000)  # longer than between two questions
+    released.set()
+    page.wait_for_timeout(300)
+    assert page.inner_text("#badge") == ""
+    assert opened.complaints == []

@@ -16,7 +16,7 @@ class Page:
     def __init__(self, browser: Any, address: str, tmp_path: Path, **options: Any) -> None:
         self.context = browser.new_context(**({"viewport": {"width": 1100, "height": 800}} | options))
         self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(60_000)  # machines that test are crowded
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", lambda said: self.complaints.append(said.text))
@@ -30,6 +30,7 @@ class Page:
         """Open a picture (height, width) on the welcome page."""
         path = self.folder / "a photo.png"
         path.write_bytes(png(photo(*size)))
+        self.page.wait_for_selector("#welcome:not([hidden])")  # before, nobody listens
         self.page.set_input_files("#file", path)
         self.wait()
 

@@ -1,7 +1,7 @@
 // The page: opens a picture or takes up the session in the address, and puts the parts together.
 
 import { $, h, guarded, say } from "./dom.js";
-import { Cancelled, Failed, follow, request, upload } from "./api.js";
+import { Cancelled, Failed, closed, follow, request, upload } from "./api.js";
 import { askPanel } from "./ask.js";
 import { editsPanel } from "./edits.js";
 import { gallery } from "./gallery.js";
@@ -77,6 +77,7 @@ async function enter(info) {
 
 async function leave() {
   const base = store.base;
+  closed.add(base);
   regionPanel.clear();
   tools.use(null);
   view.stop();

@@ -1,7 +1,7 @@
 // What the user has made: a document with all its earlier states, kept on the server so that a reload loses nothing.
 
 import { debounce, say } from "./dom.js";
-import { request } from "./api.js";
+import { closed, request } from "./api.js";
 
 const EMPTY = { shown: { kind: "mean" }, edits: [], pins: [], seeds: [1, 2, 3, 4], likes: [], files: [] };
 
@@ -81,11 +81,11 @@ class Store {
 
   /** The document as it is saved, at once. */
   async flush() {
+    if (closed.has(this.base)) return;
     await request("PUT", `${this.base}/document`, pack(this.#states, this.#at));
   }
 
   #save = debounce(() => this.flush().then(() => { this.#unsaved = false; }, (error) => {
-    if (error.status === 404) return; // the picture was closed
     if (!this.#unsaved) say(`Changes are no longer saved, a reload would lose them: ${error.message}`);
     this.#unsaved = true;
   }), 250);

@@ -37,6 +37,7 @@ class View {
   }
 
   stop() {
+    this.#turn += 1; // nothing that is under way is shown
     for (const pane of this.panes) pane.destroy();
     this.panes = [];
     this.#layer = null;
