@@ -295,17 +295,54 @@ def test_bad_files(run: Run, photo: Path, tmp_path: Path) -> None:
     fails_clearly(run("upscale", "nothing", "-o", "out"), "no image files in this folder")
 
 
-@pytest.mark.parametrize(("model", "trained"), [("vspsr-x4", False), ("vspsr-x4-explore", True), ("vspsr-x8", False)])
-def test_a_model_that_was_not_trained_on_jpegs_says_so(run: Run, tmp_path: Path, model: str, trained: bool) -> None:
+@pytest.mark.parametrize(
+    ("model", "note"),
+    [
+        (("--model", "vspsr-x4"), "vspsr-x4 was not trained on JPEGs and may draw their ripples; the default was"),
+        (("--model", "vspsr-x4-explore"), ""),
+        (("--scale", "8"), "vspsr-x8 was not trained on JPEGs and may draw their ripples\n"),
+        ((), "upscaled with vspsr-x4-explore, which was trained on JPEGs"),
+    ],
+)
+def test_what_is_said_about_models_and_jpegs(run: Run, tmp_path: Path, model: tuple[str, ...], note: str) -> None:
     from PIL import Image
 
     Image.new("RGB", (16, 16), (90, 120, 60)).save(tmp_path / "a.jpg")
     Image.new("RGB", (16, 16), (90, 120, 60)).save(tmp_path / "b.png")
-    result = run("upscale", "a.jpg", "b.png", "-o", model, "--model", model, "--samples", 1)
+    result = run("upscale", "a.jpg", "b.png", "-o", "out", *model, "--samples", 1)
     assert result.returncode == 0
-    assert (f"1 JPEG: {model} was not trained on JPEGs" in result.stderr) is not trained
-    assert ("--model vspsr-x4-explore" in result.stderr) is (model == "vspsr-x4")
-    assert "JPEGs" not in run("upscale", "b.png", "-o", "other", "--model", model, "--samples", 1).stderr
+    if note:
+        assert f"1 JPEG: {note}" in result.stderr
+    else:
+        assert "JPEG" not in result.stderr
+    assert "JPEG" not in run("upscale", "b.png", "-o", "other", *model, "--samples", 1).stderr
+
+
+def test_the_model_follows_from_the_picture(run: Run, tmp_path: Path) -> None:
+    """Whatever else is in the folder, by whatever way: the same file gives the same image."""
+    from PIL import Image
+    from skimage.data import astronaut
+
+    photo = Image.fromarray(astronaut()[40:56, 200:216])
+    for name in ("jpeg.jpg", "named.png"):
+        photo.save(tmp_path / name, "jpeg", quality=80)
+    photo.save(tmp_path / "pixels.png")
+    wanted = {"jpeg": "vspsr-x4-explore", "named": "vspsr-x4-explore", "pixels": "vspsr-x4"}
+    assert (
+        run("upscale", *(f for f in ("jpeg.jpg", "named.png", "pixels.png")), "-o", "all", "--samples", 1).returncode
+        == 0
+    )
+    for path in (tmp_path / "jpeg.jpg", tmp_path / "named.png", tmp_path / "pixels.png"):
+        name = wanted[path.stem]
+        report = json.loads((tmp_path / "all" / f"{path.stem}_x4.json").read_text())
+        assert report["model"] == name
+        assert report["coefficients_wrong"] == report["lr_values_wrong"] == 0
+        run("upscale", path, "-o", "alone", "--model", name, "--samples", 1)
+        file = f"{path.stem}_x4_s00.png"
+        assert (tmp_path / "all" / file).read_bytes() == (tmp_path / "alone" / file).read_bytes()
+    run("upscale", "jpeg.jpg", "-o", "as-pixels", "--as-pixels", "--samples", 1)
+    assert json.loads((tmp_path / "as-pixels" / "jpeg_x4.json").read_text())["model"] == "vspsr-x4"
+    fails_clearly(run("upscale", "jpeg.jpg", "--scale", 3, "-o", "x3"), "`--scale` 3", "--model")
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(run_process: Run, tmp_path: Path) -> None:

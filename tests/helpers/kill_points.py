@@ -17,6 +17,7 @@ from vspsr.images.picture import Picture
 from vspsr.images.sheets import contact_sheet
 from vspsr.upscaling import PictureSpace
 from vspsr.upscaling.folders import Options, upscale_files
+from vspsr.upscaling.models import Models
 
 ALL = Options(samples=2, mean=True, stddev=True, contact_sheet=True)
 
@@ -69,7 +70,7 @@ def main(photo: Path, folder: Path) -> None:
             here.mkdir(parents=True)
 
             def run(here: Path = here) -> None:
-                list(upscale_files({photo: Path()}, here, model, "m", ALL))
+                list(upscale_files({photo: Path()}, here, Models("m", load=lambda _: model), ALL))
 
             def killed(at: int = at, after: bool = after, run: Callable[[], None] = run) -> None:
                 Path.replace = ending(at, after, lambda: os._exit(9))  # type: ignore[method-assign,assignment]

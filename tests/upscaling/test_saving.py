@@ -27,6 +27,7 @@ from vspsr.images.sources import read_source
 from vspsr.upscaling import compare
 from vspsr.upscaling.folders import input_files, upscale_file, upscale_files
 from vspsr.upscaling.intervals import model_digest
+from vspsr.upscaling.models import Models
 from vspsr.upscaling.saving import Options, upscale_stream
 from vspsr.version import __version__
 
@@ -152,12 +153,13 @@ def test_trees(photo: Path, model: VSpSR, tmp_path: Path) -> None:
     top, out = tree(tmp_path, photo), tmp_path / "out"
     (top / "sub" / "a.tif").symlink_to(top / "sub" / "a.png")
     files = input_files([top, photo], out, recursive=True)
-    reports = list(upscale_files(files, out, model, "m", Options(samples=1)))
+    models = Models("m", load=lambda _: model)
+    reports = list(upscale_files(files, out, models, Options(samples=1)))
     made = sorted(str(p.relative_to(out)) for p in out.rglob("*.png"))
     wanted = ["a_x2_s00.png", "photo_x2_s00.png", "sub/a_x2_s00.png", "sub/deep/b_x2_s00.png"]
     assert made == wanted
     assert [r["error"].partition(": ")[2][:31] for r in reports if "error" in r] == ["its outputs would be named as t"]
-    assert sum(r.get("kept", False) for r in upscale_files(files, out, model, "m", Options(samples=1))) == 4
+    assert sum(r.get("kept", False) for r in upscale_files(files, out, models, Options(samples=1))) == 4
 
 
 def test_outputs_within_the_tree_are_refused(photo: Path, tmp_path: Path) -> None:

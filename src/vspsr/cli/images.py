@@ -11,6 +11,7 @@ import typer
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import output_folder, print_error, print_note
 from vspsr.cli.options import (
+    MODEL_HELP,
     AsJson,
     AsPixels,
     Budget,
@@ -18,7 +19,6 @@ from vspsr.cli.options import (
     Folder,
     Inputs,
     Kernel,
-    Model,
     Overwrite,
     Rounding,
     Seed,
@@ -29,12 +29,9 @@ from vspsr.cli.reports import end, exactness, print_wrong, run_files
 from vspsr.errors import counted, size_text
 
 if TYPE_CHECKING:
-    from vspsr.model import VSpSR
     from vspsr.upscaling.folders import Report
+    from vspsr.upscaling.models import Models
     from vspsr.upscaling.saving import Options
-
-
-_JPEG_MODEL = "vspsr-x4-explore"
 
 
 def upscale(
@@ -50,8 +47,12 @@ def upscale(
             callback=output_folder,
         ),
     ] = Path("vspsr-out"),
-    model: Model = "vspsr-x4",
-    scale: Annotated[int | None, typer.Option(help="Check that the model has this scale.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Option(help=MODEL_HELP, show_default="vspsr-x4, for JPEGs vspsr-x4-explore; vspsr-x8")
+    ] = None,
+    scale: Annotated[
+        int | None, typer.Option(help="4 or 8; what --model has, if that is given.", show_default="4")
+    ] = None,
     samples: Annotated[
         int | None,
         typer.Option(min=0, help="How many HR images, at most 10,000.", show_default="10; 1 or the mean with -o -"),
@@ -120,6 +121,7 @@ def upscale(
     from vspsr.model import VSpSR
     from vspsr.upscaling.folders import input_files, upscale_files
     from vspsr.upscaling.intervals import read_calibration
+    from vspsr.upscaling.models import Models
     from vspsr.upscaling.saving import Options
 
     stream = _is_stream(inputs, output, recursive or as_json)
@@ -148,20 +150,16 @@ def upscale(
         denoise=numbers_or_text(denoise),
         budget=budget,
     )
-    loaded = VSpSR.from_pretrained(model)
-    if scale is not None and scale != loaded.scale:
-        raise ValueError(f"`--scale` {scale} does not fit: the model {model} upscales by {loaded.scale}")
-    loaded.to(pick_device(device))
+    where = pick_device(device)
+    models = Models(model, scale, lambda name: VSpSR.from_pretrained(name).to(where))
 
     if stream:
-        reports = [_upscale_to_stdout(inputs[0], loaded, model, options)]
+        reports = [_upscale_to_stdout(inputs[0], models, options)]
     else:
         files = input_files(inputs, output, recursive)
-        work = partial(upscale_files, files, output, loaded, model, options, on_error=print_error)
+        work = partial(upscale_files, files, output, models, options, on_error=print_error)
         reports = run_files(work, len(files), output, as_json, _summary)
-    if (jpegs := sum(r.get("jpeg") is not None for r in reports)) and not loaded.trained_on_jpegs:
-        other = f"; `--model {_JPEG_MODEL}` was" if loaded.scale == 4 else ""
-        print_note(f"{counted(jpegs, 'JPEG')}: {model} was not trained on JPEGs and may draw their ripples{other}")
+    _name_model_of_jpegs(reports, models, chosen=model is not None)
     end(reports, print_wrong(reports))
 
 
@@ -181,12 +179,25 @@ def _is_stream(inputs: Sequence[Path], output: Path, for_folders: bool) -> bool:
     return True
 
 
-def _upscale_to_stdout(path: Path, model: "VSpSR", name: str, options: "Options") -> "Report":
+def _name_model_of_jpegs(reports: Sequence["Report"], models: "Models", chosen: bool) -> None:
+    """Say which model JPEGs were upscaled with, if it is not what one might think."""
+    if not (jpegs := sum(r.get("jpeg") is not None for r in reports)):
+        return
+    model, name = models.fitting(jpeg=True)
+    if model.trained_on_jpegs:
+        if not chosen:
+            print_note(f"{counted(jpegs, 'JPEG')}: upscaled with {name}, which was trained on JPEGs")
+        return
+    other = "; the default was, leave out `--model`" if model.scale == 4 else ""
+    print_note(f"{counted(jpegs, 'JPEG')}: {name} was not trained on JPEGs and may draw their ripples{other}")
+
+
+def _upscale_to_stdout(path: Path, models: "Models", options: "Options") -> "Report":
     """Super-resolve one image to standard output, with the summary on standard error."""
     from vspsr.upscaling.saving import upscale_stream
 
     image = path if path != Path("-") else sys.stdin.buffer.read()
-    content, report = upscale_stream(image, model, name, options)
+    content, report = upscale_stream(image, *models.fitting(options.by_coefficients(image)), options)
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
     shown = "standard input" if isinstance(image, bytes) else path

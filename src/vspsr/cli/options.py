@@ -10,7 +10,8 @@ from vspsr.cli.console import output_folder
 Inputs = Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", show_default=False)]
 Output = typer.Option("--output", "-o", help="Folder for the outputs; made if missing.", callback=output_folder)
 Folder = Annotated[Path, Output]
-Model = Annotated[str, typer.Option(help="A shipped model, a folder, or a Hugging Face Hub id.")]
+MODEL_HELP = "A shipped model, a folder, or a Hugging Face Hub id."
+Model = Annotated[str, typer.Option(help=MODEL_HELP)]
 Device = Annotated[str, typer.Option(help="auto (all GPUs, else CPU), cpu, cuda, cuda:1 …")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same images.")]
 Kernel = Annotated[

@@ -20,7 +20,7 @@ from vspsr.images.metadata import tiff_colours
 from vspsr.images.opening import ImageFile, open_file
 from vspsr.images.picture import Picture
 
-__all__ = ["Source", "lossy_format", "read_source", "source_of"]
+__all__ = ["Source", "is_jpeg", "lossy_format", "read_source", "source_of"]
 
 _JPEG = "JPEG"
 _HEIF = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"mif1": "HEIF", b"msf1": "HEIF"}
@@ -119,6 +119,11 @@ def _was_jpeg(picture: Picture, wanted: bool) -> Source:
     return Source(
         picture, code, f"{name}, {code.subsampling}, before it was saved again: its coefficients are estimated"
     )
+
+
+def is_jpeg(path: ImageFile) -> bool:
+    """Whether an image file is a JPEG, by its content. ImageFileError as in `read_image`."""
+    return lossy_format(path) == _JPEG
 
 
 def lossy_format(path: ImageFile) -> str | None:

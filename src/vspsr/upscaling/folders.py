@@ -24,6 +24,7 @@ from vspsr.images.sheets import contact_sheet, stddev_map
 from vspsr.model import VSpSR
 from vspsr.upscaling.comparison import DEGRADING, cropped, degrade
 from vspsr.upscaling.intervals import model_digest
+from vspsr.upscaling.models import Models
 from vspsr.upscaling.outputs import Outputs, Record
 from vspsr.upscaling.pictures import bytes_per_pixel
 from vspsr.upscaling.saving import Options, SavedPictures
@@ -67,8 +68,7 @@ def input_files(inputs: Sequence[Path], folder: Path, recursive: bool = False) -
 def upscale_files(
     files: Mapping[Path, Path],
     folder: Path,
-    model: VSpSR,
-    name: str,
+    models: Models,
     options: Options,
     progress: Progress = lambda *_: None,
     on_error: OnError = lambda *_: None,
@@ -79,14 +79,16 @@ def upscale_files(
 
     Args:
         files: each with the subfolder of ``folder`` that its outputs go to, as `input_files` finds them.
-        folder, model, name, options: as in `upscale_file`.
+        folder, options: as in `upscale_file`.
+        models: the one for exact pixels and the one for JPEGs.
         progress, on_error: called with what is done, and with errors.
     """
     if options.calibration is not None:
-        options.calibration.check_model(model)
-    own = re.compile(rf"(?P<stem>.+)_x{model.scale}_(s[0-9]+|mean|stddev|sheet|low|high|trust)\.[a-z]+", re.DOTALL)
+        options.calibration.check_model(models.fitting()[0])
+    own = re.compile(rf"(?P<stem>.+)_x{models.scale}_(s[0-9]+|mean|stddev|sheet|low|high|trust)\.[a-z]+", re.DOTALL)
 
     def work(path: Path, where: Path, step: Callable[[str, float], None]) -> Report:
+        model, name = models.fitting(options.by_coefficients(path))
         report = upscale_file(path, where, model, name, options, step)
         return {**report, "input": str(files[path] / path.name)}  # subfolders may have files of one name
 

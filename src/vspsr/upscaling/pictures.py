@@ -24,6 +24,7 @@ from vspsr.images.sources import Source, source_of
 from vspsr.model import VSpSR
 from vspsr.space import JpegSpace, NoisySpace, SRSpace, image_key
 from vspsr.upscaling.consistent import ConsistentPictures, Exactness
+from vspsr.upscaling.models import Models
 from vspsr.upscaling.noise import Denoise, check_denoise, with_noise
 
 MAX_SAMPLES = 10_000
@@ -154,7 +155,7 @@ class PictureSpace:
 
 def upscale(
     image: str | Path | bytes | Picture | NDArray[Any] | Image,
-    model: VSpSR | str = "vspsr-x4",
+    model: VSpSR | str | None = None,
     samples: int = 10,
     seed: int = 0,
     temperature: float | None = None,
@@ -169,7 +170,8 @@ def upscale(
         image: an image file, or its content as bytes; or pixels, which are taken as exact: a picture of `read_image`, a
             numpy array (H, W) or (H, W, bands) of uint8 or uint16, bands = 1 (grey), 2 (with alpha), 3 (RGB) or 4
             (RGBA), or a PIL image, which is not turned.
-        model: a model, or what `VSpSR.from_pretrained` takes.
+        model: a model, or what `VSpSR.from_pretrained` takes; None for the shipped one at scale 4 that fits:
+            `vspsr-x4-explore`, which was trained on JPEGs, for what counts by its JPEG coefficients, else `vspsr-x4`.
         samples: how many, 0 … 10,000.
         seed: the same seed gives the same pictures.
         temperature: factor on the spread of the samples; None for the model's own.
@@ -188,7 +190,7 @@ def upscale(
     check_samples(samples)
     check_denoise(denoise)
     source = with_noise(source_of(image, as_pixels=as_pixels), denoise)
-    loaded = model if isinstance(model, VSpSR) else VSpSR.from_pretrained(model)
+    loaded = model if isinstance(model, VSpSR) else Models(model).fitting(source.jpeg is not None)[0]
     space = PictureSpace(loaded, source, temperature, bits, rounding)
     drawn = list(space.samples(samples, seed))
     mean, mean_exactness = space.mean()
