@@ -10,9 +10,9 @@ from vspsr.cli.console import out, print_line
 from vspsr.cli.options import AsJson
 
 FOR = {
-    "vspsr-x4": "pictures to keep (the default)",
-    "vspsr-x4-explore": "experimental: for JPEGs and for `vspsr explore` (its default), detail that hangs together",
-    "vspsr-x8": "pictures to keep, larger steps",
+    "vspsr-x4": "pictures to keep (the default, except for JPEGs)",
+    "vspsr-x4-explore": "experimental: the default for JPEGs and for `vspsr explore`, detail that hangs together",
+    "vspsr-x8": "pictures to keep, larger steps (`vspsr upscale --scale 8`)",
 }
 """What each shipped model is for."""
 
