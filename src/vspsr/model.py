@@ -16,7 +16,7 @@ from vspsr.errors import ModelError, did_you_mean
 from vspsr.files import kind_of, make_folder, one_line, read_json, write_bytes, write_json
 from vspsr.nn.correlated import CorrelatedVSpM
 from vspsr.nn.overlapping import OverlappingVSpM
-from vspsr.nn.pretrained import PretrainedSR, pretrained_from_state
+from vspsr.nn.pretrained import PretrainedSR, pretrained_part
 from vspsr.nn.vspm import VSpM, convert_authors_state
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.sr_space import SRSpace
@@ -29,7 +29,6 @@ NETWORKS: dict[str, type[VSpM] | type[OverlappingVSpM] | type[CorrelatedVSpM]] =
 }
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _MAX_CONFIG = 1_000_000  # bytes
-_PRETRAINED = "network.deterministic.module."
 _PRIOR = {"alpha", "beta"}  # options of the network "vspm" in older files; they belong to the loss
 
 
@@ -203,8 +202,7 @@ class VSpSR(nn.Module):
         try:
             options = config["options"]
             if isinstance(options.get("deterministic"), dict):
-                inner = {k.removeprefix(_PRETRAINED): v for k, v in state.items() if k.startswith(_PRETRAINED)}
-                options["deterministic"] = pretrained_from_state(inner, str(weights))
+                options["deterministic"] = pretrained_part(state, "network.", str(weights))
             with torch.device("meta"):  # compared before memory is allocated for sizes that the file asks for
                 wanted = build_network(config.get("network", "overlapping"), options).state_dict(prefix="network.")
             check_keys(state, wanted, f"{weights}: does not fit the model's configuration:")

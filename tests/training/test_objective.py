@@ -64,7 +64,7 @@ def images_of(objective: Objective, x: Tensor, first: Tensor, second: Tensor, st
     """What a loss sees of a truth and two samples."""
     p = SpaceParameters(x, torch.zeros(len(x), 1, 1, 3, 8, 8), None, None)
     networks = dict(objective.networks.items())
-    return StepImages(x, p, x, (first, second), 4, 0, step, networks, objective.layer_weights, nullcontext, Graphs())
+    return StepImages(x, p, x, (first, second), 4, 0, step, networks, nullcontext, Graphs())
 
 
 def test_blocks_that_do_not_fit_a_crop() -> None:
@@ -102,6 +102,8 @@ def test_mean_gradient_scale_is_the_share_of_the_gradient_that_the_mean_gets() -
 class _EveryFourth(nn.Module):
     """Features that look at one pixel in four along each axis, as a strided layer does."""
 
+    layer_weights = (1.0,)
+
     def forward(self, x: Tensor) -> list[Tensor]:
         return [x[..., ::4, ::4]]
 
@@ -127,6 +129,8 @@ def test_features_look_at_every_place_in_an_lr_pixel() -> None:
 
 class _Pixels(nn.Module):
     """Features that are the pixels."""
+
+    layer_weights = (1.0,)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [x]

@@ -12,6 +12,7 @@ import training_runs as small
 import yaml
 
 from vspsr.degradation.operator import Degradation
+from vspsr.errors import ModelError
 from vspsr.training.build import build_model
 from vspsr.training.losses.prior import KL
 from vspsr.training.objective import Objective
@@ -65,8 +66,8 @@ def test_recipes_of_the_package_by_name(name: str, tmp_path: Path, monkeypatch: 
         ({"phases": [{"name": "a", "share": 0.5, "losses": {"mse": 1}}]}, "must have `steps`"),
         ({"optimiser": {"betas": [1.5, 2]}}, r"`optimiser.betas.0`: .*less than 1, got 1.5"),
         (
-            {"features": {"vgg": {"layer_weights": [0, 0]}}},
-            r"`features.vgg`: `layer_weights`: at least one must be positive, got \[0.0, 0.0\]",
+            {"features": {"vgg": {"layer_weights": [1, 0]}}},
+            r"`features.vgg.layer_weights.1`: .*greater than 0, got 0",
         ),
         ({"data": {"jpeg": {}}}, "`data.jpeg` needs crops of a multiple of 16 LR pixels"),
         (
@@ -292,7 +293,7 @@ def test_as_many_layer_weights_as_layers() -> None:
     recipe = parse_recipe(
         {**small.RECIPE, "crop": 24, "features": features, "phases": [{"name": "a", "steps": 1, "losses": losses}]}
     )
-    with pytest.raises(RecipeError, match=r"`features.squeezenet.layer_weights`: 2 of them for 7 layers"):
+    with pytest.raises(ModelError, match=r"`features.squeezenet`: `layer_weights`: 2 of them for 7 layers"):
         Objective(recipe, Degradation(4))
 
 

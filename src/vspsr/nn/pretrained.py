@@ -85,6 +85,18 @@ def load_pretrained(path: Path, scale: int, trainable: bool = False) -> Pretrain
     return network
 
 
+def pretrained_part(state: State, network: str, name: str) -> PretrainedSR:
+    """The network that is the deterministic part of a model, from the model's state dict.
+
+    Args:
+        state: of the model or its network.
+        network: what keys of the network begin with, "network." or "".
+        name: as in `pretrained_from_state`, whose errors it raises.
+    """
+    prefix = f"{network}deterministic.module."
+    return pretrained_from_state({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, name)
+
+
 def pretrained_from_state(state: State, name: str, trainable: bool = False) -> PretrainedSR:
     """The network of a state dict, recognised by its keys and shapes, in single precision.
 

@@ -8,12 +8,10 @@ from torch import Tensor
 
 from vspsr.errors import ModelError
 from vspsr.model import VSpSR, shipped_models
-from vspsr.nn.pretrained import load_pretrained, pretrained_from_state
+from vspsr.nn.pretrained import load_pretrained, pretrained_part
 from vspsr.state_dicts import load
 from vspsr.training.checkpoint import latest, read_checkpoint
 from vspsr.training.recipe import Recipe, RecipeError
-
-_PRETRAINED = "deterministic.module."
 
 
 def build_model(recipe: Recipe, state: Mapping[str, Tensor] | None = None) -> VSpSR:
@@ -35,8 +33,7 @@ def build_model(recipe: Recipe, state: Mapping[str, Tensor] | None = None) -> VS
         if state is None:
             options["deterministic"] = load_pretrained(part.checkpoint, int(options.get("scale", 4)), part.trainable)
         else:  # the checkpoint holds the pretrained part too: its own file may be gone
-            inner = {k.removeprefix(_PRETRAINED): v for k, v in state.items() if k.startswith(_PRETRAINED)}
-            options["deterministic"] = pretrained_from_state(inner, "the checkpoint")
+            options["deterministic"] = pretrained_part(state, "", "the checkpoint")
     try:
         model = VSpSR(**arguments)
     except ValueError as error:

@@ -42,17 +42,24 @@ class FeatureNetwork(nn.Module):
         layers: what to return, in order: names of modules ("features.12"; in timm an activation is often part of the
             normalisation before it). By default vgg19's last convolution, of vgg16, alexnet and squeezenet1_1 the
             layers that LPIPS uses, of tf_efficientnet_lite0 four of those with the most channels.
+        layer_weights: how much each counts in a loss; by default all the same.
 
     Shapes: (B, 3, H, W) RGB in [0, 1] → [(B, C, h, w), …].
 
     Raises:
-        ModelError: an unknown network or layer, weights that cannot be had.
+        ModelError: an unknown network or layer, weights that cannot be had, or of another number than layers.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: str, weights: str | None = None, layers: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        network: str,
+        weights: str | None = None,
+        layers: Sequence[str] | None = None,
+        layer_weights: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         state = None if weights in (None, "random") else read_state(str(weights))
         try:
@@ -74,7 +81,9 @@ class FeatureNetwork(nn.Module):
         for module in whole.modules():
             if isinstance(module, nn.ReLU):
                 module.inplace = False  # it would overwrite the convolution's output, which may be asked for
-        self.layers = tuple(layers)
+        self.layers, self.layer_weights = tuple(layers), tuple(layer_weights or [1.0] * len(layers))
+        if len(self.layer_weights) != len(layers):
+            raise ModelError(f"`layer_weights`: {len(self.layer_weights)} of them for {len(layers)} layers")
         self.features = timm.models.create_feature_extractor(whole.eval(), dict(zip(layers, layers, strict=True)))
         if state is not None:
             places = self.features.state_dict()

@@ -1,6 +1,6 @@
 """The objective of a phase: every loss of the recipe, evaluated on one batch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
@@ -14,7 +14,7 @@ from vspsr.training.features import FeatureNetwork
 from vspsr.training.graphs import Graphs
 from vspsr.training.losses import Loss, StepImages
 from vspsr.training.losses.base import FeatureLoss
-from vspsr.training.recipe import Features, Phase, Recipe, RecipeError
+from vspsr.training.recipe import Phase, Recipe, RecipeError
 from vspsr.training.sampling import draw
 
 
@@ -22,7 +22,7 @@ class Objective(nn.Module):
     """All losses of a recipe, with the frozen feature networks that they need.
 
     Raises:
-        RecipeError: crops too small for a loss, layer weights that do not fit.
+        RecipeError: crops too small for a loss.
         ModelError: feature networks or weights that cannot be had.
     """
 
@@ -31,13 +31,15 @@ class Objective(nn.Module):
         self.recipe, self.degradation, self.graphs = recipe, degradation, Graphs()
         terms = [(phase, name, loss) for phase in recipe.phases for name, loss in phase.terms()]
         used = {loss.features for _, _, loss in terms if isinstance(loss, FeatureLoss)}
-        entries = {name: entry for name, entry in recipe.features.items() if name in used}
-        self.networks = _feature_networks(entries)
-        self.layer_weights = {name: entry.layer_weights for name, entry in entries.items()}
-        for name, weights in self.layer_weights.items():
-            layers = len(self.networks[name].layers)  # type: ignore[arg-type]
-            if weights is not None and len(weights) != layers:
-                raise RecipeError(f"`features.{name}.layer_weights`: {len(weights)} of them for {layers} layers")
+        networks, errors = nn.ModuleDict(), []
+        for name in (n for n in recipe.features if n in used):  # all that cannot be had are named at once
+            try:
+                networks[name] = FeatureNetwork(**dict(recipe.features[name]))
+            except ModelError as error:
+                errors.append(f"`features.{name}`: {error}")
+        if errors:
+            raise ModelError("; ".join(errors))
+        self.networks = networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for phase, name, loss in terms:
             crop = phase.crop or recipe.crop
             self._check_crop(loss, crop, f"`crop` {crop}, `{name}` in phase {phase.name!r}")
@@ -78,7 +80,6 @@ class Objective(nn.Module):
             seed=self.recipe.seed,
             step=batch.step,
             networks=dict(self.networks.items()),
-            layer_weights=self.layer_weights,
             autocast=autocast,
             replayed=self.graphs,
             discriminator=discriminator,
@@ -86,16 +87,3 @@ class Objective(nn.Module):
         values = {name: loss.value(images) for name, loss in terms}
         total = torch.stack([loss.weight * values[name] for name, loss in terms]).sum()
         return total, {name: value.detach() for name, value in values.items()}, images
-
-
-def _feature_networks(entries: Mapping[str, Features]) -> nn.ModuleDict:
-    """The networks of a recipe's `features`. All that cannot be had are named at once."""
-    networks, errors = nn.ModuleDict(), []
-    for name, entry in entries.items():
-        try:
-            networks[name] = FeatureNetwork(entry.network, entry.weights, entry.layers)
-        except ModelError as error:
-            errors.append(f"`features.{name}`: {error}")
-    if errors:
-        raise ModelError("; ".join(errors))
-    return networks.to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]

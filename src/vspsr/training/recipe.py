@@ -101,13 +101,7 @@ class Features(Part):
     network: str = "squeezenet1_1"
     weights: str | None = None
     layers: tuple[str, ...] | None = None
-    layer_weights: tuple[NotNegative, ...] | None = None
-
-    @model_validator(mode="after")
-    def _some_layer_counts(self) -> "Features":
-        if self.layer_weights is not None and not any(self.layer_weights):
-            raise ValueError(f"`layer_weights`: at least one must be positive, got {list(self.layer_weights)}")
-        return self
+    layer_weights: tuple[Positive, ...] | None = None
 
 
 class Phase(Part):

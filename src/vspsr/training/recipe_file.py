@@ -112,12 +112,9 @@ def _apply(content: Any, change: str) -> None:
     *parents, last = key.split(".")
     try:
         for part in parents:
-            if isinstance(content, list):
-                content = content[_number(part)]
-            else:
-                if not isinstance(content.get(part), Mapping | list):
-                    content[part] = {}
-                content = content[part]
+            if not isinstance(content, list) and not isinstance(content.get(part), Mapping | list):
+                content[part] = {}
+            content = content[_number(part) if isinstance(content, list) else part]
         content[_number(last) if isinstance(content, list) else last] = value
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise RecipeError(f"`--set` {change!r}: there is no such place in the recipe ({one_line(error)})") from error

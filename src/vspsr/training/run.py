@@ -29,7 +29,7 @@ from vspsr.training.engine import Engine
 from vspsr.training.metrics_table import MetricsTable
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.recipe_file import plain, write_recipe
-from vspsr.training.signals import Signals
+from vspsr.training.signals import noted_signals
 from vspsr.training.validation import validate_image
 
 
@@ -74,14 +74,14 @@ def train(recipe: Recipe, options: RunOptions) -> tuple[Engine, int | None]:
     found = checkpoint.latest(options.output)
     if found is not None and not options.resume:
         raise VSpSRError(f"{options.output}: holds a run already: --resume goes on with it, or give another folder")
-    with Signals() as signals:
+    with noted_signals() as signals:
         fabric = _fabric(options)
         run = _Run(recipe, options, fabric, found)
         try:
             run.to_the_end(signals)
         finally:
             run.save()
-    return run.engine, signals.received
+    return run.engine, signals[0] if signals else None
 
 
 class _Run:
@@ -113,7 +113,7 @@ class _Run:
         self.table = MetricsTable(options.output / "metrics.csv", self.engine.step)
         self.saved_at, self.saved_step = time.monotonic(), self.engine.step if found else -1
 
-    def to_the_end(self, signals: Signals) -> None:
+    def to_the_end(self, signals: list[int]) -> None:
         """Step by step until the schedule is at its end or a signal comes."""
         engine, recipe = self.engine, self.recipe
         while not engine.done:
@@ -127,7 +127,7 @@ class _Run:
                 self._validate()
             if self._agreed(time.monotonic() - self.saved_at >= 60 * recipe.checkpoints.minutes):
                 self.save()
-            if self._agreed(signals.received is not None):
+            if self._agreed(bool(signals)):
                 return
 
     def save(self) -> None:
@@ -155,15 +155,12 @@ class _Run:
         engine = self.engine
         figures = {f"train/{k}": v for k, v in engine.log().items()}
         figures |= {"rate": engine.schedule.rate(engine.position), "seconds": engine.seconds}
-        self._write(figures)
+        if self.fabric.is_global_zero:
+            self.table.add(engine.step, figures)
         text = " ".join(f"{k.removeprefix('train/')} {v:.4g}" for k, v in figures.items() if k.startswith("train/"))
         share = min(1.0, engine.position / engine.schedule.steps)
         speed = engine.schedule.stage(engine.position).batch * engine.step / engine.seconds
         self.options.progress(share, f"{phase}  {speed:.1f} crops/s  {text}")
-
-    def _write(self, figures: dict[str, float]) -> None:
-        if self.fabric.is_global_zero:
-            self.table.add(self.engine.step, figures)
 
     def _validate(self) -> None:
         """Validation images, on the first process; their figures are averaged in float64."""
@@ -177,7 +174,8 @@ class _Run:
         if not found:
             return
         first, pictures = found[0]
-        self._write({f"val/{name}": sum(figures[name] for figures, _ in found) / len(found) for name in first})
+        means = {f"val/{name}": sum(figures[name] for figures, _ in found) / len(found) for name in first}
+        self.table.add(engine.step, means)
         path = self.options.output / "pictures" / f"step-{engine.step:08d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, Picture((torch.cat(pictures, -1) * 255).round().int()), overwrite=True)

@@ -2,31 +2,25 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Self
 
 
-class Signals:
-    """A context that notes the first SIGINT or SIGTERM; a second Ctrl-C stops at once.
+@contextmanager
+def noted_signals() -> Iterator[list[int]]:
+    """The numbers of the SIGINTs and SIGTERMs that have come; a second Ctrl-C stops at once."""
+    received: list[int] = []
 
-    Attributes:
-        received: the signal's number, None where none came.
-    """
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # signals reach no other
-            self._before = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None and number == signal.SIGINT:
+    def note(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = number
+        received.append(number)
+
+    in_main = threading.current_thread() is threading.main_thread()  # signals reach no other
+    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)} if in_main else {}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

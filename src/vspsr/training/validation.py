@@ -6,6 +6,7 @@ from torch import Tensor
 from vspsr.data.files import ImagePair
 from vspsr.data.photographs import read_rgb
 from vspsr.degradation.resize import imresize
+from vspsr.metrics import psnr
 from vspsr.model import VSpSR
 from vspsr.space.noise import image_key
 from vspsr.training.losses.energy import energy_score, patch_distance
@@ -27,16 +28,12 @@ def validate_image(pair: ImagePair, model: VSpSR, device: torch.device) -> tuple
     first, second = space.sample(2, seed=0, temperature=1.0)
     mean = space.mean if space.is_gaussian else space.sample(1, seed=0, temperature=0.0)[0]
     bicubic = imresize(y, scale=model.scale)
+    scores = psnr(torch.cat([bicubic, mean, first, second]).clamp(0, 1), x, 1).tolist()
     figures = {
-        "psnr_bicubic": _psnr(x, bicubic),
-        "psnr_mean": _psnr(x, mean),
-        "psnr_sample": 0.5 * (_psnr(x, first) + _psnr(x, second)),
+        "psnr_bicubic": scores[0],
+        "psnr_mean": scores[1],
+        "psnr_sample": 0.5 * (scores[2] + scores[3]),
         "spread": float((first - second).square().mean().div(2).sqrt()) * 255,
         "energy_pixels": float(energy_score(x, first, second, patch_distance)),
     }
     return figures, [t[0].clamp(0, 1).cpu() for t in (bicubic, mean, first, second, x)]
-
-
-def _psnr(x: Tensor, image: Tensor) -> float:
-    error = (x - image.clamp(0, 1)).square().mean()
-    return float(-10 * error.clamp_min(1e-10).log10())

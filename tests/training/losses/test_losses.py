@@ -42,7 +42,7 @@ def _seeded() -> None:
 
 def step_images(x: Tensor, mean: Tensor, *samples: Tensor, **more: Any) -> StepImages:
     parameters = SpaceParameters(mean, torch.zeros(len(x), 1, 1, 3, 8, 8), None, None)
-    return StepImages(x, parameters, mean, samples, 4, 0, 0, {}, {}, nullcontext, Graphs(), **more)
+    return StepImages(x, parameters, mean, samples, 4, 0, 0, {}, nullcontext, Graphs(), **more)
 
 
 def value(name: str, images: StepImages, **options: Any) -> Tensor:
@@ -67,7 +67,6 @@ def test_a_loss_of_a_batch_is_the_mean_over_its_crops() -> None:
     x, mean, first, second = torch.rand(4, 3, 3, 32, 32)
     features = {
         "networks": {"squeezenet": FeatureNetwork("squeezenet1_1", "random")},
-        "layer_weights": {"squeezenet": None},
     }
     opinion = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 1))
     for name in Losses.__annotations__.keys() - {"kl", "perceptual"}:

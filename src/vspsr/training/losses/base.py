@@ -68,7 +68,7 @@ class StepImages:
         mean: the images at temperature 0; samples: drawn from the spaces: (B, 3, H, W) each.
         scale: s.
         seed, step: what random choices depend on.
-        networks: the recipe's feature networks; layer_weights: those given, by the same names.
+        networks: the recipe's feature networks.
         autocast: context in which networks are evaluated.
         replayed: see `vspsr.training.graphs.Graphs`.
         discriminator: of adversarial phases.
@@ -81,8 +81,7 @@ class StepImages:
     scale: int
     seed: int
     step: int
-    networks: Mapping[str, nn.Module]
-    layer_weights: Mapping[str, tuple[float, ...] | None]
+    networks: Mapping[str, Any]
     autocast: Callable[[], AbstractContextManager[None]]
     replayed: Graphs
     discriminator: nn.Module | None = None

@@ -37,7 +37,7 @@ class FeatureEnergy(FeatureLoss):
             t[..., top : top + rows, left : left + columns]
             for t in (images.x, torch.cat(images.held(self.mean_gradient_scale)[:2]))
         )
-        network, weights = images.networks[self.features], images.layer_weights[self.features]
+        network = images.networks[self.features]
         autocast = images.autocast
 
         def score(truth: Tensor, samples: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class FeatureEnergy(FeatureLoss):
                         of_truth = network(F.avg_pool2d(truth, scale))
                     of_samples = network(F.avg_pool2d(samples, scale))
                 first, second = zip(*(f.chunk(2) for f in of_samples), strict=True)
-                scores.append(feature_energy(of_truth, first, second, weights))
+                scores.append(feature_energy(of_truth, first, second, network.layer_weights))
             return torch.stack(scores).mean()
 
         return images.replayed(self, score, truth, samples)
@@ -65,8 +65,8 @@ class PerceptualLoss(FeatureLoss):
         network = images.networks[self.features]
         with images.autocast():
             layers = list(zip(network(images.x), network(images.samples[0]), strict=True))
-        weights = images.layer_weights[self.features] or [1.0] * len(layers)
-        terms = [w * (f.float() - g.float()).square().mean() for w, (f, g) in zip(weights, layers, strict=True)]
+        weighted = zip(network.layer_weights, layers, strict=True)
+        terms = [w * (f.float() - g.float()).square().mean() for w, (f, g) in weighted]
         return torch.stack(terms).sum()
 
 
