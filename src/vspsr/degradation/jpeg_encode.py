@@ -31,6 +31,6 @@ def encode_jpeg(image: Tensor, tables: Sequence[Tensor], sampling: tuple[int, in
     coefficients = []
     planes = grid.planes(grid.split(image), torch.arange(grid.count))
     for plane, table, (rows, columns) in zip(planes, tables, counts, strict=True):
-        saved = grid.gathered(quantised(dct(blocks_of(plane)), table.double()))
+        saved = grid.assembled(quantised(dct(blocks_of(plane)), table.double()))
         coefficients.append(saved[:rows, :columns].short())
     return JpegCoefficients(size, coefficients, tables, sampling)

@@ -69,7 +69,7 @@ class McuGrid:
         planes = plane_of(blocks).flatten(0, 1)
         return planes.nan_to_num(0.0), ~planes.isnan()
 
-    def gathered(self, blocks: Tensor) -> Tensor:
+    def assembled(self, blocks: Tensor) -> Tensor:
         """Blocks by MCU, (N, rows, columns, 8, 8), as those of the whole: (rows, columns, 8, 8)."""
         return blocks.unflatten(0, self._grid).transpose(1, 2).flatten(2, 3).flatten(0, 1)
 

@@ -31,7 +31,7 @@ _WRITERS: dict[str, dict[str, Any]] = {
     ".webp": {"smart_subsample": True},
     ".avif": {"compression": "av1", "bitdepth": 8},
 }
-SUFFIXES = set(_WRITERS)
+WRITABLE = set(_WRITERS)
 """Suffixes of the formats that can be written."""
 
 FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
@@ -73,7 +73,7 @@ def check_quality(quality: int | None, suffix: str) -> None:
 
 
 def unsuited(suffix: str, size: tuple[int, int], bits: int, alpha: bool) -> str:
-    """Why the format of ``suffix``, one of `SUFFIXES`, cannot hold such a picture; empty if it can.
+    """Why the format of ``suffix``, one of `WRITABLE`, cannot hold such a picture; empty if it can.
 
     Args:
         suffix: of the file.
@@ -94,7 +94,7 @@ def unsuited(suffix: str, size: tuple[int, int], bits: int, alpha: bool) -> str:
 
 
 def encode(picture: Picture, suffix: str, target: pyvips.Target, quality: int | None = None) -> None:
-    """Write a picture and its metadata to ``target`` in the format of ``suffix``, one of `SUFFIXES`.
+    """Write a picture and its metadata to ``target`` in the format of ``suffix``, one of `WRITABLE`.
 
     Args:
         picture: one that the format can hold (`unsuited`).

@@ -21,7 +21,7 @@ from vspsr.errors import ImageFileError, ImageFileWarning, OutputError, size_tex
 from vspsr.files import one_line, reason_of, replacing
 from vspsr.images.colours import cmyk_to_srgb, planes
 from vspsr.images.damage import decoder_warnings, harmless_fault, png_damage, tiff_faults
-from vspsr.images.encoding import SUFFIXES, check_quality, encode, unsuited
+from vspsr.images.encoding import WRITABLE, check_quality, encode, unsuited
 from vspsr.images.metadata import (
     BLOCKS,
     TIFF_PALETTE,
@@ -151,7 +151,7 @@ def write_image(path: str | Path, picture: Picture, *, overwrite: bool = False, 
         ValueError: a quality out of range, or for a format without loss.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
+    if suffix not in WRITABLE:
         known = ".png, .tif or .tiff, or with loss .jpg, .webp or .avif"
         raise OutputError(f"{one_line(path)}: unknown suffix {Path(path).suffix!r}; write {known}")
     check_quality(quality, suffix)
@@ -272,6 +272,6 @@ def _reason(error: Exception) -> str:
             return system[1]
         # libvips names the module, repeats messages, and seeks past the end of damaged files.
         lines = [re.sub(r"^\w+: ", "", line).strip() for line in error.detail.splitlines()]
-        told = dict.fromkeys(line for line in lines if line and "bad seek" not in line)
-        return one_line("; ".join(told) or _DAMAGED)[:200]
+        messages = dict.fromkeys(line for line in lines if line and "bad seek" not in line)
+        return one_line("; ".join(messages) or _DAMAGED)[:200]
     return _DAMAGED if isinstance(error, UnicodeDecodeError) else reason_of(error)

@@ -20,7 +20,10 @@ from vspsr.images.metadata import tiff_colours
 from vspsr.images.opening import ImageFile, open_file
 from vspsr.images.picture import Picture
 
-__all__ = ["Source", "is_jpeg", "lossy_format", "read_source", "source_of"]
+__all__ = ["AnyImage", "Source", "is_jpeg", "lossy_format", "read_source", "source_of"]
+
+AnyImage = ImageFile | Picture | NDArray[Any] | PilImage
+"""What Python programs hold an image in."""
 
 _JPEG = "JPEG"
 _HEIF = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"mif1": "HEIF", b"msf1": "HEIF"}
@@ -83,7 +86,7 @@ def read_source(
     return Source(picture, None, f"{kind}: its decoded pixels are taken as exact, which they are not")
 
 
-def source_of(image: ImageFile | Picture | Source | NDArray[Any] | PilImage, *, as_pixels: bool = False) -> Source:
+def source_of(image: AnyImage | Source, *, as_pixels: bool = False) -> Source:
     """What Python programs hold an image in, as a source: pixels are taken as exact, files are read.
 
     Args:

@@ -130,8 +130,8 @@ class Same(Observation):
         one = torch.ones(count, dtype=like.dtype, device=like.device)
         parts = [_each_channel(like, p, rows, s * one, count) for p, s in ((a, -1), (b, 1))]
         shape, _, *first = parts[0]
-        joined = [torch.cat(pair) for pair in zip(first, parts[1][2:], strict=True)]
-        return SparseMap(shape, count, *joined), 0 * one, _stddev(self.stddev, one)
+        entries = [torch.cat(pair) for pair in zip(first, parts[1][2:], strict=True)]
+        return SparseMap(shape, count, *entries), 0 * one, _stddev(self.stddev, one)
 
 
 @dataclass(frozen=True)

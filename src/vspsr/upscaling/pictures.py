@@ -13,14 +13,13 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from PIL.Image import Image
 from torch import Tensor
 
 from vspsr.degradation.noise import lr_posterior
 from vspsr.errors import size_text
 from vspsr.images.io import check_memory
 from vspsr.images.picture import Picture
-from vspsr.images.sources import Source, source_of
+from vspsr.images.sources import AnyImage, Source, source_of
 from vspsr.model import VSpSR
 from vspsr.space import JpegSpace, NoisySpace, SRSpace, image_key
 from vspsr.upscaling.consistent import ConsistentPictures, Exactness
@@ -154,7 +153,7 @@ class PictureSpace:
 
 
 def upscale(
-    image: str | Path | bytes | Picture | NDArray[Any] | Image,
+    image: AnyImage,
     model: VSpSR | str | None = None,
     samples: int = 10,
     seed: int = 0,
