@@ -8,11 +8,8 @@ For a JPEG, it downscales to pixels that give the same coefficients when they ar
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vspsr.degradation.noise import lr_posterior
