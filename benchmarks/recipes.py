@@ -67,7 +67,7 @@ def main() -> None:
         summary = figures(trained(name, args), args)
         samples, mean, bicubic = (summary[k] for k in ("means", "means_of_mean", "means_of_bicubic"))
         gain = mean["psnr_rgb"]["mean"] - bicubic["psnr_rgb"]["mean"]
-        ratio = samples["lpips"]["mean"] / bicubic["lpips"]["mean"]
+        ratio = samples["distance"]["mean"] / bicubic["distance"]["mean"]
         table.add_row(name, f"{gain:+.2f}", f"{ratio:.3f}", f"{summary['diversity']['score']:.1f}")
     Console().print(table)
 

@@ -85,5 +85,5 @@ def test_lists_and_scores(run: Run, files: Path) -> None:
     (files / "hr.png").rename(files / "HR" / "hr.png")
     summary = out("evaluate", "--baseline", "bicubic", "--scale", 4, "--hr", "HR", "-o", "report", "--challenge-only")
     assert set(summary) == keys["evaluate"]
-    assert set(summary["ntire21"]) == {"lpips", "lr_psnr_worst", "lr_psnr_mean", "diversity", "lpips_ratio"}
+    assert set(summary["ntire21"]) == {"distance", "lr_psnr_worst", "lr_psnr_mean", "diversity", "distance_ratio"}
     assert summary == json.loads((files / "report" / "summary.json").read_text())

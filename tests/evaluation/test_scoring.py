@@ -58,7 +58,7 @@ def test_the_challenges_figures(
     record = scored(Request(hr=tmp_path / "hr", results=tmp_path / "sr", scale=scale))
     assert set(given) == {(3, 88, 72)}  # cropped to multiples of 8, at x4 and x8
     assert record.n_samples == 10
-    np.testing.assert_allclose([r.lpips for r in record.samples], data["global_each"], atol=1e-6)
+    np.testing.assert_allclose([r.distance for r in record.samples], data["global_each"], atol=1e-6)
     np.testing.assert_allclose([r.lr_psnr for r in record.samples], data[f"x{scale}/lr_psnr"], atol=1e-6)
     assert record.global_best == pytest.approx(float(data["global_best"]), abs=1e-6)
     assert record.local_best == pytest.approx(float(data["local_best"]), abs=1e-6)
@@ -66,7 +66,7 @@ def test_the_challenges_figures(
     from vspsr.report.summary import summarize
 
     figures = summarize({"versions": {}}, [record])["ntire21"]
-    assert figures["lpips"] == pytest.approx(float(data[f"x{scale}/LPIPS_mean"]), abs=1e-6)
+    assert figures["distance"] == pytest.approx(float(data[f"x{scale}/LPIPS_mean"]), abs=1e-6)
     assert figures["lr_psnr_worst"] == pytest.approx(float(data[f"x{scale}/LRPSNR_worst"]), abs=1e-6)
     assert figures["lr_psnr_mean"] == pytest.approx(float(data[f"x{scale}/LRPSNR_mean"]), abs=1e-6)
 
@@ -97,7 +97,7 @@ def test_every_figure_of_results(tmp_path: Path, stand_in: None) -> None:
         down = Degradation(4).down_integers(image) - lr
         assert row.index == i
         assert row.psnr_rgb == pytest.approx(float(10 * torch.log10(255**2 / mse)))
-        assert row.lpips == pytest.approx(float((image - hr).abs().double().mean()) / 255, rel=1e-5)
+        assert row.distance == pytest.approx(float((image - hr).abs().double().mean()) / 255, rel=1e-5)
         assert row.lr_pixels_wrong == int(down.any(0).sum())
         assert row.lr_psnr == pytest.approx(float(10 * torch.log10(255**2 / down.double().square().mean())))
         assert row.lr_psnr_file is None

@@ -42,11 +42,11 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def row(index: int | None, lpips: float, lr_psnr: float = math.inf) -> SampleRow:
+def row(index: int | None, distance: float, lr_psnr: float = math.inf) -> SampleRow:
     """The figures of one SR image; those not given follow from its distance."""
     off = 0 if math.isinf(lr_psnr) else 3
-    psnr = 30 - 20 * lpips
-    return SampleRow(index, lpips, lpips, psnr, psnr + 1.25, 1 - lpips, lr_psnr, None, off)
+    psnr = 30 - 20 * distance
+    return SampleRow(index, distance, distance, psnr, psnr + 1.25, 1 - distance, lr_psnr, None, off)
 
 
 def record(stem: str, n: int = 3, height: int = 48, width: int = 64, lr_psnr: float = math.inf, **changes: Any) -> Any:
@@ -63,8 +63,8 @@ def record(stem: str, n: int = 3, height: int = 48, width: int = 64, lr_psnr: fl
         samples=samples,
         mean=row(None, 0.2) if several else None,
         bicubic=row(None, 0.4, 31.5),
-        global_best=samples[0].lpips if several else None,
-        local_best=0.7 * samples[0].lpips if several else None,
+        global_best=samples[0].distance if several else None,
+        local_best=0.7 * samples[0].distance if several else None,
         score=30.0 if several else None,
         curve=[0.0, 18.0, 30.0][:n] if several else None,
         pixel_stddev=6.5 if several else None,

@@ -152,6 +152,12 @@ def test_files_that_are_no_records(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text(json.dumps(old))
     with pytest.raises(ReportError, match=r"old\.json: not .*version.* \(`bicubic.lr_pixels_wrong`: Field required\)"):
         read_record(tmp_path / "old.json")
+    old = copy.deepcopy(CONTENT)
+    for figures in (*old["samples"], old["mean"], old["bicubic"]):  # the names before `distance_without_map`
+        figures["lpips"], figures["distance"] = figures["distance"], figures.pop("distance_without_map")
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    with pytest.raises(ReportError, match=r"distance_without_map`: Field required\): evaluate anew with --overwrite"):
+        read_record(tmp_path / "old.json")
     write_json(tmp_path / "new.json", {"a": math.inf, "b": [math.nan, -math.inf], "c": (1, "x")})
     assert read_as(dict[str, Any], tmp_path / "new.json") == {"a": "inf", "b": [None, "-inf"], "c": [1, "x"]}
 
@@ -167,11 +173,13 @@ def test_names_in_any_encoding(tmp_path: Path) -> None:
 
 def test_the_challenges_four_figures() -> None:
     """Its script takes figures of each image over its samples, then the mean of those over images."""
-    lpips = np.array([[0.1, 0.3, 0.2], [0.5, 0.4, 0.9]])
+    distances = np.array([[0.1, 0.3, 0.2], [0.5, 0.4, 0.9]])
     psnr = np.array([[50.0, 40.0, 45.0], [60.0, 70.0, 30.0]])
-    records = [record(s, list(v), list(p), 10.0 * i) for i, (s, v, p) in enumerate(zip("ab", lpips, psnr, strict=True))]
+    records = [
+        record(s, list(v), list(p), 10.0 * i) for i, (s, v, p) in enumerate(zip("ab", distances, psnr, strict=True))
+    ]
     figures = summarize(SETTINGS, records)["ntire21"]
-    assert figures["lpips"] == pytest.approx(lpips.mean(1).mean())
+    assert figures["distance"] == pytest.approx(distances.mean(1).mean())
     assert figures["lr_psnr_worst"] == pytest.approx(psnr.min(1).mean())
     assert figures["lr_psnr_mean"] == pytest.approx(psnr.mean(1).mean())
     assert figures["diversity"] == pytest.approx(5.0)
@@ -194,7 +202,7 @@ def test_infinite_and_undefined_values_are_counted_not_averaged_away() -> None:
     assert summary["diversity"]["undefined"] == 1
     assert summary["lr"] == {"lr_pixels": 512, "lr_pixels_wrong": 6, "samples": 4, "samples_exact": 2}
     assert "lr_psnr_file" not in summary["means"]
-    assert summary["means"]["lpips"]["worst"] == 0.2
+    assert summary["means"]["distance"]["worst"] == 0.2
     assert summary["means"]["psnr_rgb"]["worst"] == 30.0
 
 
@@ -218,7 +226,7 @@ def test_tables() -> None:
     assert list(rows[0]) == ["image", "sample", *METRICS]
     assert [(r["image"], r["sample"]) for r in rows] == [("a", "0"), ("a", "1"), ("b", "0"), ("b", "1")]
     assert float(rows[0]["lr_psnr"]) == math.inf
-    assert float(rows[1]["lpips"]) == 0.2
+    assert float(rows[1]["distance"]) == 0.2
     assert rows[0]["lr_psnr_file"] == ""
     others = list(csv.DictReader(io.StringIO(references([replace(r, mean=None) for r in records]).decode())))
     assert [r["sample"] for r in others] == ["bicubic", "bicubic"]

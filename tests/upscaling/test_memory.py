@@ -1,21 +1,12 @@
 """The memory that super-resolution takes is what its check says."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-import pytest
+from fresh_process import needs_linux, output_of
 
 MEASURE = """
-import json
 import torch
 from vspsr import Degradation, VSpSR
 from vspsr.images.picture import Picture
 from vspsr.upscaling.pictures import PictureSpace, bytes_per_pixel
-
-def memory(field):
-    return next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith(field))
 
 def picture(side):
     torch.manual_seed(0)
@@ -26,7 +17,7 @@ def picture(side):
 model = VSpSR.from_pretrained("vspsr-x4")
 next(iter(PictureSpace(model, picture(16)).samples(1)))  # what is loaded once
 given = picture(256)
-open("/proc/self/clear_refs", "w").write("5")
+reset_peak()
 before = memory("VmRSS")
 for _ in PictureSpace(model, given).samples(2):
     pass
@@ -34,8 +25,7 @@ print(json.dumps([memory("VmHWM") - before, bytes_per_pixel(model) * 256 * 256])
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+@needs_linux
 def test_super_resolution_takes_the_memory_that_is_checked() -> None:
-    done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, check=True, text=True)
-    peak, estimate = json.loads(done.stdout)
+    peak, estimate = output_of(MEASURE)
     assert 0.5 * estimate < peak < 1.3 * estimate

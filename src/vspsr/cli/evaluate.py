@@ -218,7 +218,7 @@ def _show(summary: dict[str, Any], output: Path) -> None:
     )
     for title, key in (("samples", "means"), ("mean", "means_of_mean"), ("bicubic", "means_of_bicubic")):
         if means := summary[key]:
-            columns = (("lpips", 4), ("psnr_rgb", 2), ("psnr_y", 2), ("ssim", 4), ("lr_psnr", 2))
+            columns = (("distance", 4), ("psnr_rgb", 2), ("psnr_y", 2), ("ssim", 4), ("lr_psnr", 2))
             texts = [mean_number(means[k], digits) if k in means else ("—", "") for k, digits in columns]
             table.add_row(title, *(f"{mean} ({note})" if note else mean for mean, note in texts))
     out.print(table)

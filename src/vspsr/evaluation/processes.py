@@ -28,7 +28,12 @@ from vspsr.files import one_line, write_json
 from vspsr.images.io import available_memory
 
 _PER_GPU = 4  # processes that share a GPU: much of the work runs on CPUs
-_BASE = 700 << 20  # bytes of a process beside its image: Python, torch and the networks' weights
+
+# Memory, measured and rounded up; tests/evaluation/test_memory.py compares the peaks with it.
+_BASE = 850 << 20  # bytes of a process beside its image: Python, torch, the weights of a model and of the distance
+_BASELINE = 300 << 20  # bytes to load the largest baseline, EDSR with 43 million parameters
+_ALEX, _VGG, _EDSR = 1200, 2800, 3000  # bytes per HR pixel: features of the distance and of the widest baseline
+_SAMPLE = 24  # bytes per HR pixel: the values of a sample, 16 bits deep, and its map of distances
 
 
 @dataclass(frozen=True)
@@ -52,18 +57,18 @@ def default_processes(pairs: Sequence[Pair], request: Request, n_samples: int, o
     pixels = max((pair.size[0] * pair.size[1] for pair in pairs), default=0)
     free = available_memory()
     if free is not None:
-        most = min(most, int(free / (_BASE + bytes_per_pixel(request, n_samples) * pixels)))
+        most = min(most, free // memory_needed(request, n_samples, pixels))
     return max(1, min(most, len(pairs)))
 
 
-def bytes_per_pixel(request: Request, n_samples: int) -> int:
-    """Memory for scoring, in bytes per HR pixel, measured and rounded up.
+def memory_needed(request: Request, n_samples: int, pixels: int) -> int:
+    """Peak memory of a process, in bytes, that scores images of at most this number of HR pixels; an upper estimate.
 
-    Networks need it for their features: the perceptual one (VGG has more than AlexNet) and the baseline. Each sample
-    needs it for its values and its map of distances.
+    The networks run one after the other. So their weights add up, and of their features only the largest count.
     """
-    networks = 1000 + 2000 * request.backend.endswith("vgg") + 1500 * (request.baseline is not None)
-    return networks + 48 * n_samples
+    is_network = request.baseline not in (None, "bicubic")
+    features = max(_VGG if request.backend.endswith("vgg") else _ALEX, _EDSR * is_network)
+    return _BASE + _BASELINE * is_network + (features + _SAMPLE * n_samples) * pixels
 
 
 def score_all(scorer: Scorer, tasks: Sequence[Task], on: Sequence[str], processes: int) -> Iterator[tuple[Task, str]]:

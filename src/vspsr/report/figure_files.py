@@ -161,5 +161,5 @@ def figures_of_reports(
 def _panel(report: ReportFolder, record: ImageRecord) -> Panel:
     """Sample 0 of a report, with its figures."""
     sample = record.samples[0]
-    figures = (f"{report.backend} {number(sample.lpips, 3)}", f"LR-PSNR {number(sample.lr_psnr, 1)} dB")
+    figures = (f"{report.backend} {number(sample.distance, 3)}", f"LR-PSNR {number(sample.lr_psnr, 1)} dB")
     return Panel(printable(report.name), read_image(report.pictures(record)["s00"]), "\n".join(figures))

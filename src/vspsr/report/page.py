@@ -102,7 +102,7 @@ def _context(report: ReportFolder) -> dict[str, Any]:
         "columns": [label for label, _ in columns],
         "metrics": [
             {
-                "label": report.backend if m == "lpips" else METRIC_WORDS[m].label,
+                "label": report.backend if m == "distance" else METRIC_WORDS[m].label,
                 "note": METRIC_WORDS[m].note,
                 "digits": METRIC_WORDS[m].digits,
                 "higher": METRICS[m],
@@ -145,9 +145,10 @@ def _facts(report: ReportFolder) -> list[str]:
 def _tiles(report: ReportFolder) -> list[dict[str, str]]:
     """The most important figures."""
     summary = report.summary
-    challenge, bicubic = summary["ntire21"], _value(summary, "means_of_bicubic", "lpips")
-    note = f"{number(challenge['lpips_ratio'], 2)} × bicubic ({number(bicubic, 3)})" if challenge["lpips_ratio"] else ""
-    tiles = [{"label": report.backend, "value": number(challenge["lpips"], 3), "unit": "", "note": note}]
+    challenge, bicubic = summary["ntire21"], _value(summary, "means_of_bicubic", "distance")
+    ratio = challenge["distance_ratio"]
+    note = f"{number(ratio, 2)} × bicubic ({number(bicubic, 3)})" if ratio else ""
+    tiles = [{"label": report.backend, "value": number(challenge["distance"], 3), "unit": "", "note": note}]
     if (diversity := challenge["diversity"]) is not None:
         note = f"score Sₙ with {report.records[0].n_samples} samples"
         tiles.append({"label": "Diversity", "value": number(diversity, 1), "unit": "%", "note": note})
@@ -178,9 +179,9 @@ def _challenge(report: ReportFolder) -> tuple[list[dict[str, Any]], list[dict[st
     """The challenge's figures: this report's, bicubic's, and published ones of the same scale with their sources."""
     columns = [report.backend] + ["lpips-alex"] * (report.backend != PUBLISHED_BACKEND)
     columns += ["ratio", "lr_psnr", "lr_psnr_worst", "diversity"]
-    lpips, lr_psnr = (_value(report.summary, "means_of_bicubic", metric) for metric in ("lpips", "lr_psnr"))
-    values = {report.backend: lpips, "lr_psnr": lr_psnr, "lr_psnr_worst": lr_psnr, "diversity": 0.0}
-    values["ratio"] = 1.0 if lpips else None
+    distance, lr_psnr = (_value(report.summary, "means_of_bicubic", metric) for metric in ("distance", "lr_psnr"))
+    values = {report.backend: distance, "lr_psnr": lr_psnr, "lr_psnr_worst": lr_psnr, "diversity": 0.0}
+    values["ratio"] = 1.0 if distance else None
     rows = [("own", own_row(report)), ("computed", Row("bicubic", False, values, images=report.images))]
     rows += [("published", row) for table in _TABLES.get(report.scale, ()) for row in published_rows(table)]
     names: dict[tuple[str, str], list[str]] = {}
@@ -233,12 +234,12 @@ class _Image:
     def cells(self) -> list[dict[str, str]]:
         """Its row in the table of images, without the name."""
         r = self.record
-        lpips = math.fsum(s.lpips for s in r.samples) / len(r.samples)
+        distance = math.fsum(s.distance for s in r.samples) / len(r.samples)
         best = r.mean if r.mean is not None else r.samples[0]
         values: list[tuple[float | None, str]] = [
             (r.width * r.height, size_text((r.height, r.width))),
-            (lpips, number(lpips, 3)),
-            (ratio := lpips / r.bicubic.lpips if r.bicubic.lpips else None, number(ratio, 2)),
+            (distance, number(distance, 3)),
+            (ratio := distance / r.bicubic.distance if r.bicubic.distance else None, number(ratio, 2)),
             (best.psnr_y, number(best.psnr_y, 2)),
             (worst := min(s.lr_psnr for s in r.samples), number(worst, 2)),
             (wrong := sum(s.lr_pixels_wrong for s in r.samples), str(wrong)),

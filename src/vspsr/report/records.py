@@ -12,8 +12,8 @@ from vspsr.files import one_line, printable, read_json
 from vspsr.metrics import Calibration
 
 METRICS = {
-    "lpips": False,
     "distance": False,
+    "distance_without_map": False,
     "psnr_rgb": True,
     "psnr_y": True,
     "ssim": True,
@@ -34,8 +34,8 @@ class SampleRow:
 
     Attributes:
         index: number of the sample from 0; None for the mean image and for bicubic.
-        lpips: perceptual distance from the truth, mean of the map (the challenge's "LPIPS").
-        distance: the same as its package gives it without a map.
+        distance: perceptual distance from the truth by the report's backend, mean of the map (the challenge's "LPIPS").
+        distance_without_map: the same as its package gives it without a map.
         psnr_rgb, psnr_y: in dB.
         ssim: structural similarity.
         lr_psnr: in dB, of the downscaled SR image against the downscaled truth, both cropped as the protocol says.
@@ -45,8 +45,8 @@ class SampleRow:
     """
 
     index: int | None
-    lpips: float
-    distance: float | None
+    distance: float
+    distance_without_map: float | None
     psnr_rgb: float
     psnr_y: float
     ssim: float | None
@@ -126,7 +126,9 @@ def read_as(kind: Any, path: Path) -> Any:
         problem = error.errors()[0]
         place = f"`{'.'.join(map(str, problem['loc']))}`: " if problem["loc"] else ""
         why = one_line(place + problem["msg"].removeprefix("Value error, "))
-        raise ReportError(f"{one_line(path)}: not of this version of vspsr ({why}): evaluate anew") from error
+        raise ReportError(
+            f"{one_line(path)}: not of this version of vspsr ({why}): evaluate anew with --overwrite"
+        ) from error
 
 
 def read_record(path: Path) -> ImageRecord:

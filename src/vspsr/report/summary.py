@@ -48,7 +48,7 @@ def summarize(settings: Mapping[str, Any], records: Sequence[ImageRecord]) -> di
         means, means_of_mean, means_of_bicubic: metric → `vspsr.metrics.aggregate` of the samples, the mean images and
             the bicubic ones;
         ntire21: the challenge's four figures ("lr_psnr_worst" is the mean over images of the worst sample's), and
-            "lpips_ratio": the distance of the samples divided by that of bicubic;
+            "distance_ratio": the distance of the samples divided by that of bicubic;
         diversity: means of the score, its parts and its curve, and in how many images the score is undefined;
         lr: number of LR pixels and of those that are wrong; number of samples and of those without a wrong LR pixel;
         calibration: `vspsr.metrics.Calibration` of all images together, None where not asked for;
@@ -59,17 +59,17 @@ def summarize(settings: Mapping[str, Any], records: Sequence[ImageRecord]) -> di
     """
     records = sorted(records, key=lambda r: r.stem)
     calibration = total_calibration(records)
-    lpips = mean(mean(row.lpips for row in r.samples) for r in records)
-    bicubic = mean(r.bicubic.lpips for r in records)
+    distance = mean(mean(row.distance for row in r.samples) for r in records)
+    bicubic = mean(r.bicubic.distance for r in records)
     return {
         "n_images": len(records),
         "n_samples": records[0].n_samples,
         "ntire21": {
-            "lpips": lpips,
+            "distance": distance,
             "lr_psnr_worst": mean(min(row.lr_psnr for row in r.samples) for r in records),
             "lr_psnr_mean": mean(mean(row.lr_psnr for row in r.samples) for r in records),
             "diversity": mean(r.score for r in records),
-            "lpips_ratio": lpips / bicubic if lpips is not None and bicubic else None,
+            "distance_ratio": distance / bicubic if distance is not None and bicubic else None,
         },
         "means": _means([row for r in records for row in r.samples]),
         "means_of_mean": _means([r.mean for r in records if r.mean is not None]),

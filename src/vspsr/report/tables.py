@@ -71,11 +71,11 @@ def own_row(report: ReportFolder) -> Row:
     """What a report says, in the columns of the tables."""
     figures, means = report.summary["ntire21"], report.summary["means"]
     values = {
-        report.backend: figures["lpips"],
+        report.backend: figures["distance"],
         "lr_psnr": figures["lr_psnr_mean"],
         "lr_psnr_worst": figures["lr_psnr_worst"],
         "diversity": figures["diversity"],
-        "ratio": figures["lpips_ratio"],
+        "ratio": figures["distance_ratio"],
         "psnr": means["psnr_rgb"]["mean"],
         "ssim": means.get("ssim", {}).get("mean"),
     }

@@ -14,8 +14,8 @@ class MetricWords(NamedTuple):
 
 
 METRIC_WORDS = {
-    "lpips": MetricWords("perceptual distance", "mean of the map of distances, as the challenge takes it", 4),
-    "distance": MetricWords("whole image", "the same distance as its package gives it, without a map", 4),
+    "distance": MetricWords("perceptual distance", "mean of the map of distances, as the challenge takes it", 4),
+    "distance_without_map": MetricWords("without a map", "the same distance as its package gives it without a map", 4),
     "psnr_rgb": MetricWords("PSNR, RGB (dB)", "", 2),
     "psnr_y": MetricWords("PSNR, Y (dB)", "", 2),
     "ssim": MetricWords("SSIM", "", 4),
