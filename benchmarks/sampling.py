@@ -4,8 +4,8 @@
     python benchmarks/sampling.py --width 510 --height 340
 
 "Naïvely" runs the network for every sample, as published code does. The network of the recipes has random weights
-here, and so has the paper's. Peak memory is that of the whole process, taken in a process of its own for each row.
-Times are the best of `--repeat` runs.
+here, and so has the paper's. Multiplications are those of convolutions and products of matrices. Peak memory is that
+of the whole process, taken in a process of its own for each row. Times are the best of `--repeat` runs.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from charts import bars
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from vspsr import VSpSR, quantize, read_image
 
@@ -60,6 +61,24 @@ def seconds_of(model: VSpSR, what: str, y: Tensor) -> float:
     return time.perf_counter() - began
 
 
+def multiplications(model: VSpSR, what: str, y: Tensor) -> float:
+    """Of one row, in thousands for each LR pixel."""
+    with FlopCounterMode(display=False) as counter:
+        seconds_of(model, what, y)
+    return counter.get_total_flops() / 2e3 / (y.shape[-2] * y.shape[-1])
+
+
+def speed_of_core() -> float:
+    """GFLOP/s of one core in float32, products of matrices of 1024×1024 numbers."""
+    torch.set_num_threads(1)
+    a, best = torch.rand(1024, 1024), float("inf")
+    for _ in range(10):
+        began = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - began)
+    return 2 * 1.024**3 / best
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=192)
@@ -75,10 +94,10 @@ def main() -> None:
         name, what = ROWS[args.one]
         model = MODELS[name]().eval()
         seconds = min(seconds_of(model, what, y) for _ in range(args.repeat))
-        print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
+        print(seconds, multiplications(model, what, y), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
         return
     table = Table(title=f"LR {args.width}×{args.height} at x4, one core")
-    for name in ("", "seconds", "× network pass", "peak GB"):
+    for name in ("", "seconds", "× network pass", "1000 multiplications an LR pixel", "peak GB"):
         table.add_column(name, justify="right" if name else "left")
     passes: dict[str, float] = {}
     found: dict[str, float] = {}
@@ -86,12 +105,14 @@ def main() -> None:
         size = ["--width", args.width, "--height", args.height, "--repeat", args.repeat]
         command = [sys.executable, __file__, "--one", str(row), *map(str, size)]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        seconds, peak = map(float, output.split())
+        seconds, thousands, peak = map(float, output.split())
         name, what = ROWS[row]
         passes.setdefault(name, seconds)
         found[f"{name}: {what}"] = seconds
-        table.add_row(f"{name}: {what}", f"{seconds:.2f}", f"{seconds / passes[name]:.2f}", f"{peak:.2f}")
+        figures = f"{seconds:.2f}", f"{seconds / passes[name]:.2f}", f"{thousands:,.0f}", f"{peak:.2f}"
+        table.add_row(f"{name}: {what}", *figures)
     Console().print(table)
+    print(f"This core makes {speed_of_core():.0f} GFLOP/s in float32.")
     if args.plot:
         bars(args.plot, str(table.title), found, "seconds")
 

@@ -4,7 +4,8 @@
 #   benchmarks/train_on_gpu.sh PHOTOS OUTPUT
 #
 # Environment:
-#   MINUTES    of training, 10 by default; the schedule comes to its end in this time
+#   MINUTES    of training, 8 by default, in which the schedule comes to its end: with installing, decoding and
+#              exporting about ten in all
 #   WHEELS     a folder of wheels: nothing is downloaded, and PyTorch is the one that is installed
 #   FEATURES   a folder with squeezenet1_1.safetensors and efficientnet_lite0.safetensors, where these cannot be
 #              downloaded either
@@ -18,7 +19,7 @@ photos=$(realpath "$1")
 mkdir -p "$2"
 output=$(realpath "$2")
 cd "$(dirname "$0")/.."
-minutes=${MINUTES:-10} device=${DEVICE:-gpu}
+minutes=${MINUTES:-8} device=${DEVICE:-gpu}
 clock=$(printf '%02d:%02d:00' $((minutes / 60)) $((minutes % 60)))
 
 if [ -n "${WHEELS:-}" ]; then
@@ -39,7 +40,7 @@ train() { # recipe
     resume=()
     if [ -d "$folder/run/checkpoints" ]; then resume=(--resume); fi
     python -m vspsr.cli train --config "$1" --data "$photos" -o "$folder/run" --accelerator "$device" --devices 1 \
-        --max-time "$clock" "${features[@]}" "${resume[@]}" >"$folder/run.log" 2>&1
+        --max-time "$clock" --set validation.images=0 "${features[@]}" "${resume[@]}" >"$folder/run.log" 2>&1
     python -m vspsr.cli export "$folder/run" -o "$folder/model" --half --overwrite >>"$folder/run.log" 2>&1
 }
 

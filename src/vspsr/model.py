@@ -139,9 +139,14 @@ class VSpSR(nn.Module):
         return SRSpace(y, parameters, self.degradation, self.temperature, self.calibration)
 
     @property
+    def receptive_field(self) -> int | None:
+        """LR pixels to each side that the space at a place depends on, the basis aside; None for the whole image."""
+        return self.network.receptive_field if isinstance(self.network, CorrelatedVSpM) else None
+
+    @property
     def is_local(self) -> bool:
         """Whether the network gives the parameters of a part of an image from that part's surroundings."""
-        return isinstance(self.network, CorrelatedVSpM)
+        return self.receptive_field is not None
 
     def by_place(self, y: Tensor) -> SRSpace:
         """The space of a large image: that of `forward` up to rounding, but the network runs where it is needed first.

@@ -52,9 +52,11 @@ def info(
     loaded = VSpSR.from_pretrained(model)
     count = sum(p.numel() for p in loaded.parameters())
     if as_json:
-        print(json.dumps({"name": model, **loaded.config, "parameters": count}, indent=2))
+        about = {"parameters": count, "receptive_field": loaded.receptive_field}
+        print(json.dumps({"name": model, **loaded.config, **about}, indent=2))
         return
-    print_line(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters")
+    seen = "the whole image" if loaded.receptive_field is None else f"{loaded.receptive_field} LR pixels to each side"
+    print_line(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters, sees {seen}")
     out.print_json(json.dumps(loaded.config))
     if card := model_file(model, "README.md"):
         for line in card.read_text(encoding="utf-8").splitlines():
