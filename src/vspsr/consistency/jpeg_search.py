@@ -16,12 +16,15 @@ _MOVES = 150  # of the search, which ends at the first member
 _TENURE, _TENURE_SHARE = 10, 4  # moves during which a changed value is left alone; of few values at most a quarter
 _IMPORTANCE = (1000.0, 1.0, 1.0)  # of a miss of Y, Cb and Cr: Y must be met, Cb and Cr are averaged
 _PAIRED = 24  # values of a block that the border cuts, up to which two are changed at once
+_KEPT, _AROUND = 4096, 4  # beginnings of such a block that are gone on with, and levels around the best of each value
 _FORBIDDEN = 1e9
 _EDGE = 1 / 16  # levels: libjpeg's coefficients are multiples of 1/8, and one end of each interval is not part of it
 _BLOCKS, _MCUS = 64, 32  # treated at once: more take more memory
 
 
-def search_planes(planes: Tensor, integers: Tensor, steps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def search_planes(
+    planes: Tensor, integers: Tensor, steps: Tensor, rows: Tensor, columns: Tensor, alternate: bool = False
+) -> Tensor:
     """Integers near 8×8 planes whose coefficients are given, as far as they are found.
 
     A tabu search: of all changes of one value by 1, the one that brings the coefficients nearest to their intervals
@@ -31,6 +34,8 @@ def search_planes(planes: Tensor, integers: Tensor, steps: Tensor, rows: Tensor,
         planes: (B, 8, 8) float64.
         integers, steps: the coefficients wanted and their quantisation steps, (B, 8, 8) float64.
         rows, columns: (B, 8): from which row and column of its plane each is copied.
+        alternate: copied columns are means of copies, rounded with another bias in turn: in columns of odd numbers a
+            value may be larger by 1 than in those of even numbers.
 
     Returns:
         (B, 8, 8) float64, integers 0 … 255.
@@ -41,18 +46,25 @@ def search_planes(planes: Tensor, integers: Tensor, steps: Tensor, rows: Tensor,
     kinds, which = torch.stack([rows, columns], 1)[wrong].unique(dim=0, return_inverse=True)
     for kind, copies in enumerate(kinds):  # blocks that the border cuts in the same way
         for part in wrong[which == kind].split(_BLOCKS):
-            _search(out, part, integers, steps, copies)
+            _search(out, part, integers, steps, copies, alternate)
     return out
 
 
-def _search(out: Tensor, active: Tensor, integers: Tensor, steps: Tensor, copies: Tensor) -> None:
+def _search(out: Tensor, active: Tensor, integers: Tensor, steps: Tensor, copies: Tensor, alternate: bool) -> None:
     """`search_planes` of the blocks ``active``, in place; ``copies``: (2, 8), their rows and columns."""
-    spread = torch.kron(*F.one_hot(copies, 8).double())  # (place, value): a value lies in its own place and its copies'
+    (rows, columns), last = copies, int(copies[1, -1])
+    if alternate:  # the second of the columns that are copies stands for every other one
+        columns = columns + (torch.arange(8) - columns) % 2
+    spread = torch.kron(F.one_hot(rows, 8).double(), F.one_hot(columns, 8).double())  # (place, value)
     values = spread.any(0).nonzero()[:, 0]
     moves = _moves(len(values))
     changes = (moves @ spread[:, values].T).view(-1, 8, 8)
     effects = (dct_matrix(8) @ changes @ dct_matrix(8).T).flatten(1).float()
     rises, falls = (moves > 0).float().T, (moves < 0).float().T
+    means = [(values % 8 == last + i).nonzero()[:, 0] for i in range(2 if alternate and last < 7 else 0)]
+    even, odd = means[:: 1 - 2 * (last % 2)] if means else (values[:0], values[:0])
+    if len(values) <= _PAIRED:
+        _nearest_to_centres(out, active, integers, steps, spread[:, values], even, odd)
     tenure = min(max(len(values) // _TENURE_SHARE, 1), _TENURE)
     tabu = torch.zeros(len(active), len(values), dtype=torch.int64)
     own = torch.arange(len(active))
@@ -66,6 +78,11 @@ def _search(out: Tensor, active: Tensor, integers: Tensor, steps: Tensor, copies
         half = steps[active].flatten(1)[:, None].float() / 2 - _EDGE
         now = out[active].flatten(1)[:, values]
         high, low, blocked = (now > 254).float(), (now < 1).float(), (tabu[own] > move).float() @ (rises + falls)
+        larger = (now[:, odd] > now[:, even]).float()
+        high[:, odd] += larger
+        low[:, odd] += 1 - larger
+        high[:, even] += 1 - larger
+        low[:, even] += larger
         up = torch.add(off, effects).abs_().sub_(half).relu_().sum(-1)
         down = torch.sub(off, effects).abs_().sub_(half).relu_().sum(-1)
         up.masked_fill_(blocked + high @ rises + low @ falls > 0, _FORBIDDEN)
@@ -74,6 +91,37 @@ def _search(out: Tensor, active: Tensor, integers: Tensor, steps: Tensor, copies
         kind, sign = best % len(moves), 1.0 - 2.0 * (best >= len(moves))
         out[active] += sign[:, None, None] * changes[kind]
         tabu[own] = torch.where(moves[kind] != 0, move + tenure, tabu[own])
+
+
+def _nearest_to_centres(
+    out: Tensor, active: Tensor, integers: Tensor, steps: Tensor, spread: Tensor, even: Tensor, odd: Tensor
+) -> None:
+    """In place where it finds integers: those nearest to the centres of the intervals.
+
+    Value by value, the best `_KEPT` beginnings are kept: a K-best sphere decoder (Guo & Nilsson, JSAC 2006) in the
+    metric that takes half a step as 1, in which each coefficient may be off by 1.
+    """
+    matrix, around = dct_matrix(8), torch.arange(-_AROUND, _AROUND + 1)
+    effects = (matrix @ spread.T.view(-1, 8, 8) @ matrix.T).flatten(1)
+    for b in active:
+        before, weight = out[b].flatten()[spread.argmax(0)], 2 / steps[b].flatten()
+        q, r = torch.linalg.qr((effects * weight).T)
+        target = (integers[b] * steps[b] - dct(out[b]) / 8).flatten() * weight @ q
+        changes, cost = before.new_zeros(1, len(before)), before.new_zeros(1)
+        for i in reversed(range(len(before))):
+            rest = target[i] - changes[:, i + 1 :] @ r[i, i + 1 :]
+            tried = (rest / r[i, i]).round()[:, None] + around
+            allowed = ((before[i] + tried) >= 0) & ((before[i] + tried) <= 255)
+            costs = (cost[:, None] + (rest[:, None] - r[i, i] * tried).square()).where(allowed, _FORBIDDEN).flatten()
+            cost, best = costs.topk(min(_KEPT, int((costs <= costs.new_tensor(64.0)).sum())), largest=False)
+            changes = changes[best // len(around)]
+            changes[:, i] = tried.flatten()[best]
+        found = before + changes
+        found = found[((found[:, odd] - found[:, even] - 0.5).abs() < 1).all(1)]
+        blocks = (found @ spread.T).view(-1, 8, 8)
+        fits = (quantised(dct(blocks), steps[b]) == integers[b]).flatten(1).all(1).nonzero()
+        if len(fits):
+            out[b] = blocks[fits[0, 0]]
 
 
 def _moves(count: int) -> Tensor:
