@@ -208,7 +208,7 @@ class TestExtends:
         assert losses["mean_l1"][0].weight == 1e-3
         assert losses["kl"] == (KL(weight=0.1, form="authors", beta=0.3),)
         assert found.phases[0].optimiser == base.phases[1].optimiser
-        written = tmp_path / "run" / "recipe.yaml"
+        written = tmp_path / "written.yaml"
         written.write_bytes(to_yaml(found))
         assert "extends" not in written.read_text()
         assert load_recipe(written) == found
