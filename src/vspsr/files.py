@@ -1,6 +1,8 @@
 """Files written completely or not at all, safe reading of text and JSON, file names as printable text."""
 
+import csv
 import hashlib
+import io
 import json
 import math
 import os
@@ -10,7 +12,7 @@ import stat
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from functools import lru_cache
@@ -65,6 +67,14 @@ def kind_of(path: str | Path) -> Literal["file", "folder", "other"] | None:
     return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
 
 
+def lies_within(path: Path, folder: Path) -> bool:
+    """Whether a path, which need not exist, is a folder or below it, links followed."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # a loop of links, a null character: nothing lies there
+        return False
+
+
 def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file's content, 64 hexadecimal digits. OSError if it cannot be read."""
     with Path(path).open("rb") as file:
@@ -116,6 +126,25 @@ def read_json(path: str | Path, limit: int = _LARGEST, error: type[VSpSRError] =
         raise error(f"{one_line(path)}: its JSON is nested too deeply") from problem
     except ValueError as problem:
         raise error(f"{one_line(path)}: is not JSON ({one_line(problem)})") from problem
+
+
+def read_csv(path: Path, columns: Collection[str], error: type[VSpSRError] = OutputError) -> list[dict[str, str]]:
+    """The rows of a CSV file by the names in its first line.
+
+    Raises:
+        VSpSRError: of the class ``error``: as `read_text`, no CSV, or a row without a value in one of ``columns``.
+    """
+    table, name = csv.DictReader(io.StringIO(read_text(path, error=error))), one_line(path)
+    try:
+        rows = list(table)
+    except csv.Error as problem:
+        raise error(f"{name}: line {table.line_num}: {one_line(problem)}") from problem
+    for column in columns:
+        if column not in (table.fieldnames or ()):
+            raise error(f"{name}: the column `{column}` is missing")
+        if any(row[column] is None for row in rows):
+            raise error(f"{name}: a row has no value in the column `{column}`")
+    return rows
 
 
 def to_json(value: Any) -> Any:
@@ -185,11 +214,7 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[BinaryIO]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make an output folder where it is missing, and remove what killed processes have left in it.
-
-    Raises:
-        OutputError: the folder cannot be made.
-    """
+    """Make an output folder where it is missing, and clear it (`clear_stale`). OutputError if it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:

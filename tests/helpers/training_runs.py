@@ -17,7 +17,7 @@ pytest.importorskip("pydantic", reason="the extra `train` is not installed")
 
 from vspsr.training.engine import Engine
 from vspsr.training.recipe import Recipe
-from vspsr.training.recipe_file import parse_recipe, write_recipe
+from vspsr.training.recipe_file import parse_recipe, to_yaml
 from vspsr.training.run import RunOptions, train
 
 RECIPE: dict[str, Any] = {
@@ -98,7 +98,7 @@ def table(run: Path) -> list[dict[str, str]]:
 
 def command(recipe: Recipe, folder: Path, *options: str) -> list[str]:
     """`vspsr train` as another process, its run in ``folder``/run."""
-    write_recipe(folder / "recipe.yaml", recipe)
+    (folder / "recipe.yaml").write_bytes(to_yaml(recipe))
     where = ["--config", str(folder / "recipe.yaml"), "-o", str(folder / "run"), "--accelerator", "cpu"]
     return [sys.executable, "-m", "vspsr.cli", "train", *where, *options]
 

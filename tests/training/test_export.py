@@ -54,7 +54,7 @@ def test_the_card_tells_of_the_run(run: Path, tmp_path: Path) -> None:
     assert "- pixels: 1 · mean_l1 + 1 · energy_pixels" in card
     assert "| psnr_mean |" in card
     assert (tmp_path / "model" / "example.png").stat().st_size > 0
-    with pytest.raises(OutputError, match="holds a model already"):
+    with pytest.raises(OutputError, match="exists already"):
         export(run, tmp_path / "model")
     export(run, tmp_path / "model", overwrite=True)
 

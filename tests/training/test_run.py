@@ -411,6 +411,11 @@ class TestClock:
         assert schedule.position(30, 100.0) >= schedule.steps == 1000
         assert self.schedule(photos, None).position(3, 1e9) == 3
 
+    @pytest.mark.parametrize("max_time", [0.0, -1.0, float("nan")])
+    def test_no_time_is_refused(self, photos: Path, max_time: float) -> None:
+        with pytest.raises(ValueError, match="`max_time` must be more than 0 seconds"):
+            self.schedule(photos, max_time)
+
     def test_phases_and_rates_follow_the_position(self, photos: Path) -> None:
         schedule = self.schedule(photos, 100.0)
         assert schedule.stage(249.9).phase.name == "a"

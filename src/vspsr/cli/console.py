@@ -191,8 +191,8 @@ def device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=name).add(1).item()  # "meta" has no values, for instance
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise ValueError(f"`--device` {name!r} cannot be used here: {one_line(error)[:150]}") from error
     return name
 

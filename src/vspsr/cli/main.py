@@ -113,7 +113,8 @@ def _print_usage_error(problem: Any) -> None:
         return
     context = problem.ctx
     hint = f": see {context.command_path} --help" if context else ""
-    print_error(f"{one_line(problem.format_message()).rstrip('.')}{hint}")
+    text = one_line(problem.format_message()).replace(": Value error, ", ": ", 1)  # pydantic's prefix
+    print_error(f"{text.rstrip('.')}{hint}")
 
 
 if __name__ == "__main__":

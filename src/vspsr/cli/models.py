@@ -9,6 +9,8 @@ from rich.table import Table
 from vspsr.cli.console import out, print_line
 from vspsr.cli.options import AsJson
 
+_MAX_CARD = 1_000_000  # bytes
+
 FOR = {
     "vspsr-x4": "pictures to keep (the default, except for JPEGs)",
     "vspsr-x4-explore": "experimental: the default for JPEGs and for `vspsr explore`, detail that hangs together",
@@ -47,6 +49,8 @@ def info(
 
     Example:  vspsr info vspsr-x4
     """
+    from vspsr.errors import ModelError
+    from vspsr.files import read_text
     from vspsr.model import VSpSR, model_file
 
     loaded = VSpSR.from_pretrained(model)
@@ -59,5 +63,5 @@ def info(
     print_line(f"{model}: x{loaded.scale}, {count / 1e6:.2f} M parameters, sees {seen}")
     out.print_json(json.dumps(loaded.config))
     if card := model_file(model, "README.md"):
-        for line in card.read_text(encoding="utf-8").splitlines():
+        for line in read_text(card, _MAX_CARD, ModelError).splitlines():
             print_line(line.expandtabs())

@@ -1,10 +1,12 @@
 """`vspsr train` and `vspsr export`: parse, call, print."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from vspsr.checks import value_text
 from vspsr.cli.console import print_line, progress
 from vspsr.cli.options import Folder, Output
 
@@ -39,7 +41,7 @@ def train(
     extra: list[Any] = [f"data.folder={data.absolute()}"] if data is not None else []
     recipe = load_recipe(config, [*(changes or []), *extra])
     folder = output or Path("runs") / recipe.name
-    device_count: int | str = int(devices) if devices.isdigit() else devices
+    device_count: int | str = int(devices) if re.fullmatch("[0-9]{1,9}", devices) else devices
     seconds = None if max_time is None else _seconds(max_time)
     with progress(_SHARES) as step:
         done = 0
@@ -85,8 +87,9 @@ def export(
 
 def _seconds(text: str) -> float:
     """HH:MM:SS, or DD:HH:MM:SS, in seconds."""
-    parts = text.split(":")
-    if len(parts) not in (3, 4) or not all(part.isdigit() for part in parts):
-        raise ValueError(f"`--max-time` must be HH:MM:SS, got {text!r}")
-    days, hours, minutes, seconds = (int(p) for p in ["0", *parts][-4:])
-    return float(((24 * days + hours) * 60 + minutes) * 60 + seconds)
+    if not re.fullmatch("[0-9]{1,9}(:[0-9]{1,9}){2,3}", text):
+        raise ValueError(f"`--max-time` must be HH:MM:SS, got {value_text(text)}")
+    days, hours, minutes, seconds = (int(p) for p in f"0:{text}".split(":")[-4:])
+    if not (total := ((24 * days + hours) * 60 + minutes) * 60 + seconds):
+        raise ValueError(f"`--max-time` {text}: leaves no time to train: leave the option out for no limit")
+    return float(total)

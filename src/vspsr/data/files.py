@@ -10,8 +10,6 @@ Layouts of a data folder, tried in this order:
 Pairs are matched by stem: `0801.png` belongs to `0801.png` or `0801x4.png`, never to what happens to sort alike.
 """
 
-import csv
-import io
 import math
 import re
 from collections.abc import Sequence
@@ -19,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vspsr.errors import ImageFileError, size_text
-from vspsr.files import one_line, read_text
+from vspsr.files import read_csv
 from vspsr.images.folders import composed_stem, image_files
 from vspsr.images.io import read_header
 
@@ -122,9 +120,10 @@ def _layout(
     if lr_folder is not None:
         return _split(_paired(folder, lr_folder, scale, problems), holdout)
     if (folder / "manifest.csv").is_file():
-        rows = _manifest(folder / "manifest.csv")
-        splits = [[ImagePair(folder / f, (0, 0)) for f, s in rows if s == split] for split in ("train", "val")]
-        return _sized(splits[0], scale, problems), _sized(splits[1], scale, problems)
+        rows = read_csv(folder / "manifest.csv", ("file", "split"), ImageFileError)
+        pairs = [(row["split"], ImagePair(folder / row["file"], (0, 0))) for row in rows]
+        train, val = (_sized([p for s, p in pairs if s == split], scale, problems) for split in ("train", "val"))
+        return train, val
     for hr_name, lr_name, words in (
         ("DIV2K-{}_1X", f"DIV2K-{{}}_{scale}X", _NTIRE),
         ("DIV2K_{}_HR", f"DIV2K_{{}}_LR_bicubic/X{scale}" if scale < 8 else f"DIV2K_{{}}_LR_x{scale}", _DIV2K),
@@ -174,17 +173,3 @@ def _sized(pairs: list[ImagePair], scale: int, problems: list[str]) -> list[Imag
             )
         sized.append(ImagePair(pair.hr, size, pair.lr))
     return sized
-
-
-def _manifest(path: Path) -> list[tuple[str, str]]:
-    """The columns `file` and `split` of a table."""
-    rows = csv.DictReader(io.StringIO(read_text(path, error=ImageFileError)))
-    try:
-        if missing := {"file", "split"} - set(rows.fieldnames or ()):
-            raise ImageFileError(f"{path}: the column `{min(missing)}` is missing")
-        out = [(row["file"], row["split"]) for row in rows]
-    except csv.Error as error:
-        raise ImageFileError(f"{path}: line {rows.line_num}: {one_line(error)}") from error
-    if any(None in row for row in out):
-        raise ImageFileError(f"{path}: a row has no value in the column `file` or `split`")
-    return out

@@ -1,11 +1,14 @@
 """Photographs of any size as 8-bit values in one tensor, so that crops of many of them are one indexing operation."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from vspsr.data.files import ImagePair
+from vspsr.errors import ImageFileError
 from vspsr.images.io import read_image
 from vspsr.images.picture import to_bits
 
@@ -63,3 +66,40 @@ class Photographs:
         columns = torch.minimum((left[:, None] + step).clamp_min(0), width[:, None] - 1)
         place = start[:, None, None] + rows[:, :, None] * width[:, None, None] + columns[:, None, :]
         return self._values[place].permute(0, 3, 1, 2)
+
+
+def decode_pairs(
+    pairs: Sequence[ImagePair], memory_gb: float, device: torch.device | str, report: Callable[[str], None]
+) -> tuple[list[ImagePair], Photographs, Photographs | None]:
+    """Decode HR images, and the LR images of paired data, onto a device.
+
+    Args:
+        pairs: all with an LR file or all without, at least one.
+        memory_gb: the most memory that the decoded HR images may take, in GB.
+        device: where they are kept.
+        report: is given a line for each pair that cannot be decoded.
+
+    Returns:
+        The pairs that were decoded, their HR and their LR images (None where LR is made on the fly).
+
+    Raises:
+        ImageFileError: the images need more memory than ``memory_gb``, or not one can be decoded.
+    """
+    needed = sum(3 * math.prod(pair.size) for pair in pairs) / 1e9
+    if needed > memory_gb:
+        raise ImageFileError(
+            f"`data.memory_gb` {memory_gb:g}: {len(pairs)} images take {needed:.1f} GB decoded: give more, or fewer "
+            "images"
+        )
+    kept: list[ImagePair] = []
+    images: list[list[Tensor]] = []
+    for pair in pairs:
+        try:
+            images.append([read_rgb(path) for path in (pair.hr, pair.lr) if path is not None])
+            kept.append(pair)
+        except ImageFileError as error:
+            report(f"{error}: left out")
+    if not kept:
+        raise ImageFileError(f"{pairs[0].hr.parent}: not one of the training images can be decoded")
+    hr, *lr = (Photographs(column, device) for column in zip(*images, strict=True))
+    return kept, hr, lr[0] if lr else None

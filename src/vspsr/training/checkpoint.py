@@ -14,7 +14,7 @@ import torch
 
 from vspsr.data.files import ImagePair
 from vspsr.errors import ModelError, VSpSRError
-from vspsr.files import write_bytes
+from vspsr.files import make_folder, write_bytes
 from vspsr.state_dicts import read_tensors
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.recipe_file import parse_recipe
@@ -32,7 +32,7 @@ FREE_OF_DATA = ("folder", "lr_folder", "holdout", "memory_gb")
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint under a temporary name, then move it into place. OutputError where that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     buffer = io.BytesIO()  # on a full disk, torch would raise a RuntimeError
     torch.save({"format": FORMAT, **content}, buffer)
     write_bytes(path, buffer.getvalue(), overwrite=True)

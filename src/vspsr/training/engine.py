@@ -104,9 +104,8 @@ class Engine:
         self.step += 1
         self._average()
         self.seconds += time.monotonic() - began
-        now = self.seconds
-        if self.schedule.max_time is not None and self.fabric.world_size > 1:
-            now = float(self.fabric.broadcast(now))
+        timed = self.schedule.max_time is not None  # all follow the clock of the first process
+        now = self.fabric.broadcast(self.seconds) if timed else self.seconds
         self._move_to(self.schedule.position(self.step, now))
         self.whole = True
 

@@ -1,16 +1,13 @@
 """From a run to a model: the form that `VSpSR.from_pretrained` reads, with a model card filled in from the run."""
 
-import csv
-import shutil
 from collections import Counter
 from importlib import resources
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from vspsr.checks import check_temperature
-from vspsr.errors import ModelError, OutputError
-from vspsr.files import read_text, write_bytes
+from vspsr.errors import ModelError
+from vspsr.files import check_free, read_bytes, read_csv, write_bytes
 from vspsr.model import VSpSR
 from vspsr.training.build import build_model
 from vspsr.training.checkpoint import latest, read_checkpoint
@@ -19,7 +16,7 @@ from vspsr.training.recipe import Recipe
 from vspsr.training.recipe_file import parse_recipe
 from vspsr.version import __version__
 
-_EXAMPLE = "example.png"
+_CARD, _EXAMPLE = "README.md", "example.png"
 
 
 def export(
@@ -35,33 +32,34 @@ def export(
         checkpoint: a checkpoint, or the folder of a run (its newest checkpoint).
         output: folder of the model, made if missing.
         temperature: default temperature of the model, in place of the recipe's.
-        overwrite: replace a model that is there.
+        overwrite: replace files of these names that are there.
         half: store the weights in float16.
 
     Raises:
         ModelError: no checkpoint there, or a damaged one; a weight that float16 cannot hold; other weights that do
             not fit.
-        OutputError: the folder holds a model already, or cannot be written.
+        OutputError: a file of one of these names is there already, or cannot be written. Nothing has been written.
+        VSpSRError: the run's metrics.csv or picture cannot be read.
     """
     path = latest(checkpoint) if checkpoint.is_dir() else checkpoint
     if path is None:
         raise ModelError(f"{checkpoint}: no checkpoint of a run in this folder")
     state = read_checkpoint(path)
     recipe = parse_recipe(state["recipe"], str(path))
-    if (output / "config.json").exists() and not overwrite:
-        raise OutputError(f"{output}: holds a model already: use `overwrite` or another folder")
+    for name in ("config.json", "model.safetensors", _CARD, _EXAMPLE):
+        check_free(output / name, overwrite)
     model = build_model(recipe, state["average"])
     if temperature is not None:
         model.temperature = check_temperature(temperature)
-    model.save_pretrained(output, half)
     run = path.parent.parent
     rows = [row for row in MetricsTable(run / "metrics.csv", state["step"]).rows if row.get("val/psnr_mean")]
     figures = {k.removeprefix("val/"): v for k, v in rows[-1].items() if k.startswith("val/") and v} if rows else {}
     pictures = sorted((run / "pictures").glob("step-*.png"))
-    if pictures:
-        shutil.copyfile(pictures[-1], output / _EXAMPLE)
-    card = _card(model, recipe, state, figures, bool(pictures))
-    write_bytes(output / "README.md", card.encode(), overwrite=True)
+    files = {_EXAMPLE: read_bytes(pictures[-1])} if pictures else {}
+    files[_CARD] = _card(model, recipe, state, figures, bool(pictures)).encode()
+    model.save_pretrained(output, half)
+    for name, content in files.items():
+        write_bytes(output / name, content, overwrite)
     return model
 
 
@@ -105,8 +103,8 @@ def _credits(recipe: Recipe) -> str:
     manifest = None if recipe.data.folder is None else recipe.data.folder / "manifest.csv"
     if manifest is None or not manifest.is_file():
         return "(Say here whose they are, and under which licence.)"
-    rows = [r for r in csv.DictReader(StringIO(read_text(manifest), newline="")) if r.get("split") == "train"]
-    counted = Counter((row.get("source", ""), row.get("licence", "")) for row in rows)
+    rows = [row for row in read_csv(manifest, ()) if row.get("split") == "train"]
+    counted = Counter((row.get("source") or "", row.get("licence") or "") for row in rows)
     if not rows or "licence" not in rows[0]:
         return ""
     return "; ".join(f"{n} from {source} ({licence})" for (source, licence), n in counted.most_common()) + "."

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
-from vspsr.files import write_bytes
+from vspsr.errors import VSpSRError
+from vspsr.files import kind_of, one_line, read_csv, write_bytes
 
 
 class MetricsTable:
@@ -14,13 +15,23 @@ class MetricsTable:
     Args:
         path: the file. Rows of steps after ``step`` are dropped: the resumed run writes them anew.
         step: the step to go on from.
+
+    Raises:
+        VSpSRError: the file cannot be read, or holds something else than numbers by step.
     """
 
     def __init__(self, path: Path, step: int = 0) -> None:
         self.path, self.rows = path, list[dict[str, str]]()
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        if kind_of(path) is None:
+            return
+        try:
+            rows = read_csv(path, ("step",), VSpSRError)
+            self.rows = [row for row in rows if int(row["step"]) <= step]
+            for text in (text for row in rows for text in row.values()):
+                float(text or 0)
+        except (VSpSRError, ValueError, TypeError) as error:  # TypeError: more values than names
+            why = one_line(error).removeprefix(f"{one_line(path)}: ")
+            raise VSpSRError(f"{one_line(path)}: no figures of a run ({why}): move it away to go on") from error
 
     def add(self, step: int, figures: Mapping[str, float]) -> None:
         """Add figures to the row of a step, and write the file."""
@@ -32,5 +43,4 @@ class MetricsTable:
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(self.path, text.getvalue().encode(), overwrite=True)

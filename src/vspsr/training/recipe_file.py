@@ -15,7 +15,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
-from vspsr.files import kind_of, one_line, read_text, write_bytes
+from vspsr.files import kind_of, one_line, read_text
 from vspsr.training.recipe import Recipe, RecipeError
 
 
@@ -144,7 +144,6 @@ def plain(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", exclude_unset=True)
 
 
-def write_recipe(path: Path, recipe: Recipe) -> None:
-    """The recipe as it is run, as YAML."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True).encode(), overwrite=True)
+def to_yaml(recipe: Recipe) -> bytes:
+    """The recipe as it is run, a YAML file's content."""
+    return yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True).encode()  # type: ignore[no-any-return]

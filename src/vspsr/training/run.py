@@ -7,7 +7,7 @@ pictures/step-*.png     a validation image: bicubic, mean, two samples, HR
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,21 +16,22 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from vspsr.data.crops import Crops
-from vspsr.data.files import ImagePair, find_images
-from vspsr.data.photographs import Photographs, read_rgb
-from vspsr.errors import ImageFileError, VSpSRError
-from vspsr.files import one_line
+from vspsr.data.files import find_images
+from vspsr.data.photographs import decode_pairs
+from vspsr.errors import ImageFileError, OutputError, VSpSRError
+from vspsr.files import kind_of, lies_within, make_folder, one_line, read_bytes, write_bytes
 from vspsr.images.io import write_image
 from vspsr.images.picture import Picture
-from vspsr.model import VSpSR
 from vspsr.training import checkpoint
 from vspsr.training.build import build_model
 from vspsr.training.engine import Engine
 from vspsr.training.metrics_table import MetricsTable
 from vspsr.training.recipe import Recipe, RecipeError
-from vspsr.training.recipe_file import plain, write_recipe
+from vspsr.training.recipe_file import plain, to_yaml
 from vspsr.training.signals import noted_signals
 from vspsr.training.validation import validate_image
+
+_FOLDERS = "checkpoints", "pictures"
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,12 @@ def train(recipe: Recipe, options: RunOptions) -> tuple[Engine, int | None]:
 
     Raises:
         RecipeError: the recipe has no data folder, or differs from the one being resumed.
-        VSpSRError: data or weights that cannot be read, a folder that holds another run, a gradient that stays not
-            finite.
+        OutputError: a folder among the training images, or that holds another run or files of other origin.
+        VSpSRError: data or weights that cannot be read, a gradient that stays not finite.
     """
     if recipe.data.folder is None:
         raise RecipeError("`data.folder`: say where the training images lie (--data DIR)")
-    found = checkpoint.latest(options.output)
-    if found is not None and not options.resume:
-        raise VSpSRError(f"{options.output}: holds a run already: --resume goes on with it, or give another folder")
+    found = _run_in(options, recipe)
     with noted_signals() as signals:
         fabric = _fabric(options)
         run = _Run(recipe, options, fabric, found)
@@ -82,6 +81,26 @@ def train(recipe: Recipe, options: RunOptions) -> tuple[Engine, int | None]:
         finally:
             run.save()
     return run.engine, signals[0] if signals else None
+
+
+def _run_in(options: RunOptions, recipe: Recipe) -> Path | None:
+    """The newest checkpoint of the folder; OutputError where a run must not write there.
+
+    In a folder without checkpoints a run that was killed early may have left files: they are replaced if its
+    recipe.yaml is the one that this run writes.
+    """
+    folder, found = options.output, checkpoint.latest(options.output)
+    for images in filter(None, (recipe.data.folder, recipe.data.lr_folder)):
+        if any(lies_within(folder / part, images) for part in _FOLDERS):
+            raise OutputError(f"{folder}: would lie among the training images in {images}: give a folder elsewhere")
+    if found is not None and not options.resume:
+        raise OutputError(f"{folder}: holds a run already: --resume goes on with it, or give another folder")
+    written = folder / "recipe.yaml"
+    if found is None and (kind_of(written) != "file" or read_bytes(written) != to_yaml(recipe)):
+        for path in (written, folder / "metrics.csv", *folder.glob("pictures/step-*.png")):
+            if path.exists() or path.is_symlink():
+                raise OutputError(f"{path}: belongs to no run of this recipe: move it away, or give another folder")
+    return found
 
 
 class _Run:
@@ -99,7 +118,8 @@ class _Run:
             self.report(problem)
         paired = "LR and HR files" if images.train[0].lr else "LR made on the fly"
         self.report(f"{len(images.train)} training images, {len(images.val)} validation images, {paired}")
-        pairs, crops = load_crops(recipe, images.train, model, fabric.device, self.report)
+        pairs, hr, lr = decode_pairs(images.train, data.memory_gb, fabric.device, self.report)
+        crops = Crops(hr, model.degradation, recipe.seed, lr, **data.changes)
         self.images, self.val = checkpoint.digest(pairs), images.val[: recipe.validation.images]
         self.engine = Engine(recipe, model, crops, fabric, options.max_time)
         if found is not None:
@@ -109,7 +129,9 @@ class _Run:
             self.engine.restore(state, str(found))
             self.report(f"resuming at step {self.engine.step} from {found}")
         if fabric.is_global_zero:
-            write_recipe(options.output / "recipe.yaml", recipe)
+            for part in _FOLDERS:
+                make_folder(options.output / part)
+            write_bytes(options.output / "recipe.yaml", to_yaml(recipe), overwrite=True)
         self.table = MetricsTable(options.output / "metrics.csv", self.engine.step)
         self.saved_at, self.saved_step = time.monotonic(), self.engine.step if found else -1
 
@@ -125,9 +147,10 @@ class _Run:
                 self._log(stage.phase.name)
             if self.val and (engine.done or engine.step % recipe.validation.every == 0):
                 self._validate()
-            if self._agreed(time.monotonic() - self.saved_at >= 60 * recipe.checkpoints.minutes):
+            # The first process decides, so that all do the same.
+            if self.fabric.broadcast(time.monotonic() - self.saved_at >= 60 * recipe.checkpoints.minutes):
                 self.save()
-            if self._agreed(bool(signals)):
+            if self.fabric.broadcast(bool(signals)):
                 return
 
     def save(self) -> None:
@@ -146,10 +169,6 @@ class _Run:
         checkpoint.write_checkpoint(folder / f"step-{engine.step:08d}.pt", content)
         checkpoint.prune(folder, self.recipe.checkpoints.keep)
         self.saved_at, self.saved_step = time.monotonic(), engine.step
-
-    def _agreed(self, mine: bool) -> bool:
-        """What the first process says, so that all do the same."""
-        return mine if self.fabric.world_size == 1 else bool(self.fabric.broadcast(mine))
 
     def _log(self, phase: str) -> None:
         engine = self.engine
@@ -177,37 +196,8 @@ class _Run:
         means = {f"val/{name}": sum(figures[name] for figures, _ in found) / len(found) for name in first}
         self.table.add(engine.step, means)
         path = self.options.output / "pictures" / f"step-{engine.step:08d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_image(path, Picture((torch.cat(pictures, -1) * 255).round().int()), overwrite=True)
-
-
-def load_crops(
-    recipe: Recipe, pairs: Sequence[ImagePair], model: VSpSR, device: torch.device, report: Callable[[str], None]
-) -> tuple[list[ImagePair], Crops]:
-    """The crops of a recipe, all images decoded and on the device; those that cannot be decoded are left out.
-
-    Raises:
-        VSpSRError: the images need more memory than `data.memory_gb`; not one can be decoded.
-    """
-    needed = sum(3 * p.size[0] * p.size[1] for p in pairs)
-    if needed > recipe.data.memory_gb * 1e9:
-        raise VSpSRError(
-            f"`data.memory_gb` {recipe.data.memory_gb:g}: {len(pairs)} images take {needed / 1e9:.1f} GB decoded: "
-            "give more, or fewer images"
-        )
-    kept: list[ImagePair] = []
-    images: list[list[Tensor]] = []
-    for pair in pairs:
-        try:
-            images.append([read_rgb(path) for path in (pair.hr, pair.lr) if path is not None])
-            kept.append(pair)
-        except ImageFileError as error:
-            report(f"{error}: left out")
-    if not kept:
-        raise VSpSRError(f"{recipe.data.folder}: not one of the training images can be decoded")
-    columns = [Photographs(column, device) for column in zip(*images, strict=True)]
-    lr = columns[1] if len(columns) > 1 else None
-    return kept, Crops(columns[0], model.degradation, recipe.seed, lr, **recipe.data.changes)
 
 
 def _fabric(options: RunOptions) -> Fabric:

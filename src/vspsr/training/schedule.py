@@ -34,9 +34,12 @@ class Schedule:
 
     Raises:
         RecipeError: phases of more than the recipe's `steps`.
+        ValueError: a ``max_time`` that is not positive.
     """
 
     def __init__(self, recipe: Recipe, n_images: int, max_time: float | None = None) -> None:
+        if max_time is not None and not max_time > 0:
+            raise ValueError(f"`max_time` must be more than 0 seconds, got {max_time:g}")
         self.recipe, self.max_time = recipe, max_time
         self.stages: list[ScheduledPhase] = []
         start, share, before = 0, 0.0, 0
@@ -62,7 +65,7 @@ class Schedule:
 
     def position(self, step: int, seconds: float) -> float:
         """Where in the schedule a step lies that begins after so many seconds of training; `steps` is the end."""
-        by_clock = self.steps * seconds / self.max_time if self.max_time else 0.0
+        by_clock = self.steps * seconds / self.max_time if self.max_time is not None else 0.0
         return max(float(step), by_clock)
 
     def stage(self, position: float) -> ScheduledPhase:

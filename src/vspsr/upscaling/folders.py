@@ -15,7 +15,7 @@ import torch
 
 from vspsr.degradation import Degradation
 from vspsr.errors import ImageFileError, explain, is_expected
-from vspsr.files import folder_for_outputs, one_line
+from vspsr.files import folder_for_outputs, lies_within, one_line
 from vspsr.images import read_image, write_image
 from vspsr.images.folders import image_files
 from vspsr.images.opening import sha256_of_image
@@ -56,7 +56,7 @@ def input_files(inputs: Sequence[Path], folder: Path, recursive: bool = False) -
     """
     found: dict[Path, tuple[Path, Path]] = {}
     for path in inputs:
-        below = path.is_dir() and recursive and folder.resolve().is_relative_to(path.resolve())
+        below = path.is_dir() and recursive and lies_within(folder, path)
         if below or (path.is_dir() and folder.is_dir() and path.samefile(folder)):
             where = "lies within" if below else "is"
             raise ValueError(f"{one_line(folder)}: {where} a folder of inputs: give another folder for the outputs")
