@@ -1,14 +1,14 @@
 """What spaces have in common: their state, copies of them with other settings or of a part, and drawing one member."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_integer, check_number, check_temperature
+from vspsr.checks import check_integer, check_number, check_temperature, check_types
 from vspsr.consistency.projection import project_unchecked
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import VSpSRError
@@ -43,6 +43,7 @@ class SpaceBase(ABC):
         calibration: float = 1.0,
         keys: Sequence[int] | None = None,
     ) -> None:
+        check_types(y=(y, Tensor), parameters=(parameters, SpaceParameters), degradation=(degradation, Degradation))
         self.y, self.parameters, self.degradation = y, parameters, degradation
         self.temperature = self._check_temperature(temperature)
         self.calibration = check_number(calibration, "calibration")
@@ -95,10 +96,12 @@ class SpaceBase(ABC):
 
     def corrected(self, x: Tensor) -> Tensor:
         """A member, changed no more than the `observations` ask for: itself without any. (1, channels, H, W)"""
+        check_types(x=(x, Tensor))
         return x
 
     def to(self, device: torch.device | str) -> Self:
         """The same space on another device: its samples are the same images up to rounding."""
+        check_types(device=(device, str | torch.device))
         temperature = self.temperature.to(device) if isinstance(self.temperature, Tensor) else self.temperature
         parameters = self.parameters.whole().to(device)
         return self._with(y=self.y.to(device), parameters=parameters, temperature=temperature, _cache={})
@@ -292,6 +295,7 @@ class SpaceBase(ABC):
 
 
 def _check_keys(keys: Sequence[int], count: int) -> tuple[int, ...]:
+    check_types(keys=(keys, Iterable))
     checked = tuple(check_integer(key, "keys", 0, 2**64 - 1) for key in keys)
     if len(checked) != count:
         raise ValueError(f"`keys` must be one for each of {count} images, got {len(checked)}")
