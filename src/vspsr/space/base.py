@@ -173,9 +173,8 @@ class SpaceBase(ABC):
         """LR pixels around a part of the picture that determine it up to a relative error; None for rounding errors."""
         synthesis = self.parameters.synthesis(self.degradation.scale)
         reach = 0 if synthesis is None else synthesis.reach
-        if tolerance is None:
-            tolerance = 1e-10 if self.y.dtype == torch.float64 else 1e-7
-        return reach + self.degradation.reach(tolerance)
+        usual = 1e-10 if self.y.dtype == torch.float64 else 1e-7
+        return reach + self.degradation.reach(usual if tolerance is None else tolerance)
 
     def _by_bands(self, part: Callable[[Any, slice], Tensor]) -> Tensor:
         """An image of a large picture, made in bands of LR rows with a margin: (1, channels, H, W).
@@ -296,7 +295,6 @@ class SpaceBase(ABC):
 
 def _check_keys(keys: Sequence[int], count: int) -> tuple[int, ...]:
     check_types(keys=(keys, Iterable))
-    checked = tuple(check_integer(key, "keys", 0, 2**64 - 1) for key in keys)
-    if len(checked) != count:
+    if len(checked := tuple(check_integer(key, "keys", 0, 2**64 - 1) for key in keys)) != count:
         raise ValueError(f"`keys` must be one for each of {count} images, got {len(checked)}")
     return checked
