@@ -8,6 +8,7 @@ For a JPEG, it downscales to pixels that give the same coefficients when they ar
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
