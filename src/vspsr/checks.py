@@ -1,17 +1,31 @@
-"""Arguments of public functions, checked once: images, numbers, seeds, temperatures, bits."""
+"""Arguments of public functions, checked once: types, images, numbers, seeds, temperatures, bits."""
 
 import sys
+from collections.abc import Collection
 from numbers import Integral, Real
+from typing import Any
 
 from torch import Tensor
 
 
+def check_types(**arguments: tuple[object, Any]) -> None:
+    """ValueError that names the first argument that is not of its type or union: ``check_types(x=(x, Tensor))``."""
+    for name, (value, kind) in arguments.items():
+        if not isinstance(value, kind):
+            wanted = kind.__name__ if isinstance(kind, type) else kind
+            raise ValueError(f"`{name}` must be {wanted}, got {value_text(value)}")
+
+
+def check_choice(value: object, name: str, choices: Collection[object]) -> None:
+    """ValueError unless the value is one of those offered."""
+    if not isinstance(value, str | Real) or value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(str, choices))}, got {value_text(value)}")
+
+
 def check_image(x: Tensor, name: str, low: float | None = None, high: float | None = None) -> None:
     """ValueError that names the argument if an image is not floating point, not finite or out of [low, high]."""
-    if not isinstance(x, Tensor):
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.element_size() < 2 or x.ndim < 3:
         raise ValueError(f"`{name}` must be a floating-point image (..., C, H, W), got {value_text(x)}")
-    if not x.is_floating_point() or x.element_size() < 2 or x.ndim < 3:
-        raise ValueError(f"`{name}` must be a floating-point image (..., C, H, W), got {x.dtype} {tuple(x.shape)}")
     if x.numel() == 0:
         raise ValueError(f"`{name}` must have at least one pixel, got shape {tuple(x.shape)}")
     least, most = (float(v) for v in x.detach().aminmax())
@@ -24,8 +38,7 @@ def check_image(x: Tensor, name: str, low: float | None = None, high: float | No
 def check_rgb(y: Tensor, name: str = "y") -> None:
     """ValueError that names the argument unless it is a batch of RGB images (B, 3, h, w) in [0, 1]."""
     if not isinstance(y, Tensor) or y.ndim != 4 or y.shape[1] != 3:
-        got = tuple(y.shape) if isinstance(y, Tensor) else value_text(y)
-        raise ValueError(f"`{name}` must be RGB images of shape (B, 3, h, w), got {got}")
+        raise ValueError(f"`{name}` must be RGB images of shape (B, 3, h, w), got {value_text(y)}")
     check_image(y, name, 0.0, 1.0)
 
 
@@ -67,14 +80,12 @@ def check_temperature(temperature: object) -> float:
 
 def check_bits_and_rounding(bits: int, rounding: str) -> int:
     """The peak value 2^bits − 1; ValueError if an argument is not one of those offered."""
-    if bits not in (8, 16):
-        raise ValueError(f"`bits` must be 8 or 16, got {value_text(bits)}")
-    if rounding not in ("per-pass", "single"):
-        raise ValueError(f'`rounding` must be "per-pass" or "single", got {value_text(rounding)}')
+    check_choice(bits, "bits", (8, 16))
+    check_choice(rounding, "rounding", ("per-pass", "single"))
     return int(2**bits) - 1
 
 
 def value_text(value: object) -> str:
-    """A value in an error: one line, not too long."""
-    text = " ".join(repr(value).split())
+    """A value in an error: one line, not too long; of a tensor its type and shape."""
+    text = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:60]}…"

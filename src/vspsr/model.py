@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vspsr.checks import check_flag, check_number, check_rgb, check_temperature
+from vspsr.checks import check_choice, check_flag, check_number, check_rgb, check_temperature, check_types
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import ModelError, did_you_mean
 from vspsr.files import kind_of, make_folder, one_line, read_json, write_bytes, write_json
@@ -72,6 +72,7 @@ class VSpSR(nn.Module):
         trained_on_jpegs: bool = False,
     ) -> None:
         super().__init__()
+        check_types(options=(options, Mapping | None))
         self.network: nn.Module = build_network(network, options or {})
         self._name, self._options = network, dict(options or {})
         scale = self.network.scale
@@ -177,6 +178,7 @@ class VSpSR(nn.Module):
             OutputError: the folder or the files cannot be written.
             ModelError: a weight that float16 cannot hold.
         """
+        check_types(folder=(folder, str | Path), half=(half, bool))
         folder = Path(folder)
         make_folder(folder)
         state = {k: v.contiguous() for k, v in self.state_dict().items()}
@@ -201,6 +203,7 @@ class VSpSR(nn.Module):
         Raises:
             ModelError: nothing of that name, or files that are damaged or do not fit together.
         """
+        check_types(name_or_path_or_hub_id=(name_or_path_or_hub_id, str | Path))
         folder = _locate(str(name_or_path_or_hub_id))
         config, weights = _read_config(folder / _CONFIG), folder / _WEIGHTS
         state = read_state(weights)
@@ -229,6 +232,7 @@ class VSpSR(nn.Module):
             ValueError: options that `VSpM` does not have.
             ModelError: a file that is damaged, holds other objects, or does not fit the options.
         """
+        check_types(path=(path, str | Path))
         state = read_state(path)
         try:
             converted = convert_authors_state(state)
@@ -239,8 +243,7 @@ class VSpSR(nn.Module):
 
 def build_network(network: str, options: Mapping[str, Any]) -> nn.Module:
     """A network by name; ValueError for an unknown name or option, or an option out of its range."""
-    if not isinstance(network, str) or network not in NETWORKS:
-        raise ValueError(f"`network` must be one of {', '.join(NETWORKS)}, got {network!r}")
+    check_choice(network, "network", NETWORKS)
     known = inspect.signature(NETWORKS[network]).parameters
     if unknown := [str(name) for name in options if name not in known]:
         raise ValueError(f"`options` of the network {network!r}: {unknown[0]!r}: {did_you_mean(unknown[0], known)}")

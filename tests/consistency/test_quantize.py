@@ -201,7 +201,7 @@ def test_what_cannot_be_met_is_reported(caplog: pytest.LogCaptureFixture) -> Non
         (lambda: project(rand(1, 3, 8, 8), rand(1, 3, 2, 2), Degradation(2)), "at scale 2"),
         (lambda: quantize(rand(3, 8, 8), 2 * rand(3, 2, 2) + 1), r"`y` must lie in \[0, 1\]"),
         (lambda: quantize(rand(3, 8, 8), torch.full((3, 2, 2), 300)), r"`y` must lie in 0 … 255, got 300"),
-        (lambda: quantize(rand(3, 8, 8), rand(3, 2, 2), bits=10), "`bits` must be 8 or 16, got 10"),
+        (lambda: quantize(rand(3, 8, 8), rand(3, 2, 2), bits=10), "`bits` must be one of 8, 16, got 10"),
         (lambda: quantize(rand(3, 8, 8), rand(3, 2, 2), rounding="up"), "`rounding` must be"),
         (lambda: quantize(rand(3, 7, 8), rand(3, 2, 2), Degradation(4)), "`x` 8×7 must be exactly 4 times `y` 2×2"),
     ],

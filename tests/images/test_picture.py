@@ -41,7 +41,7 @@ def test_properties_and_floats(bits: int, white: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"bits": 12}, "`bits` must be 8 or 16, got 12"),
+        ({"bits": 12}, "`bits` must be one of 8, 16, got 12"),
         ({"pixels": ints(2, 4, 5)}, "`pixels` must be"),
         ({"pixels": ints(4, 5)}, "`pixels` must be"),
         ({"pixels": ints(3, 0, 5)}, "not empty"),

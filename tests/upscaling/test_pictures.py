@@ -144,9 +144,9 @@ def test_what_cannot_be_compared_is_named(lr: Picture, message: str) -> None:
 
 def test_bad_options_are_named(model: VSpSR) -> None:
     for arguments, message in (
-        ({"samples": -1}, r"`samples` must be 0 … 10000, got -1"),
+        ({"samples": -1}, "`samples` must be .* got -1"),
         ({"samples": 10**9}, "`samples` .* got 1000000000"),
-        ({"bits": 12}, '`bits` must be "auto", 8 or 16, got 12'),
+        ({"bits": 12}, "`bits` must be one of auto, 8, 16, got 12"),
         ({"temperature": -1.0}, "`temperature`"),
         ({"seed": -1}, "`seed`"),
         ({"rounding": "up"}, "`rounding` must be"),

@@ -8,7 +8,7 @@ truncated filter. `quantize` goes on to 8 or 16 bits: the integers downscale to 
 import torch
 from torch import Tensor, nn
 
-from vspsr.checks import check_image
+from vspsr.checks import check_image, check_types
 from vspsr.degradation.operator import Degradation, fitting_scales
 from vspsr.errors import size_text
 
@@ -31,7 +31,7 @@ def project(x: Tensor, y: Tensor, degradation: Degradation | None = None) -> Ten
     """
     check_image(x, "x")
     check_image(y, "y")
-    degradation = degradation or degradation_between(x, y)
+    degradation = degradation_between(x, y) if degradation is None else degradation
     check_sizes(x, y, degradation)
     return project_unchecked(x, y, degradation)
 
@@ -54,6 +54,7 @@ def degradation_between(x: Tensor, y: Tensor) -> Degradation:
 
 def check_sizes(x: Tensor, y: Tensor, degradation: Degradation) -> None:
     """ValueError unless y has the size and channels of x downscaled."""
+    check_types(degradation=(degradation, Degradation))
     if degradation.lr_size(*x.shape[-2:]) != y.shape[-2:] or x.shape[-3] != y.shape[-3]:
         raise ValueError(
             f"`x` {tuple(x.shape[-3:])} does not downscale to `y` {tuple(y.shape[-3:])} at scale {degradation.scale}"
@@ -70,8 +71,10 @@ class Consistent(nn.Module):
 
     def __init__(self, module: nn.Module, degradation: Degradation) -> None:
         super().__init__()
+        check_types(module=(module, nn.Module), degradation=(degradation, Degradation))
         self.module, self.degradation = module, degradation
 
     def forward(self, y: Tensor) -> Tensor:
         """y (B, C, h, w) → (B, C, H, W), which D maps to y. ValueError as in `project`."""
+        check_types(y=(y, Tensor))
         return project(self.module(y), y, self.degradation)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_bits_and_rounding, check_image
+from vspsr.checks import check_bits_and_rounding, check_image, check_number, check_types
 from vspsr.consistency.projection import check_sizes, degradation_between
 from vspsr.consistency.solve import solve_integers
 from vspsr.degradation import Degradation
@@ -82,9 +82,8 @@ def quantize(
             budget.
     """
     peak = check_bits_and_rounding(bits, rounding)
-    if budget is not None and not budget >= 0:
-        raise ValueError(f"`budget` must be at least 0 seconds, got {budget}")
     check_image(x, "x")
+    check_types(y=(y, Tensor))
     device, x, y = x.device, x.cpu(), y.cpu()
     if y.is_floating_point():
         check_image(y, "y", 0.0, 1.0)
@@ -93,7 +92,7 @@ def quantize(
         levels = y.double()
         if levels.numel() and (levels.min() < 0 or levels.max() > peak):
             raise ValueError(f"`y` must lie in 0 … {peak}, got {int(levels.min())} … {int(levels.max())}")
-    degradation = degradation or degradation_between(x, y)
+    degradation = degradation_between(x, y) if degradation is None else degradation
     check_sizes(x, y, degradation)
     scale = degradation.scale
     if x.shape[-2:] != (scale * y.shape[-2], scale * y.shape[-1]):
@@ -102,8 +101,8 @@ def quantize(
     images = x.expand(*batch, *x.shape[-3:]).reshape(-1, *x.shape[-3:])
     targets = levels.expand(*batch, *y.shape[-3:]).reshape(-1, *y.shape[-3:])
     out = torch.empty(images.shape, dtype=torch.uint8 if bits == 8 else torch.int32)
-    if budget is None:
-        budget = max(_LEAST_BUDGET, _BUDGET_PER_LR_PIXEL * y.shape[-2] * y.shape[-1])
+    usual = max(_LEAST_BUDGET, _BUDGET_PER_LR_PIXEL * y.shape[-2] * y.shape[-1])
+    budget = usual if budget is None else check_number(budget, "budget")
     counts, deviations, moved = [], [], []
     for index, (image, target) in enumerate(zip(images, targets, strict=True)):
         # D acts on each channel by itself, so that a large image can be treated in the memory of one channel.

@@ -11,7 +11,7 @@ The set is that of exact arithmetic. Integers are verified with libjpeg's own: `
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_image
+from vspsr.checks import check_image, check_types
 from vspsr.degradation.banded import lasting_tensors
 from vspsr.degradation.jpeg_arithmetic import blocks_of, dct, downsampled, plane_of, quantised, rgb_to_ycc
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
@@ -44,6 +44,7 @@ class JpegSet(McuGrid):
 
     @lasting_tensors()
     def __init__(self, code: JpegCoefficients) -> None:
+        check_types(code=(code, JpegCoefficients))
         super().__init__(code)
         self.colours = torch.tensor(_YCC, dtype=torch.float64)
         self.colours_back = torch.linalg.inv(self.colours)

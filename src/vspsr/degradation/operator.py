@@ -14,9 +14,9 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_bits_and_rounding, check_integer, check_number
+from vspsr.checks import check_bits_and_rounding, check_integer, check_number, check_types, value_text
 from vspsr.degradation.banded import Banded, apply_passes, lasting_tensors
-from vspsr.degradation.resize import KERNELS, axis_operator, mirrored, round_to_range
+from vspsr.degradation.resize import KERNELS, LARGEST, axis_operator, check_size, mirrored, round_to_range
 
 MAX_SCALE = 1024
 MAX_CONDITION = 100.0
@@ -43,14 +43,12 @@ class Degradation:
     def __init__(self, scale: int, kernel: str | Sequence[float] | Tensor = "bicubic") -> None:
         self.scale = check_integer(scale, "scale", 2, MAX_SCALE)
         self.kernel: str | tuple[float, ...]
-        if isinstance(kernel, str):
-            if kernel not in KERNELS:
-                raise ValueError(f"`kernel` must be one of {', '.join(KERNELS)} or 1-D taps, got {kernel!r}")
-            self.kernel = kernel
+        values = kernel.tolist() if hasattr(kernel, "tolist") else kernel
+        if not isinstance(values, Sequence) or not values or (isinstance(values, str) and values not in KERNELS):
+            raise ValueError(f"`kernel` must be one of {', '.join(KERNELS)} or 1-D taps, got {value_text(kernel)}")
+        if isinstance(values, str):
+            self.kernel = values
         else:
-            values = kernel.tolist() if hasattr(kernel, "tolist") else kernel
-            if not isinstance(values, Sequence) or not values:
-                raise ValueError(f"`kernel` must be one of {', '.join(KERNELS)} or 1-D taps, got {kernel!r}")
             taps = [check_number(tap, "kernel", -sys.float_info.max) for tap in values]
             total = math.fsum(taps)
             if abs(total) < 1e-9:
@@ -69,7 +67,8 @@ class Degradation:
 
     def lr_size(self, height: int, width: int) -> tuple[int, int]:
         """LR size of an HR image: ceil(size / scale), as in MATLAB."""
-        return -(-height // self.scale), -(-width // self.scale)
+        sides = check_integer(height, "height", 0, LARGEST), check_integer(width, "width", 0, LARGEST)
+        return -(-sides[0] // self.scale), -(-sides[1] // self.scale)
 
     def axis(self, n: int) -> Banded:
         """D of one axis of n HR pixels: (ceil(n/scale), n)."""
@@ -81,6 +80,7 @@ class Degradation:
         Raises:
             ValueError: D is too ill conditioned for an inverse of any use (see `MAX_CONDITION`).
         """
+        check_types(dtype=(dtype, torch.dtype))
         condition = self.condition_number(n)
         if not condition <= MAX_CONDITION:
             raise ValueError(
@@ -92,7 +92,7 @@ class Degradation:
 
     def condition_number(self, n: int) -> float:
         """Condition number of D along an axis of n HR pixels (that of the whole image is a product of two)."""
-        return self._axis(_short_length(n, self.scale)).condition
+        return self._axis(_short_length(check_integer(n, "n", 1, LARGEST), self.scale)).condition
 
     def reach(self, tolerance: float) -> int:
         """LR pixels beyond which a change of an image has no effect on D⁺D x above a relative ``tolerance``.
@@ -100,7 +100,7 @@ class Degradation:
         Raises:
             ValueError: an ill-conditioned kernel (see `axis_pseudo_inverse`).
         """
-        n = _REFERENCE * self.scale
+        n, tolerance = _REFERENCE * self.scale, check_number(tolerance, "tolerance")
         self.axis_pseudo_inverse(n)
         return _reach(self._axis(n), tolerance)
 
@@ -126,8 +126,8 @@ class Degradation:
 
     def down_uint8(self, x: Tensor) -> Tensor:
         """MATLAB's `imresize` of a uint8 image (..., H, W), rounded after each axis, rows first."""
-        if x.dtype != torch.uint8:
-            raise ValueError(f"`x` must be uint8, got {x.dtype}: use `down` for floating-point images")
+        if not isinstance(x, Tensor) or x.dtype != torch.uint8:
+            raise ValueError(f"`x` must be uint8, got {value_text(x)}: use `down` for floating-point images")
         return self.down_integers(x, bits=8).to(torch.uint8)
 
     def down_integers(self, x: Tensor, bits: int = 8, rounding: str = "per-pass") -> Tensor:
@@ -149,11 +149,11 @@ class Degradation:
         return round_to_range(self.axis(width).apply(rows, -1), peak).int()
 
     def _axis(self, n: int) -> "_Axis":
-        return _axis(n, self.scale, self.kernel)
+        return _axis(check_integer(n, "n", 1, LARGEST), self.scale, self.kernel)
 
     def _hr_size(self, u: Tensor, size: tuple[int, int] | None) -> tuple[int, int]:
-        h, w = _size(u)
-        height, width = size or (self.scale * h, self.scale * w)
+        h, w = _size(u, "u")
+        height, width = (self.scale * h, self.scale * w) if size is None else check_size(size)
         if self.lr_size(height, width) != (h, w):
             raise ValueError(f"`size` {(height, width)} does not downscale to {(h, w)} at scale {self.scale}")
         return height, width
@@ -166,10 +166,10 @@ def fitting_scales(hr_size: tuple[int, int], lr_size: tuple[int, int]) -> list[i
     return [s for s in fitting if all(n == s * m for n, m in sides)] or fitting
 
 
-def _size(x: Tensor) -> tuple[int, int]:
-    """(height, width); ValueError unless there are at least two axes."""
-    if x.ndim < 2:
-        raise ValueError(f"`x` must be an image (..., H, W), got shape {tuple(x.shape)}")
+def _size(x: Tensor, name: str = "x") -> tuple[int, int]:
+    """(height, width); ValueError unless there are at least two axes and one pixel."""
+    if not isinstance(x, Tensor) or x.ndim < 2 or 0 in x.shape[-2:]:
+        raise ValueError(f"`{name}` must be an image (..., H, W) of at least one pixel, got {value_text(x)}")
     return x.shape[-2], x.shape[-1]
 
 
@@ -198,8 +198,6 @@ class _Axis:
     """D along one axis of n HR pixels, its adjoint and its pseudo-inverse, each computed when it is first needed."""
 
     def __init__(self, n: int, scale: int, kernel: str | tuple[float, ...]) -> None:
-        if n < 1:
-            raise ValueError(f"an image axis must have at least 1 pixel, got {n}")
         self.n, self.scale, self.kernel = n, scale, kernel
 
     @cached_property

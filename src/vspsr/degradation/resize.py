@@ -15,11 +15,11 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_integer
+from vspsr.checks import check_choice, check_integer, value_text
 from vspsr.degradation.banded import Banded, apply_passes, lasting_tensors
 
 Kernel = Callable[[Tensor], Tensor]
-_LARGEST = 2**31 - 1  # pixels of an axis
+LARGEST = 2**31 - 1  # pixels of an axis
 
 
 def _bicubic(x: Tensor) -> Tensor:
@@ -79,6 +79,13 @@ def round_to_range(x: Tensor, peak: int) -> Tensor:
     return x.round().clamp_(0, peak)
 
 
+def check_size(size: object) -> tuple[int, int]:
+    """The size as (H, W); ValueError unless it is two integers of at least 1."""
+    if not isinstance(size, Sequence) or len(size) != 2:
+        raise ValueError(f"`size` must be (height, width), got {value_text(size)}")
+    return check_integer(size[0], "size", 1, LARGEST), check_integer(size[1], "size", 1, LARGEST)
+
+
 def imresize(
     x: Tensor,
     scale: float | None = None,
@@ -100,21 +107,20 @@ def imresize(
         ValueError: neither or both of ``scale`` and ``size`` given, a size below 1, an unknown kernel, or an image of
             another dtype.
     """
-    if x.ndim < 2 or 0 in x.shape[-2:]:
-        raise ValueError(f"`x` must be an image (..., H, W) of at least one pixel, got shape {tuple(x.shape)}")
-    if kernel not in KERNELS:
-        raise ValueError(f"`kernel` must be one of {', '.join(KERNELS)}, got {kernel!r}")
+    if not isinstance(x, Tensor) or x.ndim < 2 or 0 in x.shape[-2:]:
+        raise ValueError(f"`x` must be an image (..., H, W) of at least one pixel, got {value_text(x)}")
+    check_choice(kernel, "kernel", KERNELS)
     if (scale is None) == (size is None):
         raise ValueError(f"give one of `scale` and `size`, got scale={scale}, size={size}")
     height, width = x.shape[-2:]
     if size is not None:
-        out_h, out_w = (check_integer(n, "size", 1, _LARGEST) for n in size)
+        out_h, out_w = check_size(size)
         scale_h, scale_w = out_h / height, out_w / width
     else:
-        if not isinstance(scale, Real) or not (scale > 0 and math.isfinite(scale)):
-            raise ValueError(f"`scale` must be positive and finite, got {scale!r}")
+        if not isinstance(scale, Real) or isinstance(scale, bool) or not (scale > 0 and math.isfinite(scale)):
+            raise ValueError(f"`scale` must be positive and finite, got {value_text(scale)}")
         scale_h = scale_w = float(scale)
-        out_h, out_w = (check_integer(math.ceil(scale_h * n), "size", 1, _LARGEST) for n in (height, width))
+        out_h, out_w = (check_integer(math.ceil(scale_h * n), "size", 1, LARGEST) for n in (height, width))
     passes = [(-2, axis_operator(height, out_h, scale_h, kernel), scale_h)]
     passes.append((-1, axis_operator(width, out_w, scale_w, kernel), scale_w))
     passes.sort(key=lambda p: p[2])  # MATLAB: the smaller ratio first, rows on a tie

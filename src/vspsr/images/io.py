@@ -17,6 +17,7 @@ import pyvips
 import torch
 from numpy.typing import NDArray
 
+from vspsr.checks import check_integer, check_types
 from vspsr.errors import ImageFileError, ImageFileWarning, OutputError, size_text
 from vspsr.files import one_line, reason_of, replacing
 from vspsr.images.colours import cmyk_to_srgb, planes
@@ -61,6 +62,7 @@ def read_image(path: ImageFile, *, needed_per_pixel: int = 0) -> Picture:
     Warns:
         ImageFileWarning: the file is badly written, but its pixels are not affected.
     """
+    check_integer(needed_per_pixel, "needed_per_pixel", 0, 2**31 - 1)
     try:
         return _read(path, needed_per_pixel, strict=True)
     except _HarmlessError as error:
@@ -87,6 +89,7 @@ def read_header(path: str | Path, verify: bool = True) -> Header:
     Raises:
         ImageFileError: as `read_image`, as far as that can be known without decoding.
     """
+    check_types(verify=(verify, bool))
     with _opened(path, strict=False, verify=verify) as (image, _):
         turned = image.get_typeof("orientation") and image.get("orientation") > 4
         size = (image.width, image.height) if turned else (image.height, image.width)
@@ -150,6 +153,7 @@ def write_image(path: str | Path, picture: Picture, *, overwrite: bool = False, 
             temporary file is left.
         ValueError: a quality out of range, or for a format without loss.
     """
+    check_types(path=(path, str | Path), picture=(picture, Picture), overwrite=(overwrite, bool))
     suffix = Path(path).suffix.lower()
     if suffix not in WRITABLE:
         known = ".png, .tif or .tiff, or with loss .jpg, .webp or .avif"

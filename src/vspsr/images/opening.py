@@ -5,6 +5,7 @@ import io
 import stat
 from pathlib import Path
 
+from vspsr.checks import check_types
 from vspsr.errors import ImageFileError
 from vspsr.files import one_line, reason_of
 
@@ -13,7 +14,8 @@ ImageFile = str | Path | bytes
 
 
 def name_of(path: ImageFile) -> str:
-    """What errors call an image file, in one line."""
+    """What errors call an image file, in one line. ValueError unless it is one of `ImageFile`."""
+    check_types(path=(path, ImageFile))
     return "image data" if isinstance(path, bytes) else one_line(path)
 
 

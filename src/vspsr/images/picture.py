@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vspsr.checks import check_choice, check_types
 from vspsr.degradation.resize import imresize, round_to_range
 
 Metadata = Mapping[str, bytes | str | int | float]
@@ -58,8 +59,13 @@ class Picture:
     mode: str = "RGB"
 
     def __post_init__(self) -> None:
-        if self.bits not in (8, 16):
-            raise ValueError(f"`bits` must be 8 or 16, got {self.bits}")
+        check_choice(self.bits, "bits", (8, 16))
+        check_types(
+            pixels=(self.pixels, Tensor),
+            alpha=(self.alpha, Tensor | None),
+            metadata=(self.metadata, Mapping),
+            mode=(self.mode, str),
+        )
         if self.pixels.ndim != 3 or self.pixels.shape[0] not in (1, 3):
             raise ValueError(f"`pixels` must be (1, H, W) or (3, H, W), got {tuple(self.pixels.shape)}")
         if self.alpha is not None and self.alpha.shape != (1, *self.size):

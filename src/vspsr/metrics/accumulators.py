@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable
 
+from vspsr.checks import check_types
+
 
 def aggregate(values: Iterable[float | None], higher_is_better: bool) -> dict[str, float | int | None]:
     """The figures of all values; sums are rounded once, so that the order of the values does not matter.
@@ -17,6 +19,7 @@ def aggregate(values: Iterable[float | None], higher_is_better: bool) -> dict[st
         worst: of the defined values; None without any.
         finite, infinite, undefined: the number of values of each kind.
     """
+    check_types(values=(values, Iterable), higher_is_better=(higher_is_better, bool))
     values = list(values)
     defined = [float(v) for v in values if v is not None and not math.isnan(v)]
     finite = [v for v in defined if math.isfinite(v)]

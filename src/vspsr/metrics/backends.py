@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from vspsr.checks import check_choice, check_types
 from vspsr.errors import ModelError
 from vspsr.files import one_line
 from vspsr.metrics.perceptual import Backend
@@ -36,8 +37,8 @@ def perceptual_backend(name: str, device: str | torch.device = "cpu") -> Backend
         ValueError: an unknown name.
         ModelError: a package of the extra ``eval`` is missing, or weights are not available or not as expected.
     """
-    if name not in BACKENDS:
-        raise ValueError(f"`name` must be one of {', '.join(BACKENDS)}, got {name!r}")
+    check_choice(name, "name", BACKENDS)
+    check_types(device=(device, str | torch.device))
     package, net = name.split("-")
     module, source = (_lpips if package == "lpips" else _stlpips)(net)
     label = f"{source}, weights sha256 {digest_of(module.state_dict())[:12]}"

@@ -23,6 +23,7 @@ import math
 import torch
 from torch import Tensor
 
+from vspsr.checks import check_number, check_types
 from vspsr.metrics.images import check_gaussian, check_pair
 from vspsr.metrics.tallies import PIT_BINS, SPREAD_EDGES, Calibration, Marginals
 
@@ -51,6 +52,7 @@ def calibrate(
     Raises:
         ValueError: fewer than two samples, shapes that do not fit, values out of range.
     """
+    check_types(samples=(samples, Tensor), truth=(truth, Tensor))
     if samples.ndim != 4 or truth.ndim != 3 or len(samples) < 2:
         shapes = f"{tuple(samples.shape)} and {tuple(truth.shape)}"
         raise ValueError(f"`samples` (n, C, H, W), n ≥ 2, and `truth` (C, H, W) expected, got {shapes}")
@@ -59,7 +61,7 @@ def calibrate(
         raise ValueError("`mean` and `stddev` must be given together or not at all")
     if mean is not None and stddev is not None:
         check_gaussian(truth, mean, stddev)
-    step = step if step is not None else 1 / (255 if truth.is_floating_point() else peak)
+    step = 1 / (255 if truth.is_floating_point() else peak) if step is None else check_number(step, "step")
     n, gaussian = len(samples), mean is not None and stddev is not None
     total = Calibration.empty(n, gaussian)
     marginals, closed = total.samples, total.gaussian

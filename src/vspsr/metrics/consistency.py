@@ -8,7 +8,7 @@ is wrong.
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_bits_and_rounding
+from vspsr.checks import check_bits_and_rounding, check_types
 from vspsr.degradation.operator import Degradation
 from vspsr.metrics.fidelity import decibels, per_image
 from vspsr.metrics.images import check_range
@@ -36,6 +36,7 @@ def lr_agreement(
         ValueError: shapes that do not fit, values out of range or not integer, an unknown option.
     """
     peak = check_bits_and_rounding(bits, rounding)
+    check_types(degradation=(degradation, Degradation))
     _check_integers(sr, peak, "sr")
     _check_integers(lr, peak, "lr")
     wanted = (sr.shape[-3], *degradation.lr_size(*sr.shape[-2:]))

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vspsr.checks import check_number, value_text
+
 
 @dataclass(frozen=True)
 class DiversityScore:
@@ -41,8 +43,8 @@ def diversity_score(maps: Tensor) -> DiversityScore:
     Raises:
         ValueError: another shape, values that are negative or not finite.
     """
-    if maps.ndim != 3 or maps.numel() == 0 or not maps.is_floating_point():
-        raise ValueError(f"`maps` must be distances (n, H, W), got {maps.dtype} {tuple(maps.shape)}")
+    if not isinstance(maps, Tensor) or maps.ndim != 3 or maps.numel() == 0 or not maps.is_floating_point():
+        raise ValueError(f"`maps` must be distances (n, H, W), got {value_text(maps)}")
     least, most = (float(v) for v in maps.aminmax())
     if not (least >= 0 and most < math.inf):
         raise ValueError(f"`maps` must be finite and not negative, got values from {least:g} to {most:g}")
@@ -71,8 +73,9 @@ def pixel_stddev(samples: Tensor, peak: float = 255) -> float:
     Raises:
         ValueError: fewer than two samples.
     """
-    if samples.ndim < 3 or len(samples) < 2:
-        raise ValueError(f"`samples` must be at least two images (n, C, H, W), got shape {tuple(samples.shape)}")
+    check_number(peak, "peak")
+    if not isinstance(samples, Tensor) or samples.ndim < 3 or len(samples) < 2:
+        raise ValueError(f"`samples` must be at least two images (n, C, H, W), got {value_text(samples)}")
     # Around the first sample, in two running sums: no n images in double precision at once.
     first = samples[0].double()
     total, squares = torch.zeros_like(first), torch.zeros_like(first)

@@ -11,6 +11,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from vspsr.checks import check_integer
 from vspsr.degradation.banded import Banded
 from vspsr.errors import size_text
 from vspsr.metrics.images import check_pair, select
@@ -37,6 +38,7 @@ def psnr(a: Tensor, b: Tensor, peak: float = 255, channel: str = "rgb", border: 
         ValueError: shapes that do not fit, values out of range, an unknown option.
     """
     check_pair(a, b, peak)
+    border = check_integer(border, "border", 0, 2**31)
 
     def one(x: Tensor, y: Tensor) -> Tensor:
         difference = select(x, peak, channel, border) - select(y, peak, channel, border)
@@ -62,6 +64,7 @@ def ssim(a: Tensor, b: Tensor, peak: float = 255, channel: str = "rgb", border: 
         use_sample_covariance=False``.
     """
     check_pair(a, b, peak)
+    border = check_integer(border, "border", 0, 2**31)
     height, width = (n - 2 * border for n in a.shape[-2:])
     if min(height, width) < _WINDOW:
         size = size_text((height, width))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from vspsr.checks import check_choice, check_integer, check_number, check_types, value_text
 from vspsr.errors import size_text
 
 
@@ -29,8 +30,9 @@ def check_pair(a: Tensor, b: Tensor, peak: float, names: tuple[str, str] = ("a",
 
 def check_range(x: Tensor, peak: float, name: str) -> None:
     """ValueError where x is no real image (..., C, H, W) within 0 … peak."""
-    if x.ndim < 3 or x.numel() == 0 or x.is_complex() or x.dtype == torch.bool:
-        raise ValueError(f"`{name}` must be an image (..., C, H, W), got {x.dtype} {tuple(x.shape)}")
+    check_number(peak, "peak")
+    if not isinstance(x, Tensor) or x.ndim < 3 or x.numel() == 0 or x.is_complex() or x.dtype == torch.bool:
+        raise ValueError(f"`{name}` must be an image (..., C, H, W), got {value_text(x)}")
     least, most = (float(v) for v in x.detach().aminmax())
     if not (least >= 0 and most <= peak):  # NaN fails, too
         hint = " (16 bits measured as 8?)" if peak == 255 and most > 255 else ""
@@ -40,8 +42,8 @@ def check_range(x: Tensor, peak: float, name: str) -> None:
 def check_gaussian(truth: Tensor, mean: Tensor, stddev: Tensor) -> None:
     """ValueError unless mean and standard deviation are finite and shaped as the truth, and stddev is not negative."""
     for x, name in ((mean, "mean"), (stddev, "stddev")):
-        if x.shape != truth.shape or not bool(x.isfinite().all()):
-            shapes = f"{tuple(truth.shape)}, got {tuple(x.shape)}"
+        if not isinstance(x, Tensor) or x.shape != truth.shape or not bool(x.isfinite().all()):
+            shapes = f"{tuple(truth.shape)}, got {value_text(x)}"
             raise ValueError(f"`{name}` must be finite and shaped as `truth` {shapes}")
     if float(stddev.min()) < 0:
         raise ValueError(f"`stddev` must not be negative, got {float(stddev.min()):g}")
@@ -49,6 +51,8 @@ def check_gaussian(truth: Tensor, mean: Tensor, stddev: Tensor) -> None:
 
 def crop_to_size(x: Tensor, height: int, width: int, name: str = "x") -> Tensor:
     """The upper left height×width of an image (..., H, W); ValueError where it is smaller than that."""
+    check_types(**{name: (x, Tensor)})
+    height, width = check_integer(height, "height", 1, 2**31), check_integer(width, "width", 1, 2**31)
     if x.shape[-2] < height or x.shape[-1] < width:
         raise ValueError(f"`{name}` {size_text(x.shape)} must be at least {size_text((height, width))}")
     return x[..., :height, :width]
@@ -60,8 +64,10 @@ def crop_to_multiple(x: Tensor, multiple: int = 8, name: str = "x") -> Tensor:
     The NTIRE 2021 challenge measures everything on the GT cropped to multiples of 8, at x4 and at x8, and crops the SR
     image to the same (`crop_to_size`). ValueError where nothing would be left.
     """
+    check_types(**{name: (x, Tensor)})
+    multiple = check_integer(multiple, "multiple", 1, 2**31)
     height, width = (n // multiple * multiple for n in x.shape[-2:])
-    if multiple < 1 or not height or not width:
+    if not height or not width:
         raise ValueError(f"`{name}` {size_text(x.shape)} pixels are too few: {multiple} on each side are needed")
     return crop_to_size(x, height, width, name)
 
@@ -79,10 +85,9 @@ def luma(x: Tensor, peak: float) -> Tensor:
 
 def select(x: Tensor, peak: float, channel: str, border: int) -> Tensor:
     """What PSNR and SSIM look at, in float64: the channels or the luma, without the border."""
-    if channel not in ("rgb", "y"):
-        raise ValueError(f'`channel` must be "rgb" or "y", got {channel!r}')
+    check_choice(channel, "channel", ("rgb", "y"))
     height, width = x.shape[-2:]
-    if border < 0 or 2 * border >= min(height, width):
-        raise ValueError(f"`border` must be at least 0 and leave something of {size_text(x.shape)}, got {border}")
+    if 2 * border >= min(height, width):
+        raise ValueError(f"`border` must leave something of {size_text(x.shape)}, got {border}")
     inner = x[..., border : height - border, border : width - border]
     return luma(inner, peak) if channel == "y" else inner.double()

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vspsr.checks import check_integer, check_number, check_types, value_text
 from vspsr.errors import size_text
 from vspsr.metrics.images import check_pair
 
@@ -63,7 +64,9 @@ class Backend:
     def __init__(
         self, module: nn.Module, name: str, version: str, device: str | torch.device = "cpu", min_size: int = 32
     ) -> None:
-        self.name, self.version, self.device, self.min_size = name, version, torch.device(device), min_size
+        check_types(name=(name, str), version=(version, str), device=(device, str | torch.device))
+        self.name, self.version, self.device = name, version, torch.device(device)
+        self.min_size = check_integer(min_size, "min_size", 1, 2**31)
         if getattr(module, "version", "0.1") != "0.1" or not getattr(module, "lpips", True):
             raise ValueError("`module` must be LPIPS v0.1 with linear layers: others scale their input otherwise")
         if not hasattr(module, "net") or not hasattr(module, "lin0"):
@@ -100,6 +103,7 @@ class Backend:
         Raises:
             ValueError: shapes that do not fit, values out of range, fewer than two samples for ``pairwise``.
         """
+        check_types(pairwise=(pairwise, bool), maps=(maps, bool))
         self._check(samples, truth, pairwise, peak)
         height, width = truth.shape[-2:]
         n, shape = len(samples), (height, width) if maps else (0, 0)
@@ -147,10 +151,11 @@ class Backend:
 
     def _check(self, samples: Tensor, truth: Tensor, pairwise: bool, peak: float) -> None:
         for x, name, axes in ((samples, "samples", 4), (truth, "truth", 3)):
-            if x.ndim != axes or x.shape[-3] != 3 or not (x.is_floating_point() or peak > 1):
+            check_types(**{name: (x, Tensor)})
+            if x.ndim != axes or x.shape[-3] != 3 or not (x.is_floating_point() or check_number(peak, "peak") > 1):
                 shape = "(n, 3, H, W)" if axes == 4 else "(3, H, W)"
                 hint = "" if x.is_floating_point() else ": integers need their `peak`"
-                raise ValueError(f"`{name}` must be RGB {shape}, got {x.dtype} {tuple(x.shape)}{hint}")
+                raise ValueError(f"`{name}` must be RGB {shape}, got {value_text(x)}{hint}")
         check_pair(samples, truth, peak, ("samples", "truth"))
         if min(truth.shape[-2:]) < self.min_size:
             raise ValueError(

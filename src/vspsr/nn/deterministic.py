@@ -4,7 +4,7 @@ network on LR features."""
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vspsr.checks import check_integer
+from vspsr.checks import check_choice, check_integer
 from vspsr.degradation.resize import imresize
 
 MAX_WIDTH, MAX_BLOCKS = 65_536, 1_000
@@ -27,8 +27,7 @@ class Interpolation(nn.Module):
 
     def __init__(self, scale: int, mode: str = "bicubic", convolutions: bool = False) -> None:
         super().__init__()
-        if mode not in ("bilinear", "bicubic"):
-            raise ValueError(f'`mode` must be "bilinear" or "bicubic", got {mode!r}')
+        check_choice(mode, "mode", ("bilinear", "bicubic"))
         self.scale, self.mode = scale, mode
         self.convolutions: nn.Module = nn.Identity()
         if convolutions:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vspsr.checks import check_integer
+from vspsr.checks import check_integer, check_types
 from vspsr.nn.deterministic import MAX_WIDTH, ResidualTrunk, ResidualUpsampler
 from vspsr.space.parameters import SpaceParameters
 
@@ -113,8 +113,7 @@ class OverlappingVSpM(OverlappingAtoms):
         deterministic: nn.Module | None = None,
     ) -> None:
         super().__init__(scale, n_atoms, n_modes)
-        if deterministic is not None and not isinstance(deterministic, nn.Module):
-            raise ValueError(f"`deterministic` must be a module or None, got {deterministic!r}")
+        check_types(deterministic=(deterministic, nn.Module | None))
         self.trunk = ResidualTrunk(channels, blocks)
         self.deterministic = deterministic
         self.mean_head = ResidualUpsampler(self.scale, channels) if deterministic is None else None

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vspsr.checks import check_flag, check_integer
+from vspsr.checks import check_choice, check_flag, check_integer
 from vspsr.nn.deterministic import MAX_WIDTH, Interpolation
 from vspsr.space.parameters import SpaceParameters, StochasticBasis
 
@@ -123,8 +123,7 @@ class VSpM(nn.Module):
         convolutions: bool = True,
     ) -> None:
         super().__init__()
-        if isinstance(scale, bool) or scale not in (4, 8):
-            raise ValueError(f"`scale` must be 4 or 8, got {scale!r}")
+        check_choice(scale, "scale", (4, 8))
         if (n_atoms := check_integer(n_atoms, "n_atoms", 4, MAX_WIDTH)) % 4:
             raise ValueError(f"`n_atoms` must be a positive multiple of 4, got {n_atoms}")
         check_flag(stochastic_basis, "stochastic_basis")

@@ -1,14 +1,14 @@
 """What spaces have in common: their state, copies of them with other settings or of a part, and drawing one member."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_integer, check_number, check_temperature
+from vspsr.checks import check_integer, check_number, check_temperature, check_types
 from vspsr.consistency.projection import project_unchecked
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import VSpSRError
@@ -43,6 +43,7 @@ class SpaceBase(ABC):
         calibration: float = 1.0,
         keys: Sequence[int] | None = None,
     ) -> None:
+        check_types(y=(y, Tensor), parameters=(parameters, SpaceParameters), degradation=(degradation, Degradation))
         self.y, self.parameters, self.degradation = y, parameters, degradation
         self.temperature = self._check_temperature(temperature)
         self.calibration = check_number(calibration, "calibration")
@@ -95,10 +96,12 @@ class SpaceBase(ABC):
 
     def corrected(self, x: Tensor) -> Tensor:
         """A member, changed no more than the `observations` ask for: itself without any. (1, channels, H, W)"""
+        check_types(x=(x, Tensor))
         return x
 
     def to(self, device: torch.device | str) -> Self:
         """The same space on another device: its samples are the same images up to rounding."""
+        check_types(device=(device, str | torch.device))
         temperature = self.temperature.to(device) if isinstance(self.temperature, Tensor) else self.temperature
         parameters = self.parameters.whole().to(device)
         return self._with(y=self.y.to(device), parameters=parameters, temperature=temperature, _cache={})
@@ -170,9 +173,8 @@ class SpaceBase(ABC):
         """LR pixels around a part of the picture that determine it up to a relative error; None for rounding errors."""
         synthesis = self.parameters.synthesis(self.degradation.scale)
         reach = 0 if synthesis is None else synthesis.reach
-        if tolerance is None:
-            tolerance = 1e-10 if self.y.dtype == torch.float64 else 1e-7
-        return reach + self.degradation.reach(tolerance)
+        usual = 1e-10 if self.y.dtype == torch.float64 else 1e-7
+        return reach + self.degradation.reach(usual if tolerance is None else tolerance)
 
     def _by_bands(self, part: Callable[[Any, slice], Tensor]) -> Tensor:
         """An image of a large picture, made in bands of LR rows with a margin: (1, channels, H, W).
@@ -292,7 +294,7 @@ class SpaceBase(ABC):
 
 
 def _check_keys(keys: Sequence[int], count: int) -> tuple[int, ...]:
-    checked = tuple(check_integer(key, "keys", 0, 2**64 - 1) for key in keys)
-    if len(checked) != count:
+    check_types(keys=(keys, Iterable))
+    if len(checked := tuple(check_integer(key, "keys", 0, 2**64 - 1) for key in keys)) != count:
         raise ValueError(f"`keys` must be one for each of {count} images, got {len(checked)}")
     return checked

@@ -21,6 +21,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from vspsr.checks import value_text
 from vspsr.errors import ConditionWarning
 from vspsr.space.base import EXTRA_ROW, SpaceBase
 from vspsr.space.conditioned_covariance import ConditionedCovariance, ObservedSystem
@@ -67,7 +68,7 @@ class ConditionedSpace(SRSpace):
     def _of(cls, prior: SRSpace, observations: Sequence[Observation]) -> "ConditionedSpace":
         for observation in observations:
             if not isinstance(observation, Observation):
-                got = " ".join(repr(observation).split())[:60]
+                got = value_text(observation)
                 raise ValueError(f"`observations` must be Pixels, Average, Same or Linear, got {got}")
         if not observations:
             raise ValueError("`observations` must be at least one")

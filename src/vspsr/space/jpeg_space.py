@@ -14,6 +14,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
+from vspsr.checks import check_types
 from vspsr.consistency.projection import project_unchecked
 from vspsr.degradation.jpeg_set import JpegSet
 from vspsr.space.base import NotGaussianError
@@ -46,6 +47,7 @@ class JpegSpace(SRSpace):
         Raises:
             ValueError: more than one image, or another size or number of channels than the file's.
         """
+        check_types(space=(space, SRSpace), jpeg_set=(jpeg_set, JpegSet), trained=(trained, bool))
         if len(space.y) != 1:
             raise ValueError(f"`space` must be of one image, got {len(space.y)}")
         jpeg_set.check_size(space.y, "space")

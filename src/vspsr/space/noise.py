@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vspsr.checks import check_types
+
 BLOCK = 32
 """Side of a noise block in LR pixels."""
 
@@ -50,6 +52,7 @@ def noise_rows(seed: int, sample: int, key: int, channels: int, block_row: int, 
 
 def image_key(pixels: Tensor) -> int:
     """A key of an image's noise by its content, 0 … 2^64 − 1: equal integers (C, h, w) have equal keys."""
+    check_types(pixels=(pixels, Tensor))
     content = hashlib.sha256(repr(tuple(pixels.shape)).encode())
     content.update(pixels.cpu().numpy().astype("<i4").tobytes())
     return int.from_bytes(content.digest()[:8], "little")

@@ -15,6 +15,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from vspsr.checks import check_types, value_text
 from vspsr.degradation.banded import apply_passes
 from vspsr.space.base import EXTRA_ROW, NotGaussianError
 from vspsr.space.drawing import Noise
@@ -46,9 +47,10 @@ class NoisySpace(SRSpace):
             ValueError: variances of another shape, or that are negative or not finite.
             NotGaussianError: the space is not a Gaussian.
         """
+        check_types(space=(space, SRSpace))
         space._require_gaussian("noise")
-        if lr_variance.shape != space.y.shape:
-            raise ValueError(f"`lr_variance` must be {tuple(space.y.shape)}, got {tuple(lr_variance.shape)}")
+        if not isinstance(lr_variance, Tensor) or lr_variance.shape != space.y.shape:
+            raise ValueError(f"`lr_variance` must be {tuple(space.y.shape)}, got {value_text(lr_variance)}")
         if not bool((lr_variance >= 0).all()) or not bool(lr_variance.isfinite().all()):
             raise ValueError("`lr_variance` must be finite numbers of at least 0")
         return space._as(cls, lr_variance=lr_variance.to(space.y), _cache={})

@@ -6,11 +6,12 @@ Each observation is resolved against the shape of a picture into a linear map wi
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_number
+from vspsr.checks import check_number, check_types, value_text
 from vspsr.space.linear_maps import LinearMap, OperatorMap, SparseMap
 
 _ONE_LEVEL, _FEW_LEVELS = 1 / 255, 4 / 255
@@ -63,7 +64,7 @@ class Pixels(Observation):
 
     def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
         places = _places(self.mask, like, "mask")
-        values = torch.as_tensor(self.values).to(like)
+        values = as_numbers(self.values, "values", like)
         channels = like.shape[1]
         if values.shape not in (like.shape[1:], like.shape[1:2]):
             raise ValueError(f"`values` must be ({channels},) or {tuple(like.shape[1:])}, got {tuple(values.shape)}")
@@ -94,7 +95,7 @@ class Average(Observation):
         weights = self.mask.to(like)[places[:, 0], places[:, 1]]
         if bool((weights < 0).any()):
             raise ValueError("`mask` must have weights of at least 0")
-        value, channels = torch.as_tensor(self.value, dtype=torch.float64).to(like), like.shape[1]
+        value, channels = as_numbers(self.value, "value", like), like.shape[1]
         if value.shape not in ((), (channels,)):
             raise ValueError(f"`value` must be one number or ({channels},), got {tuple(value.shape)}")
         weights = (weights / weights.sum()).repeat(channels)
@@ -151,7 +152,8 @@ class Linear(Observation):
     stddev: float | Tensor = _ONE_LEVEL
 
     def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
-        value = torch.as_tensor(self.value).to(like)
+        value = as_numbers(self.value, "value", like)
+        check_types(operator=(self.operator, Callable))
         zero = self.operator(torch.zeros_like(like[0]))
         if zero.shape != value.shape or bool(zero.any()):
             raise ValueError(
@@ -166,8 +168,7 @@ class Linear(Observation):
 def _places(mask: Tensor, like: Tensor, name: str) -> Tensor:
     """(row, column) of the pixels of a mask, (count, 2), row by row."""
     if not isinstance(mask, Tensor) or mask.shape != like.shape[-2:]:
-        got = tuple(mask.shape) if isinstance(mask, Tensor) else repr(mask)[:60]
-        raise ValueError(f"`{name}` must be a mask of shape {tuple(like.shape[-2:])}, got {got}")
+        raise ValueError(f"`{name}` must be a mask of shape {tuple(like.shape[-2:])}, got {value_text(mask)}")
     places = mask.to(like.device).nonzero()
     if len(places) == 0:
         raise ValueError(f"`{name}` must have at least one pixel")
@@ -182,6 +183,14 @@ def _each_channel(like: Tensor, places: Tensor, rows: Tensor, weights: Tensor, c
     shape = (like.shape[1], like.shape[2], like.shape[3])
     channels = torch.arange(shape[0], device=like.device).repeat_interleave(len(places))
     return shape, len(rows) if count is None else count, rows, channels, places.repeat(shape[0], 1), weights
+
+
+def as_numbers(values: Any, name: str, like: Tensor) -> Tensor:
+    """Numbers as a tensor of the dtype and device of another; ValueError if they are something else."""
+    try:
+        return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch raises each of them
+        raise ValueError(f"`{name}` must be numbers, got {value_text(values)}") from error
 
 
 def _finite(values: Tensor, name: str) -> Tensor:

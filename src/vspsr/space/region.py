@@ -10,9 +10,10 @@ picture's border it ends there, and nothing is cut.
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_integer, check_seed
+from vspsr.checks import check_integer, check_seed, check_types, value_text
 from vspsr.space.base import SpaceBase
 from vspsr.space.nearest import LikelihoodRatio, likelihood_ratio
+from vspsr.space.observations import as_numbers
 from vspsr.space.principal_components import PrincipalComponents, leading_eigenpairs
 
 _COMPONENT_TOLERANCE = 0.1  # of D⁺ in the margin of principal components: changes variances by about 0.1 %
@@ -30,6 +31,7 @@ class Region:
     """
 
     def __init__(self, space: SpaceBase, top: int, left: int, height: int, width: int) -> None:
+        check_types(space=(space, SpaceBase))
         h, w = space.y.shape[-2:]
         self.space = space
         self.top, self.left = check_integer(top, "top", 0, h - 1), check_integer(left, "left", 0, w - 1)
@@ -73,8 +75,8 @@ class Region:
             ValueError: x has another shape.
         """
         window = self._window
-        if x.shape != window.event_shape:
-            raise ValueError(f"`x` must have the shape {tuple(window.event_shape)}, got {tuple(x.shape)}")
+        if not isinstance(x, Tensor) or x.shape != window.event_shape:
+            raise ValueError(f"`x` must have the shape {tuple(window.event_shape)}, got {value_text(x)}")
         return self._own(window, window.corrected(x[None].to(window.y)))[0]
 
     @torch.no_grad()
@@ -132,12 +134,13 @@ class Region:
         Raises:
             ValueError: amounts of another number than components, a base of another shape.
         """
-        amounts = torch.as_tensor(amounts).to(components.stddev)
+        check_types(components=(components, PrincipalComponents))
+        amounts = as_numbers(amounts, "amounts", components.stddev)
         if amounts.shape != components.stddev.shape:
             raise ValueError(f"`amounts` must be {len(components.stddev)} numbers, got shape {tuple(amounts.shape)}")
         base = self.space.mean if base is None else base
-        if base.shape != (shape := (1, *self.space.event_shape)):
-            raise ValueError(f"`base` must have the shape {shape}, got {tuple(base.shape)}")
+        if not isinstance(base, Tensor) or base.shape != (1, *self.space.event_shape):
+            raise ValueError(f"`base` must have the shape {(1, *self.space.event_shape)}, got {value_text(base)}")
         weights = (amounts / components.stddev)[:, None, None, None]
         moved = base.to(self.space.y).clone()
         top, left, height, width = self.surroundings
@@ -158,8 +161,8 @@ class Region:
         """
         window, pictures = self._window, []
         for name, patch in (("patch_a", patch_a), ("patch_b", patch_b)):
-            if patch.shape != self._shape:
-                raise ValueError(f"`{name}` must have the shape {self._shape}, got {tuple(patch.shape)}")
+            if not isinstance(patch, Tensor) or patch.shape != self._shape:
+                raise ValueError(f"`{name}` must have the shape {self._shape}, got {value_text(patch)}")
             picture = window.mean.clone()
             self._own(window, picture).copy_(patch)
             pictures.append(picture)
@@ -176,6 +179,7 @@ class Region:
 
         `along` adds ``amounts`` times these: any number of blends can be made without the space.
         """
+        check_types(components=(components, PrincipalComponents))
         return self._shift(components.directions / components.stddev[:, None, None, None])
 
     @property

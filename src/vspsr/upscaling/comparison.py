@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vspsr.checks import check_types
 from vspsr.degradation import Degradation, JpegSet
 from vspsr.degradation.operator import fitting_scales
 from vspsr.errors import size_text
@@ -19,6 +20,7 @@ DEGRADING = 48  # bytes that `degrade` takes for each pixel: three channels in f
 
 def degrade(picture: Picture, degradation: Degradation, rounding: str = "per-pass") -> Picture:
     """The LR picture of an HR picture, as MATLAB's `imresize` gives it; alpha likewise."""
+    check_types(picture=(picture, Picture), degradation=(degradation, Degradation))
 
     def down(x: Tensor) -> Tensor:
         return degradation.down_integers(x, picture.bits, rounding)
@@ -90,6 +92,7 @@ def compare(
     Raises:
         ValueError: sizes, colours or alpha that do not go together.
     """
+    check_types(hr=(hr, Picture), lr=(lr, Picture | Source))
     source = source_of(lr)
     lr = source.picture
     degradation = degradation_of_pair(hr, lr, scale, kernel)

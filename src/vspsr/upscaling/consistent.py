@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from vspsr.checks import check_bits_and_rounding, check_choice, check_number, check_types
 from vspsr.consistency.jpeg_member import JpegMembers
 from vspsr.consistency.projection import project_unchecked
 from vspsr.consistency.quantize import Quantized, quantize
@@ -20,6 +21,7 @@ from vspsr.errors import ConsistencyWarning
 from vspsr.images.picture import Picture, bleed, to_bits
 from vspsr.images.sources import Source
 
+DEPTHS = ("auto", 8, 16)  # what `bits` of outputs may be
 _RANGE_STEPS = 8  # alternating projections, at most; `quantize` corrects what is left
 _RANGE_TOLERANCE = 0.5 / 255  # half a level: values that are less out of range round into it
 
@@ -88,7 +90,15 @@ class ConsistentPictures:
     jpeg_members: JpegMembers | None = field(init=False)
 
     def __post_init__(self) -> None:
-        check_depth(self.bits)
+        check_types(
+            source=(self.source, Source),
+            degradation=(self.degradation, Degradation),
+            hr_alpha=(self.hr_alpha, Tensor | None),
+        )
+        check_choice(self.bits, "bits", DEPTHS)
+        check_bits_and_rounding(8, self.rounding)
+        if self.budget is not None:
+            check_number(self.budget, "budget")
         picture, jpeg = self.source.picture, self.source.jpeg
         self.out_bits = picture.bits if self.bits == "auto" else int(self.bits)
         self.jpeg_members = None if jpeg is None else JpegMembers(JpegSet(jpeg))
@@ -177,9 +187,3 @@ class ConsistentPictures:
         picture = replace(self.source.picture, pixels=result.image.int(), bits=bits)
         moved = float(result.moved_rms), float(result.moved_max)
         return picture, Exactness(0, 0, *moved, coefficients_wrong=int(members.set.wrong(lr)))
-
-
-def check_depth(bits: int | str) -> None:
-    """ValueError unless a depth of outputs is "auto", 8 or 16."""
-    if bits not in ("auto", 8, 16):
-        raise ValueError(f'`bits` must be "auto", 8 or 16, got {bits!r}')

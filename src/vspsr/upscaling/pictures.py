@@ -8,10 +8,12 @@ For a JPEG, it downscales to pixels that give the same coefficients when they ar
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from vspsr.checks import check_integer, check_types
 from vspsr.degradation.noise import lr_posterior
 from vspsr.errors import size_text
 from vspsr.images.io import check_memory
@@ -83,6 +85,7 @@ class PictureSpace:
         budget: float | None = None,
         by_place: bool = False,
     ) -> None:
+        check_types(model=(model, VSpSR), by_place=(by_place, bool), lr=(lr, Picture | Source))
         source = source_of(lr)
         picture, jpeg, noise = source.picture, source.jpeg, source.noise
         by_place = by_place and model.is_local and jpeg is None and noise is None
@@ -183,6 +186,7 @@ def upscale(
         ModelError: the model cannot be loaded.
         ValueError: an option out of its range, an array or a PIL image of another type or shape.
     """
+    check_types(model=(model, VSpSR | str | Path | None), as_pixels=(as_pixels, bool))
     check_samples(samples)
     check_denoise(denoise)
     source = with_noise(source_of(image, as_pixels=as_pixels), denoise)
@@ -201,8 +205,7 @@ def upscale(
 
 def check_samples(samples: int) -> None:
     """ValueError unless a number of samples is 0 … 10,000."""
-    if not 0 <= samples <= MAX_SAMPLES:
-        raise ValueError(f"`samples` must be 0 … {MAX_SAMPLES}, got {samples}")
+    check_integer(samples, "samples", 0, MAX_SAMPLES)
 
 
 def bytes_per_pixel(model: VSpSR) -> int:

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
+from vspsr.checks import check_choice
 from vspsr.degradation import Degradation
 from vspsr.degradation.resize import imresize
 from vspsr.images.picture import Picture, bleed, to_bits
 from vspsr.images.sources import Source, source_of
 from vspsr.upscaling.comparison import check_enlarged, compare, degradation_of_pair
-from vspsr.upscaling.consistent import ConsistentPictures, Exactness, check_depth
+from vspsr.upscaling.consistent import DEPTHS, ConsistentPictures, Exactness
 
 _ROOM = 0.3  # levels: how far from y an LR value may stay; beyond 0.5 it rounds to another
 _ATTEMPTS, _USUAL_MOVE = 4, 16
@@ -64,7 +65,7 @@ def project_picture(
     Raises:
         ValueError: pictures that do not go together, an option out of its range.
     """
-    check_depth(bits)
+    check_choice(bits, "bits", DEPTHS)
     source = source_of(lr)
     sr = like(sr, source.picture)
     out_bits = sr.bits if bits == "auto" else int(bits)

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vspsr.checks import check_bits_and_rounding, check_number, check_seed, check_temperature
+from vspsr.checks import check_bits_and_rounding, check_choice, check_number, check_seed, check_temperature
 from vspsr.errors import OutputError, did_you_mean
 from vspsr.files import kind_of
 from vspsr.images.encoding import FORMATS, LOSSY, QUALITY, check_quality, encoded, unsuited
@@ -15,7 +15,7 @@ from vspsr.images.picture import Picture
 from vspsr.images.provenance import pixels_digest, with_provenance
 from vspsr.images.sources import Source, is_jpeg, read_source
 from vspsr.model import VSpSR
-from vspsr.upscaling.consistent import Exactness, check_depth
+from vspsr.upscaling.consistent import DEPTHS, Exactness
 from vspsr.upscaling.intervals import IntervalCalibration, model_digest, trust_mask
 from vspsr.upscaling.noise import Denoise, check_denoise, is_denoising, with_noise
 from vspsr.upscaling.pictures import PictureSpace, bytes_per_pixel, check_samples
@@ -67,7 +67,7 @@ class Options:
         check_seed(self.seed)
         if self.temperature is not None:
             check_temperature(self.temperature)
-        check_depth(self.bits)
+        check_choice(self.bits, "bits", DEPTHS)
         check_bits_and_rounding(8, self.rounding)
         check_denoise(self.denoise)
         if self.budget is not None:
