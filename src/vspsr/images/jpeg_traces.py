@@ -5,6 +5,7 @@ compared with libjpeg's tables of all qualities; if none fits, the steps are est
 the pixels when they are saved so again.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -94,8 +95,8 @@ def _traces_at(pixels: Tensor, offset: tuple[int, int]) -> JpegTraces | None:
     part = _from(pixels, offset, _SIDE)
     if not part.numel():
         return None
-    luminance = quality_tables(torch.arange(1, 100))[:, 0]
-    distances = _comb(_planes(part)[0]).distances(luminance)
+    planes, luminance = _planes(part), quality_tables(torch.arange(1, 100))[:, 0]
+    distances = _comb(planes[0]).distances(luminance)
     near = [int(i) for i in distances.argsort()[:_CANDIDATES] if distances[i] < COMB]
     if near:
         elsewhere = _comb(_planes(_from(pixels, _shifted(offset), _SIDE))[0]).distances(luminance[near])
@@ -104,12 +105,20 @@ def _traces_at(pixels: Tensor, offset: tuple[int, int]) -> JpegTraces | None:
     places = list(_places(len(pixels), offset))
     for quality in near:
         tables = _both(quality_tables(torch.tensor([quality]))[0], len(pixels))
-        shares = [(_share_reproduced(pixels, tables, *place), place) for place in places]
+        usable = [p for p in places if p[0] != (1, 1) or not _contradicted(planes[1:], tables[-1:])]
+        if not usable:
+            continue
+        shares = [(_share_reproduced(pixels, tables, *place), place) for place in usable]
         share, place = max(shares, key=lambda item: item[0])
         places = [place]  # the other qualities are compared at the same place
         found.append((share, JpegTraces(quality, *place)))
     share, traces = max(found, key=lambda item: item[0], default=(0.0, None))
     return traces if share > _SAME else _with_own_tables(pixels, offset)
+
+
+def _contradicted(chroma: Tensor, table: Tensor) -> bool:
+    """Whether Cb or Cr, not subsampled, has no comb of a table (1, 8, 8): fine steps reproduce everything."""
+    return any(COMB < float(_comb(plane).distances(table)) < math.inf for plane in chroma)
 
 
 def _with_own_tables(pixels: Tensor, offset: tuple[int, int]) -> JpegTraces | None:
