@@ -9,7 +9,7 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
-from vspsr.degradation import JpegCoefficients
+from vspsr.degradation import JpegCoefficients, imresize
 from vspsr.images.jpeg_file import read_coefficients
 
 SUBSAMPLINGS = {(1, 1): "4:4:4", (1, 2): "4:2:2", (2, 2): "4:2:0"}
@@ -19,6 +19,12 @@ def photo(height: int, width: int, top: int = 100, left: int = 150) -> Tensor:
     """(3, height, width) uint8."""
     array = data.astronaut()[top : top + height, left : left + width].copy()
     return torch.from_numpy(array).permute(2, 0, 1)
+
+
+def small_photo(start: int = 0, side: int = 112) -> Tensor:
+    """A square picture with detail, (3, side, side) integers."""
+    image = imresize(photo(4 * side, 4 * side, top=start, left=start).double() / 255, scale=1 / 4)
+    return image.mul(255).round().clamp(0, 255)
 
 
 def saved(image: Tensor, **options: Any) -> bytes:

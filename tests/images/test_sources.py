@@ -5,21 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from jpeg_files import coefficients_differ, decoded, photo, saved
+from jpeg_files import coefficients_differ, decoded, photo, saved, small_photo
 from PIL import Image
-from torch import Tensor
 
-from vspsr.degradation import imresize
 from vspsr.errors import ImageFileError
 from vspsr.images.jpeg_file import read_coefficients
-from vspsr.images.jpeg_traces import jpeg_traces
 from vspsr.images.sources import lossy_format, read_source
-
-
-def small(seed: int = 0) -> Tensor:
-    """A picture of 112×112 pixels with detail, integers."""
-    image = imresize(photo(448, 448, top=seed, left=seed).double() / 255, scale=1 / 4)
-    return image.mul(255).round().clamp(0, 255)
 
 
 def test_jpeg_by_any_name(tmp_path: Path) -> None:
@@ -74,26 +65,8 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
         read_source(tmp_path / "a.jpg")
 
 
-@pytest.mark.parametrize("quality", [50, 75, 90])
-@pytest.mark.parametrize(("subsampling", "sampling"), [("4:4:4", (1, 1)), ("4:2:0", (2, 2))])
-def test_traces(quality: int, subsampling: str, sampling: tuple[int, int]) -> None:
-    content = saved(small(), quality=quality, subsampling=subsampling)
-    traces = jpeg_traces(decoded(content))
-    assert traces is not None
-    assert (traces.quality, traces.sampling) == (quality, sampling)
-    code = read_coefficients(content)
-    total = sum(c.numel() for c in code.coefficients)
-    assert coefficients_differ(traces.coefficients(decoded(content)), code) < 0.05 * total
-
-
-def test_no_traces() -> None:
-    for image in (small(), small(20), torch.zeros(3, 8, 8), torch.zeros(1, 64, 64), decoded(saved(small()))[:, 1:, 3:]):
-        assert jpeg_traces(image) is None
-    assert jpeg_traces(decoded(saved(small()[:1], quality=80))) is not None
-
-
 def test_pixels_that_were_a_jpeg(tmp_path: Path) -> None:
-    content, path = saved(small(), quality=80, subsampling="4:4:4"), tmp_path / "a.png"
+    content, path = saved(small_photo(), quality=80, subsampling="4:4:4"), tmp_path / "a.png"
     Image.fromarray(decoded(content).permute(1, 2, 0).numpy()).save(path)
     source = read_source(path)
     assert source.jpeg is None
@@ -103,6 +76,46 @@ def test_pixels_that_were_a_jpeg(tmp_path: Path) -> None:
     wanted = read_source(path, was_jpeg=True)
     assert wanted.jpeg is not None
     assert "quality 80" in wanted.note
-    Image.fromarray(small().byte().permute(1, 2, 0).numpy()).save(path)
+    Image.fromarray(small_photo().byte().permute(1, 2, 0).numpy()).save(path)
     assert read_source(path).note == ""
     assert "no traces" in read_source(path, was_jpeg=True).note
+
+
+def test_opaque_alpha_hides_no_traces(tmp_path: Path) -> None:
+    content, path = saved(small_photo(), quality=75), tmp_path / "a.png"
+    image = Image.fromarray(decoded(content).permute(1, 2, 0).numpy()).convert("RGBA")
+    image.save(path)
+    source = read_source(path)
+    assert "quality 75" in source.note
+    assert source.picture.alpha is not None
+    wanted = read_source(path, was_jpeg=True)
+    assert wanted.jpeg is not None
+    assert "alpha" in wanted.note
+    assert (wanted.picture.alpha, wanted.picture.mode) == (None, "RGB")
+    image.putpixel((0, 0), (0, 0, 0, 128))
+    image.save(path)
+    assert "no traces" in read_source(path, was_jpeg=True).note
+
+
+def test_a_palette_hides_no_traces(tmp_path: Path) -> None:
+    grey = Image.fromarray(decoded(saved(small_photo()[:1], quality=75))[0].numpy())
+    image = grey.convert("P")
+    image.putpalette([level for level in range(256) for _ in range(3)])
+    image.save(tmp_path / "a.png")
+    assert "quality 75" in read_source(tmp_path / "a.png").note
+    assert read_source(tmp_path / "a.png", was_jpeg=True).jpeg is not None
+
+
+def test_what_cannot_be_estimated_is_named(tmp_path: Path) -> None:
+    pixels, path = (
+        decoded(saved(small_photo(), quality=75, subsampling="4:2:0")).permute(1, 2, 0).numpy(),
+        tmp_path / "a.png",
+    )
+    Image.fromarray(pixels[5:, 3:]).save(path)
+    for wanted in (False, True):
+        source = read_source(path, was_jpeg=wanted)
+        assert source.jpeg is None
+        assert "96×96 pixels from column 13, row 11" in source.note
+        assert ("exact" in source.note) == wanted
+    Image.fromarray(pixels[16:, 16:]).save(path)  # cropped as the note says
+    assert read_source(path, was_jpeg=True).jpeg is not None

@@ -66,10 +66,10 @@ def jpeg(image: Tensor, tables: Tensor, subsampled: Tensor) -> Tensor:
     if image.shape[-2] % 16 or image.shape[-1] % 16:
         raise ValueError(f"`image` must have sides that are multiples of 16, got {tuple(image.shape)}")
     planes = rgb_to_ycc(image)
-    luminance = _coded(planes[:, :1], tables[:, :1])
+    luminance = coded(planes[:, :1], tables[:, :1])
     chrominance = planes[:, 1:]
-    whole = _coded(chrominance, tables[:, 1:])
-    half = upsampled(_coded(downsampled(chrominance), tables[:, 1:]))
+    whole = coded(chrominance, tables[:, 1:])
+    half = upsampled(coded(downsampled(chrominance), tables[:, 1:]))
     return ycc_to_rgb(torch.cat([luminance, torch.where(subsampled[:, None, None, None], half, whole)], 1))
 
 
@@ -98,7 +98,7 @@ def _near_grid(n: int) -> Tensor:
     return 1 - torch.minimum(place, 8 - place) / 4
 
 
-def _coded(planes: Tensor, tables: Tensor) -> Tensor:
-    """Quantised and restored: (B, C, h, w) by (B, 1, 8, 8)."""
+def coded(planes: Tensor, tables: Tensor) -> Tensor:
+    """Planes that were quantised and restored: (B, C, h, w) of integers 0 … 255, by (B, 1, 8, 8) or (B, C, 8, 8)."""
     steps = tables.double()[:, :, None, None]
     return plane_of(idct(quantised(dct(blocks_of(planes)), steps) * steps)).float()

@@ -73,15 +73,24 @@ def mean_bias(vertical: int, horizontal: int, length: int, device: torch.device 
     return torch.full((length,), float(vertical * horizontal // 2), device=device)
 
 
-def upsampled(planes: Tensor) -> Tensor:
-    """jdsample.c, "fancy" h2v2: a triangle filter, 3:1 along each axis; rounding biased by 8 and 7 in turn."""
-    padded = F.pad(planes, (0, 0, 1, 1), mode="replicate")
-    above, below = padded[..., :-2, :], padded[..., 2:, :]
-    rows = torch.stack([3 * planes + above, 3 * planes + below], -2).flatten(-3, -2)
-    padded = F.pad(rows, (1, 1, 0, 0), mode="replicate")
-    before, after = padded[..., :-2], padded[..., 2:]
-    columns = torch.stack([((3 * rows + before + 8) / 16).floor(), ((3 * rows + after + 7) / 16).floor()], -1)
-    return columns.flatten(-2)
+def upsampled(planes: Tensor, vertical: int = 2, horizontal: int = 2) -> Tensor:
+    """jdsample.c, "fancy": a triangle filter, 3:1 along each axis that is doubled; ``vertical``, ``horizontal`` 1 or 2.
+
+    Rounding is biased by 8 and 7 in turn along a row if both axes are doubled, else by 1 and 2 along the doubled axis.
+    """
+    first, second, scale = (8, 7, 16) if vertical == horizontal else (1, 2, 4)
+    if vertical == 2:
+        padded = F.pad(planes, (0, 0, 1, 1), mode="replicate")
+        above, below = 3 * planes + padded[..., :-2, :], 3 * planes + padded[..., 2:, :]
+        if horizontal == 1:
+            above, below = ((above + first) / scale).floor(), ((below + second) / scale).floor()
+        planes = torch.stack([above, below], -2).flatten(-3, -2)
+    if horizontal == 2:
+        padded = F.pad(planes, (1, 1, 0, 0), mode="replicate")
+        before, after = 3 * planes + padded[..., :-2], 3 * planes + padded[..., 2:]
+        columns = [((before + first) / scale).floor(), ((after + second) / scale).floor()]
+        planes = torch.stack(columns, -1).flatten(-2)
+    return planes
 
 
 _BITS, _EXTRA = 13, 2  # fractional bits of the transforms' constants, and of what is kept between two passes

@@ -1,6 +1,6 @@
 """What is known about an LR image beside its pixels: a JPEG's coefficients, noise, or that its pixels are not exact."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,7 +10,7 @@ from PIL.Image import Image as PilImage
 
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
 from vspsr.degradation.noise import NoiseModel
-from vspsr.errors import ImageFileError
+from vspsr.errors import ImageFileError, size_text
 from vspsr.files import one_line
 from vspsr.images.arrays import from_array, from_pillow
 from vspsr.images.io import read_image
@@ -112,16 +112,25 @@ def source_of(image: AnyImage | Source, *, as_pixels: bool = False) -> Source:
 
 
 def _was_jpeg(picture: Picture, wanted: bool) -> Source:
-    traces = jpeg_traces(picture.pixels) if picture.bits == 8 and picture.alpha is None else None
+    opaque = picture.alpha is None or int(picture.alpha.min()) == picture.white
+    traces = jpeg_traces(picture.pixels) if picture.bits == 8 and opaque else None
     if traces is None:
         return Source(picture, note="no traces of a JPEG found, its pixels are taken as exact" if wanted else "")
-    name = f"JPEG of quality {traces.quality}"
+    seen, taken = f"its pixels look like those of a {traces.name}", ", and are taken as exact" if wanted else ""
+    if not traces.estimable:
+        return Source(picture, note=f"{seen}, which --was-jpeg cannot estimate{taken}")
+    if traces.origin != (0, 0):
+        (row, column), size = traces.origin, size_text(traces.whole(picture.size))
+        crop = f"crop it to {size} pixels from column {column}, row {row} on for --was-jpeg"
+        return Source(picture, note=f"{seen} that was cropped{taken}: {crop}")
     if not wanted:
-        return Source(picture, note=f"its pixels look like those of a {name}: --was-jpeg takes them as such")
+        return Source(picture, note=f"{seen}: --was-jpeg takes them as such")
     code = traces.coefficients(picture.pixels)
-    return Source(
-        picture, code, f"{name}, {code.subsampling}, before it was saved again: its coefficients are estimated"
-    )
+    note = f"{traces.name}, {code.subsampling}, before it was saved again: its coefficients are estimated"
+    if picture.alpha is not None:  # pictures made of coefficients have none
+        mode = "RGB" if picture.mode == "RGBA" else picture.mode.removesuffix("+alpha")
+        picture, note = replace(picture, alpha=None, mode=mode), f"{note}; its opaque alpha is left out"
+    return Source(picture, code, note)
 
 
 def is_jpeg(path: ImageFile) -> bool:
