@@ -122,13 +122,8 @@ class VSpSR(nn.Module):
         dtype = torch.promote_types(y.dtype, torch.float32)
         y = y.to(dtype).clone(memory_format=torch.contiguous_format)
         images = y.to(next(self.network.parameters(), y).dtype)
-        inputs = [images]
-        if quantisation is not None:
-            check_rgb(quantisation, "quantisation")
-            if quantisation.shape != y.shape:
-                raise ValueError(f"`quantisation` must be {tuple(y.shape)} as `y`, got {tuple(quantisation.shape)}")
-            if self.trained_on_jpegs and getattr(self.network, "takes_quantisation", False):
-                inputs.append(quantisation.to(images))
+        quantisation = self._taken(quantisation, y)
+        inputs = [images] if quantisation is None else [images, quantisation.to(images)]
         # Strides choose among algorithms that round differently: the values alone shall count.
         inputs = [i.contiguous().contiguous(memory_format=torch.channels_last) for i in inputs]
         if self.training or len(y) == 1:
@@ -148,7 +143,17 @@ class VSpSR(nn.Module):
         """Whether the network gives the parameters of a part of an image from that part's surroundings."""
         return self.receptive_field is not None
 
-    def by_place(self, y: Tensor) -> SRSpace:
+    def _taken(self, quantisation: Tensor | None, y: Tensor) -> Tensor | None:
+        """What the network gets of a quantisation. ValueError as in `forward`."""
+        if quantisation is None:
+            return None
+        check_rgb(quantisation, "quantisation")
+        if quantisation.shape != y.shape:
+            raise ValueError(f"`quantisation` must be {tuple(y.shape)} as `y`, got {tuple(quantisation.shape)}")
+        takes_it = self.trained_on_jpegs and getattr(self.network, "takes_quantisation", False)
+        return quantisation if takes_it else None
+
+    def by_place(self, y: Tensor, quantisation: Tensor | None = None) -> SRSpace:
         """The space of a large image: that of `forward` up to rounding, but the network runs where it is needed first.
 
         Parts of the space (`SRSpace.region`, conditions) run the network on that part and its receptive field, and
@@ -156,6 +161,7 @@ class VSpSR(nn.Module):
 
         Args:
             y: (1, 3, h, w) in [0, 1].
+            quantisation: as in `forward`.
 
         Raises:
             ValueError: another shape, values that are not finite or out of range, a model that is not `is_local`.
@@ -164,7 +170,8 @@ class VSpSR(nn.Module):
         if len(y) != 1 or not isinstance(self.network, CorrelatedVSpM):
             raise ValueError(f"`y` must be one image and the model local, got {len(y)} images, local: {self.is_local}")
         y = y.detach().to(torch.promote_types(y.dtype, torch.float32)).clone(memory_format=torch.contiguous_format)
-        return SRSpace(y, self.network.by_place(y), self.degradation, self.temperature, self.calibration)
+        parameters = self.network.by_place(y, self._taken(quantisation, y))
+        return SRSpace(y, parameters, self.degradation, self.temperature, self.calibration)
 
     def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
         """Write config.json and model.safetensors into a folder (made if missing), each under a temporary name first.

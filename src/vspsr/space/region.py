@@ -127,7 +127,7 @@ class Region:
         Args:
             components: of this region.
             amounts: (k,), how many σ along each.
-            base: what is moved, (1, channels, H, W); None for the mean.
+            base: what is moved, (1, channels, H, W); None for the mean. What it downscales to stays.
 
         Raises:
             ValueError: amounts of another number than components, a base of another shape.
@@ -139,12 +139,8 @@ class Region:
         if base.shape != (shape := (1, *self.space.event_shape)):
             raise ValueError(f"`base` must have the shape {shape}, got {tuple(base.shape)}")
         weights = (amounts / components.stddev)[:, None, None, None]
-        moved = base.to(self.space.y).clone()
-        top, left, height, width = self.surroundings
-        s = self.space.degradation.scale
         shift = self._shift((weights * components.directions).sum(0, keepdim=True))
-        moved[..., s * top : s * (top + height), s * left : s * (left + width)] += shift
-        return self.space._project(moved[0], 0)
+        return self.space._moved(base.to(self.space.y), shift, self.surroundings[:2])
 
     def likelihood_ratio(self, patch_a: Tensor, patch_b: Tensor, stddev: float = 4 / 255) -> LikelihoodRatio:
         """`SRSpace.likelihood_ratio` of two candidates for the region, around which both have the mean.
