@@ -88,7 +88,7 @@ def write_session(session: Session, model: str, path: Path) -> None:
     if (jpeg := session.source.jpeg) is not None:
         for component, (values, table) in enumerate(zip(jpeg.coefficients, jpeg.tables, strict=True)):
             tensors[f"jpeg:{component}"] = values.short().contiguous()
-            tensors[f"table:{component}"] = table.int().contiguous()
+            tensors[f"table:{component}"] = table.int().clone()  # Cb and Cr may share theirs
         about["jpeg"] = {
             "size": jpeg.size,
             "sampling": jpeg.sampling,
