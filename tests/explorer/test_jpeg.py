@@ -228,6 +228,20 @@ def test_a_session_of_another_model_is_refused_or_says_so(client: Client) -> Non
         assert error.startswith("s: was saved with tiny at scale 4, and half upscales by 2")
 
 
+def test_a_session_of_an_earlier_version_is_opened(client: Client, tmp_path: Path) -> None:
+    """It holds pixels and a profile, and says neither scale nor digest."""
+    files = [{"file": "", "title": "old.png", "bits": 8}]
+    about = {"format": "vspsr explorer session 1", "model": "tiny", "files": files, "document": {"version": 1}}
+    rgb = torch.from_numpy(photo()).permute(2, 0, 1).contiguous()
+    profile = torch.arange(200, dtype=torch.uint8)
+    save_file({"pixels:": rgb, "profile:": profile}, tmp_path / "s", {"session": json.dumps(about)})
+    old = Client(client.http, (tmp_path / "s").read_bytes(), "s")
+    assert (old.info["name"], old.info["note"], old.info["unit"]) == ("old.png", "", "lr_values")
+    assert np.array_equal(old.layer({"kind": "lr"})[1], photo())
+    assert session_of(old).picture.metadata == {"icc-profile-data": profile.numpy().tobytes()}
+    client.http.delete(old.base)
+
+
 @pytest.mark.parametrize("change", [{"sampling": [0, 1]}, {"sampling": [10**9, 1]}, {"size": [17, 32]}, {"size": 3}])
 def test_a_session_with_wrong_coefficients_is_refused(client: Client, tmp_path: Path, change: Any) -> None:
     (tmp_path / "s").write_bytes(client.keep(what="session")[1])
