@@ -286,12 +286,6 @@ class SpaceBase(ABC):
                 x = x + sampler.linear(b, noise, temperature)
         return self._project(x[0], b)
 
-    def _moved(self, x: Tensor, shift: Tensor, origin: tuple[int, int]) -> Tensor:
-        """x (1, channels, H, W) plus a shift from an LR pixel on. What x downscales to stays."""
-        (top, left), moved = (self.degradation.scale * i for i in origin), x.clone()
-        moved[..., top : top + shift.shape[-2], left : left + shift.shape[-1]] += shift
-        return project_unchecked(moved, self.degradation.down(x), self.degradation)
-
     def _project(self, x: Tensor, b: int) -> Tensor:
         """Π of image b, (3, H, W) → (1, 3, H, W)."""
         return project_unchecked(x[None], self.y[b : b + 1], self.degradation)

@@ -21,6 +21,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from vspsr.consistency.projection import moved
 from vspsr.errors import ConditionWarning
 from vspsr.space.base import EXTRA_ROW, SpaceBase
 from vspsr.space.conditioned_covariance import ConditionedCovariance, ObservedSystem
@@ -217,7 +218,7 @@ class ConditionedSpace(SRSpace):
         """x + C Gᵀ of weights (n,), which downscales to what x does: (1, channels, H, W)."""
         system, (rows, columns) = self._system("_window"), self._window
         shift = system.covariance.product(system.spread(weights.to(x)[None]))
-        return self._moved(x, shift, (rows.start, columns.start))
+        return moved(x, shift, (rows.start, columns.start), self.degradation)
 
     def _draw_one(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
         x = self._prior._draw_one(b, noise, temperature)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_integer, check_seed
+from vspsr.consistency.projection import moved
 from vspsr.space.base import SpaceBase
 from vspsr.space.nearest import LikelihoodRatio, likelihood_ratio
 from vspsr.space.principal_components import PrincipalComponents, leading_eigenpairs
@@ -140,7 +141,7 @@ class Region:
             raise ValueError(f"`base` must have the shape {shape}, got {tuple(base.shape)}")
         weights = (amounts / components.stddev)[:, None, None, None]
         shift = self._shift((weights * components.directions).sum(0, keepdim=True))
-        return self.space._moved(base.to(self.space.y), shift, self.surroundings[:2])
+        return moved(base.to(self.space.y), shift, self.surroundings[:2], self.space.degradation)
 
     def likelihood_ratio(self, patch_a: Tensor, patch_b: Tensor, stddev: float = 4 / 255) -> LikelihoodRatio:
         """`SRSpace.likelihood_ratio` of two candidates for the region, around which both have the mean.
