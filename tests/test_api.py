@@ -30,6 +30,7 @@ def test_public_names_of_spaces() -> None:
         "Average",
         "ConditionedSpace",
         "Conflict",
+        "JpegDetailSpace",
         "JpegSpace",
         "LikelihoodRatio",
         "Linear",

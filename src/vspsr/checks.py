@@ -42,6 +42,15 @@ def check_rgb(y: Tensor, name: str = "y") -> None:
     check_image(y, name, 0.0, 1.0)
 
 
+def check_quantisation(quantisation: Tensor | None, y: Tensor) -> None:
+    """ValueError unless the quantisation of LR images is None, or of their shape with values in [0, 1]."""
+    if quantisation is None:
+        return
+    check_rgb(quantisation, "quantisation")
+    if quantisation.shape != y.shape:
+        raise ValueError(f"`quantisation` must be {tuple(y.shape)} as `y`, got {tuple(quantisation.shape)}")
+
+
 def check_integer(value: object, name: str, low: int, high: int) -> int:
     """The value as an int; ValueError unless it is an integer of low … high (2.0 is one, True is not)."""
     if isinstance(value, float) and value.is_integer():

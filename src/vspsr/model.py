@@ -10,7 +10,15 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vspsr.checks import check_choice, check_flag, check_number, check_rgb, check_temperature, check_types
+from vspsr.checks import (
+    check_choice,
+    check_flag,
+    check_number,
+    check_quantisation,
+    check_rgb,
+    check_temperature,
+    check_types,
+)
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import ModelError, did_you_mean
 from vspsr.files import kind_of, make_folder, one_line, read_json, write_bytes, write_json
@@ -123,13 +131,7 @@ class VSpSR(nn.Module):
         dtype = torch.promote_types(y.dtype, torch.float32)
         y = y.to(dtype).clone(memory_format=torch.contiguous_format)
         images = y.to(next(self.network.parameters(), y).dtype)
-        inputs = [images]
-        if quantisation is not None:
-            check_rgb(quantisation, "quantisation")
-            if quantisation.shape != y.shape:
-                raise ValueError(f"`quantisation` must be {tuple(y.shape)} as `y`, got {tuple(quantisation.shape)}")
-            if self.trained_on_jpegs and getattr(self.network, "takes_quantisation", False):
-                inputs.append(quantisation.to(images))
+        inputs = [images, *self._taken(quantisation, images)]
         # Strides choose among algorithms that round differently: the values alone shall count.
         inputs = [i.contiguous().contiguous(memory_format=torch.channels_last) for i in inputs]
         if self.training or len(y) == 1:
@@ -149,14 +151,21 @@ class VSpSR(nn.Module):
         """Whether the network gives the parameters of a part of an image from that part's surroundings."""
         return self.receptive_field is not None
 
-    def by_place(self, y: Tensor) -> SRSpace:
+    def _taken(self, quantisation: Tensor | None, y: Tensor) -> list[Tensor]:
+        """The quantisation of images if the network takes it, of their type. ValueError as in `forward`."""
+        check_quantisation(quantisation, y)
+        if quantisation is None or not (self.trained_on_jpegs and getattr(self.network, "takes_quantisation", False)):
+            return []
+        return [quantisation.to(y)]
+
+    def by_place(self, y: Tensor, quantisation: Tensor | None = None) -> SRSpace:
         """The space of a large image: that of `forward` up to rounding, but the network runs where it is needed first.
 
         Parts of the space (`SRSpace.region`, conditions) run the network on that part and its receptive field, and
         what it computes is kept. Whole images are made in bands. There are no gradients.
 
         Args:
-            y: (1, 3, h, w) in [0, 1].
+            y, quantisation: as in `forward`, (1, 3, h, w).
 
         Raises:
             ValueError: another shape, values that are not finite or out of range, a model that is not `is_local`.
@@ -165,7 +174,8 @@ class VSpSR(nn.Module):
         if len(y) != 1 or not isinstance(self.network, CorrelatedVSpM):
             raise ValueError(f"`y` must be one image and the model local, got {len(y)} images, local: {self.is_local}")
         y = y.detach().to(torch.promote_types(y.dtype, torch.float32)).clone(memory_format=torch.contiguous_format)
-        return SRSpace(y, self.network.by_place(y), self.degradation, self.temperature, self.calibration)
+        parameters = self.network.by_place(y, *self._taken(quantisation, y))
+        return SRSpace(y, parameters, self.degradation, self.temperature, self.calibration)
 
     def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
         """Write config.json and model.safetensors into a folder (made if missing), each under a temporary name first.

@@ -1,5 +1,7 @@
 """The set of LR images that give a JPEG: against libjpeg (Pillow), scipy's DCT and the definition of a projection."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.fft
@@ -94,3 +96,27 @@ def test_bad_arguments() -> None:
         JpegCoefficients((17, 24), code.coefficients, code.tables, code.sampling)
     with pytest.raises(ValueError, match="`tables`"):
         JpegCoefficients(code.size, code.coefficients, code.tables[:2], code.sampling)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("subsampling", SAMPLINGS)
+def test_a_part_is_the_file_of_its_mcus(subsampling: str, orientation: int) -> None:
+    """MCUs are encoded one by one: libjpeg gives the same coefficients for them alone."""
+    stored = photo(53, 75)
+    code = replace(read_coefficients(saved(stored, quality=70, subsampling=subsampling)), orientation=orientation)
+    upright = code.upright(stored)
+    height, width = upright.shape[-2:]
+    for rows, columns in (
+        (slice(17, 30), slice(20, 33)),
+        (slice(0, 5), slice(40, width)),
+        (slice(33, height), slice(1)),
+    ):
+        columns = slice(*columns.indices(width)[:2])
+        part, covered_rows, covered_columns = code.part(rows, columns)
+        assert covered_rows.start <= rows.start < rows.stop <= covered_rows.stop
+        assert covered_columns.start <= columns.start < columns.stop <= covered_columns.stop
+        own = upright[:, covered_rows, covered_columns]
+        assert part.upright_size == own.shape[-2:]
+        alone = read_coefficients(saved(part.stored(own), quality=70, subsampling=subsampling))
+        assert part.size == alone.size
+        assert coefficients_differ(part, alone) == 0

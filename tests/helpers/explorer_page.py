@@ -28,8 +28,12 @@ class Page:
 
     def open_photo(self, *size: int) -> None:
         """Open a picture (height, width) on the welcome page."""
-        path = self.folder / "a photo.png"
-        path.write_bytes(png(photo(*size)))
+        self.open_file("a photo.png", png(photo(*size)))
+
+    def open_file(self, name: str, content: bytes) -> None:
+        """Open a file on the welcome page."""
+        path = self.folder / name
+        path.write_bytes(content)
         self.page.wait_for_selector("#welcome:not([hidden])")  # before, nobody listens
         self.page.set_input_files("#file", path)
         self.wait()

@@ -23,10 +23,11 @@ from vspsr.degradation import Degradation
 from vspsr.explorer import create_app
 
 
-def tiny_model() -> VSpSR:
+def tiny_model(trained_on_jpegs: bool = False, scale: int = 4) -> VSpSR:
     """Of correlated coefficients: the mean nearly bicubic, smooth random detail of about ten levels."""
     torch.manual_seed(0)
-    model = VSpSR("correlated", {**OPTIONS, "scale": 4, "n_atoms": 24, "noise_channels": 24}, temperature=0.8)
+    options = {**OPTIONS, "scale": scale, "n_atoms": 24, "noise_channels": 24}
+    model = VSpSR("correlated", options, temperature=0.8, trained_on_jpegs=trained_on_jpegs)
     spread = {"atoms": 0.2, "output_kernel": 0.05, "mean_head": 0.02}
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
@@ -58,9 +59,11 @@ def pixels(content: bytes) -> NDArray[np.int64]:
 class Client:
     """A test client of one open picture."""
 
-    def __init__(self, http: TestClient, rgb: NDArray[np.uint8], name: str = "a photo.png") -> None:
+    def __init__(self, http: TestClient, image: NDArray[np.uint8] | bytes, name: str = "a photo.png") -> None:
+        """Open pixels (h, w, 3), or the content of a file."""
         self.http = http
-        opened = http.post("/api/sessions", content=png(rgb), headers={"x-name": quote(name)})
+        content = image if isinstance(image, bytes) else png(image)
+        opened = http.post("/api/sessions", content=content, headers={"x-name": quote(name)})
         assert opened.status_code == 201, opened.text
         self.info = opened.json()
         self.base = f"/api/sessions/{self.info['session']}"
@@ -103,9 +106,9 @@ class Client:
 
 
 @contextmanager
-def http_client(**options: Any) -> Iterator[TestClient]:
+def http_client(model: VSpSR | None = None, name: str = "tiny", **options: Any) -> Iterator[TestClient]:
     """A client of an explorer in this process, which has the token."""
-    app = create_app(tiny_model(), "tiny", **options)
+    app = create_app(model or tiny_model(), name, **options)
     headers = {"authorization": f"Bearer {app.state.token}"}
     with TestClient(app, base_url="http://localhost", headers=headers) as client:
         yield client

@@ -7,7 +7,7 @@ import typer
 
 from vspsr.cli.console import device as pick_device
 from vspsr.cli.console import print_line
-from vspsr.cli.options import Device, Model
+from vspsr.cli.options import Device, Model, WasJpeg
 
 
 def explore(
@@ -16,6 +16,7 @@ def explore(
     host: Annotated[str, typer.Option(help="Address to listen at; others let your network in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+    was_jpeg: WasJpeg = False,
     device: Device = "auto",
 ) -> None:
     """Explore the space of a picture in the browser: look, walk, edit, compare, keep.
@@ -31,4 +32,5 @@ def explore(
     if photo is not None:
         check_photo(photo)
     loaded = VSpSR.from_pretrained(model).to(pick_device(device))
-    serve(loaded, Path(model).name, photo, host, port, browser, started=lambda at: print_line(f"Exploring at {at}"))
+    name, started = Path(model).name, lambda at: print_line(f"Exploring at {at}")
+    serve(loaded, name, photo, host, port, browser, was_jpeg=was_jpeg, started=started)

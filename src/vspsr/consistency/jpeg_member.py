@@ -12,6 +12,7 @@ An MCU for which all of this fails keeps the best integers found, and its wrong 
 where most quantisation steps are 1 (qualities above 97), and in files whose coefficients no RGB image gives.
 """
 
+import threading
 from dataclasses import dataclass
 
 import torch
@@ -88,7 +89,7 @@ class JpegMembers:
 
     @lasting_tensors()
     def __init__(self, jpeg_set: JpegSet) -> None:
-        self.set = jpeg_set
+        self.set, self._lock = jpeg_set, threading.Lock()
         shape = (jpeg_set.count, jpeg_set.channels, *jpeg_set.shape)
         self._further = _BestMcus(torch.full(shape, 128.0, dtype=torch.float64), jpeg_set)
 
@@ -115,7 +116,8 @@ class JpegMembers:
                 inside = self.set.nearest(mcus[left], left, margin, in_range=True)
                 left = best.improve(left, self._searched(inside, left, _AROUND))
         if len(left):
-            self._search_further(left[self._further.wrong[left] == _UNKNOWN])
+            with self._lock:
+                self._search_further(left[self._further.wrong[left] == _UNKNOWN])
             left = best.improve(left, self._further.mcus[left])
         return JpegMember(self.set.join(best.mcus).byte(), int(best.wrong.sum()), len(left))
 

@@ -42,6 +42,13 @@ def project_unchecked(x: Tensor, y: Tensor, degradation: Degradation) -> Tensor:
     return x + degradation.pseudo_inverse(y - degradation.down(x), (x.shape[-2], x.shape[-1]))
 
 
+def moved(x: Tensor, shift: Tensor, origin: tuple[int, int], degradation: Degradation) -> Tensor:
+    """x (..., H, W) plus a shift of a part of it, which begins at an LR pixel. What x downscales to stays."""
+    (top, left), out = (degradation.scale * i for i in origin), x.clone()
+    out[..., top : top + shift.shape[-2], left : left + shift.shape[-1]] += shift
+    return project_unchecked(out, degradation.down(x), degradation)
+
+
 def degradation_between(x: Tensor, y: Tensor) -> Degradation:
     """Bicubic degradation with the only scale that fits the sizes of x and y. ValueError if none or several do."""
     fitting = fitting_scales((x.shape[-2], x.shape[-1]), (y.shape[-2], y.shape[-1]))

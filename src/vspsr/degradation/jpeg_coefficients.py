@@ -1,7 +1,7 @@
 """What a JPEG file holds: quantised DCT coefficients, their tables and the subsampling of the colours."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -110,6 +110,27 @@ class JpegCoefficients:
         turn, flip, mirror = _STORED[self.orientation]
         image = image.flip([d for d, wanted in ((-2, flip), (-1, mirror)) if wanted])
         return image.transpose(-1, -2) if turn else image
+
+    def part(self, rows: slice, columns: slice) -> tuple["JpegCoefficients", slice, slice]:
+        """The MCUs that hold rows × columns of the upright picture; the upright rows and columns that they cover."""
+        turn, flip, mirror = _STORED[self.orientation]
+
+        def mirrored(parts: Sequence[slice]) -> list[slice]:
+            triples = zip(parts, self.size, (flip, mirror), strict=True)
+            return [slice(n - p.stop, n - p.start) if wanted else p for p, n, wanted in triples]
+
+        stored, covered = mirrored((columns, rows) if turn else (rows, columns)), []
+        for part, sampling, n in zip(stored, self.sampling, self.size, strict=True):
+            mcu = 8 * sampling
+            covered.append(slice(part.start // mcu * mcu, min(-(-part.stop // mcu) * mcu, n)))
+        coefficients = []
+        for component, values in enumerate(self.coefficients):
+            pixels = [8 * s if component else 8 for s in self.sampling]
+            blocks = [slice(c.start // p, -(-c.stop // p)) for c, p in zip(covered, pixels, strict=True)]
+            coefficients.append(values[blocks[0], blocks[1]])
+        height, width = (c.stop - c.start for c in covered)
+        upright = mirrored(covered)
+        return replace(self, size=(height, width), coefficients=coefficients), upright[turn], upright[not turn]
 
     def quantisation_map(self) -> Tensor:
         """`vspsr.degradation.jpeg.quantisation_map` of the upright picture: (1, 3, h, w)."""

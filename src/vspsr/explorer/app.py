@@ -29,6 +29,7 @@ from vspsr.explorer.temporary import temporary_folder
 from vspsr.explorer.uploads import read_picture, read_upload, received
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
+from vspsr.upscaling.intervals import model_digest
 from vspsr.version import __version__
 
 _FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
@@ -41,6 +42,7 @@ def create_app(
     hosts: frozenset[str] = frozenset(),
     limits: Limits | None = None,
     photo: Path | None = None,
+    was_jpeg: bool = False,
 ) -> FastAPI:
     """The application; `app.state.token` is what requests must carry.
 
@@ -51,10 +53,11 @@ def create_app(
         hosts: names allowed in the Host header, beside "localhost" and IP addresses.
         limits: on requests, memory and work.
         photo: a picture that the page opens first.
+        was_jpeg: as in `read_source`, of all pictures that are opened.
     """
     limits = limits or Limits()
     token = token or secrets.token_urlsafe(24)
-    jobs, sessions = Jobs(limits.workers, limits.waiting), Sessions(limits)
+    jobs, sessions, digest = Jobs(limits.workers, limits.waiting), Sessions(limits), model_digest(model)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -87,10 +90,15 @@ def create_app(
             "upload_bytes": limits.upload_bytes,
         }
 
+    def read(path: Path, title: str) -> Session:
+        session, saved = read_upload(path, title, limits, was_jpeg)
+        session.degradation, session.digest = model.degradation, digest
+        session.saved_note = "" if saved is None else saved.note(title, name, digest, model.scale)
+        return session
+
     def opened(session: Session) -> dict[str, Any]:
         for closed in sessions.add(session):
             end(closed)
-        session.degradation = model.degradation
         opening = work.open_picture(session, model)
         session.opening = jobs.submit(session.id, "open", "opening the picture", opening)
         return describe(session)
@@ -115,6 +123,8 @@ def create_app(
             "width": model.scale * w,
             "height": model.scale * h,
             "scale": model.scale,
+            "unit": session.source.unit,
+            "note": "; ".join(filter(None, (session.source.note, session.saved_note))),
             "large": session.lr_pixels > limits.whole_lr_pixels,
             "ready": session.pictures is not None,
             "document": session.document,
@@ -139,7 +149,7 @@ def create_app(
     @app.post("/api/sessions", status_code=201)
     async def open_upload(request: Request) -> dict[str, Any]:
         async with received(request, app.state.folder) as (path, title):
-            session = await asyncio.to_thread(read_upload, path, title, limits)
+            session = await asyncio.to_thread(read, path, title)
         return opened(session)
 
     @app.post("/api/sessions/{which}", status_code=201)
@@ -147,7 +157,7 @@ def create_app(
         path = {"photo": photo, "example": static / "example.png"}.get(which)
         if path is None:
             raise NotFoundError("there is no such picture")
-        return opened(read_upload(path, path.name, limits))
+        return opened(read(path, path.name))
 
     @app.get("/api/sessions/{session_id}")
     def session_info(session: Open) -> dict[str, Any]:
@@ -167,8 +177,8 @@ def create_app(
     @app.post("/api/sessions/{session_id}/files", status_code=201)
     async def upload_file(session: Open, request: Request) -> dict[str, Any]:
         async with received(request, app.state.folder) as (path, title):
-            picture = await asyncio.to_thread(read_picture, path, title, limits.file_pixels)
-        return add_file(session, title, picture)
+            source = await asyncio.to_thread(read_picture, path, title, limits.file_pixels)
+        return add_file(session, title, source.picture)
 
     @app.post("/api/sessions/{session_id}/clips", status_code=201)
     def add_clip(session: Open, request: Clip) -> dict[str, Any]:

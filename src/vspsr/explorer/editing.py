@@ -31,7 +31,7 @@ def key_of(*messages: BaseModel | Sequence[BaseModel]) -> str:
 
 def textured_space(session: Session, edits: Sequence[Edit]) -> SRSpace:
     """The session's space with the temperature that the edits paint."""
-    space = session.opened.space
+    space = session.space
     textures = [edit for edit in edits if edit.on and isinstance(edit, Texture)]
     if not textures:
         return space
@@ -48,7 +48,7 @@ def conditioned_space(session: Session, edits: Sequence[Edit]) -> ConditionedSpa
     def build() -> SRSpace:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConditionWarning)  # `unlikeliness` says it for each edit
-            return session.opened.space.condition(*(observation(session, edit) for edit in active))
+            return session.space.condition(*(observation(session, edit) for edit in active))
 
     return session.spaces.made(key_of(active), build)  # type: ignore[no-any-return]
 
@@ -66,7 +66,7 @@ def _temperature(space: SRSpace, edits: Sequence[Texture]) -> Tensor:
 
 def observation(session: Session, edit: Edit) -> Observation:
     """An edit as a condition."""
-    space = session.opened.space
+    space = session.space
     channels, height, width = space.event_shape
     shape = (height, width)
 

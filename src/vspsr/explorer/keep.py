@@ -3,34 +3,34 @@
 import base64
 import html
 import json
+import re
 import secrets
 import zipfile
-from collections.abc import Iterator
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from vspsr.errors import ImageFileError, OutputError
 from vspsr.explorer.downloads import Download
 from vspsr.explorer.jobs import Progress
-from vspsr.explorer.layers import Layer
 from vspsr.explorer.messages import Edits, Enlarged, Export, File, Low, Mean, Member, Sample, Stddev
+from vspsr.explorer.saved import write_session
 from vspsr.explorer.session import Session
 from vspsr.explorer.work import exact_picture, layer, stddev_of
 from vspsr.images.encoding import encoded
-from vspsr.images.picture import Picture
+from vspsr.images.picture import Picture, to_bits
 from vspsr.images.sheets import png, stddev_map
 from vspsr.space.estimates import part_of
 
 _TYPES = {"png": "image/png", "tiff": "image/tiff"}
 _ZIP, _HTML, _TENSORS = "application/zip", "text/html; charset=utf-8", "application/octet-stream"
-_FORMAT = "vspsr explorer session 1"
-_MOST_METADATA = 64 << 20
+_UNITS = {"lr_values": "LR values", "coefficients": "JPEG coefficients"}
+_PROMISES = {
+    "lr_values": "every picture of the space downscales to the LR picture",
+    "coefficients": "every picture of the space, downscaled and saved with the tables of the JPEG, is this file",
+}
 
 
 def export(session: Session, request: Export, folder: Path, model: str, progress: Progress) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def export(session: Session, request: Export, folder: Path, model: str, progress
                 _comparison(session, request, path, progress)
                 name, kind = f"{stem}_comparison.html", _HTML
             case "session":
-                _session(session, model, path)
+                write_session(session, model, path)
                 name, kind = f"{stem}.vspsr.safetensors", _TENSORS
     except BaseException:
         path.unlink(missing_ok=True)
@@ -78,23 +78,26 @@ def _scale(session: Session) -> int:
 
 
 def _exact(session: Session, member: Any, edits: Edits, bits: int, progress: Progress) -> tuple[Picture, int]:
-    """A member as a picture of a depth, with alpha and metadata; LR values wrong."""
+    """A member as a picture of a depth, with alpha and metadata; LR values or coefficients wrong."""
     pictures, lr = session.opened, session.picture
     if bits == pictures.out_bits and lr.alpha is None:  # as it is shown: it may exist already
         made = layer(session, member, edits, progress)
-        return made.picture(lr), made.about["lr_values_wrong"]
+        return made.picture(lr), made.about[f"{session.source.unit}_wrong"]
     if bits != pictures.out_bits:
         pictures = pictures.with_bits(bits)
     picture, exactness = exact_picture(session, pictures, edits, member, progress)
-    return picture, exactness.lr_values_wrong
+    wrong = exactness.coefficients_wrong
+    return picture, exactness.lr_values_wrong if wrong is None else wrong
 
 
 def _picture(session: Session, request: Export, path: Path, progress: Progress) -> dict[str, Any]:
     if isinstance(request.member, Low | Enlarged | File | Stddev):
-        picture, about = layer(session, request.member, request.edits).picture(session.picture), {}
+        made = layer(session, request.member, request.edits).picture(session.picture)
+        pixels = to_bits(made.pixels, made.bits, request.bits)
+        picture, about = replace(made, pixels=pixels, bits=request.bits), {}
     else:
         picture, wrong = _exact(session, request.member, request.edits, request.bits, progress)
-        about = {"lr_values_wrong": wrong}
+        about = {f"{session.source.unit}_wrong": wrong}
     path.write_bytes(encoded(picture, f".{request.format}"))
     return about
 
@@ -109,7 +112,7 @@ def _samples(session: Session, request: Export, path: Path, progress: Progress) 
             picture, missed = _exact(session, member, request.edits, request.bits, own)
             wrong += missed
             file.writestr(f"s{i:02d}.{request.format}", encoded(picture, f".{request.format}"))
-    return {"lr_values_wrong": wrong}
+    return {f"{session.source.unit}_wrong": wrong}
 
 
 def _stddev(session: Session, edits: Edits, path: Path, progress: Progress) -> None:
@@ -130,73 +133,26 @@ def _comparison(session: Session, request: Export, path: Path, progress: Progres
         *((f"sample {i + 1}", member, request.edits) for i, member in enumerate(request.others)),
     ]
     height, width = (_scale(session) * n for n in session.picture.size)
+    source = session.source
     page = (resources.files("vspsr.explorer") / "comparison.html").read_text(encoding="utf-8")
-    before, after = (part.replace("{{title}}", html.escape(session.name)) for part in page.split("{{data}}"))
+    texts = {"title": session.name, "note": source.note, "promise": _PROMISES[source.unit]}
+    before, after = (_filled(part, texts) for part in page.split("{{data}}"))
     with path.open("w", encoding="utf-8") as file:  # one picture after the other: together they may be large
         file.write(f'{before}{{"width": {width}, "height": {height}, "pictures": [')
         for i, (title, member, edits) in enumerate(shown):
             progress(i, len(shown))
             made = layer(session, member, edits, part_of(progress, len(shown), i))
-            picture = {"title": title, "note": _note(made), "data": base64.b64encode(png(made.rgb)).decode()}
+            note = _note(made.about, source.unit)
+            picture = {"title": title, "note": note, "data": base64.b64encode(png(made.rgb)).decode()}
             # "<" as an escape: nothing in the data can end the script element.
             file.write(", " * (i > 0) + json.dumps(picture).replace("<", "\\u003c"))
         file.write(f"]}}{after}")
 
 
-def _note(made: Layer) -> str:
-    if made.about.get("lr_values") is None:
-        return ""
-    return f"{made.about['lr_values_wrong']} of {made.about['lr_values']} LR values wrong"
+def _filled(part: str, texts: dict[str, str]) -> str:
+    """Part of a page with its places filled. What fills one is never taken for a place."""
+    return re.sub(r"{{(\w+)}}", lambda place: html.escape(texts[place[1]]), part)
 
 
-def _session(session: Session, model: str, path: Path) -> None:
-    """The LR picture and the files as tensors, everything else as JSON in the file's metadata."""
-    tensors, files = {}, []
-    for name, (title, picture) in {"": (session.name, session.picture), **session.files}.items():
-        for part, values in (("pixels", picture.pixels), ("alpha", picture.alpha)):
-            if values is not None:
-                tensors[f"{part}:{name}"] = values.to(torch.uint8 if picture.bits == 8 else torch.int32).contiguous()
-        files.append({"file": name, "title": title, "bits": picture.bits})
-    if isinstance(profile := session.picture.metadata.get("icc-profile-data"), bytes):
-        tensors["profile:"] = torch.frombuffer(bytearray(profile), dtype=torch.uint8)
-    about = {"format": _FORMAT, "model": model, "files": files, "document": session.document}
-    try:
-        save_file(tensors, path, {"session": json.dumps(about)})
-    except SafetensorError as error:
-        raise OutputError(f"the session cannot be written ({error})") from error
-
-
-def is_session_file(path: Path) -> bool:
-    """Whether a file begins as a safetensors file: the length of its header, which begins with "{"."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size - 8
-
-
-def read_session(path: Path, title: str) -> Iterator[tuple[str, str, Picture] | dict[str, Any]]:
-    """The pictures of a session file as (file, title, picture), the LR picture first under the empty name; then what
-    else it says: model and document.
-
-    Raises:
-        ImageFileError: another file, or one that is damaged.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("session", "")
-            if len(text) > _MOST_METADATA:
-                raise ImageFileError(f"{title}: its description is too long")
-            about = json.loads(text)
-            if about["format"] != _FORMAT or about["files"][0]["file"] != "":
-                raise ValueError("format")
-            names = set(file.keys())
-            for entry in about["files"]:
-                name, bits = str(entry["file"]), int(entry["bits"])
-                pixels = file.get_tensor(f"pixels:{name}").to(torch.int32)
-                alpha = file.get_tensor(f"alpha:{name}").to(torch.int32) if f"alpha:{name}" in names else None
-                metadata = {}
-                if not name and "profile:" in names:
-                    metadata["icc-profile-data"] = file.get_tensor("profile:").to(torch.uint8).numpy().tobytes()
-                yield name, str(entry["title"]), Picture(pixels, bits, alpha, metadata)
-            yield {"model": str(about["model"]), "document": about["document"]}
-    except (SafetensorError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise ImageFileError(f"{title}: not a session that the explorer has saved") from error
+def _note(about: dict[str, Any], unit: str) -> str:
+    return f"{about[f'{unit}_wrong']} of {about[unit]} {_UNITS[unit]} wrong" if unit in about else ""

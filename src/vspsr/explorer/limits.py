@@ -21,6 +21,8 @@ class Limits:
         files: other pictures of a session: dropped files and copied patches.
         file_pixels: of all of them together, over all sessions: 12 bytes each in memory.
         download_bytes: of the files made for a session and kept on disk; the newest is kept in any case.
+        inexact_seconds: the budget of `quantize` for pictures whose pixels are known not to be exact: most of them have
+            no exact picture.
         waiting: unfinished jobs of a session.
         workers: threads that compute.
     """
@@ -37,5 +39,6 @@ class Limits:
     files: int = 64
     file_pixels: int = 64 << 20
     download_bytes: int = 256 << 20
+    inexact_seconds: float = 3.0
     waiting: int = 32
     workers: int = 4

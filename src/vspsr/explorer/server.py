@@ -21,12 +21,13 @@ def serve(
     port: int = 0,
     browser: bool = True,
     limits: Limits | None = None,
+    was_jpeg: bool = False,
     started: Callable[[str], None] = print,
 ) -> None:
     """Serve the explorer until the process is interrupted.
 
     Args:
-        model, name, photo, limits: as in `create_app`.
+        model, name, photo, limits, was_jpeg: as in `create_app`.
         host: address or name to listen at.
         port: 0 for any that is free.
         browser: whether to open the address in the browser.
@@ -42,7 +43,7 @@ def serve(
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
         raise VSpSRError(f"cannot listen at {host}, port {port}: {error.strerror or error}") from error
-    app = create_app(model, name, hosts=_names(host), limits=limits, photo=photo)
+    app = create_app(model, name, hosts=_names(host), limits=limits, photo=photo, was_jpeg=was_jpeg)
     shown = (
         "127.0.0.1" if host in ("0.0.0.0", "") else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host
     )

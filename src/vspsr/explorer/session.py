@@ -15,6 +15,8 @@ from vspsr.explorer.jobs import BusyError, Job
 from vspsr.explorer.layers import Layer
 from vspsr.explorer.limits import Limits
 from vspsr.images.picture import Picture
+from vspsr.images.sources import Source
+from vspsr.space import JpegSpace, SRSpace
 from vspsr.upscaling import PictureSpace
 
 _SPACES = 4  # spaces given edits, kept for each session
@@ -68,8 +70,10 @@ class Session:
 
     Attributes:
         name: of its file.
-        picture: the LR picture.
+        source: the LR picture and what is known about it.
+        saved_note: one line on how it was saved, empty for what needs none.
         degradation: of the model.
+        digest: of the model, see `model_digest`.
         opening: the job that runs the network.
         pictures: its space; None until the network has run.
         files: other pictures: dropped files and clips.
@@ -77,10 +81,12 @@ class Session:
     """
 
     name: str
-    picture: Picture
+    source: Source
     limits: Limits
+    saved_note: str = ""
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     degradation: Degradation = field(init=False)
+    digest: str = ""
     opening: Job | None = None
     pictures: PictureSpace | None = None
     files: dict[str, tuple[str, Picture]] = field(default_factory=dict)
@@ -88,6 +94,7 @@ class Session:
     used: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
+        self._space: SRSpace | None = None
         fit = self.limits.layers_lr_pixels // (self.picture.size[0] * self.picture.size[1])
         self.layers: _Recent[Layer] = _Recent(max(_LEAST_LAYERS, min(self.limits.layers, fit)))
         self.spaces: _Recent[Any] = _Recent(_SPACES)
@@ -103,6 +110,19 @@ class Session:
         if self.pictures is None:
             raise BusyError("the picture is not open yet, or its opening was cancelled")
         return self.pictures
+
+    @property
+    def space(self) -> SRSpace:
+        """For members, regions and conditions: of a JPEG, `JpegSpace.detail`. BusyError as `opened`."""
+        if self._space is None:
+            space = self.opened.space
+            self._space = space.detail if isinstance(space, JpegSpace) else space
+        return self._space
+
+    @property
+    def picture(self) -> Picture:
+        """The LR picture."""
+        return self.source.picture
 
     @property
     def lr_pixels(self) -> int:

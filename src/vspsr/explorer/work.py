@@ -1,6 +1,7 @@
 """What the jobs compute: layers, components of a region, which of two candidates is supported."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,15 +41,17 @@ def open_picture(session: Session, model: VSpSR) -> Callable[[Progress], Any]:
 
     def work(progress: Progress) -> dict[str, Any]:
         progress(0, 1)
-        by_place = session.lr_pixels > session.limits.whole_lr_pixels
-        session.pictures = PictureSpace(model, session.picture, by_place=by_place)
+        source, limits = session.source, session.limits
+        by_place = session.lr_pixels > limits.whole_lr_pixels
+        budget = limits.inexact_seconds if source.note and source.jpeg is None else None
+        session.pictures = PictureSpace(model, source, budget=budget, by_place=by_place)
         return {"session": session.id}
 
     return work
 
 
 def layer(session: Session, member: AnyLayer, edits: Sequence[Edit], progress: Progress = no_progress) -> Layer:
-    """The layer of a member given edits, with how many LR values it misses, as measured."""
+    """The layer of a member given edits, with how many LR values or JPEG coefficients it misses, as measured."""
     name = layer_name(member, edits)
     return session.layers.made(name, lambda: _made_layer(session, name, member, edits, progress))
 
@@ -72,7 +75,7 @@ def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[E
     lr = session.picture
     match member:
         case Low():
-            return Layer.of(name, lr, lr_values=None)
+            return Layer.of(name, lr)
         case File():
             picture = session.file(member.file)
             return Layer.of(name, picture, **_checked(session, picture))
@@ -81,7 +84,7 @@ def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[E
             levels = map_levels(spread.stddev)
             end = scale_end(levels)
             rgb = coloured(levels / end)
-            about = {"end": end, "lr_values": None, "edited": spread.edited}
+            about = {"end": end, "edited": spread.edited}
             return Layer(name, np.ascontiguousarray(rgb.transpose(2, 0, 1)), rgb, about, spread)
         case Enlarged():
             x = imresize(lr.to_float().double(), scale=session.degradation.scale)[0]
@@ -104,20 +107,23 @@ def exact_picture(
 
 
 def _checked(session: Session, picture: Picture) -> dict[str, Any]:
-    """How many LR values an HR picture misses, measured; None for pictures of another size."""
-    lr, degradation = session.picture, session.degradation
+    """How many LR values or JPEG coefficients an HR picture misses, measured; nothing for pictures of another size."""
+    source, lr, degradation = session.source, session.picture, session.degradation
+    unit = source.unit
     fits = picture.size == tuple(degradation.scale * n for n in lr.size)
     if not fits or picture.is_grey != lr.is_grey:
-        return {"lr_values": None}
-    if picture.alpha is not None and lr.alpha is not None:  # as what is exported
-        compared = compare(picture, lr, degradation.scale, degradation.kernel)
-        return {"lr_values": compared.total, "lr_values_wrong": compared.wrong}
-    return {"lr_values": lr.pixels.numel(), "lr_values_wrong": colours_wrong(picture, lr, degradation)}
+        return {}
+    if source.jpeg is not None:
+        picture = replace(picture, alpha=None)
+    elif picture.alpha is None or lr.alpha is None:
+        return {unit: lr.pixels.numel(), f"{unit}_wrong": colours_wrong(picture, lr, degradation)}
+    compared = compare(picture, source, degradation.scale, degradation.kernel)  # with alpha: as what is exported
+    return {unit: compared.total, f"{unit}_wrong": compared.wrong}
 
 
 def _spread(session: Session, edits: Sequence[Edit], progress: Progress) -> Spread:
     conditioned = conditioned_space(session, edits)
-    space = session.opened.space if conditioned is None else conditioned
+    space = session.space if conditioned is None else conditioned
     with estimate_progress(progress):
         return Spread(space.mean[0].cpu(), space.stddev[0].float().cpu(), conditioned is not None)
 
@@ -176,7 +182,8 @@ def pixel(session: Session, name: str, x: int, y: int, spread_name: str | None) 
         sigma, centre = white * spread.stddev[:, y, x], white * spread.mean[:, y, x]
         low, high = (centre - _INTERVAL * sigma).clamp(0, white), (centre + _INTERVAL * sigma).clamp(0, white)
         report["stddev"] = [float(v) for v in sigma]
-        report["interval"] = [[float(a), float(b)] for a, b in zip(low, high, strict=True)]
+        if session.source.jpeg is None:  # otherwise the values are no Gaussians
+            report["interval"] = [[float(a), float(b)] for a, b in zip(low, high, strict=True)]
     return report
 
 
@@ -191,8 +198,11 @@ def clip(session: Session, request: Clip) -> Picture:
 
 
 def ask(session: Session, request: Ask) -> dict[str, Any]:
-    """Which of two candidates for a region is likelier: `SRSpace.likelihood_ratio` of pictures with either in it."""
-    space, r = session.opened.space, request.region
+    """Which of two candidates for a region is likelier: `SRSpace.likelihood_ratio` of pictures with either in it.
+
+    Of a JPEG the detail alone: what its LR image is, is not known to the value.
+    """
+    space, r = session.space, request.region
     region, patches = region_of(space, r), []  # a ValueError if it leaves the picture
     size = tuple(space.degradation.scale * n for n in (r.height, r.width))
     for candidate in (request.a, request.b):
@@ -204,4 +214,6 @@ def ask(session: Session, request: Ask) -> dict[str, Any]:
             patch = member_part(session, (), candidate, (r.top, r.left, r.height, r.width))
         patches.append(patch)
     ratio = region.likelihood_ratio(patches[0], patches[1], request.stddev)
+    if session.source.jpeg is not None:
+        return {"nats": ratio.detail_nats, "lr_nats": None, "detail_nats": ratio.detail_nats}
     return {"nats": ratio.nats, "lr_nats": ratio.lr_nats, "detail_nats": ratio.detail_nats}

@@ -140,18 +140,20 @@ class CorrelatedVSpM(OverlappingAtoms):
             chain=chain,
         )
 
-    def by_place(self, y: Tensor) -> PlacedParameters:
+    def by_place(self, y: Tensor, quantisation: Tensor | None = None) -> PlacedParameters:
         """What `forward` gives for one image (1, 3, h, w), in the dtype of y, computed where it is needed."""
         image = y.to(next(self.parameters()))
+        coarse = torch.zeros_like(image) if quantisation is None else quantisation.to(image)
         overview, reach, size = thumbnail(image), self.receptive_field, (y.shape[-2], y.shape[-1])
 
         @torch.no_grad()
         def compute(*part: slice) -> SpaceParameters:
             around = [slice(max(0, p.start - reach), min(n, p.stop + reach)) for p, n in zip(part, size, strict=True)]
             rows, columns = (slice(p.start - a.start, p.stop - a.start) for p, a in zip(part, around, strict=True))
-            window = image[..., around[0], around[1]].contiguous().contiguous(memory_format=torch.channels_last)
+            windows = (t[..., around[0], around[1]].contiguous() for t in (image, coarse))
+            inputs = [w.contiguous(memory_format=torch.channels_last) for w in windows]
             with torch.autocast(image.device.type, enabled=False):
-                parameters: SpaceParameters = self(window, overview=overview)
+                parameters: SpaceParameters = self(*inputs, overview=overview)
             return parameters.crop(rows, columns, self.scale).map_tensors(lambda t: t.detach().to(y.dtype))
 
         return PlacedParameters.build(compute, size, self.scale)

@@ -2,7 +2,7 @@
 
 from vspsr.space.base import NotGaussianError
 from vspsr.space.conditioning import ConditionedSpace
-from vspsr.space.jpeg_space import JpegSpace
+from vspsr.space.jpeg_space import JpegDetailSpace, JpegSpace
 from vspsr.space.nearest import LikelihoodRatio, Nearest
 from vspsr.space.noise import image_key
 from vspsr.space.noisy_space import NoisySpace
@@ -16,6 +16,7 @@ __all__ = [
     "Average",
     "ConditionedSpace",
     "Conflict",
+    "JpegDetailSpace",
     "JpegSpace",
     "LikelihoodRatio",
     "Linear",

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import value_text
+from vspsr.consistency.projection import moved
 from vspsr.errors import ConditionWarning
 from vspsr.space.base import EXTRA_ROW, SpaceBase
 from vspsr.space.conditioned_covariance import ConditionedCovariance, ObservedSystem
@@ -53,6 +54,7 @@ class ConditionedSpace(SRSpace):
     _sigma: Tensor
     _window: tuple[slice, slice]  # LR rows and columns around what is observed, that change with it
     _inner: tuple[slice, slice]  # those of them that S is computed from
+    _prior_kind: type[SRSpace]
     _prior_cache: dict[tuple[str, bool], Any]
 
     @classmethod
@@ -80,8 +82,8 @@ class ConditionedSpace(SRSpace):
             for window, tolerance in zip(windows, (None, None if exact else _SOLVE_TOLERANCE), strict=True):
                 around = prior._margin(tolerance)
                 window.append(slice(max(0, first - around), min(n, last + around)))
-        own = {"_maps": maps, "_values": torch.cat(values), "_sigma": torch.cat(sigma)}
-        own |= {"_window": tuple(windows[0]), "_inner": tuple(windows[1])}
+        own: dict[str, Any] = {"_maps": maps, "_values": torch.cat(values), "_sigma": torch.cat(sigma)}
+        own |= {"_window": tuple(windows[0]), "_inner": tuple(windows[1]), "_prior_kind": type(prior)}
         return prior._as(cls, **own, observations=tuple(observations), _cache={}, _prior_cache=prior._cache)
 
     @property
@@ -149,7 +151,7 @@ class ConditionedSpace(SRSpace):
     @property
     def _prior(self) -> SRSpace:
         """The space as it was before all conditions."""
-        return self._as(SRSpace, observations=(), _cache=self._prior_cache)
+        return self._as(self._prior_kind, observations=(), _cache=self._prior_cache)
 
     def _with(self, **changes: Any) -> Self:
         if "_cache" in changes:
@@ -214,10 +216,10 @@ class ConditionedSpace(SRSpace):
         return self._system("_window").observe(x[self._hr_window])[0]
 
     def _corrected(self, x: Tensor, weights: Tensor) -> Tensor:
-        """x + C Gᵀ of weights (n,), made consistent once more: (1, channels, H, W)."""
-        x, system = x.clone(), self._system("_window")
-        x[self._hr_window] += system.covariance.product(system.spread(weights.to(x)[None]))
-        return self._project(x[0], 0)
+        """x + C Gᵀ of weights (n,), which downscales to what x does: (1, channels, H, W)."""
+        system, (rows, columns) = self._system("_window"), self._window
+        shift = system.covariance.product(system.spread(weights.to(x)[None]))
+        return moved(x, shift, (rows.start, columns.start), self.degradation)
 
     def _draw_one(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
         x = self._prior._draw_one(b, noise, temperature)
@@ -241,7 +243,7 @@ class ConditionedSpace(SRSpace):
         def draw(i: int) -> Tensor:
             return part._draw(partial(part._noise, ESTIMATE_SEED, i), self.calibration)
 
-        stddev[self._hr_window] = sampled_stddev(draw, part.mean)
+        stddev[self._hr_window] = sampled_stddev(draw, part.mean, subtract_mean=self._prior_kind is not SRSpace)
         return stddev
 
     def _conflict(self) -> Conflict:

@@ -1,9 +1,10 @@
 """The super-resolution space of a JPEG: x = Π(μ + z; y*), y* the LR image nearest to D(μ + z) that gives the file.
 
 A JPEG does not say what the LR image is, only in which set it lies (`vspsr.degradation.JpegSet`). So each sample has an
-LR image of its own in this set. What D does not see, (I − D⁺D)(μ + z), is the same Gaussian as in the space of an exact
-LR image. y* is not Gaussian, since its coefficients are clipped to intervals. So the closed forms of `SRSpace` do not
-hold here. They hold for `JpegSpace.gaussian`, the space that takes the decoded pixels as exact.
+LR image of its own in this set. What D does not see, the detail (I − D⁺D)(μ + z), is the same Gaussian as in the space
+of an exact LR image. y* is not Gaussian, since its coefficients are clipped to intervals. So the closed forms of
+`SRSpace` do not hold here. They hold for `JpegSpace.gaussian`, the space that takes the decoded pixels as exact, and
+for the detail: see `JpegDetailSpace`.
 
 A network that was trained behind Π only, on exact LR images, states nothing by D μ, which its training never saw. Of
 such a network μ is replaced by Π(μ; decoded pixels).
@@ -33,7 +34,8 @@ class JpegSpace(SRSpace):
     """
 
     jpeg_set: JpegSet
-    _offset: Tensor
+    _decoded: Tensor  # LR image of the whole picture
+    _offset: Tensor | None  # of D(μ + z); None if there is none
 
     @classmethod
     def from_space(cls, space: SRSpace, jpeg_set: JpegSet, trained: bool = False) -> "JpegSpace":
@@ -51,14 +53,21 @@ class JpegSpace(SRSpace):
         if len(space.y) != 1:
             raise ValueError(f"`space` must be of one image, got {len(space.y)}")
         jpeg_set.check_size(space.y, "space")
-        with torch.no_grad():
-            below = space.y if trained else space.degradation.down(space._centre)
-        return space._as(cls, jpeg_set=jpeg_set, _offset=space.y - below, _cache={})
+        offset = None
+        if not trained:
+            with torch.no_grad():
+                offset = space.y - space.degradation.down(space._centre)
+        return space._as(cls, jpeg_set=jpeg_set, _decoded=space.y, _offset=offset, _cache={})
 
     @property
     def gaussian(self) -> SRSpace:
         """The space that takes the decoded pixels as exact, with the same settings; its closed forms hold."""
         return self._as(SRSpace)
+
+    @property
+    def detail(self) -> "JpegDetailSpace":
+        """The same space with the closed forms that its detail has, with the same settings."""
+        return self._as(JpegDetailSpace)
 
     @property
     def is_gaussian(self) -> bool:
@@ -73,6 +82,9 @@ class JpegSpace(SRSpace):
     @property
     def stddev(self) -> Tensor:
         """Standard deviation times the calibration, (1, C, H, W), estimated from 100 samples: see `stddev_error`."""
+
+        if self.parameters.by_place:
+            return self._by_bands(lambda window, _: window.stddev)
 
         def estimate() -> Tensor:
             samples = self.iter_samples(ESTIMATE_SAMPLES, ESTIMATE_SEED, 1.0)
@@ -97,5 +109,44 @@ class JpegSpace(SRSpace):
         )
 
     def _project(self, x: Tensor, b: int) -> Tensor:
-        y = self.jpeg_set.project(self.degradation.down(x[None]) + self._offset.to(x))
-        return project_unchecked(x[None], y, self.degradation)
+        y = self.degradation.down(x[None])
+        rows, columns = (slice(i, i + n) for i, n in zip(self._origin, y.shape[-2:], strict=True))
+        if self._offset is not None:
+            y = y + self._offset[..., rows, columns].to(y)
+        if y.shape == self._decoded.shape:
+            return project_unchecked(x[None], self.jpeg_set.project(y), self.degradation)
+
+        def part() -> tuple[JpegSet, slice, slice]:
+            code, down, across = self.jpeg_set.code.part(rows, columns)
+            return JpegSet(code), down, across
+
+        # MCUs that the cut crosses have the decoded pixels outside of it.
+        mcus, *covered = self._cached("mcus", part)
+        around = self._decoded[..., covered[0], covered[1]].to(y).clone()
+        own = [slice(p.start - c.start, p.stop - c.start) for p, c in zip((rows, columns), covered, strict=True)]
+        around[..., own[0], own[1]] = y
+        return project_unchecked(x[None], mcus.project(around)[..., own[0], own[1]], self.degradation)
+
+
+class JpegDetailSpace(JpegSpace):
+    """The space of a JPEG, given the LR image of each member: made by `JpegSpace.detail`.
+
+    Samples are those of `JpegSpace`. Regions and conditions change a member's detail by the detail's covariance and
+    leave its LR image as it is, so that every result gives the file. So a condition never uses what the intervals
+    leave open of the LR image. Of a likelihood ratio, `detail_nats` alone has a meaning.
+    """
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether its detail is."""
+        return self.parameters.is_linear
+
+    @property
+    def mean(self) -> Tensor:
+        """`centre`, whose detail is the mean of the detail: (1, C, H, W)."""
+        return self.centre if self.parameters.by_place else self._cached("centre of the JPEG", lambda: self.centre)
+
+    def _require_gaussian(self, what: str) -> None:
+        if what in ("rsample", "grey", "nearest"):
+            super()._require_gaussian(what)
+        SRSpace._require_gaussian(self, what)

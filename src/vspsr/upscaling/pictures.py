@@ -63,8 +63,8 @@ class PictureSpace:
         lr: the LR picture.
         temperature: as in `SRSpace`; None for the model's.
         bits, rounding, budget: of each HR picture, as in `ConsistentPictures`.
-        by_place: for large pictures whose pixels are exact: run the network on the parts that are asked for, if the
-            model is local (see `VSpSR.by_place`).
+        by_place: for large pictures: run the network on the parts that are asked for, if the model is local (see
+            `VSpSR.by_place`) and for JPEGs trained on them.
 
     Raises:
         ValueError: an option out of its range.
@@ -88,7 +88,7 @@ class PictureSpace:
         check_types(model=(model, VSpSR), by_place=(by_place, bool), lr=(lr, Picture | Source))
         source = source_of(lr)
         picture, jpeg, noise = source.picture, source.jpeg, source.noise
-        by_place = by_place and model.is_local and jpeg is None and noise is None
+        by_place = by_place and model.is_local and noise is None and (jpeg is None or model.trained_on_jpegs)
         needed = picture.size[0] * picture.size[1] * (BYTES_BY_PLACE if by_place else bytes_per_pixel(model))
         check_memory(f"{size_text(picture.size)} pixels at x{model.scale}", needed)
         self.pictures = ConsistentPictures(source, model.degradation, bits, rounding, budget=budget)
@@ -99,7 +99,7 @@ class PictureSpace:
                 y = estimate[None].clamp(0, 1)
             quantisation = None if jpeg is None else jpeg.quantisation_map().to(y)
             y = y.expand(1, 3, -1, -1)
-            space = model.by_place(y) if by_place else model(y, quantisation)
+            space = model.by_place(y, quantisation) if by_place else model(y, quantisation)
             space = space.grey() if picture.is_grey else space
             if (members := self.pictures.jpeg_members) is not None:
                 space = JpegSpace.from_space(space, members.set, model.trained_on_jpegs)

@@ -2,7 +2,7 @@
 
 import { $, h, guarded, section, say } from "./dom.js";
 import { run, upload } from "./api.js";
-import { isMember, nameOf } from "./layers.js";
+import { isJpeg, isMember, nameOf } from "./layers.js";
 import { regionPanel } from "./region.js";
 import { store } from "./store.js";
 
@@ -79,10 +79,11 @@ class AskPanel {
     const [winner, loser] = found.nats >= 0 ? ["A", "B"] : ["B", "A"];
     const sign = Math.sign(found.nats);
     const nats = Math.abs(found.nats);
+    const parts = isJpeg() ? "by the detail alone, because the LR values of a JPEG are not exact"
+      : `${(sign * found.lr_nats).toFixed(1)} by the LR values, ${(sign * found.detail_nats).toFixed(1)} by the detail`;
     this.#answer.textContent = nats < 1
       ? `Neither: the picture does not tell them apart (${nats.toFixed(2)} nats).`
-      : `${winner} is supported over ${loser}, by ${nats.toFixed(1)} nats (${(sign * found.lr_nats).toFixed(1)} by the LR values, ` +
-        `${(sign * found.detail_nats).toFixed(1)} by the detail).`;
+      : `${winner} is supported over ${loser}, by ${nats.toFixed(1)} nats (${parts}).`;
     return found;
   });
 }

@@ -1,8 +1,8 @@
 // Files to take away.
 
-import { h, guarded, number, say, section } from "./dom.js";
+import { h, guarded, say, section } from "./dom.js";
 import { download, run } from "./api.js";
-import { isMember, wanted } from "./layers.js";
+import { isMember, verdict, wanted } from "./layers.js";
 import { store } from "./store.js";
 
 class KeepPanel {
@@ -25,8 +25,8 @@ class KeepPanel {
     const others = store.doc.pins.filter(isMember);
     const made = await run(base, "exports", { what, member, others, edits, format: this.#format.value, bits: Number(this.#bits.value) });
     await download(base, made);
-    const exact = made.lr_values_wrong === undefined ? "" : `; ${number(made.lr_values_wrong)} LR values wrong`;
-    say(`${made.name}: ${(made.bytes / 1e6).toFixed(2)} MB${exact}`, "note");
+    const size = `${made.name}: ${(made.bytes / 1e6).toFixed(2)} MB`;
+    if (base === store.base) say([size, verdict(made)].filter(Boolean).join("; "), "note");
   });
 }
 

@@ -1,6 +1,7 @@
 // Layers: pictures that the server has made, by what they show.
 
 import { run } from "./api.js";
+import { number } from "./dom.js";
 import { store } from "./store.js";
 
 const known = new Map(); // session and request → promise of the layer
@@ -99,6 +100,22 @@ export function nameOf(member) {
     case "file": return store.doc.files.find((file) => file.file === member.file)?.title ?? "File";
     default: return member.kind;
   }
+}
+
+/** Whether the picture counts by the coefficients of a JPEG, not by its LR values. */
+export const isJpeg = () => store.info?.unit === "coefficients";
+
+const UNITS = { lr_values: "LR values", coefficients: "JPEG coefficients" };
+
+/** How many values a layer or a file misses; undefined where it is not measured. */
+export const missed = (made) => made[`${store.info.unit}_wrong`];
+
+/** The same in words; empty where it is not measured. */
+export function verdict(made) {
+  const { unit } = store.info;
+  if (missed(made) === undefined) return "";
+  const all = made[unit] === undefined ? "" : ` of ${number(made[unit])}`;
+  return `${number(missed(made))}${all} ${UNITS[unit]} wrong`;
 }
 
 export const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);

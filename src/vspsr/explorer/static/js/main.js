@@ -36,8 +36,7 @@ async function start() {
 function welcome() {
   $("#welcome").hidden = false;
   for (const id of ["#stage", "#panel", "#close"]) $(id).hidden = true;
-  $("#title").textContent = "";
-  $("#badge").textContent = "";
+  for (const id of ["#title", "#badge", "#note"]) $(id).textContent = "";
   $("#file").focus();
 }
 
@@ -55,6 +54,7 @@ async function enter(info) {
   history.replaceState(null, "", `#${info.session}`);
   const base = `/api/sessions/${info.session}`;
   $("#title").textContent = info.name;
+  $("#note").textContent = info.note;
   $("#welcome").hidden = true;
   const opening = info.jobs.find((job) => job.what.startsWith("opening"));
   for (const id of ["#stage", "#panel", "#close"]) $(id).hidden = false;

@@ -3,7 +3,7 @@
 import { h, guarded, section, say } from "./dom.js";
 import { run } from "./api.js";
 import { Blender, fetchBlend } from "./blend.js";
-import { same, wanted } from "./layers.js";
+import { isJpeg, same, wanted } from "./layers.js";
 import { store } from "./store.js";
 import { boxTool, drawBox, tools } from "./tools.js";
 import { currentMember, view } from "./view.js";
@@ -36,13 +36,15 @@ class RegionPanel {
     });
     tools.onchange((tool) => this.button.setAttribute("aria-pressed", String(tool?.name === "region")));
     view.onlayer((_, member) => this.#arrived(member));
+    const jpeg = h("p", { class: "small" }, "Of a JPEG, the sliders blend before its intervals are applied; the exact picture keeps to them.");
     store.onchange((doc, before) => {
+      jpeg.hidden = !isJpeg();
       if (this.region && !same(doc.edits, before.edits)) this.clear();
       else if (this.#blend && !same(doc.shown, before.shown) && !this.#isOurs(doc.shown)) this.clear();
       else if (this.#blend && this.#isOurs(doc.shown)) this.#adopt(doc.shown);
     });
     return section("Region", false,
-      h("p", { class: "small" }, "Box a part of the picture, then move it along the directions in which it varies most."),
+      h("p", { class: "small" }, "Box a part of the picture, then move it along the directions in which it varies most."), jpeg,
       h("p", {}, this.button, middle), this.#plot, this.#sliders, this.actions);
   }
 
@@ -50,6 +52,10 @@ class RegionPanel {
     const s = store.info.scale;
     tools.use(boxTool("region", "Drag a box.", s, ([left, top, width, height]) => {
       tools.use(null);
+      if (Math.max(height, width) > s * LARGEST) {
+        const most = s * LARGEST;
+        say(`A region has at most ${most}×${most} pixels: the box was cut to its upper left part.`, "note");
+      }
       this.choose({ top: top / s, left: left / s, height: Math.min(LARGEST, height / s), width: Math.min(LARGEST, width / s) });
     }));
   }

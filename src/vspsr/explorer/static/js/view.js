@@ -1,9 +1,9 @@
 // What is shown and how: one pane with a curtain or a lens, or several side by side that move together.
 
-import { $, h, debounce, guarded, number } from "./dom.js";
+import { $, h, debounce, guarded } from "./dom.js";
 import { request } from "./api.js";
 import { Draft } from "./draft.js";
-import { drop, isMember, layerOf, nameOf, same, spreadLayer, wanted } from "./layers.js";
+import { drop, isJpeg, isMember, layerOf, missed, nameOf, same, spreadLayer, verdict, wanted } from "./layers.js";
 import { Pane } from "./pane.js";
 import { store } from "./store.js";
 
@@ -150,7 +150,7 @@ class View {
       if (turn !== this.#turn) return;
       if (i === 0) this.#layer = layer;
       pane.layer = layer;
-      pane.label.textContent = this.compared.length ? `${nameOf(member)}${verdict(layer)}` : "";
+      pane.label.textContent = this.compared.length ? [nameOf(member), verdict(layer)].filter(Boolean).join(": ") : "";
       await pane.show(layer);
       if (turn === this.#turn) pane.draft.stop();
       if (i === 0 && turn === this.#turn) this.#arrived(layer, member);
@@ -185,11 +185,11 @@ class View {
   #arrived(layer, member) {
     const badge = $("#badge");
     badge.classList.remove("pending");
-    badge.classList.toggle("exact", layer.lr_values_wrong === 0);
-    badge.classList.toggle("wrong", layer.lr_values_wrong > 0);
-    badge.textContent = layer.lr_values === null ? nameOf(member)
-      : `${number(layer.lr_values_wrong)} of ${number(layer.lr_values)} LR values wrong`;
-    badge.title = layer.lr_values === null ? "" : "Measured: this picture was downscaled and compared with the LR picture";
+    badge.classList.toggle("exact", missed(layer) === 0);
+    badge.classList.toggle("wrong", missed(layer) > 0);
+    badge.textContent = verdict(layer) || nameOf(member);
+    const how = isJpeg() ? "saved with the tables of the JPEG, and compared with its coefficients" : "compared with the LR picture";
+    badge.title = verdict(layer) && `Measured: this picture was downscaled and ${how}`;
     this.#legend(member, layer);
     for (const listener of this.#listeners) listener(layer, member);
   }
@@ -243,14 +243,13 @@ class View {
 
 /* global OpenSeadragon */
 
-const verdict = (layer) => layer.lr_values === null ? "" : `: ${number(layer.lr_values_wrong)} LR values wrong`;
-
 function readout(x, y, { value, stddev, interval }) {
   const names = value.length === 3 ? ["R", "G", "B"] : ["grey"];
   const parts = names.map((name, i) => {
     if (!stddev) return `${name} ${value[i]}`;
     const j = Math.min(i, stddev.length - 1);
-    return `${name} ${value[i]}, σ ${stddev[j].toFixed(1)}, 90 % ${interval[j].map((v) => v.toFixed(0)).join("–")}`;
+    const within = interval ? `, 90 % ${interval[j].map((v) => v.toFixed(0)).join("–")}` : "";
+    return `${name} ${value[i]}, σ ${stddev[j].toFixed(1)}${within}`;
   });
   const later = stddev ? "" : " (σ is not known yet)";
   return `x ${x}, y ${y}: ${parts.join("; ")}${later}`;
