@@ -10,31 +10,18 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vspsr.checks import (
-    check_choice,
-    check_flag,
-    check_number,
-    check_quantisation,
-    check_rgb,
-    check_temperature,
-    check_types,
-)
+from vspsr.checks import check_flag, check_number, check_quantisation, check_rgb, check_temperature, check_types
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import ModelError, did_you_mean
 from vspsr.files import kind_of, make_folder, one_line, read_json, write_bytes, write_json
 from vspsr.nn.correlated import CorrelatedVSpM
-from vspsr.nn.overlapping import OverlappingVSpM
+from vspsr.nn.networks import build_network
 from vspsr.nn.pretrained import PretrainedSR, pretrained_part
-from vspsr.nn.vspm import VSpM, convert_authors_state
+from vspsr.nn.vspm import convert_authors_state
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.sr_space import SRSpace
 from vspsr.state_dicts import check_keys, load, read_state
 
-NETWORKS: dict[str, type[VSpM] | type[OverlappingVSpM] | type[CorrelatedVSpM]] = {
-    "vspm": VSpM,
-    "overlapping": OverlappingVSpM,
-    "correlated": CorrelatedVSpM,
-}
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _MAX_CONFIG = 1_000_000  # bytes
 _PRIOR = {"alpha", "beta"}  # options of the network "vspm" in older files; they belong to the loss
@@ -249,19 +236,6 @@ class VSpSR(nn.Module):
         except ValueError as error:
             raise ModelError(f"{path}: {error}") from error
         return _filled(cls("vspm", options), {f"network.{k}": v for k, v in converted.items()}, Path(path))
-
-
-def build_network(network: str, options: Mapping[str, Any]) -> nn.Module:
-    """A network by name; ValueError for an unknown name or option, or an option out of its range."""
-    check_choice(network, "network", NETWORKS)
-    known = inspect.signature(NETWORKS[network]).parameters
-    if unknown := [str(name) for name in options if name not in known]:
-        raise ValueError(f"`options` of the network {network!r}: {unknown[0]!r}: {did_you_mean(unknown[0], known)}")
-    made = NETWORKS[network](**options)
-    part = options.get("deterministic")
-    if isinstance(part, PretrainedSR) and part.scale != made.scale:
-        raise ValueError(f"`deterministic` upscales by {part.scale}, the model by {made.scale}")
-    return made
 
 
 def _filled(model: VSpSR, state: Mapping[str, Tensor], path: Path) -> VSpSR:
