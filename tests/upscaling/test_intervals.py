@@ -30,7 +30,7 @@ def model() -> VSpSR:
     return VSpSR.from_pretrained("vspsr-x4")
 
 
-@pytest.mark.parametrize("name", ["vspsr-x4", "vspsr-x8"])
+@pytest.mark.parametrize("name", ["vspsr-x4", "vspsr-x4-explore", "vspsr-x8"])
 def test_the_calibrations_that_models_come_with_are_theirs(name: str) -> None:
     path = model_file(name, FILE_NAME)
     assert path is not None
