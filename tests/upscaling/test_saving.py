@@ -185,6 +185,7 @@ def test_a_pipe(photo: Path, model: VSpSR, tmp_path: Path) -> None:
     wanted, _ = upscale_stream(content, model, "m", Options(samples=1, seed=3, format="jpeg"))
     assert done.stdout[-2000:] == wanted[-2000:]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "photo.png"]
+    assert run(["-", "--model", "m", "--seed", 3, "--format", "jpeg"], content, tmp_path).stdout == done.stdout
     bad = run(["-", "-o", "-", "--model", "m"], b"no image", tmp_path)
     assert (bad.returncode, bad.stdout) == (2, b"")
     assert bad.stderr.count(b"\n") == 1
@@ -207,7 +208,7 @@ def test_a_stream_is_the_file(photo: Path, model: VSpSR, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-"], "needs `-o -`"),
+        (["-", "-o", "out"], "needs `-o -`"),
         (["a.png", "b.png", "-o", "-"], "give one image file"),
         ([".", "-o", "-"], "give one image file"),
         (["a.png", "-o", "-", "--json"], "leave out --recursive and --json"),

@@ -39,14 +39,15 @@ def upscale(
         list[Path], typer.Argument(help="Image files, or folders of them; - for standard input.", show_default=False)
     ],
     output: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--output",
             "-o",
             help="Folder for the outputs; made if missing. - writes one image to standard output.",
             callback=output_folder,
+            show_default="vspsr-out; - for the input -",
         ),
-    ] = Path("vspsr-out"),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help=MODEL_HELP, show_default="vspsr-x4, for JPEGs vspsr-x4-explore; vspsr-x8")
     ] = None,
@@ -114,7 +115,7 @@ def upscale(
     This holds for inputs that are downscaled pictures, as `vspsr degrade` or MATLAB's imresize makes them.
     Other inputs may have no such image: the closest one found is written, and the exit code is 3.
     After an interruption, run the same command again: finished files are kept.
-    With -o -, sample 0 of one image, or with --mean the mean, goes to standard output and nothing else does.
+    With -o -, also for the input -, sample 0 of one image goes to standard output, or with --mean the mean, alone.
 
     Example:  vspsr upscale photo.png -o out --samples 10 --mean --stddev --contact-sheet
     """
@@ -124,6 +125,8 @@ def upscale(
     from vspsr.upscaling.models import Models
     from vspsr.upscaling.saving import Options
 
+    if output is None:
+        output = Path("-" if inputs == [Path("-")] else "vspsr-out")
     stream = _is_stream(inputs, output, recursive or as_json)
     if samples is None:
         samples = int(not mean) if stream else 10
