@@ -31,7 +31,7 @@ NOT_CALLED = {
     # Made by networks and by `jpeg_coefficients`, not by hand.
     *("JpegCoefficients", "SpaceParameters", "StochasticBasis"),
     # Made from an `SRSpace`: see `condition` and `from_space`.
-    *("ConditionedSpace", "JpegSpace", "NoisySpace"),
+    *("ConditionedSpace", "JpegDetailSpace", "JpegSpace", "NoisySpace"),
     # Constants, an error, an abstract class.
     *("BACKENDS", "KERNELS", "LEVELS", "NotGaussianError", "Observation"),
     # The name of an argument in errors; the options of `VSpM`, in its tests.
@@ -135,7 +135,7 @@ CALLS: dict[str, Callable[[SimpleNamespace], tuple[Callable[..., Any], dict[str,
         {"network": "overlapping", "options": {"n_atoms": 2, "channels": 4, "blocks": 1}, "kernel": "bicubic"}
         | {"temperature": 1.0, "calibration": 1.0, "trained_on_jpegs": False},
     ),
-    "VSpSR.by_place": lambda o: (VSpSR("correlated").by_place, {"y": o.y32}),
+    "VSpSR.by_place": lambda o: (VSpSR("correlated").by_place, {"y": o.y32, "quantisation": torch.zeros_like(o.y32)}),
     "VSpSR.forward": lambda o: (o.model.forward, {"y": o.y32, "quantisation": o.y32}),
     "VSpSR.from_authors_checkpoint": lambda o: (
         partial(VSpSR.from_authors_checkpoint, n_atoms=8),

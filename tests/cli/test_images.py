@@ -241,7 +241,7 @@ def test_every_command_has_an_example_in_its_help(run: Run, command: str) -> Non
 def test_bad_arguments(run: Run, photo: Path, tmp_path: Path) -> None:
     fails_clearly(run("upscale", photo, "--temperature", -1), "`--temperature`", "-1")
     fails_clearly(run("upscale", photo, "--seed", -1), "`--seed`", "-1")
-    fails_clearly(run("upscale", photo, "--scale", 3), "`--scale` 3", "vspsr-x4", "upscales by 4")
+    fails_clearly(run("upscale", photo, "--scale", 3), "`--scale` 3", "upscale by 4 and 8")
     fails_clearly(run("upscale", photo, "--model", "vspsr-x9"), "unknown model 'vspsr-x9'", "vspsr-x4")
     fails_clearly(run("upscale", photo, "--device", "quantum"), "`--device` 'quantum'")
     fails_clearly(run("degrade", photo, "--scale", 1), "`--scale`", "got 1")

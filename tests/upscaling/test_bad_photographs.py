@@ -16,6 +16,7 @@ from vspsr.cli.main import app
 from vspsr.errors import ImageFileError
 from vspsr.images.sources import read_source
 from vspsr.upscaling.folders import Report, input_files, upscale_files
+from vspsr.upscaling.models import Models
 from vspsr.upscaling.saving import Options
 
 PHOTO = photo(24, 32)
@@ -71,7 +72,8 @@ def model() -> VSpSR:
 def run(folder: Path, out: Path, model: VSpSR) -> tuple[list[Report], list[str]]:
     lines: list[str] = []
     files = input_files([folder], out)
-    return list(upscale_files(files, out, model, "m", Options(samples=1), on_error=lambda _, t: lines.append(t))), lines
+    models = Models("m", load=lambda _: model)
+    return list(upscale_files(files, out, models, Options(samples=1), on_error=lambda _, t: lines.append(t))), lines
 
 
 def test_one_line_each_and_the_rest_is_done(model: VSpSR, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from vspsr.upscaling.intervals import (
     read_calibration,
     trust_mask,
 )
+from vspsr.upscaling.models import Models
 from vspsr.upscaling.saving import Options
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cat.png"
@@ -137,7 +138,7 @@ def test_what_does_not_go_together(model: VSpSR, tmp_path: Path) -> None:
     other = replace(calibration_for(model), model_sha256="0" * 64)
     options = Options(calibration=other, intervals=True)
     with pytest.raises(CalibrationError, match="was made for another model"):
-        upscale_files({EXAMPLE: Path()}, tmp_path, model, "vspsr-x4", options)
+        upscale_files({EXAMPLE: Path()}, tmp_path, Models("vspsr-x4", load=lambda _: model), options)
 
 
 def test_trust_mask() -> None:

@@ -80,6 +80,8 @@ def train(recipe: Recipe, options: RunOptions) -> tuple[Engine, int | None]:
             run.to_the_end(signals)
         finally:
             run.save()
+            if fabric.is_global_zero and run.saved_step < 0:  # there is nothing to go on from
+                (options.output / "recipe.yaml").unlink(missing_ok=True)
     return run.engine, signals[0] if signals else None
 
 
