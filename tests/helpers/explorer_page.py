@@ -100,6 +100,6 @@ class Page:
     def close(self) -> None:
         """Nothing went wrong, and nothing was asked of others."""
         self.context.close()
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints
         origin = self.address.split("/?")[0]
         assert [r for r in self.requests if not r.startswith((origin, "blob:", "data:"))] == []

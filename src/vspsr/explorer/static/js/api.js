@@ -12,17 +12,27 @@ export class Failed extends Error {}
 /** Bases of pictures that were closed: nothing is asked of them any more. */
 export const closed = new Set();
 
+const waiting = new Map(); // promises of answers → paths
+
+/** When everything that was asked of a picture is answered. */
+export const answered = (base) =>
+  Promise.allSettled([...waiting].filter(([, path]) => path.startsWith(base)).map(([answer]) => answer));
+
 /** Answer of the server as JSON, or a Blob if ``raw``. An Error with the server's own words if it refuses. */
 export async function request(method, path, body, { headers = {}, raw = false } = {}) {
   const json = body !== undefined && !(body instanceof Blob);
   const options = { method, headers: { ...headers } };
   if (json) options.headers["content-type"] = "application/json";
   if (body !== undefined) options.body = json ? JSON.stringify(body) : body;
+  const answer = fetch(path, options);
+  waiting.set(answer, path);
   let response;
   try {
-    response = await fetch(path, options);
+    response = await answer;
   } catch {
     throw new Error("The server does not answer. Is `vspsr explore` still running?");
+  } finally {
+    waiting.delete(answer);
   }
   if (!response.ok) {
     const said = await response.json().catch(() => ({}));

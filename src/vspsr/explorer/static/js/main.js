@@ -1,7 +1,7 @@
 // The page: opens a picture or takes up the session in the address, and puts the parts together.
 
 import { $, h, guarded, say } from "./dom.js";
-import { Cancelled, Failed, closed, follow, request, upload } from "./api.js";
+import { Cancelled, Failed, answered, closed, follow, request, upload } from "./api.js";
 import { askPanel } from "./ask.js";
 import { editsPanel } from "./edits.js";
 import { gallery } from "./gallery.js";
@@ -83,6 +83,7 @@ async function leave() {
   view.stop();
   history.replaceState(null, "", "#");
   welcome();
+  await answered(base); // what is asked of a picture that is gone is an error
   await request("DELETE", base).catch(() => {});
 }
 
