@@ -84,7 +84,8 @@ def measure(name: str, folder: Path, regions: int, seed: int) -> list[str]:
     model = VSpSR.from_pretrained(name)
     scale, found, ratios = model.scale, [], []
     spread, error = torch.zeros(scale, scale, dtype=torch.float64), torch.zeros(scale, scale, dtype=torch.float64)
-    truths = crops(folder, regions, scale, seed)
+    if not (truths := crops(folder, regions, scale, seed)):
+        raise SystemExit(f"{folder}: no photograph has {scale * CROP} pixels on both sides, which {name} needs")
     for truth in track(truths, description=Path(name).name, console=Console(stderr=True), transient=True):
         space = model(model.degradation.down_uint8(truth)[None].float() / 255)
         found.append(shares(space))

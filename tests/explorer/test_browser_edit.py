@@ -15,11 +15,7 @@ from PIL import Image
 def test_a_scribble_is_an_edit_that_can_be_undone_switched_off_and_changed(opened: Page) -> None:
     page = opened.page
     before = opened.picture()
-    opened.open("Edit")
-    page.fill("[aria-label='Size of the brush in pixels']", "1")
-    page.fill("[aria-label='Colour of the brush']", "#a08090")
-    opened.paint("Scribble", (20, 20.5), (23, 21.5))
-    after = opened.picture()
+    after = opened.scribble("#a08090", (20, 20.5), (23, 21.5))
     wanted = np.array([160, 128, 144])
     assert np.abs(after[20, 21] - wanted).sum() < 0.6 * np.abs(before[20, 21] - wanted).sum()
     assert "0 of 576" in opened.badge

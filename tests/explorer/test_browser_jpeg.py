@@ -22,11 +22,7 @@ def test_a_jpeg_is_opened_edited_moved_and_kept(opened: Page) -> None:
     assert opened.badge == "0 of 384 JPEG coefficients wrong"
     assert page.inner_text("#note") == "JPEG 4:2:0: what its coefficients leave open stays open"
     before = opened.picture()
-    opened.open("Edit")
-    page.fill("[aria-label='Size of the brush in pixels']", "1")
-    page.fill("[aria-label='Colour of the brush']", "#a08090")
-    opened.paint("Scribble", (20, 20.5), (23, 21.5))
-    painted = opened.picture()
+    painted = opened.scribble("#a08090", (20, 20.5), (23, 21.5))
     assert opened.badge == "0 of 384 JPEG coefficients wrong"
     wanted = np.array([160, 128, 144])
     assert np.abs(painted[20, 21] - wanted).sum() < 0.7 * np.abs(before[20, 21] - wanted).sum()

@@ -172,8 +172,10 @@ def test_what_is_assumed_is_said(http: TestClient, form: str, note: str) -> None
     assert client.info["note"] == note
     assert client.info["unit"] == ("coefficients" if form == "jpeg" else "lr_values")
     wanted = Limits().inexact_seconds if form == "webp" else None
-    assert session_of(client).opened.pictures.budget == wanted
-    http.delete(client.base)
+    again = Client(http, client.keep(what="session")[1])
+    for each in (client, again):
+        assert session_of(each).opened.pictures.budget == wanted
+        http.delete(each.base)
 
 
 def test_a_picture_that_was_a_jpeg(client: Client) -> None:

@@ -88,6 +88,14 @@ class Page:
         self.page.click(".tools button[aria-pressed=true]")
         self.wait()
 
+    def scribble(self, colour: str, *points: tuple[float, float]) -> NDArray[np.int64]:
+        """One stroke of a pixel's width, as the first edit: the picture that results."""
+        self.open("Edit")
+        self.page.fill("[aria-label='Size of the brush in pixels']", "1")
+        self.page.fill("[aria-label='Colour of the brush']", colour)
+        self.paint("Scribble", *points)
+        return self.picture()
+
     def kept(self) -> NDArray[np.int64]:
         """The picture as it is kept: what the server holds."""
         button = self.page.locator("[data-what=picture]")

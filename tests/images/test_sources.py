@@ -45,6 +45,7 @@ def test_lossy_formats_are_named(tmp_path: Path) -> None:
             source = read_source(tmp_path / name)
             assert source.jpeg is None
             assert source.note.startswith(expected) if expected else source.note == ""
+            assert source.exact is (expected is None)
     alpha = np.dstack([np.asarray(image), np.full((24, 32), 128, np.uint8)])
     Image.fromarray(alpha).save(tmp_path / "alpha.webp", quality=80)  # an extended file: other chunks come first
     assert lossy_format(tmp_path / "alpha.webp") == "lossy WebP"
@@ -72,13 +73,16 @@ def test_pixels_that_were_a_jpeg(tmp_path: Path) -> None:
     assert source.jpeg is None
     assert "quality 80" in source.note
     assert "--was-jpeg" in source.note
+    assert not source.exact
     assert read_source(path, as_pixels=True).note == ""
     wanted = read_source(path, was_jpeg=True)
     assert wanted.jpeg is not None
     assert "quality 80" in wanted.note
     Image.fromarray(small_photo().byte().permute(1, 2, 0).numpy()).save(path)
     assert read_source(path).note == ""
-    assert "no traces" in read_source(path, was_jpeg=True).note
+    clean = read_source(path, was_jpeg=True)
+    assert "no traces" in clean.note
+    assert clean.exact
 
 
 def test_opaque_alpha_hides_no_traces(tmp_path: Path) -> None:

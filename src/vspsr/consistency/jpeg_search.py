@@ -16,7 +16,8 @@ _MOVES = 150  # of the search, which ends at the first member
 _TENURE, _TENURE_SHARE = 10, 4  # moves during which a changed value is left alone; of few values at most a quarter
 _IMPORTANCE = (1000.0, 1.0, 1.0)  # of a miss of Y, Cb and Cr: Y must be met, Cb and Cr are averaged
 _PAIRED = 24  # values of a block that the border cuts, up to which two are changed at once
-_KEPT, _AROUND = 4096, 4  # beginnings of such a block that are gone on with, and levels around the best of each value
+_KEPT, _AROUND = 4096, 4  # beginnings of such a block that are kept, and levels around the best of each value
+_MOST = 64.0  # the largest cost of a member, whose 64 coefficients are off by at most 1 each
 _FORBIDDEN = 1e9
 _EDGE = 1 / 16  # levels: libjpeg's coefficients are multiples of 1/8, and one end of each interval is not part of it
 _BLOCKS, _MCUS = 64, 32  # treated at once: more take more memory
@@ -113,7 +114,7 @@ def _nearest_to_centres(
             tried = (rest / r[i, i]).round()[:, None] + around
             allowed = ((before[i] + tried) >= 0) & ((before[i] + tried) <= 255)
             costs = (cost[:, None] + (rest[:, None] - r[i, i] * tried).square()).where(allowed, _FORBIDDEN).flatten()
-            cost, best = costs.topk(min(_KEPT, int((costs <= costs.new_tensor(64.0)).sum())), largest=False)
+            cost, best = costs.topk(min(_KEPT, int((costs <= _MOST).sum())), largest=False)
             changes = changes[best // len(around)]
             changes[:, i] = tried.flatten()[best]
         found = before + changes

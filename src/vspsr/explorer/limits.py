@@ -21,8 +21,7 @@ class Limits:
         files: other pictures of a session: dropped files and copied patches.
         file_pixels: of all of them together, over all sessions: 12 bytes each in memory.
         download_bytes: of the files made for a session and kept on disk; the newest is kept in any case.
-        inexact_seconds: the budget of `quantize` for pictures whose pixels are known not to be exact: most of them have
-            no exact picture.
+        inexact_seconds: the budget of `quantize` for pictures whose pixels are not exact (`Source.exact`).
         waiting: unfinished jobs of a session.
         workers: threads that compute.
     """

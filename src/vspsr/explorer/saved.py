@@ -83,6 +83,7 @@ def write_session(session: Session, model: str, path: Path) -> None:
         "mode": session.picture.mode,
         "metadata": {field: metadata[field] for field in (*_NUMBERS, *_TEXTS) if field in metadata},
         "note": session.source.note,
+        "exact": session.source.exact,
         "document": session.document,
     }
     if (jpeg := session.source.jpeg) is not None:
@@ -133,7 +134,8 @@ def read_session(path: Path, title: str) -> Iterator[tuple[str, str, Source] | S
                     continue
                 metadata, note = _metadata(file, names, about), _line(about.get("note", ""))
                 picture = Picture(pixels, bits, alpha, metadata, _line(about.get("mode", "RGB")))
-                yield name, str(entry["title"]), Source(picture, _jpeg(file, about, picture), note)
+                exact = bool(about.get("exact", True))
+                yield name, str(entry["title"]), Source(picture, _jpeg(file, about, picture), note, exact=exact)
             scale = about.get("scale")
             digest = str(about.get("digest", ""))
             yield SavedWith(_line(about["model"]), digest, None if scale is None else int(scale), about["document"])

@@ -43,7 +43,7 @@ def open_picture(session: Session, model: VSpSR) -> Callable[[Progress], Any]:
         progress(0, 1)
         source, limits = session.source, session.limits
         by_place = session.lr_pixels > limits.whole_lr_pixels
-        budget = limits.inexact_seconds if source.note and source.jpeg is None else None
+        budget = None if source.exact else limits.inexact_seconds
         session.pictures = PictureSpace(model, source, budget=budget, by_place=by_place)
         return {"session": session.id}
 

@@ -37,14 +37,16 @@ class Source:
     Attributes:
         picture: the decoded pixels.
         jpeg: the coefficients that HR images have to give; None if they have to give the pixels.
-        note: one line on what is assumed; empty for pixels that are exact.
-        noise: of the pixels, None if they are exact; not with ``jpeg``.
+        note: one line on what is assumed; empty if nothing is.
+        noise: of the pixels, None if they have none; not with ``jpeg``.
+        exact: False where pixels are taken as exact although they look lossy: most of them have no exact HR image.
     """
 
     picture: Picture
     jpeg: JpegCoefficients | None = None
     note: str = ""
     noise: NoiseModel | None = None
+    exact: bool = True
 
     @property
     def unit(self) -> str:
@@ -83,7 +85,8 @@ def read_source(
             if (*picture.size, picture.pixels.shape[0]) == (*code.upright_size, len(code.coefficients)):
                 return Source(picture, code, f"JPEG {code.subsampling}: what its coefficients leave open stays open")
             kind = "JPEG (its pixels have another size or number of channels than its coefficients)"
-    return Source(picture, None, f"{kind}: its decoded pixels are taken as exact, which they are not")
+    note = f"{kind}: its decoded pixels are taken as exact, which they are not"
+    return Source(picture, note=note, exact=False)
 
 
 def source_of(image: AnyImage | Source, *, as_pixels: bool = False) -> Source:
@@ -118,13 +121,13 @@ def _was_jpeg(picture: Picture, wanted: bool) -> Source:
         return Source(picture, note="no traces of a JPEG found, its pixels are taken as exact" if wanted else "")
     seen, taken = f"its pixels look like those of a {traces.name}", ", and are taken as exact" if wanted else ""
     if not traces.estimable:
-        return Source(picture, note=f"{seen}, which --was-jpeg cannot estimate{taken}")
+        return Source(picture, note=f"{seen}, which --was-jpeg cannot estimate{taken}", exact=False)
     if traces.origin != (0, 0):
         (row, column), size = traces.origin, size_text(traces.whole(picture.size))
         crop = f"crop it to {size} pixels from column {column}, row {row} on for --was-jpeg"
-        return Source(picture, note=f"{seen} that was cropped{taken}: {crop}")
+        return Source(picture, note=f"{seen} that was cropped{taken}: {crop}", exact=False)
     if not wanted:
-        return Source(picture, note=f"{seen}: --was-jpeg takes them as such")
+        return Source(picture, note=f"{seen}: --was-jpeg takes them as such", exact=False)
     code = traces.coefficients(picture.pixels)
     note = f"{traces.name}, {code.subsampling}, before it was saved again: its coefficients are estimated"
     if picture.alpha is not None:  # pictures made of coefficients have none
