@@ -78,7 +78,7 @@ def test_side_by_side_panes_zoom_together(opened: Page) -> None:
     opened.wait()
     page.wait_for_timeout(300)
     assert page.locator(".pane").count() == 3
-    assert page.locator(".pane figcaption").all_inner_texts()[1] == "Mean: 0 LR values wrong"
+    assert page.locator(".pane figcaption").all_inner_texts()[1] == "Mean: 0 of 576 LR values wrong"
     box = page.locator(".view").nth(1).bounding_box()
     page.mouse.move(box["x"] + 30, box["y"] + box["height"] / 2)
     for _ in range(4):
