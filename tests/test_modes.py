@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from jpeg_files import photo, saved
+from jpeg_files import decoded, photo, saved, small_photo
 from spaces import NETWORKS, make_space, small_model
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from vspsr import Consistent, Degradation, SRSpace, VSpSR, project, quantize, up
 from vspsr.consistency import JpegMembers
 from vspsr.degradation import JpegSet, imresize, operator, resize
 from vspsr.degradation.noise_estimate import estimate_noise
-from vspsr.images import Picture
+from vspsr.images import Picture, jpeg_comb
 from vspsr.images.jpeg_file import read_coefficients
 
 KINDS = list(NETWORKS)
@@ -146,21 +146,25 @@ def test_images_of_other_precision(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_the_default_dtype_changes_nothing(dtype: torch.dtype) -> None:
     y, before = picture(1, 3, 6, 9), torch.get_default_dtype()
+    file = saved(small_photo(side=40), quality=60)
+    ramp = Picture(torch.arange(3 * 6 * 9, dtype=torch.int32).view(3, 6, 9), 8)
+    pictures = [ramp, file, saved(decoded(file), "PNG")]
 
     def results() -> list[Tensor]:
         space = VSpSR.from_pretrained("vspsr-x4")(y)
-        found = upscale(Picture(torch.arange(3 * 6 * 9, dtype=torch.int32).view(3, 6, 9), 8), "vspsr-x4", samples=1)
+        found = [upscale(given, "vspsr-x4", samples=1).samples[0].pixels for given in pictures]
         return [
             space.sample(1),
             space.mean,
             space.stddev,
             *operations(picture(1, 3, 24, 36), y),
-            found.samples[0].pixels,
+            *found,
         ]
 
     with torch.no_grad():
         expected = results()
         operator._axis.cache_clear()
+        jpeg_comb._multiples.cache_clear()
         try:
             torch.set_default_dtype(dtype)
             found = results()

@@ -85,9 +85,9 @@ def test_what_no_image_has_ends_soon_and_is_told(bits: int, rounding: str) -> No
     """LR pixels that alternate between black and white: bicubic downscaling cannot make them."""
     degradation, peak = Degradation(4), 2**bits - 1
     y = peak * ((torch.arange(48)[:, None] + torch.arange(40)) % 2)[None].double()
-    began = time.perf_counter()
+    began = time.process_time()
     integers, lr = solve_integers(start(y / peak, 4), y, degradation, bits, rounding)
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     again = degradation.down_integers(integers, bits, rounding).double()
     assert torch.equal(lr, again)
     assert int((again != y).sum()) > 0.9 * y.numel()

@@ -27,11 +27,11 @@ def small_photo(start: int = 0, side: int = 112) -> Tensor:
     return image.mul(255).round().clamp(0, 255)
 
 
-def saved(image: Tensor, **options: Any) -> bytes:
-    """An image (3, h, w) or (1, h, w) as a JPEG file."""
+def saved(image: Tensor, format: str = "JPEG", **options: Any) -> bytes:
+    """An image (3, h, w) or (1, h, w) as a file."""
     file = io.BytesIO()
     array = image.byte().permute(1, 2, 0).numpy()
-    Image.fromarray(array[..., 0] if len(image) == 1 else array).save(file, "JPEG", **options)
+    Image.fromarray(array[..., 0] if len(image) == 1 else array).save(file, format, **options)
     return file.getvalue()
 
 

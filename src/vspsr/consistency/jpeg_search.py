@@ -154,15 +154,15 @@ def pixels_for(targets: Tensor, jpeg_set: JpegSet, index: Tensor, around: int) -
     inverse = jpeg_set.colours_back
     rows, columns = jpeg_set.used
     for part in torch.arange(len(targets)).split(_MCUS):
-        carried = torch.zeros(())
+        carried = targets.new_zeros(())
         for place in reversed(range(down * across)):  # the last column first: its copies may lie beyond the border
             i, j = place % down, place // down
             wanted = targets[part, :, i::down, j::across].clone()
             wanted[:, 1:] += carried
-            exact = torch.einsum("ij,njvh->nivh", inverse, wanted - torch.tensor([0.0, 128, 128])[:, None, None])
+            exact = torch.einsum("ij,njvh->nivh", inverse, wanted - wanted.new_tensor([0, 128, 128])[:, None, None])
             tried = exact.round().clamp(0, 255) + offsets
             miss = rgb_to_ycc(tried) - wanted
-            cost = miss.square_() * torch.tensor(_IMPORTANCE)[:, None, None]
+            cost = miss.square_() * miss.new_tensor(_IMPORTANCE)[:, None, None]
             cost = cost.sum(2).masked_fill_(((tried < 0) | (tried > 255)).any(2), _FORBIDDEN)
             best = cost.argmin(0)[None, :, None].expand(1, *exact.shape)
             chosen = tried.gather(0, best)[0]

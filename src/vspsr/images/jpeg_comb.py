@@ -91,7 +91,8 @@ class Comb:
 @lasting_tensors()
 def _multiples() -> tuple[Tensor, Tensor]:
     """The square of each bin's distance to the nearest multiple of each step, 0 if that is 0; whether it is not."""
-    values, steps = _BIN * torch.arange(_BINS)[:, None], torch.arange(1.0, _LARGEST + 1)
+    values = _BIN * torch.arange(_BINS, dtype=torch.float32)[:, None]
+    steps = torch.arange(1, _LARGEST + 1, dtype=torch.float32)
     multiple = (values / steps).round()
     used = (multiple != 0).float()
     return (values - multiple * steps).square() * used, used
