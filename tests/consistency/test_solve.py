@@ -1,6 +1,8 @@
 """The solver behind `quantize`: where an exact image is known to exist it is found, and the parts do what they say."""
 
+import logging
 import math
+import re
 import time
 
 import numpy as np
@@ -282,3 +284,15 @@ def test_missed_groups_are_connected_and_bounded() -> None:
     assert all(len(g[:, 0].unique()) == 1 for g in groups)
     assert any({tuple(place) for place in g.tolist()} == {(0, 3, 3), (0, 5, 6)} for g in groups)
     assert missed_groups(torch.zeros_like(missed), 12) == []
+
+
+def test_how_each_step_ended_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """LR values of text that are moved by up to 3 levels: no image in range has them all."""
+    degradation, generator = Degradation(4), torch.Generator().manual_seed(0)
+    y = degradation.down_integers(original("text", 16, 16, 4) * 255, 8, "per-pass").double()
+    y = (y + torch.randint(-3, 4, y.shape, generator=generator)).clamp(0, 255)
+    with caplog.at_level(logging.DEBUG, "vspsr.consistency"):
+        _, lr = solve_integers(start(y / 255, 4), y, degradation, 8, "per-pass", budget=1)
+    assert int((lr != y).sum()) > 0
+    assert re.search(r"splitting: (stalled|iteration limit|time limit), \d+ LR values missed", caplog.text)
+    assert re.search(r"\d+ values missed: interior point [a-z ]+, improved (True|False)", caplog.text)

@@ -213,7 +213,7 @@ def _solve_groups(state: IntegerImage, slack: float, margin: int, skipped: Tenso
 
 def _split(window: Window, slack: float, iterations: int, deadline: float) -> bool:
     """Keep the best rounded image of the splitting; whether it meets all LR values of the window."""
-    smallest, since = math.inf, 0
+    smallest, since, status = math.inf, 0, "iteration limit"
     iterates = splitting_iterates(window.problem(slack), _CHECK)
     for _ in range(iterations // _CHECK):
         window.improve(next(iterates) * window.state.peak)
@@ -224,5 +224,7 @@ def _split(window: Window, slack: float, iterations: int, deadline: float) -> bo
         since = 0 if squares < _PROGRESS * smallest else since + 1
         smallest = min(smallest, squares)
         if since > _STALLED or time.thread_time() > deadline:
+            status = "stalled" if since > _STALLED else "time limit"
             break
+    _log.debug("splitting: %s, %d LR values missed", status, int(window.residual()[window.inside].count_nonzero()))
     return False

@@ -39,7 +39,7 @@ class Source:
         jpeg: the coefficients that HR images have to give; None if they have to give the pixels.
         note: one line on what is assumed; empty if nothing is.
         noise: of the pixels, None if they have none; not with ``jpeg``.
-        exact: False where pixels are taken as exact although they look lossy: most of them have no exact HR image.
+        exact: False where pixels are taken as exact although they look lossy.
     """
 
     picture: Picture
