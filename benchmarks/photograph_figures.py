@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from skimage import data
 
 from vspsr import Degradation, VSpSR, upscale
+from vspsr.images import Picture
 from vspsr.upscaling import Upscaled
 
 SIDE, GAP, TITLE = 64, 6, 18
@@ -21,31 +22,37 @@ NOISE = 10  # levels of 255
 
 def lr_image(name: str, top: int, left: int) -> Image.Image:
     """A crop of 64×64 LR pixels, downscaled by 4."""
-    hr = torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1)
+    hr = torch.from_numpy(np.atleast_3d(getattr(data, name)())).permute(2, 0, 1)
     lr = Degradation(4).down_integers(hr[:, top : top + 4 * SIDE, left : left + 4 * SIDE])
-    return Image.fromarray(lr.permute(1, 2, 0).numpy().astype(np.uint8))
+    return Image.fromarray(lr.permute(1, 2, 0).numpy().astype(np.uint8).squeeze())
 
 
 def jpeg(image: Image.Image, quality: int) -> bytes:
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    image.save(file, "JPEG", quality=quality, **({} if image.mode == "L" else {"subsampling": "4:2:0"}))
     return file.getvalue()
 
 
-def panels(path: Path, pictures: dict[str, Image.Image]) -> None:
+def panels(path: Path, *rows: dict[str, Image.Image]) -> None:
     """Pictures side by side under their titles, each 256×256."""
     side = 4 * SIDE
-    sheet = Image.new("RGB", (len(pictures) * (side + GAP) - GAP, side + TITLE), "white")
+    sheet = Image.new("RGB", (len(rows[0]) * (side + GAP) - GAP, len(rows) * (side + TITLE)), "white")
     draw = ImageDraw.Draw(sheet)
-    for i, (title, picture) in enumerate(pictures.items()):
-        draw.text((i * (side + GAP), 2), title, "black")
-        sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), (i * (side + GAP), TITLE))
+    for row, pictures in enumerate(rows):
+        for i, (title, picture) in enumerate(pictures.items()):
+            left, top = i * (side + GAP), row * (side + TITLE)
+            draw.text((left, top + 2), title, "black")
+            sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), (left, top + TITLE))
     sheet.save(path, quality=90)
     print(path, f"{path.stat().st_size / 1000:.0f} kB")
 
 
+def pillow(picture: Picture) -> Image.Image:
+    return Image.fromarray(picture.to_array().squeeze())
+
+
 def sample(result: Upscaled) -> Image.Image:
-    return Image.fromarray(result.samples[0].to_array())
+    return pillow(result.samples[0])
 
 
 def main() -> None:
@@ -78,6 +85,15 @@ def main() -> None:
             "vspsr-x4-explore": sample(one(web, jpeg_model)),
         },
     )
+    page = Image.fromarray(data.page()[36 : 36 + SIDE, :SIDE])  # a photograph of print, small as it is
+    kinds = {"sky": lr_image("rocket", 70, 190), "grass": lr_image("grass", 150, 120), "text": page}
+    files = {f"{kind}, quality 60": jpeg(image, 60) for kind, image in kinds.items()}
+    rows = []
+    for title, file in files.items():
+        result = one(file, jpeg_model)
+        ours = {"vspsr-x4-explore": sample(result), "the mean": pillow(result.mean)}
+        rows.append({title: Image.open(io.BytesIO(file)), "vspsr-x4": sample(one(file)), **ours})
+    panels(args.output / "photograph-quality-60.webp", *rows)
     clean = np.asarray(lr_image("chelsea", 20, 100), np.float64)
     noise = NOISE * np.random.default_rng(0).standard_normal(clean.shape)
     scan = Image.fromarray((clean + noise).round().clip(0, 255).astype(np.uint8))
@@ -88,7 +104,7 @@ def main() -> None:
             f"scan, noise of {NOISE} levels": scan,
             "sample, exact": sample(one(scan)),
             "--denoise auto": sample(denoised),
-            "--denoise auto, the mean": Image.fromarray(denoised.mean.to_array()),
+            "--denoise auto, the mean": pillow(denoised.mean),
         },
     )
 
