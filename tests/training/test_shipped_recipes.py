@@ -27,7 +27,7 @@ def ids(path: Path) -> str:
 
 def test_all_recipes_are_here() -> None:
     paper = [f"paper/x{scale}{kind}" for scale in (4, 8) for kind in ("", "-authors")]
-    expected = ["x4", "x8", *paper, *(f"ablation/{i}" for i in range(1, 10))]
+    expected = ["x4", "x4-jpeg", "x8", *paper, *(f"ablation/{i}" for i in range(1, 10))]
     assert sorted(ids(p) for p in ALL) == sorted(f"{name}.yaml" for name in expected)
 
 
