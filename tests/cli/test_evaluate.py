@@ -313,7 +313,7 @@ def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -
         assert len(workers) >= 2
         process.send_signal(number)
         assert gone(workers, 20)
-        said = process.communicate(timeout=30)[1]
+        said = process.communicate(timeout=120)[1]
     finally:
         process.kill()
     if number != signal.SIGKILL:

@@ -28,7 +28,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[s
     line = process.stdout.readline()
     address = re.search(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", line)
     assert address, line
-    with httpx.Client(base_url=address[0].split("/?")[0], timeout=30) as client:
+    with httpx.Client(base_url=address[0].split("/?")[0], timeout=120) as client:
         assert client.get(address[0]).status_code == 200
         yield process, client
     process.kill()
@@ -56,7 +56,7 @@ def test_it_serves_the_photo_and_ends_with_control_c(
     assert client.get(opened(client)).json()["width"] == 64
     assert len(folders(tmp_path)) == 1
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert errors.strip() == "stopped"
     assert folders(tmp_path) == []
