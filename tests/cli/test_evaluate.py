@@ -312,7 +312,7 @@ def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -
         workers = descendants(process.pid)
         assert len(workers) >= 2
         process.send_signal(number)
-        assert gone(workers, 20)
+        assert gone(workers, 60)
         said = process.communicate(timeout=120)[1]
     finally:
         process.kill()
