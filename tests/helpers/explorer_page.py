@@ -8,6 +8,7 @@ from explorer_tools import photo, pixels, png
 from numpy.typing import NDArray
 
 SIZE = (64, 48)
+PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 
 
 class Page:
@@ -80,6 +81,20 @@ class Page:
         for point in points[1:]:
             mouse.move(*self.at(*point), steps=3)
         mouse.up()
+
+    def touch(self, *points: tuple[float, float]) -> None:
+        """One finger put down at an HR point, moved along others and lifted."""
+        fingers = self.context.new_cdp_session(self.page)
+
+        def send(kind: str, *at: tuple[float, float]) -> None:
+            touches = [{"x": x, "y": y} for x, y in at]
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+
+        send("touchStart", self.at(*points[0]))
+        for point in points[1:]:
+            send("touchMove", self.at(*point))
+        send("touchEnd")
+        fingers.detach()
 
     def paint(self, brush: str, *points: tuple[float, float]) -> None:
         """One stroke of a brush."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from vspsr.degradation import Degradation
 from vspsr.images.colours import to_srgb
 from vspsr.images.picture import Picture, to_bits
-from vspsr.images.sheets import png
+from vspsr.images.sheets import coloured, map_levels, png, scale_end
 from vspsr.upscaling import degrade
 
 TILE = 512
@@ -103,6 +103,13 @@ class Layer:
     def colour(self, x: int, y: int) -> list[int]:
         """The values at a pixel."""
         return [int(v) for v in self.pixels[:, y, x]]
+
+
+def spread_map(stddev: Tensor) -> tuple[Array, float]:
+    """A colour map (H, W, 3) of a standard deviation (C, H, W), and the end of its scale in levels of 255."""
+    levels = map_levels(stddev)
+    end = scale_end(levels)
+    return coloured(levels / end), end
 
 
 def display_rgb(picture: Picture) -> Array:

@@ -12,11 +12,8 @@ let estimate = null; // AbortController of σ with edits that is under way
 
 const fixed = new Set(["lr", "bicubic", "file"]); // edits change nothing about them
 
-/** What is shown of a member with the present edits. The temperature of samples is no matter of σ. */
-export function wanted(member) {
-  const counts = (edit) => edit.on && !fixed.has(member.kind) && !(member.kind === "stddev" && edit.kind === "texture");
-  return { member, edits: store.doc.edits.filter(counts) };
-}
+/** What is shown of a member with the present edits. */
+export const wanted = (member) => ({ member, edits: store.doc.edits.filter((edit) => edit.on && !fixed.has(member.kind)) });
 
 const keyOf = ({ member, edits }) => store.info.session + JSON.stringify([member, edits.map(({ id, ...rest }) => rest)]);
 
