@@ -64,6 +64,13 @@ def test_a_draft_of_the_map_is_its_part(client: Client, edits: list[dict[str, An
     levels = 255 * np.sqrt(np.square(stddev).mean(0))
     assert 0.99 * np.quantile(levels, 0.995) <= made["end"]
     assert np.abs(shown - coloured(levels / made["end"])).mean() < 1
+    about, _ = client.layer(MEAN, edits)
+    path = f"{client.base}/layers/{about['layer']}/pixel?spread={made['blob']}"
+    found = client.http.get(f"{path}&x=20&y=9").json()  # in the part
+    assert found["stddev"] == pytest.approx((255 * stddev[:, 9 - 4, 20 - 8]).tolist(), rel=1e-3)
+    assert found["interval"] is not None
+    for x, y in ((7, 9), (20, 3), (44, 9), (20, 36)):
+        assert client.http.get(f"{path}&x={x}&y={y}").json()["stddev"] is None
     if TEXTURE in edits:
         assert np.abs(shown - drafted(client, STDDEV, edits[1:], PART)).mean() > 5
 
@@ -83,7 +90,8 @@ def test_progress(client: Client, what: str) -> None:
     elif what == "ask":
         ask(session, Ask.model_validate({"region": PART, "a": {"kind": "mean"}, "b": SAMPLE}), follow)
     else:
-        draft(session, DraftRequest.model_validate({"member": STDDEV, "part": PART}), follow)
+        other = PART | {"left": 3}  # not known yet
+        draft(session, DraftRequest.model_validate({"member": STDDEV, "part": other}), follow)
     shares = [done / total for done, total in seen]
     assert len(set(shares)) > 3
     assert shares == sorted(shares)

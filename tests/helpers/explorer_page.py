@@ -68,6 +68,11 @@ class Page:
         y = (top + (np.arange(SIZE[1]) + 0.5) * scale).astype(int)
         return shot[y][:, x]
 
+    def seen(self) -> NDArray[np.int64]:
+        """What the first pane shows, whatever the zoom: (H, W, 3)."""
+        self.page.wait_for_timeout(500)  # until it has come to rest
+        return pixels(self.page.locator(".view").first.screenshot())
+
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Where an HR point lies in the window, the whole picture being shown."""
         left, top, scale, box = self._place()

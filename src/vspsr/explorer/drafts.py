@@ -23,15 +23,15 @@ def draft(session: Session, request: DraftRequest, progress: Progress = no_progr
     """
     part, lr, member = request.part, session.picture, request.member
     place, about = (part.top, part.left, part.height, part.width), {}
+    key, s = key_of(member, request.edits, part), session.degradation.scale
     with estimate_progress(progress):
         if isinstance(member, Stddev):
-            spread = spread_part(session, request.edits, place)
+            spread = session.spreads.made(key, lambda: spread_part(session, request.edits, place))
             rgb, end = spread_map(spread.stddev)
             about = {"end": end, "edited": spread.edited}
         else:
             image = member_part(session, request.edits, member, place)
             rgb = display_rgb(replace(lr, pixels=(image.cpu().clamp(0, 1) * lr.white).round().int(), alpha=None))
-    key, s = key_of(member, request.edits, part), session.degradation.scale
     session.drafts.made(key, lambda: ("draft.png", "image/png", png(rgb)))
     sizes = {"top": part.top, "left": part.left, "height": part.height, "width": part.width}
     return {"blob": key, **{name: s * n for name, n in sizes.items()}, **about}

@@ -22,16 +22,26 @@ Array = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Spread:
-    """What a map of the standard deviation shows.
+    """What a map of the standard deviation shows, or a part of one.
 
     Attributes:
         mean, stddev: (C, H, W) of a space, in units of the full range.
         edited: whether edits are on that the space is given.
+        top, left: where the part begins, in HR pixels.
     """
 
     mean: Tensor
     stddev: Tensor
     edited: bool
+    top: int = 0
+    left: int = 0
+
+    def at(self, x: int, y: int) -> tuple[Tensor, Tensor] | None:
+        """Mean and standard deviation (C,) at an HR pixel of the picture; None if it is not in the part."""
+        row, column = y - self.top, x - self.left
+        if not (0 <= row < self.mean.shape[1] and 0 <= column < self.mean.shape[2]):
+            return None
+        return self.mean[:, row, column], self.stddev[:, row, column]
 
 
 @dataclass(eq=False)

@@ -96,8 +96,8 @@ def spread_part(session: Session, edits: Sequence[Edit], part: Part) -> Spread:
     """What `spread_image` has there."""
     conditioned, factor = conditioned_space(session, edits), texture_factor(session, edits)
     region = (session.space if conditioned is None else conditioned).region(*part)
-    stddev = region.stddev_at(factor) if isinstance(factor, Tensor) else region.stddev
-    return Spread(region.mean.cpu(), stddev.float().cpu(), any(edit.on for edit in edits))
+    stddev, s = region.stddev_at(factor) if isinstance(factor, Tensor) else region.stddev, session.degradation.scale
+    return Spread(region.mean.cpu(), stddev.float().cpu(), any(edit.on for edit in edits), s * part[0], s * part[1])
 
 
 def free_part(session: Session, edits: Sequence[Edit], member: Member, part: Part) -> Tensor:

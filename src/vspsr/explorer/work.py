@@ -162,17 +162,19 @@ def components(session: Session, request: Components, progress: Progress) -> dic
 
 
 def pixel(session: Session, name: str, x: int, y: int, spread_name: str | None) -> dict[str, Any]:
-    """Value of a layer at an HR pixel, in levels; and σ and the 90 % interval that a map of σ is of, if it is kept."""
+    """Value of a layer at an HR pixel, in levels; and σ and the 90 % interval by a map of σ or a draft of one, if it is
+    kept and the pixel is in it.
+    """
     shown = session.layer(name)
     height, width = (session.degradation.scale * n for n in session.picture.size)
     if not (0 <= x < width and 0 <= y < height):
         raise ValueError(f"`x`, `y` must lie in the picture of {width}×{height} pixels, got {x}, {y}")
     at = (x * shown.size[1] // width, y * shown.size[0] // height)
     report: dict[str, Any] = {"value": shown.colour(*at), "stddev": None, "interval": None}
-    held = None if spread_name is None else session.layers.used(spread_name)
-    if held is not None and (spread := held.spread) is not None:
+    spread = None if spread_name is None else session.spread(spread_name)
+    if spread is not None and (found := spread.at(x, y)) is not None:
         white = session.picture.white
-        sigma, centre = white * spread.stddev[:, y, x], white * spread.mean[:, y, x]
+        centre, sigma = (white * values for values in found)
         low, high = (centre - _INTERVAL * sigma).clamp(0, white), (centre + _INTERVAL * sigma).clamp(0, white)
         report["stddev"] = [float(v) for v in sigma]
         if session.source.jpeg is None:  # otherwise the values are no Gaussians

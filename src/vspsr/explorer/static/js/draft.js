@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { request, run } from "./api.js";
-import { isMember, layerOf, wanted } from "./layers.js";
+import { isMember, keepSpread, layerOf, same, wanted } from "./layers.js";
 import { store } from "./store.js";
 
 /* global OpenSeadragon */
@@ -69,6 +69,7 @@ export class Draft {
         await image.decode();
         URL.revokeObjectURL(url);
         if (controller.signal.aborted) return;
+        if (made.end) keepSpread(this.#wanted, made);
         this.#show(image, made);
         this.#listener("Draft, not measured", made);
       }
@@ -81,7 +82,8 @@ export class Draft {
   #parts(part) {
     const { large, width, height, scale } = store.info;
     const spread = this.#wanted.member.kind === "stddev";
-    const parts = large ? [middle(part, spread ? MIDDLE.stddev : MIDDLE.members), part] : [part];
+    const first = middle(part, spread ? MIDDLE.stddev : MIDDLE.members);
+    const parts = large && !same(first, part) ? [first, part] : [part];
     // σ of most of the picture takes as long as the whole of it.
     return spread ? parts.filter((some) => some.height * some.width * scale ** 2 < 0.5 * width * height) : parts;
   }

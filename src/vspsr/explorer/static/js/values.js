@@ -2,7 +2,7 @@
 
 import { $, debounce } from "./dom.js";
 import { request } from "./api.js";
-import { spreadLayer, wanted } from "./layers.js";
+import { spreadAt, wanted } from "./layers.js";
 import { store } from "./store.js";
 
 class Values {
@@ -55,8 +55,8 @@ class Values {
     if (!pane?.layer) return;
     const [x, y] = at.map(Math.floor), { width, height } = store.info;
     if (x < 0 || y < 0 || x >= width || y >= height) return;
-    const spread = spreadLayer();
-    const path = `${store.base}/layers/${pane.layer.layer}/pixel?x=${x}&y=${y}${spread ? `&spread=${spread.layer}` : ""}`;
+    const spread = spreadAt(x, y);
+    const path = `${store.base}/layers/${pane.layer.layer}/pixel?x=${x}&y=${y}${spread ? `&spread=${spread.name}` : ""}`;
     const found = await request("GET", path).catch(() => null);
     if (!found || at !== this.#at) return;
     const unedited = spread && !spread.edited && wanted({ kind: "stddev" }).edits.length > 0;

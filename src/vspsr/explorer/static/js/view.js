@@ -170,6 +170,7 @@ class View {
 
   #drafted(name, made = null) {
     if (made) this.#legend(this.compared[0] ?? store.doc.shown, made);
+    values.read();
     const badge = $("#badge");
     badge.classList.remove("exact", "wrong");
     badge.textContent = name;
