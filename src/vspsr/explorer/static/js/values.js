@@ -46,7 +46,7 @@ class Values {
   /** Nothing is looked at. */
   reset() {
     this.#pane = this.#at = null;
-    $("#readout").textContent = "Point at the picture for values, or press v.";
+    $("#readout").textContent = "Point at the picture or tap it for values; with keys, press v.";
   }
 
   /** Show the values, which may have changed. */
