@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vspsr.errors import ConditionWarning
 from vspsr.explorer.areas import area_mask, rect_mask
-from vspsr.explorer.jobs import Progress, no_progress
+from vspsr.explorer.jobs import Progress, no_progress, shared_work
 from vspsr.explorer.messages import Colour, Copy, Edit, Repeat, Scribble, Texture
 from vspsr.explorer.session import Session
 from vspsr.images.picture import Picture
@@ -67,7 +67,7 @@ def conditioned_space(session: Session, edits: Sequence[Edit]) -> ConditionedSpa
         return None
 
     def build() -> SRSpace:
-        with warnings.catch_warnings():
+        with shared_work(), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConditionWarning)  # `unlikeliness` says it for each edit
             return session.space.condition(*(observation(session, edit) for edit in active))
 

@@ -82,7 +82,11 @@ class EditsPanel {
     const own = keyOf(edit), found = this.#unlikely.get(own);
     if (!edit.on || edit.kind === "texture") return h("output", { class: "sigma" });
     if (this.#skipped.has(own)) {
-      return h("button", { "aria-label": `How unlikely: ${name}`, title: "How unlikely", onclick: () => { this.#skipped.delete(own); this.#measure(); } }, "σ?");
+      return h("button", { "aria-label": `How unlikely: ${name}`, title: "How unlikely", onclick: () => {
+        this.#skipped.delete(own);
+        this.#draw(store.doc);
+        this.#measure();
+      } }, "σ?");
     }
     if (!found) return h("output", { class: "sigma" }, "…");
     const level = found.missed > 5 ? "contradicts" : found.sigma > 3 ? "unlikely" : "likely";
@@ -96,13 +100,11 @@ class EditsPanel {
     const isWanted = (own) => !this.#unlikely.has(own) && !this.#skipped.has(own);
     const edits = store.doc.edits.filter((edit) => edit.on && edit.kind !== "texture" && isWanted(keyOf(edit)));
     if (!edits.length) return;
-    this.#draw(store.doc);
+    const keys = new Map(edits.map((edit) => [edit.id, keyOf(edit)]));
     try {
-      for (const report of await run(store.base, "unlikeliness", edits)) {
-        this.#unlikely.set(keyOf(edits.find((other) => other.id === report.id)), report);
-      }
+      for (const report of await run(store.base, "unlikeliness", edits)) this.#unlikely.set(keys.get(report.id), report);
     } catch (error) {
-      for (const edit of edits) this.#skipped.add(keyOf(edit));
+      for (const own of keys.values()) this.#skipped.add(own);
       throw error;
     } finally {
       this.#draw(store.doc);
@@ -110,6 +112,6 @@ class EditsPanel {
   });
 }
 
-const keyOf = ({ id, on, ...rest }) => JSON.stringify(rest);
+const keyOf = ({ id, on, ...rest }) => store.info.session + JSON.stringify(rest);
 
 export const editsPanel = new EditsPanel();
