@@ -31,6 +31,7 @@ from vspsr.images import write_image
 from vspsr.images.picture import Picture
 from vspsr.space import Average, Pixels, PrincipalComponents
 
+FIRST = 48  # LR pixels of σ that are shown first, each way
 SIDE = 16  # LR pixels of a region
 VISIBLE = 64  # LR pixels of what a screen shows, each way
 SCREEN = (200, 320)  # at full size on a screen of 1280×800
@@ -117,6 +118,7 @@ def actions(made: Callable[[Tensor], SRSpace], space: SRSpace) -> dict[str, Call
         ),
         f"draft of {draft[2]}×{draft[3]} LR pixels of a sample": lambda: space.region(*draft).sample(1),
         f"draft of {screen[2]}×{screen[3]} LR pixels of a sample": lambda: space.region(*screen).sample(1),
+        f"σ of {FIRST}×{FIRST} LR pixels": lambda: space.region(*middle(space, FIRST, FIRST)).stddev,
         "components, k = 8, of 16×16 LR pixels": lambda: space.region(*place).principal_components(8),
         "scribble of 500 pixels: draft": lambda: (
             space.condition(Pixels(stroke, near())).region(*middle(space, VISIBLE, VISIBLE)).mean

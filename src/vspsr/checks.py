@@ -1,7 +1,7 @@
 """Arguments of public functions, checked once: types, images, numbers, seeds, temperatures, bits."""
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -98,3 +98,11 @@ def value_text(value: object) -> str:
     """A value in an error: one line, not too long; of a tensor its type and shape."""
     text = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def check_image_keys(keys: Sequence[int], count: int) -> tuple[int, ...]:
+    """One integer of 0 … 2^64 − 1 for each of so many images; ValueError otherwise."""
+    check_types(keys=(keys, Iterable))
+    if len(checked := tuple(check_integer(key, "keys", 0, 2**64 - 1) for key in keys)) != count:
+        raise ValueError(f"`keys` must be one for each of {count} images, got {len(checked)}")
+    return checked

@@ -1,7 +1,8 @@
 """A large picture in the browser: drafts without the exact picture, which is cancelled when it is no longer wanted."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from explorer_page import Page
 from explorer_tools import running_server
 
-from vspsr.explorer import work
+from vspsr.explorer import app, work
 from vspsr.explorer.limits import Limits
 
 pytestmark = pytest.mark.slow
@@ -55,3 +56,99 @@ def test_drafts_go_on_without_the_exact_picture(large: Page, monkeypatch: pytest
         page.keyboard.press("+")
     page.wait_for_selector("#badge:has-text('Draft, not measured')")
     monkeypatch.undo()
+
+
+@contextmanager
+def held(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> Iterator[list[str]]:
+    """Work of the server stands at a quarter until something is in the list; its end by cancelling is added there."""
+    own, released = getattr(where, name), list[str]()
+
+    def slow(*arguments: Any) -> Any:
+        try:
+            while not released:
+                arguments[-1](1, 4)  # may be cancelled here
+                time.sleep(0.02)
+        except BaseException:
+            released.append("cancelled")
+            raise
+        return own(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, name, slow)
+        yield released
+
+
+def cancelled_by_its_button(page: Any, what: str) -> None:
+    """A job shows how much is done, and ends when its button is pressed."""
+    cancel = page.locator(f"#jobs button[aria-label='Cancel: {what}']")
+    cancel.wait_for()
+    page.wait_for_function(
+        "(bar) => ((p) => p.value === 1 && p.max === 4)(document.querySelector(bar))",
+        arg=f"#jobs progress[aria-label='{what}']",
+    )
+    cancel.click()
+    cancel.wait_for(state="detached")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_the_map_of_sigma_is_drawn_where_it_is_visible(large: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First as a draft, whose values are those under the cross; its computation can be cancelled."""
+    page = large.page
+    large.scribble("#a08090", (30, 20.5), (33, 21.5))  # σ given edits is made when it is asked for
+    for _ in range(4):
+        page.keyboard.press("+")
+    page.keyboard.press("v")
+    page.wait_for_selector("#readout:has-text('90 %'):has-text('(σ without the edits)')")
+    with held(monkeypatch, work, "layer") as whole:
+        with held(monkeypatch, app, "draft") as drafts:
+            page.keyboard.press("4")
+            cancelled_by_its_button(page, "computing what is visible")
+            until(lambda: drafts == ["cancelled"])
+            assert page.locator(".draft").count() == 0
+        with page.expect_response("**/drafts") as asked:
+            page.keyboard.press("-")
+        part = asked.value.request.post_data_json["part"]
+        assert part["width"] * part["height"] < 0.5 * 12 * 16
+        page.wait_for_selector(".draft")
+        page.wait_for_selector("#badge.pending:has-text('Draft, not measured')")
+        page.wait_for_selector("#legend:has-text('levels of 255')")
+        page.wait_for_selector("#readout:has-text('90 %'):not(:has-text('without'))")
+        drawn = large.seen()
+        whole.append("go on")
+        large.wait()
+        page.wait_for_selector(".draft", state="detached")
+    assert drawn.reshape(-1, 3).std(0).min() > 5
+    assert np.abs(large.seen() - drawn).mean() < 25  # another end of the scale
+    assert "90 %" in page.inner_text("#readout")
+
+
+def test_conflicts_and_candidates_show_progress_and_are_cancelled(large: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = large.page
+    with held(monkeypatch, app, "unlikeliness") as ended:
+        large.scribble("#a08090", (20, 20.5), (23, 21.5))
+        cancelled_by_its_button(page, "how unlikely the edits are")
+        until(lambda: ended == ["cancelled"])
+    again = page.locator("[aria-label='How unlikely: Scribble 1']")
+    assert again.inner_text() == "σ?"
+    again.click()
+    page.wait_for_selector(".sigma:has-text(' σ')")
+    assert again.count() == 0
+    large.open("Region")
+    page.click("text=Middle of the view")
+    page.locator(".sliders input").first.wait_for()
+    large.open("Ask")
+    for name in "AB":
+        page.select_option(f"[aria-label='Candidate {name}']", label="Mean")
+    with held(monkeypatch, work, "ask") as ended:
+        page.click("text=Which is supported?")
+        cancelled_by_its_button(page, "comparing the candidates")
+        until(lambda: ended == ["cancelled"])
+    assert page.inner_text(".answer") == ""
+    page.click("text=Which is supported?")
+    page.wait_for_selector(".answer:has-text('Neither')")

@@ -10,7 +10,7 @@ import pytest
 from explorer_requests import MEAN, MOVED, PART, REGION, SAMPLE, TEXTURE, drafted, scribble
 from explorer_tools import Client, http_client, photo
 
-from vspsr.explorer.jobs import Jobs
+from vspsr.explorer.jobs import Jobs, shared_work
 from vspsr.explorer.limits import Limits
 
 BRIGHTER = {"id": "b", "kind": "colour", "change": 0.05, "area": {"strokes": [{"points": [120.0, 80.0], "radius": 9}]}}
@@ -89,6 +89,62 @@ def test_long_jobs_pause_for_drafts() -> None:
         jobs.submit("b", "draft", "draft", draft, urgent=True)
         assert done.wait(10)
         assert order == ["draft", "long", "long", "long"]
+    finally:
+        jobs.close()
+
+
+def test_what_others_wait_for_is_not_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vspsr.explorer.jobs._LONGEST_PAUSE", 1000.0)
+    jobs, lock = Jobs(4, 32), threading.Lock()
+    begun, waiting, done = threading.Event(), threading.Event(), threading.Event()
+
+    def makes(progress: Any) -> None:
+        with lock, shared_work():
+            begun.set()
+            waiting.wait(60)
+            for i in range(3):
+                progress(i, 3)
+
+    def needs(_: Any) -> None:
+        waiting.set()
+        with lock:
+            done.set()
+
+    try:
+        jobs.submit("a", "makes", "makes", makes, background=True)
+        assert begun.wait(60)
+        jobs.submit("a", "needs", "needs", needs)
+        assert done.wait(60)
+    finally:
+        jobs.close()
+
+
+def test_a_job_pauses_once_as_long_as_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the other one seems to wait for it."""
+    monkeypatch.setattr("vspsr.explorer.jobs._LONGEST_PAUSE", 0.05)
+    jobs, begun, waiting, released = Jobs(4, 32), threading.Event(), threading.Event(), threading.Event()
+    paused: list[bool] = []
+
+    def makes(progress: Any) -> None:
+        begun.set()
+        waiting.wait(60)
+        progress(0, 1)
+        monkeypatch.setattr("vspsr.explorer.jobs._LONGEST_PAUSE", 1000.0)
+        progress(0, 1)
+        released.set()
+
+    def needs(_: Any) -> None:
+        waiting.set()
+        paused.append(not released.wait(60))
+
+    try:
+        jobs.submit("a", "makes", "makes", makes, background=True)
+        assert begun.wait(60)
+        job = jobs.submit("a", "needs", "needs", needs)
+        assert released.wait(60)
+        while not job.finished:
+            time.sleep(0.01)
+        assert paused == [False]
     finally:
         jobs.close()
 

@@ -8,6 +8,7 @@ from explorer_tools import photo, pixels, png
 from numpy.typing import NDArray
 
 SIZE = (64, 48)
+PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 
 
 class Page:
@@ -67,6 +68,11 @@ class Page:
         y = (top + (np.arange(SIZE[1]) + 0.5) * scale).astype(int)
         return shot[y][:, x]
 
+    def seen(self) -> NDArray[np.int64]:
+        """What the first pane shows, whatever the zoom: (H, W, 3)."""
+        self.page.wait_for_timeout(500)  # until it has come to rest
+        return pixels(self.page.locator(".view").first.screenshot())
+
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Where an HR point lies in the window, the whole picture being shown."""
         left, top, scale, box = self._place()
@@ -80,6 +86,20 @@ class Page:
         for point in points[1:]:
             mouse.move(*self.at(*point), steps=3)
         mouse.up()
+
+    def touch(self, *points: tuple[float, float]) -> None:
+        """One finger put down at an HR point, moved along others and lifted."""
+        fingers = self.context.new_cdp_session(self.page)
+
+        def send(kind: str, *at: tuple[float, float]) -> None:
+            touches = [{"x": x, "y": y} for x, y in at]
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+
+        send("touchStart", self.at(*points[0]))
+        for point in points[1:]:
+            send("touchMove", self.at(*point))
+        send("touchEnd")
+        fingers.detach()
 
     def paint(self, brush: str, *points: tuple[float, float]) -> None:
         """One stroke of a brush."""

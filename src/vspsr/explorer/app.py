@@ -202,7 +202,8 @@ def create_app(
     @app.post("/api/sessions/{session_id}/drafts")
     def drafts(session: Open, request: DraftRequest) -> dict[str, Any]:
         key = f"draft {key_of(request)}"
-        return submit(session, key, "computing a draft", lambda _: draft(session, request), urgent=True).report()
+        what = "computing what is visible"
+        return submit(session, key, what, lambda progress: draft(session, request, progress), urgent=True).report()
 
     @app.get("/api/sessions/{session_id}/layers/{layer_id}/tiles/{level}/{x}/{y}")
     def tile(session: Open, layer_id: str, level: int, x: int, y: int) -> Response:
@@ -228,15 +229,15 @@ def create_app(
 
     @app.post("/api/sessions/{session_id}/unlikeliness")
     def unlikely(session: Open, edits: Edits) -> dict[str, Any]:
-        return submit(
-            session, f"unlikely {key_of(edits)}", "how unlikely the edits are", lambda _: unlikeliness(session, edits)
-        ).report()
+        def work(progress: Progress) -> list[dict[str, Any]]:
+            return unlikeliness(session, edits, progress)
+
+        return submit(session, f"unlikely {key_of(edits)}", "how unlikely the edits are", work).report()
 
     @app.post("/api/sessions/{session_id}/ask")
     def ask(session: Open, request: Ask) -> dict[str, Any]:
-        return submit(
-            session, key_of(request), "comparing the candidates", lambda _: work.ask(session, request)
-        ).report()
+        what = "comparing the candidates"
+        return submit(session, key_of(request), what, lambda progress: work.ask(session, request, progress)).report()
 
     @app.post("/api/sessions/{session_id}/exports")
     def exports(session: Open, request: Export) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from vspsr.errors import ConditionWarning
 from vspsr.explorer.areas import area_mask, rect_mask
+from vspsr.explorer.jobs import Progress, no_progress, shared_work
 from vspsr.explorer.messages import Colour, Copy, Edit, Repeat, Scribble, Texture
 from vspsr.explorer.session import Session
 from vspsr.images.picture import Picture
 from vspsr.space import Average, ConditionedSpace, Pixels, Same, SRSpace
+from vspsr.space.estimates import estimate_progress, one_of
 from vspsr.space.observations import Observation
 
 
@@ -31,12 +33,31 @@ def key_of(*messages: BaseModel | Sequence[BaseModel]) -> str:
 
 def textured_space(session: Session, edits: Sequence[Edit]) -> SRSpace:
     """The session's space with the temperature that the edits paint."""
-    space = session.space
-    textures = [edit for edit in edits if edit.on and isinstance(edit, Texture)]
+    space, textures = session.space, _textures(edits)
     if not textures:
         return space
-    made: SRSpace = session.spaces.made(key_of(textures), lambda: space.with_temperature(_temperature(space, textures)))
-    return made
+
+    def build() -> SRSpace:
+        return space.with_temperature(space.temperature * texture_factor(session, edits))
+
+    return session.spaces.made(key_of(textures), build)  # type: ignore[no-any-return]
+
+
+def _textures(edits: Sequence[Edit]) -> list[Texture]:
+    return [edit for edit in edits if edit.on and isinstance(edit, Texture)]
+
+
+def texture_factor(session: Session, edits: Sequence[Edit]) -> float | Tensor:
+    """The factor on the temperature that the edits paint, (h, w); 1 if they paint none.
+
+    It holds for the share of an LR pixel that the area of an edit covers.
+    """
+    scale, (h, w) = session.degradation.scale, session.picture.size
+    factor: float | Tensor = 1.0
+    for edit in _textures(edits):
+        mask = area_mask(edit.area, (scale * h, scale * w)).float()
+        factor = factor * (1 + (edit.factor - 1) * mask.view(h, scale, w, scale).mean((1, 3)))
+    return factor
 
 
 def conditioned_space(session: Session, edits: Sequence[Edit]) -> ConditionedSpace | None:
@@ -46,22 +67,11 @@ def conditioned_space(session: Session, edits: Sequence[Edit]) -> ConditionedSpa
         return None
 
     def build() -> SRSpace:
-        with warnings.catch_warnings():
+        with shared_work(), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConditionWarning)  # `unlikeliness` says it for each edit
             return session.space.condition(*(observation(session, edit) for edit in active))
 
     return session.spaces.made(key_of(active), build)  # type: ignore[no-any-return]
-
-
-def _temperature(space: SRSpace, edits: Sequence[Texture]) -> Tensor:
-    """(h, w): a factor holds for the share of an LR pixel that its area covers."""
-    scale, (h, w) = space.degradation.scale, space.y.shape[-2:]
-    temperature = space.temperature * torch.ones(h, w)
-    for edit in edits:
-        mask = area_mask(edit.area, (scale * h, scale * w)).float()
-        share = mask.view(h, scale, w, scale).mean((1, 3))
-        temperature = temperature * (1 + (edit.factor - 1) * share)
-    return temperature
 
 
 def observation(session: Session, edit: Edit) -> Observation:
@@ -117,19 +127,19 @@ def image_of(picture: Picture, channels: int) -> Tensor:
     return image.mean(0, keepdim=True) if channels == 1 else image.expand(3, -1, -1)
 
 
-def unlikeliness(session: Session, edits: Sequence[Edit]) -> list[dict[str, Any]]:
+def unlikeliness(session: Session, edits: Sequence[Edit], progress: Progress = no_progress) -> list[dict[str, Any]]:
     """For each edit that is switched on: how many σ it lies from the space, and by how many of its own σ it is missed.
 
     Each is measured by itself, on the space without edits.
     """
     reports: list[dict[str, Any]] = []
-    for edit in edits:
-        if not edit.on:
-            continue
+    active = [edit for edit in edits if edit.on]
+    for i, edit in enumerate(active):
         if isinstance(edit, Texture):
             reports.append({"id": edit.id, "sigma": None, "missed": None})
             continue
-        space = conditioned_space(session, [edit])
+        with estimate_progress(progress), one_of(len(active), i):
+            space = conditioned_space(session, [edit])
         assert space is not None
         conflict = space.conflicts[0]
         reports.append({"id": edit.id, "sigma": conflict.distance, "missed": conflict.missed})

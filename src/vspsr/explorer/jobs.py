@@ -5,7 +5,9 @@ import secrets
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -28,6 +30,19 @@ def no_progress(done: int, total: int) -> None:
 
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
+
+
+_shared: ContextVar[bool] = ContextVar("shared", default=False)
+
+
+@contextmanager
+def shared_work() -> Iterator[None]:
+    """Within it a job does not pause: others may wait for what it makes."""
+    token = _shared.set(True)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
 
 
 class BusyError(VSpSRError):
@@ -63,6 +78,7 @@ class Job:
     result: Any = None
     error: str | None = None
     cancelled: bool = False
+    may_pause: bool = True  # until it has paused as long as it may: then others seem to wait for it
     give_way: Callable[["Job"], None] = lambda _: None
 
     @property
@@ -89,7 +105,8 @@ class Job:
 
     def _step(self, done: int, total: int) -> None:
         self.progress = (done, total)
-        self.give_way(self)
+        if self.may_pause and not _shared.get():
+            self.give_way(self)
         if self.cancelled:
             raise Cancelled
 
@@ -211,6 +228,7 @@ class Jobs:
         with self._changed:
             while self._open and not job.cancelled and any(_rank(other) < _rank(job) for other in self._running):
                 if (left := until - time.monotonic()) <= 0:
+                    job.may_pause = False
                     break
                 self._changed.wait(left)
 

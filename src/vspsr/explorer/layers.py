@@ -11,7 +11,7 @@ from torch import Tensor
 from vspsr.degradation import Degradation
 from vspsr.images.colours import to_srgb
 from vspsr.images.picture import Picture, to_bits
-from vspsr.images.sheets import png
+from vspsr.images.sheets import coloured, map_levels, png, scale_end
 from vspsr.upscaling import degrade
 
 TILE = 512
@@ -22,16 +22,26 @@ Array = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Spread:
-    """What a map of the standard deviation shows.
+    """What a map of the standard deviation shows, or a part of one.
 
     Attributes:
         mean, stddev: (C, H, W) of a space, in units of the full range.
         edited: whether edits are on that the space is given.
+        top, left: where the part begins, in HR pixels.
     """
 
     mean: Tensor
     stddev: Tensor
     edited: bool
+    top: int = 0
+    left: int = 0
+
+    def at(self, x: int, y: int) -> tuple[Tensor, Tensor] | None:
+        """Mean and standard deviation (C,) at an HR pixel of the picture; None if it is not in the part."""
+        row, column = y - self.top, x - self.left
+        if not (0 <= row < self.mean.shape[1] and 0 <= column < self.mean.shape[2]):
+            return None
+        return self.mean[:, row, column], self.stddev[:, row, column]
 
 
 @dataclass(eq=False)
@@ -103,6 +113,13 @@ class Layer:
     def colour(self, x: int, y: int) -> list[int]:
         """The values at a pixel."""
         return [int(v) for v in self.pixels[:, y, x]]
+
+
+def spread_map(stddev: Tensor) -> tuple[Array, float]:
+    """A colour map (H, W, 3) of a standard deviation (C, H, W), and the end of its scale in levels of 255."""
+    levels = map_levels(stddev)
+    end = scale_end(levels)
+    return coloured(levels / end), end
 
 
 def display_rgb(picture: Picture) -> Array:

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vspsr.explorer.editing import conditioned_space, textured_space
+from vspsr.explorer.editing import conditioned_space, texture_factor, textured_space
+from vspsr.explorer.layers import Spread
 from vspsr.explorer.messages import Between, Box, Edit, Mean, Member, Moved, Sample
 from vspsr.explorer.session import Session
 from vspsr.space import PrincipalComponents, Region, SRSpace
+from vspsr.space.estimates import one_of
 
 Part = tuple[int, int, int, int]
 """top, left, height, width in LR pixels"""
@@ -20,11 +22,16 @@ Part = tuple[int, int, int, int]
 
 def member_image(session: Session, edits: Sequence[Edit], member: Member) -> Tensor:
     """A member given edits: (1, C, H, W). Conditions change a member no more than they ask for."""
-    conditioned = conditioned_space(session, edits)
+    with one_of(3, 0):
+        conditioned = conditioned_space(session, edits)
     if conditioned is not None and isinstance(member, Mean):
         return conditioned.mean
-    image = _free_image(session, textured_space(session, edits), member)
-    return image if conditioned is None else conditioned.corrected(image)
+    with one_of(1, 0) if conditioned is None else one_of(3, 1):
+        image = _free_image(session, textured_space(session, edits), member)
+    if conditioned is None:
+        return image
+    with one_of(3, 2):
+        return conditioned.corrected(image)
 
 
 def _free_image(session: Session, space: SRSpace, member: Member) -> Tensor:
@@ -75,6 +82,22 @@ def member_part(session: Session, edits: Sequence[Edit], member: Member, part: P
     if isinstance(member, Mean):
         return region.mean
     return region.corrected(free_part(session, edits, member, region.surroundings))
+
+
+def spread_image(session: Session, edits: Sequence[Edit]) -> Spread:
+    """The mean of the space given edits and its standard deviation, with the texture that they paint."""
+    conditioned, factor = conditioned_space(session, edits), texture_factor(session, edits)
+    space = session.space if conditioned is None else conditioned
+    stddev = space.stddev_at(factor) if isinstance(factor, Tensor) else space.stddev
+    return Spread(space.mean[0].cpu(), stddev[0].float().cpu(), any(edit.on for edit in edits))
+
+
+def spread_part(session: Session, edits: Sequence[Edit], part: Part) -> Spread:
+    """What `spread_image` has there."""
+    conditioned, factor = conditioned_space(session, edits), texture_factor(session, edits)
+    region = (session.space if conditioned is None else conditioned).region(*part)
+    stddev, s = region.stddev_at(factor) if isinstance(factor, Tensor) else region.stddev, session.degradation.scale
+    return Spread(region.mean.cpu(), stddev.float().cpu(), any(edit.on for edit in edits), s * part[0], s * part[1])
 
 
 def free_part(session: Session, edits: Sequence[Edit], member: Member, part: Part) -> Tensor:

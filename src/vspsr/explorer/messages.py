@@ -216,9 +216,9 @@ class VisiblePart(_Message):
 
 
 class DraftRequest(_WithMember):
-    """A part of a member, before the exact picture of it is made."""
+    """A part of a member, before the exact picture of it is made; or of the map of σ."""
 
-    member: Member
+    member: Member | Stddev
     edits: Edits = ()
     part: VisiblePart
 

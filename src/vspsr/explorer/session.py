@@ -12,7 +12,7 @@ from vspsr.degradation import Degradation
 from vspsr.errors import VSpSRError
 from vspsr.explorer.downloads import Downloads
 from vspsr.explorer.jobs import BusyError, Job
-from vspsr.explorer.layers import Layer
+from vspsr.explorer.layers import Layer, Spread
 from vspsr.explorer.limits import Limits
 from vspsr.images.picture import Picture
 from vspsr.images.sources import Source
@@ -101,6 +101,7 @@ class Session:
         self.images: _Recent[Any] = _Recent(_IMAGES)
         self.blobs: _Recent[tuple[str, str, bytes]] = _Recent(_IMAGES)  # name, media type, content
         self.drafts: _Recent[tuple[str, str, bytes]] = _Recent(_IMAGES)
+        self.spreads: _Recent[Spread] = _Recent(_IMAGES)  # behind drafts of σ
         self.downloads = Downloads(self.limits.download_bytes)
         self._lock = threading.Lock()
 
@@ -139,6 +140,11 @@ class Session:
         if (layer := self.layers.used(name)) is None:
             raise NotFoundError("the server keeps no such layer: ask for it again")
         return layer
+
+    def spread(self, name: str) -> Spread | None:
+        """The values behind a map of σ or a draft of one, if it is kept."""
+        layer = self.layers.used(name)
+        return self.spreads.used(name) if layer is None else layer.spread
 
     def file(self, name: str) -> Picture:
         """A file by name."""

@@ -11,8 +11,16 @@ from torch import Tensor
 from vspsr.degradation.resize import imresize
 from vspsr.explorer.editing import conditioned_space, image_of, key_of, textured_space
 from vspsr.explorer.jobs import Progress, no_progress
-from vspsr.explorer.layers import Layer, Spread, colours_wrong
-from vspsr.explorer.members import added, found_components, free_part, member_image, member_part, region_of
+from vspsr.explorer.layers import Layer, colours_wrong, spread_map
+from vspsr.explorer.members import (
+    added,
+    found_components,
+    free_part,
+    member_image,
+    member_part,
+    region_of,
+    spread_image,
+)
 from vspsr.explorer.messages import (
     AnyLayer,
     Ask,
@@ -24,11 +32,9 @@ from vspsr.explorer.messages import (
     Low,
     Member,
     Stddev,
-    Texture,
 )
 from vspsr.explorer.session import Session
 from vspsr.images.picture import Picture
-from vspsr.images.sheets import coloured, map_levels, scale_end
 from vspsr.model import VSpSR
 from vspsr.space.estimates import estimate_progress, one_of, report_progress
 from vspsr.upscaling import Exactness, PictureSpace, compare
@@ -58,17 +64,12 @@ def layer(session: Session, member: AnyLayer, edits: Sequence[Edit], progress: P
 
 def layer_name(member: AnyLayer, edits: Sequence[Edit]) -> str:
     """The name of a layer: equal where its picture is."""
-    return key_of(member, [edit for edit in edits if edit.on and _counts(member, edit)])
+    return key_of(member, [edit for edit in edits if edit.on and needs_space(member)])
 
 
 def needs_space(member: AnyLayer) -> bool:
     """Whether a layer is made from the space."""
     return not isinstance(member, Low | Enlarged | File)
-
-
-def _counts(member: AnyLayer, edit: Edit) -> bool:
-    """Whether an edit changes a layer. The temperature of samples is no matter of σ."""
-    return needs_space(member) and not (isinstance(member, Stddev) and isinstance(edit, Texture))
 
 
 def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[Edit], progress: Progress) -> Layer:
@@ -80,10 +81,9 @@ def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[E
             picture = session.file(member.file)
             return Layer.of(name, picture, **_checked(session, picture))
         case Stddev():
-            spread = _spread(session, edits, progress)
-            levels = map_levels(spread.stddev)
-            end = scale_end(levels)
-            rgb = coloured(levels / end)
+            with estimate_progress(progress):
+                spread = spread_image(session, edits)
+            rgb, end = spread_map(spread.stddev)
             about = {"end": end, "edited": spread.edited}
             return Layer(name, np.ascontiguousarray(rgb.transpose(2, 0, 1)), rgb, about, spread)
         case Enlarged():
@@ -119,13 +119,6 @@ def _checked(session: Session, picture: Picture) -> dict[str, Any]:
         return {unit: lr.pixels.numel(), f"{unit}_wrong": colours_wrong(picture, lr, degradation)}
     compared = compare(picture, source, degradation.scale, degradation.kernel)  # with alpha: as what is exported
     return {unit: compared.total, f"{unit}_wrong": compared.wrong}
-
-
-def _spread(session: Session, edits: Sequence[Edit], progress: Progress) -> Spread:
-    conditioned = conditioned_space(session, edits)
-    space = session.space if conditioned is None else conditioned
-    with estimate_progress(progress):
-        return Spread(space.mean[0].cpu(), space.stddev[0].float().cpu(), conditioned is not None)
 
 
 def stddev_of(session: Session, edits: Sequence[Edit], progress: Progress) -> Tensor:
@@ -169,17 +162,19 @@ def components(session: Session, request: Components, progress: Progress) -> dic
 
 
 def pixel(session: Session, name: str, x: int, y: int, spread_name: str | None) -> dict[str, Any]:
-    """Value of a layer at an HR pixel, in levels; and σ and the 90 % interval that a map of σ is of, if it is kept."""
+    """Value of a layer at an HR pixel, in levels; and σ and the 90 % interval by a map of σ or a draft of one, if it is
+    kept and the pixel is in it.
+    """
     shown = session.layer(name)
     height, width = (session.degradation.scale * n for n in session.picture.size)
     if not (0 <= x < width and 0 <= y < height):
         raise ValueError(f"`x`, `y` must lie in the picture of {width}×{height} pixels, got {x}, {y}")
     at = (x * shown.size[1] // width, y * shown.size[0] // height)
     report: dict[str, Any] = {"value": shown.colour(*at), "stddev": None, "interval": None}
-    held = None if spread_name is None else session.layers.used(spread_name)
-    if held is not None and (spread := held.spread) is not None:
+    spread = None if spread_name is None else session.spread(spread_name)
+    if spread is not None and (found := spread.at(x, y)) is not None:
         white = session.picture.white
-        sigma, centre = white * spread.stddev[:, y, x], white * spread.mean[:, y, x]
+        centre, sigma = (white * values for values in found)
         low, high = (centre - _INTERVAL * sigma).clamp(0, white), (centre + _INTERVAL * sigma).clamp(0, white)
         report["stddev"] = [float(v) for v in sigma]
         if session.source.jpeg is None:  # otherwise the values are no Gaussians
@@ -197,7 +192,7 @@ def clip(session: Session, request: Clip) -> Picture:
     return Picture(whole.pixels[:, top : top + height, left : left + width].clone(), whole.bits)
 
 
-def ask(session: Session, request: Ask) -> dict[str, Any]:
+def ask(session: Session, request: Ask, progress: Progress = no_progress) -> dict[str, Any]:
     """Which of two candidates for a region is likelier: `SRSpace.likelihood_ratio` of pictures with either in it.
 
     Of a JPEG the detail alone: what its LR image is, is not known to the value.
@@ -205,15 +200,18 @@ def ask(session: Session, request: Ask) -> dict[str, Any]:
     space, r = session.space, request.region
     region, patches = region_of(space, r), []  # a ValueError if it leaves the picture
     size = tuple(space.degradation.scale * n for n in (r.height, r.width))
-    for candidate in (request.a, request.b):
+    for i, candidate in enumerate((request.a, request.b)):
+        progress(i, 3)
         if isinstance(candidate, File):
             patch = image_of(session.file(candidate.file), space.y.shape[1])
             if patch.shape[1:] != size:
                 patch = imresize(patch, size=size).clamp(0, 1)
         else:
-            patch = member_part(session, (), candidate, (r.top, r.left, r.height, r.width))
+            with estimate_progress(progress), one_of(3, i):
+                patch = member_part(session, (), candidate, (r.top, r.left, r.height, r.width))
         patches.append(patch)
-    ratio = region.likelihood_ratio(patches[0], patches[1], request.stddev)
+    with estimate_progress(progress), one_of(3, 2):
+        ratio = region.likelihood_ratio(patches[0], patches[1], request.stddev)
     if session.source.jpeg is not None:
         return {"nats": ratio.detail_nats, "lr_nats": None, "detail_nats": ratio.detail_nats}
     return {"nats": ratio.nats, "lr_nats": ratio.lr_nats, "detail_nats": ratio.detail_nats}

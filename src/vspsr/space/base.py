@@ -1,14 +1,14 @@
 """What spaces have in common: their state, copies of them with other settings or of a part, and drawing one member."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_integer, check_number, check_temperature, check_types
+from vspsr.checks import check_image_keys, check_integer, check_number, check_temperature, check_types
 from vspsr.consistency.projection import project_unchecked
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import VSpSRError
@@ -47,7 +47,7 @@ class SpaceBase(ABC):
         self.y, self.parameters, self.degradation = y, parameters, degradation
         self.temperature = self._check_temperature(temperature)
         self.calibration = check_number(calibration, "calibration")
-        self.keys = tuple(range(len(y))) if keys is None else _check_keys(keys, len(y))
+        self.keys = tuple(range(len(y))) if keys is None else check_image_keys(keys, len(y))
         self._origin = (0, 0)  # LR pixel of the whole picture at which this part of it begins
         self._cache: dict[tuple[str, bool], Any] = {}
 
@@ -91,6 +91,10 @@ class SpaceBase(ABC):
         """(B, channels, H, W)"""
 
     @abstractmethod
+    def stddev_at(self, temperature: float | Tensor) -> Tensor:
+        """(B, channels, H, W)"""
+
+    @abstractmethod
     def sample(self, n: int = 1, seed: int = 0, temperature: float | Tensor | None = None) -> Tensor:
         """(n, B, channels, H, W)"""
 
@@ -125,7 +129,7 @@ class SpaceBase(ABC):
 
     def with_keys(self, keys: Sequence[int]) -> Self:
         """The same space with other keys of its images' noise: see the class and `vspsr.space.image_key`."""
-        return self._with(keys=_check_keys(keys, len(self.y)))
+        return self._with(keys=check_image_keys(keys, len(self.y)))
 
     def select(self, image: int) -> Self:
         """The space of one image of the batch, B = 1."""
@@ -230,17 +234,18 @@ class SpaceBase(ABC):
         return temperature.to(self.y)
 
     def _cached(self, name: str, build: Callable[[], Any], gradient: bool = True) -> Any:
-        """Something computed once: once more with a gradient, if one is wanted and the first had none.
-
-        It is built outside of inference mode and of autocast, whatever mode the first caller is in.
-        """
+        """Something computed once: once more with a gradient, if one is wanted and the first had none."""
         graph = gradient and torch.is_grad_enabled()
         graph = graph and any(t.requires_grad for t in (self.y, *self.parameters.tensors()))
         if (name, graph) not in self._cache:
-            autocast = torch.autocast(self.y.device.type, enabled=False)
-            with torch.inference_mode(False), torch.set_grad_enabled(graph), torch.device("cpu"), autocast:
-                self._cache[name, graph] = build()
+            self._cache[name, graph] = self._computed(build, graph)
         return self._cache[name, graph]
+
+    def _computed(self, build: Callable[[], Any], graph: bool = False) -> Any:
+        """What is built outside of inference mode and of autocast, whatever mode the caller is in."""
+        autocast = torch.autocast(self.y.device.type, enabled=False)
+        with torch.inference_mode(False), torch.set_grad_enabled(graph), torch.device("cpu"), autocast:
+            return build()
 
     @property
     def _centre(self) -> Tensor:
@@ -291,10 +296,3 @@ class SpaceBase(ABC):
     def _project(self, x: Tensor, b: int) -> Tensor:
         """Π of image b, (3, H, W) → (1, 3, H, W)."""
         return project_unchecked(x[None], self.y[b : b + 1], self.degradation)
-
-
-def _check_keys(keys: Sequence[int], count: int) -> tuple[int, ...]:
-    check_types(keys=(keys, Iterable))
-    if len(checked := tuple(check_integer(key, "keys", 0, 2**64 - 1) for key in keys)) != count:
-        raise ValueError(f"`keys` must be one for each of {count} images, got {len(checked)}")
-    return checked

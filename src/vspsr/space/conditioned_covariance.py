@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vspsr.space.conjugate_gradients import conjugate_gradients
 from vspsr.space.covariance import Covariance
+from vspsr.space.estimates import report_progress
 from vspsr.space.linear_maps import LinearMap
 
 _FEW = 64  # observed values up to which S is factored: a product for each value, as many as one iterative solve takes
@@ -76,7 +77,10 @@ class ObservedSystem:
                 f"the covariance given {n} observed values is not offered, at most {_MAX_OBSERVED}: observe fewer"
             )
         eye = torch.eye(n, dtype=self.values.dtype, device=self.values.device)
-        columns = [self.observe(self.covariance.product(self.spread(part))) for part in eye.split(_CHUNK)]
+        columns, parts = [], eye.split(_CHUNK)
+        for i, part in enumerate(parts):
+            report_progress(i, len(parts))
+            columns.append(self.observe(self.covariance.product(self.spread(part))))
         s = torch.cat(columns).double()
         s = 0.5 * (s + s.T) + torch.diag(self.stddev.double().square())
         factor, failed = torch.linalg.cholesky_ex(s)

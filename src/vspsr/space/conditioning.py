@@ -99,7 +99,13 @@ class ConditionedSpace(SRSpace):
 
         Around what is observed it is estimated from 100 samples, see `stddev_error`.
         """
-        return self._cached("stddev", self._conditional_stddev, gradient=False)
+        return self._cached("stddev", lambda: self._conditional_stddev(1.0, self._prior.stddev), gradient=False)
+
+    def stddev_at(self, temperature: float | Tensor) -> Tensor:
+        """As in `SRSpace`: samples of the space as it was have the temperature, the observations' errors have not."""
+        t = self._check_temperature(temperature)
+        made: Tensor = self._computed(lambda: self._conditional_stddev(t, self._prior.stddev_at(t)))
+        return made
 
     @property
     def stddev_error(self) -> Tensor:
@@ -223,12 +229,16 @@ class ConditionedSpace(SRSpace):
 
     def _draw_one(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
         x = self._prior._draw_one(b, noise, temperature)
-        n = len(self._values)
-        own = noise(-(-n // BLOCK**2), EXTRA_ROW).flatten()[:n].to(self._sigma)
         # Temperature 1 draws the model's Gaussian, that with the calibration's is what the observations' σ belongs to.
         factor = 1.0 if isinstance(temperature, Tensor) else temperature
-        error = factor / self.calibration * self._sigma * own if self.calibration > 0 else 0 * own
-        return self._corrected(x, self._system("_inner").solve(self._values - self._observed(x) - error))
+        return self._given_errors(x, noise, factor / self.calibration if self.calibration > 0 else 0.0)
+
+    def _given_errors(self, x: Tensor, noise: Noise, factor: float) -> Tensor:
+        """Matheron's rule for a sample x of the space as it was, the errors of the observations times a factor."""
+        n = len(self._values)
+        own = noise(-(-n // BLOCK**2), EXTRA_ROW).flatten()[:n].to(self._sigma)
+        missing = self._values - self._observed(x) - factor * self._sigma * own
+        return self._corrected(x, self._system("_inner").solve(missing))
 
     def _covariance(self) -> Covariance:
         inner = self._system("_inner")
@@ -236,12 +246,16 @@ class ConditionedSpace(SRSpace):
             **vars(super()._covariance()), system=replace(inner, maps=self._maps), factor=inner.factor
         )
 
-    def _conditional_stddev(self) -> Tensor:
-        stddev, part = self._prior.stddev.clone(), self._crop(*self._window)
+    def _conditional_stddev(self, temperature: float | Tensor, prior_stddev: Tensor) -> Tensor:
+        """`stddev_at`, and what it is of the space as it was."""
+        stddev, part = prior_stddev.clone(), self.with_temperature(temperature)._crop(*self._window)
+        assert isinstance(part, ConditionedSpace)
         part._cache["_inner", False] = self._system("_inner").for_many_solves()
+        drawn_at = self.calibration * part.temperature
 
         def draw(i: int) -> Tensor:
-            return part._draw(partial(part._noise, ESTIMATE_SEED, i), self.calibration)
+            noise = partial(part._noise, ESTIMATE_SEED, i, 0)
+            return part._given_errors(part._prior._draw_one(0, noise, drawn_at), noise, 1.0)
 
         stddev[self._hr_window] = sampled_stddev(draw, part.mean, subtract_mean=self._prior_kind is not SRSpace)
         return stddev

@@ -50,8 +50,18 @@ def one_of(parts: int, index: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _unreported() -> Iterator[None]:
+    """Within it, no steps are reported."""
+    token = _progress.set(None)
+    try:
+        yield
+    finally:
+        _progress.reset(token)
+
+
 def sampled_stddev(draw: Callable[[int], Tensor], around: Tensor, subtract_mean: bool = False) -> Tensor:
-    """Standard deviation of samples, in their shape.
+    """Standard deviation of samples, in their shape. A step of its progress is a sample.
 
     Args:
         draw: number of a sample → the sample, which may be overwritten.
@@ -60,7 +70,8 @@ def sampled_stddev(draw: Callable[[int], Tensor], around: Tensor, subtract_mean:
     total, squares = torch.zeros_like(around), torch.zeros_like(around)
     for i in range(ESTIMATE_SAMPLES):
         report_progress(i, ESTIMATE_SAMPLES)
-        x = draw(i).sub_(around)
+        with _unreported():
+            x = draw(i).sub_(around)
         if subtract_mean:
             total += x
         squares += x.square_()

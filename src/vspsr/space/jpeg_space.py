@@ -34,6 +34,7 @@ class JpegSpace(SRSpace):
     """
 
     jpeg_set: JpegSet
+    _stddev_name = "jpeg stddev"
     _decoded: Tensor  # LR image of the whole picture
     _offset: Tensor | None  # of D(μ + z); None if there is none
 
@@ -80,27 +81,18 @@ class JpegSpace(SRSpace):
         return next(self.iter_samples(1, 0, 0.0))
 
     @property
-    def stddev(self) -> Tensor:
-        """Standard deviation times the calibration, (1, C, H, W), estimated from 100 samples: see `stddev_error`."""
-
-        if self.parameters.by_place:
-            return self._by_bands(lambda window, _: window.stddev)
-
-        def estimate() -> Tensor:
-            samples = self.iter_samples(ESTIMATE_SAMPLES, ESTIMATE_SEED, 1.0)
-            return sampled_stddev(lambda _: next(samples), self.centre, subtract_mean=True)
-
-        return self.calibration * self._cached("jpeg stddev", estimate, gradient=False)
-
-    @property
     def stddev_error(self) -> Tensor:
-        """Standard error of `stddev`: σ/√200."""
+        """Standard error of `stddev`, which is estimated from 100 samples: σ/√200."""
         return RELATIVE_ERROR * self.stddev
 
     def rsample(self, n: int = 1, seed: int = 0, temperature: float | Tensor | None = None) -> NoReturn:
         """Not available: clipping to intervals is not differentiated. Use that of `gaussian`."""
         self._require_gaussian("rsample")
         raise AssertionError
+
+    def _unit_stddev(self, temperature: float | Tensor = 1.0) -> Tensor:
+        samples = self.iter_samples(ESTIMATE_SAMPLES, ESTIMATE_SEED, temperature)
+        return sampled_stddev(lambda _: next(samples), self.centre, subtract_mean=True)
 
     def _require_gaussian(self, what: str) -> None:
         raise NotGaussianError(

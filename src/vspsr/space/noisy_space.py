@@ -63,14 +63,19 @@ class NoisySpace(SRSpace):
     @property
     def stddev(self) -> Tensor:
         """Standard deviation of each pixel: (B, C, H, W), no gradient. The calibration is that of the model's part."""
-
-        def build() -> Tensor:
-            height, width = self.event_shape[1:]
-            inverses = (self.degradation.axis_pseudo_inverse(n, self.y.dtype).squared() for n in (height, width))
-            return apply_passes(self.lr_variance, zip(inverses, (-2, -1), strict=True))
-
-        of_lr = self._cached("lr_part", build, gradient=False)
+        of_lr = self._cached("lr_part", lambda: self._spread_of(self.lr_variance), gradient=False)
         return (self.exact.stddev.square() + of_lr).sqrt()
+
+    def stddev_at(self, temperature: float | Tensor) -> Tensor:
+        """As in `SRSpace`. The temperature scales the spread of the LR image too."""
+        temperature = self._check_temperature(temperature)
+        of_lr = self._computed(lambda: self._spread_of(temperature**2 * self.lr_variance))
+        return (self.exact.stddev_at(temperature).square() + of_lr).sqrt()
+
+    def _spread_of(self, lr_variance: Tensor) -> Tensor:
+        """(D⁺ ∘ D⁺) q"""
+        inverses = (self.degradation.axis_pseudo_inverse(n, self.y.dtype).squared() for n in self.event_shape[1:])
+        return apply_passes(lr_variance, zip(inverses, (-2, -1), strict=True))
 
     @property
     def stddev_error(self) -> Tensor:

@@ -53,6 +53,15 @@ class Region:
         """Standard deviation of the region's pixels, as `SRSpace.stddev`: (channels, s·height, s·width)."""
         return self._own(self._window, self._window.stddev)[0]
 
+    def stddev_at(self, temperature: float | Tensor) -> Tensor:
+        """The region's part of `SRSpace.stddev_at`: (channels, s·height, s·width).
+
+        Args:
+            temperature: as there, of the whole picture.
+        """
+        window = self._heated(temperature)
+        return self._own(window, window.stddev_at(window.temperature))[0]
+
     def sample(self, n: int = 1, seed: int = 0, temperature: float | Tensor | None = None) -> Tensor:
         """The region's part of the whole picture's samples: (n, channels, s·height, s·width).
 
@@ -60,9 +69,7 @@ class Region:
             n, seed: as in `SRSpace.sample`.
             temperature: factor on every σ; or a map of it for the whole picture; None for the space's own.
         """
-        window = self._window
-        if temperature is not None:
-            window = self.space.with_temperature(temperature)._crop(*self._cut(self.space._margin()))
+        window = self._window if temperature is None else self._heated(temperature)
         return self._own(window, window.sample(n, seed)[:, 0])
 
     @torch.no_grad()
@@ -196,6 +203,10 @@ class Region:
 
     def _surroundings(self, around: int) -> SpaceBase:
         return self.space._crop(*self._cut(around))
+
+    def _heated(self, temperature: float | Tensor) -> SpaceBase:
+        """The window of the space with another temperature."""
+        return self.space.with_temperature(temperature)._crop(*self._cut(self.space._margin()))
 
     def _hr(self, window: SpaceBase) -> tuple[slice, slice]:
         """Where the region's HR pixels lie in a window."""

@@ -54,6 +54,7 @@ class SRSpace(SpaceBase):
     """
 
     observations: tuple[Observation, ...] = ()
+    _stddev_name: ClassVar[str] = "stddev"  # in the cache, which is shared with other classes of spaces
     _given: ClassVar[Callable[["SRSpace", Sequence[Observation]], "SRSpace"]]  # set by `vspsr.space.conditioning`
 
     @property
@@ -79,10 +80,25 @@ class SRSpace(SpaceBase):
         Of correlated coefficients it is estimated from 100 samples: see `stddev_error`.
         The temperature has no influence. NotGaussianError if there is no closed form.
         """
-        self._require_gaussian("stddev")
         if self.parameters.by_place:
             return self._by_bands(lambda window, _: window.stddev)
-        return self.calibration * self._cached("stddev", self._unit_stddev, gradient=False)
+        return self.calibration * self._cached(self._stddev_name, self._unit_stddev, gradient=False)
+
+    def stddev_at(self, temperature: float | Tensor) -> Tensor:
+        """`stddev` where samples are drawn at a temperature, times the calibration: (B, 3, H, W). At 1 it is `stddev`.
+
+        Args:
+            temperature: ≥ 0; or a map of it, (h, w), as in `with_temperature`.
+
+        Raises:
+            ValueError: a negative temperature, a map of another shape.
+            NotGaussianError: there is no closed form.
+        """
+        temperature = self._check_temperature(temperature)
+        if self.parameters.by_place:
+            return self.with_temperature(temperature)._by_bands(lambda window, _: window.stddev_at(window.temperature))
+        made: Tensor = self._computed(lambda: self.calibration * self._unit_stddev(temperature))
+        return made
 
     @property
     def stddev_error(self) -> Tensor:
@@ -238,11 +254,13 @@ class SRSpace(SpaceBase):
         u, v = (math.cos(t * math.pi / 2), math.sin(t * math.pi / 2)) if 0 < t < 1 else (1.0 - t, float(t))
         return self._draw(lambda *block: u * a(*block) + v * b(*block), temperature)
 
-    def _unit_stddev(self) -> Tensor:
-        """`stddev` for calibration 1."""
+    def _unit_stddev(self, temperature: float | Tensor = 1.0) -> Tensor:
+        """`stddev_at` for calibration 1."""
+        self._require_gaussian("stddev")
         p = self.parameters
         if p.chain is not None:
-            return sampled_stddev(lambda i: self._draw(partial(self._noise, ESTIMATE_SEED, i), 1.0), self.mean)
+            return sampled_stddev(lambda i: self._draw(partial(self._noise, ESTIMATE_SEED, i), temperature), self.mean)
         if p.coefficient_log_var is None:
             return torch.zeros_like(p.deterministic)
-        return projected_variance(p.coefficient_log_var.exp(), p.atoms, self.degradation).sqrt()
+        variance = p.coefficient_log_var.exp() * temperature**2
+        return projected_variance(variance, p.atoms, self.degradation).sqrt()

@@ -2,14 +2,14 @@
 
 import { h } from "./dom.js";
 import { request, run } from "./api.js";
-import { isMember, layerOf, wanted } from "./layers.js";
+import { isMember, keepSpread, layerOf, same, wanted } from "./layers.js";
 import { store } from "./store.js";
 
 /* global OpenSeadragon */
 
 const PATIENCE = 400; // ms; a picture that comes sooner needs no draft
 const LARGEST = 320; // LR pixels; where more is visible, little but the LR picture can be seen
-const MIDDLE = 96; // LR pixels of a large picture that are shown first
+const MIDDLE = { members: 96, stddev: 48 }; // LR pixels of a large picture that are shown first
 
 export class Draft {
   #pane;
@@ -19,7 +19,7 @@ export class Draft {
   #controller = null; // of the draft that is under way
   #image = null; // on the pane
 
-  /** ``listener(name)`` is called when something is shown in place of the picture. */
+  /** ``listener(name, made)`` is called when something is shown in place of the picture, a draft that was made or not. */
   constructor(pane, listener) {
     this.#pane = pane;
     this.#listener = listener;
@@ -31,7 +31,7 @@ export class Draft {
     const drafted = this.#image;
     this.stop();
     if (drafted) this.#listener("An earlier picture is shown"); // what the draft lay upon
-    if (!isMember(member)) return;
+    if (!isMember(member) && member.kind !== "stddev") return;
     this.#timer = setTimeout(() => {
       this.#wanted = wanted(member);
       if (!this.#pane.layer) this.#stand();
@@ -62,19 +62,30 @@ export class Draft {
     const controller = this.#controller = new AbortController();
     const base = store.base;
     try {
-      for (const some of store.info.large ? [middle(part), part] : [part]) {
-        const made = await run(base, "drafts", { ...this.#wanted, part: some }, true, controller.signal);
+      for (const some of this.#parts(part)) {
+        const made = await run(base, "drafts", { ...this.#wanted, part: some }, false, controller.signal);
         const url = URL.createObjectURL(await request("GET", `${base}/blobs/${made.blob}`, undefined, { raw: true }));
         const image = h("img", { class: "draft", alt: "", src: url });
         await image.decode();
         URL.revokeObjectURL(url);
         if (controller.signal.aborted) return;
+        if (made.end) keepSpread(this.#wanted, made);
         this.#show(image, made);
-        this.#listener("Draft, not measured");
+        this.#listener("Draft, not measured", made);
       }
     } catch {
       // The exact picture follows, or its error does.
     }
+  }
+
+  /** What is computed of a visible part, one after the other. */
+  #parts(part) {
+    const { large, width, height, scale } = store.info;
+    const spread = this.#wanted.member.kind === "stddev";
+    const first = middle(part, spread ? MIDDLE.stddev : MIDDLE.members);
+    const parts = large && !same(first, part) ? [first, part] : [part];
+    // σ of most of the picture takes as long as the whole of it.
+    return spread ? parts.filter((some) => some.height * some.width * scale ** 2 < 0.5 * width * height) : parts;
   }
 
   #show(image, made) {
@@ -102,7 +113,7 @@ function visible(pane) {
 }
 
 /** The middle of a part. */
-function middle(part) {
-  const [height, width] = [part.height, part.width].map((v) => Math.min(v, MIDDLE));
+function middle(part, most) {
+  const [height, width] = [part.height, part.width].map((v) => Math.min(v, most));
   return { top: part.top + ((part.height - height) >> 1), left: part.left + ((part.width - width) >> 1), height, width };
 }

@@ -19,6 +19,7 @@ class EditsPanel {
   #list = h("ol", { class: "edits", "aria-label": "Edits" });
   #spread = h("button", { hidden: true, onclick: () => show({ kind: "stddev" }) }, "σ with these edits");
   #unlikely = new Map(); // edit as text → { sigma, missed }
+  #skipped = new Set(); // edits as text of which this was cancelled or failed
 
   element() {
     store.onchange((doc, before) => {
@@ -53,7 +54,7 @@ class EditsPanel {
       h("button", { class: kind, title, "aria-label": `${title}: ${name} ${i + 1}`, disabled, onclick: action }, text);
     const on = h("input", { type: "checkbox", checked: edit.on, "aria-label": `${name} ${i + 1} is on`,
       onchange: () => this.change(edit.id, { on: on.checked }) });
-    return h("li", { class: edit.on ? "" : "off" }, on, h("span", { class: "name" }, name), this.#sigma(edit), ...this.#settings(edit, name),
+    return h("li", { class: edit.on ? "" : "off" }, on, h("span", { class: "name" }, name), this.#sigma(edit, `${name} ${i + 1}`), ...this.#settings(edit, name),
       button("↑", "Move up", () => this.#move(i, -1), i === 0, "up"),
       button("↓", "Move down", () => this.#move(i, 1), i === count - 1, "down"),
       button("×", "Remove", () => store.commit({ edits: store.doc.edits.filter((other) => other.id !== edit.id) }), false, "remove"));
@@ -77,9 +78,16 @@ class EditsPanel {
     return [colour, exactness];
   }
 
-  #sigma(edit) {
-    const found = this.#unlikely.get(keyOf(edit));
+  #sigma(edit, name) {
+    const own = keyOf(edit), found = this.#unlikely.get(own);
     if (!edit.on || edit.kind === "texture") return h("output", { class: "sigma" });
+    if (this.#skipped.has(own)) {
+      return h("button", { "aria-label": `How unlikely: ${name}`, title: "How unlikely", onclick: () => {
+        this.#skipped.delete(own);
+        this.#draw(store.doc);
+        this.#measure();
+      } }, "σ?");
+    }
     if (!found) return h("output", { class: "sigma" }, "…");
     const level = found.missed > 5 ? "contradicts" : found.sigma > 3 ? "unlikely" : "likely";
     const text = `${found.sigma.toFixed(1)} σ`;
@@ -89,16 +97,21 @@ class EditsPanel {
   }
 
   #measure = guarded(async () => {
-    const edits = store.doc.edits.filter((edit) => edit.on && edit.kind !== "texture" && !this.#unlikely.has(keyOf(edit)));
+    const isWanted = (own) => !this.#unlikely.has(own) && !this.#skipped.has(own);
+    const edits = store.doc.edits.filter((edit) => edit.on && edit.kind !== "texture" && isWanted(keyOf(edit)));
     if (!edits.length) return;
-    for (const report of await run(store.base, "unlikeliness", edits)) {
-      const edit = edits.find((other) => other.id === report.id);
-      this.#unlikely.set(keyOf(edit), report);
+    const keys = new Map(edits.map((edit) => [edit.id, keyOf(edit)]));
+    try {
+      for (const report of await run(store.base, "unlikeliness", edits)) this.#unlikely.set(keys.get(report.id), report);
+    } catch (error) {
+      for (const own of keys.values()) this.#skipped.add(own);
+      throw error;
+    } finally {
+      this.#draw(store.doc);
     }
-    this.#draw(store.doc);
   });
 }
 
-const keyOf = ({ id, on, ...rest }) => JSON.stringify(rest);
+const keyOf = ({ id, on, ...rest }) => store.info.session + JSON.stringify(rest);
 
 export const editsPanel = new EditsPanel();

@@ -8,15 +8,13 @@ const known = new Map(); // session and request → promise of the layer
 
 const spreads = new Map(); // session and request → layer of a σ map that is there
 const making = new Map(); // session and request → AbortController of a layer to look at that is under way
+let visible = null; // draft of the σ map that was made last
 let estimate = null; // AbortController of σ with edits that is under way
 
 const fixed = new Set(["lr", "bicubic", "file"]); // edits change nothing about them
 
-/** What is shown of a member with the present edits. The temperature of samples is no matter of σ. */
-export function wanted(member) {
-  const counts = (edit) => edit.on && !fixed.has(member.kind) && !(member.kind === "stddev" && edit.kind === "texture");
-  return { member, edits: store.doc.edits.filter(counts) };
-}
+/** What is shown of a member with the present edits. */
+export const wanted = (member) => ({ member, edits: store.doc.edits.filter((edit) => edit.on && !fixed.has(member.kind)) });
 
 const keyOf = ({ member, edits }) => store.info.session + JSON.stringify([member, edits.map(({ id, ...rest }) => rest)]);
 
@@ -66,10 +64,21 @@ export async function forget(name) {
   return found;
 }
 
-/** The layer of the σ map with the present edits, or else without edits, if one is there. */
-export function spreadLayer() {
+/** A draft of the σ map: what of it is visible. */
+export function keepSpread(request, made) {
+  visible = { own: keyOf(request), name: made.blob, ...made };
+}
+
+/** σ at an HR pixel as { name, edited }: with the present edits, or else without edits, if it is there. */
+export function spreadAt(x, y) {
   const request = wanted({ kind: "stddev" });
-  return spreads.get(keyOf(request)) ?? spreads.get(keyOf({ ...request, edits: [] }));
+  const [given, plain] = [request, { ...request, edits: [] }].map((one) => {
+    const own = keyOf(one), layer = spreads.get(own);
+    if (layer) return { name: layer.layer, edited: layer.edited };
+    const within = visible?.own === own && x >= visible.left && y >= visible.top && x < visible.left + visible.width && y < visible.top + visible.height;
+    return within ? visible : null;
+  });
+  return given ?? plain;
 }
 
 export const thumbnail = (layer) => `${store.base}/layers/${layer.layer}/thumbnail`;

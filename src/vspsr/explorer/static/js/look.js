@@ -12,6 +12,9 @@ const FIXED = [{ kind: "lr" }, { kind: "bicubic" }, { kind: "mean" }, { kind: "s
 /** What the number keys show: 1 LR, 2 bicubic, 3 mean, 4 σ, then pinned members and own files. */
 export const numbered = () => [...FIXED, ...store.doc.pins, ...store.doc.files.map(({ file }) => ({ kind: "file", file }))];
 
+/** Arrow keys or a finger move a cross: the values there, and the lens. */
+const CROSS = { name: "values", passive: true, hint: "Arrow keys or a finger move the cross." };
+
 class Look {
   #list = h("div", { class: "look", role: "group", "aria-label": "What is shown" });
   #behind = h("select", { "aria-label": "Compare with", onchange: () => view.setBehind(numbered()[this.#behind.value]) });
@@ -29,22 +32,38 @@ class Look {
   toolbar() {
     const modes = { none: "Single", curtain: "Curtain", lens: "Lens" };
     this.modes = Object.entries(modes).map(([mode, title]) =>
-      h("button", { "aria-pressed": String(mode === "none"), onclick: () => this.setMode(mode), "data-mode": mode }, title));
+      h("button", { "aria-pressed": String(mode === "none"), onclick: () => this.toggle(mode), "data-mode": mode }, title));
     const zooms = [["−", "Zoom out", "-"], ["+", "Zoom in", "+"], ["⌂", "Whole picture", "0"]].map(([text, title, key]) =>
       h("button", { title, "aria-label": title, onclick: () => view.key({ key }) }, text));
     this.pan = h("button", { "aria-pressed": "true", onclick: () => tools.use(null) }, "Move");
+    const cross = h("button", { "aria-pressed": "false", title: "Values at a cross", onclick: () => this.toggleCross() }, "Values");
     tools.onchange((tool) => {
+      cross.setAttribute("aria-pressed", String(tool === CROSS));
       this.pan.setAttribute("aria-pressed", String(!tool));
-      $("#hint").textContent = tool ? `${tool.hint} Arrow keys and Space work too; Esc ends.` : "";
+      $("#hint").textContent = !tool ? "" : tool.passive ? tool.hint : `${tool.hint} Arrow keys and Space work too; Esc ends.`;
     });
-    return [this.pan, ...zooms, h("span", { class: "space" }), ...this.modes,
+    return [this.pan, cross, ...zooms, h("span", { class: "space" }), ...this.modes,
       h("label", { class: "behind" }, "with ", this.#behind)];
   }
 
+  toggleCross() {
+    tools.use(tools.active === CROSS ? null : CROSS);
+  }
+
+  /** The curtain or the lens, or neither if it is there already. */
+  toggle(mode) {
+    this.setMode(view.mode === mode ? "none" : mode);
+  }
+
+  /** What can be moved gets the keys: the edge of the curtain, the lens. */
   setMode(mode) {
+    const before = view.mode;
     if (mode !== "none") this.#compare([]);
     for (const button of this.modes) button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
     view.setMode(mode);
+    if (mode === "curtain") view.curtain.focus();
+    if (mode === "lens" && !tools.active) tools.use(CROSS);
+    if (before === "lens" && mode !== "lens" && tools.active === CROSS) tools.use(null);
   }
 
   /** The picture under a number key. */

@@ -11,6 +11,7 @@ import { look } from "./look.js";
 import { regionPanel } from "./region.js";
 import { store } from "./store.js";
 import { tools } from "./tools.js";
+import { values } from "./values.js";
 import { view } from "./view.js";
 
 const STDDEV_AT_ONCE = 256 * 256; // LR pixels; σ of more takes minutes, and is computed when it is asked for
@@ -72,7 +73,7 @@ async function enter(info) {
     if (error instanceof Failed || error instanceof Cancelled) await leave();
     throw error;
   }
-  if (isOpen() && !(info.width * info.height / info.scale ** 2 > STDDEV_AT_ONCE)) layerOf({ kind: "stddev" }, true, { edits: [] }).catch(() => {}); // for the values under the pointer
+  if (isOpen() && !(info.width * info.height / info.scale ** 2 > STDDEV_AT_ONCE)) layerOf({ kind: "stddev" }, true, { edits: [] }).then(() => values.read(), () => {});
 }
 
 async function leave() {
@@ -140,7 +141,10 @@ function key(event) {
   if (/^[1-9]$/.test(event.key)) look.press(Number(event.key) - 1);
   else if (event.key === " " && event.target.matches("button, summary, input")) return;
   else if (!tools.key(event) && !view.key(event)) {
-    const action = { c: () => look.setMode("curtain"), l: () => look.setMode("lens"), s: () => look.setMode("none"), r: () => regionPanel.pick() };
+    const action = {
+      c: () => look.toggle("curtain"), l: () => look.toggle("lens"), s: () => look.setMode("none"),
+      v: () => look.toggleCross(), r: () => regionPanel.pick(),
+    };
     const chosen = action[event.key];
     if (!chosen) return;
     chosen();

@@ -6,6 +6,7 @@ import { store } from "./store.js";
 /* global OpenSeadragon */
 
 const LENS = 90; // pixels of the screen from the middle of the lens to its edge
+const EDGE = 16; // pixels of the screen between what is revealed and the edge
 
 export class Pane {
   #items = [null, null]; // below, above
@@ -26,7 +27,7 @@ export class Pane {
     this.viewer.addHandler("tile-load-failed", ({ tiledImage }) => this.#lost(tiledImage.source.layer));
     this.mode = "none"; // or "curtain", "lens"
     this.edge = 0.5; // of the curtain, as a share of the pane's width
-    this.lens = null; // [x, y] in the pane
+    this.lens = null; // HR coordinates of its middle
     this.standIn = false; // what is shown stands in for a picture that is to come
   }
 
@@ -134,12 +135,31 @@ export class Pane {
       return new OpenSeadragon.Rect(left, 0, size.x - left, size.y);
     }
     if (this.mode === "lens" && this.lens) {
-      const [left, top] = image(this.lens[0] - LENS, this.lens[1] - LENS);
-      const [right, bottom] = image(this.lens[0] + LENS, this.lens[1] + LENS);
+      const [across, down] = this.toPane(...this.lens);
+      const [left, top] = image(across - LENS, down - LENS);
+      const [right, bottom] = image(across + LENS, down + LENS);
       const x = Math.max(left, 0), y = Math.max(top, 0);
       return new OpenSeadragon.Rect(x, y, Math.max(0, Math.min(right, size.x) - x), Math.max(0, Math.min(bottom, size.y) - y));
     }
     return new OpenSeadragon.Rect(0, 0, 0, 0);
+  }
+
+  /** Whether a finger that is dragged moves the picture. */
+  get pans() {
+    return this.viewer.gestureSettingsTouch.dragToPan;
+  }
+
+  set pans(on) {
+    this.viewer.gestureSettingsTouch.dragToPan = on;
+  }
+
+  /** Move the picture as far as HR coordinates need to be visible. */
+  reveal(x, y) {
+    const at = this.toPane(x, y), { clientWidth, clientHeight } = this.element;
+    const over = [clientWidth, clientHeight].map((most, i) => Math.min(0, at[i] - EDGE) + Math.max(0, at[i] - most + EDGE));
+    if (over.every((v) => v === 0)) return;
+    const { viewport } = this.viewer;
+    viewport.panBy(viewport.deltaPointsFromPixels(new OpenSeadragon.Point(...over), true), true);
   }
 
   /** HR pixel coordinates of a point of the pane. */

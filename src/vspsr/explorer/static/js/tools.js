@@ -1,13 +1,15 @@
 // The pointer on the picture: a tool takes it over from panning. Keys move a cross instead, Space presses it.
+// A passive tool leaves the mouse to panning; a finger moves its cross.
 
 import { $, h } from "./dom.js";
-import { view } from "./view.js";
 import { store } from "./store.js";
+import { values } from "./values.js";
+import { view } from "./view.js";
 
 class Tools {
-  active = null; // { name, hint, cursor radius in HR pixels, down, move, up, draw }
+  active = null; // { name, hint, cursor radius in HR pixels, down, move, up, draw }, or { name, hint, passive: true }
   #canvas = h("canvas", { class: "overlay", "aria-hidden": "true" });
-  #cross = null; // HR coordinates of the keyboard's cross
+  #cross = null; // HR coordinates of the cross that keys move, or a finger has tapped
   #pressed = false;
   #at = null; // HR coordinates of the pointer
   #fingers = new Map(); // pointer that is down → where, in the pane
@@ -25,7 +27,18 @@ class Tools {
     this.#cross = null;
     this.#pressed = false;
     this.attach();
+    if (tool?.passive) this.#look(this.#start());
     for (const listener of this.#listeners) listener(tool);
+  }
+
+  /** Where the cross appears. */
+  #start() {
+    const inset = this.active.passive ? 0.5 : 0; // pixels are looked at in their middles
+    return view.main.middle.map((v) => (inset ? Math.floor(v) + inset : Math.round(v)));
+  }
+
+  #look(at, options = { marked: true, spoken: true }) {
+    values.look(view.main, at, options);
   }
 
   /** Lay the drawing surface over the main pane. */
@@ -37,12 +50,17 @@ class Tools {
       for (const event of ["animation", "resize"]) pane.viewer.addHandler(event, () => this.draw());
       new ResizeObserver(() => this.draw()).observe(pane.figure);
     }
-    this.#canvas.classList.toggle("active", Boolean(this.active));
+    for (const one of view.panes) one.pans = !this.active?.passive;
+    this.#canvas.classList.toggle("active", Boolean(this.active && !this.active.passive));
     this.draw();
   }
 
   start() {
     const canvas = this.#canvas;
+    values.onchange((at) => {
+      this.#cross = at;
+      this.draw();
+    });
     const place = (event) => {
       const box = canvas.getBoundingClientRect();
       return [event.clientX - box.left, event.clientY - box.top];
@@ -62,7 +80,6 @@ class Tools {
     });
     canvas.addEventListener("pointermove", (event) => {
       if (!this.active) return;
-      this.#cross = null;
       if (this.#gesture) {
         if (this.#fingers.has(event.pointerId)) this.#pinch(event.pointerId, place(event));
         return;
@@ -70,7 +87,7 @@ class Tools {
       if (this.#fingers.has(event.pointerId)) this.#fingers.set(event.pointerId, place(event));
       for (const one of event.getCoalescedEvents?.() ?? [event]) this.#at = at(one), this.#move();
       if (!event.getCoalescedEvents?.().length) this.#at = at(event), this.#move();
-      this.draw();
+      this.#look(this.#at, {});
     });
     const lift = (event) => {
       this.#fingers.delete(event.pointerId);
@@ -137,17 +154,18 @@ class Tools {
     const step = event.shiftKey ? 1 : 4;
     const move = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
     if (event.key === "Escape") this.use(null);
-    else if (event.key === " ") {
-      this.#cross ??= view.main.middle.map(Math.round);
+    else if (event.key === " " && !this.active.passive) {
+      this.#cross ??= this.#start();
       this.#at = this.#cross;
       if (this.#pressed) this.#release();
       else this.#press();
     } else if (move) {
-      this.#cross ??= view.main.middle.map(Math.round);
-      const limit = [store.info.width, store.info.height];
-      this.#cross = this.#cross.map((v, i) => Math.min(limit[i], Math.max(0, v + move[i])));
-      this.#at = this.#cross;
+      const inset = this.active.passive ? 0.5 : 0;
+      const limit = [store.info.width - inset, store.info.height - inset];
+      this.#at = (this.#cross ?? this.#start()).map((v, i) => Math.min(limit[i], Math.max(inset, v + move[i])));
       this.#move();
+      view.main.reveal(...this.#at);
+      this.#look(this.#at);
     } else return false;
     this.draw();
     return true;
@@ -166,7 +184,7 @@ class Tools {
     for (const mark of this.marks) mark(context, view.main);
     this.active?.draw?.(context, view.main);
     const at = this.#cross ?? (this.active?.radius ? this.#at : null);
-    if (this.active && at) drawCursor(context, view.main, at, this.active.radius, Boolean(this.#cross));
+    if (at) drawCursor(context, view.main, at, this.active?.radius, Boolean(this.#cross));
   }
 
   marks = []; // drawn whether or not a tool is active

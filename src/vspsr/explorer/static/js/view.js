@@ -1,11 +1,11 @@
 // What is shown and how: one pane with a curtain or a lens, or several side by side that move together.
 
-import { $, h, debounce, guarded } from "./dom.js";
-import { request } from "./api.js";
+import { $, h, guarded } from "./dom.js";
 import { Draft } from "./draft.js";
-import { drop, isJpeg, isMember, layerOf, missed, nameOf, same, spreadLayer, verdict, wanted } from "./layers.js";
+import { drop, isJpeg, isMember, layerOf, missed, nameOf, same, verdict } from "./layers.js";
 import { Pane } from "./pane.js";
 import { store } from "./store.js";
+import { values } from "./values.js";
 
 const reduced = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
@@ -32,6 +32,7 @@ class View {
   }
 
   start() {
+    values.reset();
     this.#rebuild(1);
     this.refresh();
   }
@@ -42,6 +43,7 @@ class View {
     this.panes = [];
     this.#layer = null;
     this.compared = [];
+    values.reset();
   }
 
   #rebuild(count) {
@@ -58,10 +60,9 @@ class View {
       pane.figure = figure;
       pane.label = label;
       pane.onLost = () => this.refresh();
-      pane.draft = new Draft(pane, (name) => i === 0 && this.#drafted(name));
+      pane.draft = new Draft(pane, (name, made) => i === 0 && this.#drafted(name, made));
       pane.destroy = () => { pane.draft.stop(); pane.viewer.destroy(); figure.remove(); };
-      element.addEventListener("pointermove", (event) => this.#hover(pane, event));
-      element.addEventListener("pointerleave", () => this.#leave(pane));
+      values.watch(pane);
       pane.viewer.addHandler("viewport-change", () => this.#follow(pane));
       if (bounds) pane.viewer.addOnceHandler("open", () => {});
       if (i === 0) this.#addCurtain(pane);
@@ -90,7 +91,9 @@ class View {
     const move = (share) => {
       pane.edge = Math.min(1, Math.max(0, share));
       this.curtain.style.left = `${100 * pane.edge}%`;
-      this.curtain.setAttribute("aria-valuenow", String(Math.round(100 * pane.edge)));
+      const percent = Math.round(100 * pane.edge);
+      this.curtain.setAttribute("aria-valuenow", String(percent));
+      this.curtain.setAttribute("aria-valuetext", `${percent} % from the left`);
       pane.reclip();
     };
     this.curtain.addEventListener("pointerdown", (event) => {
@@ -165,7 +168,9 @@ class View {
     }
   });
 
-  #drafted(name) {
+  #drafted(name, made = null) {
+    if (made) this.#legend(this.compared[0] ?? store.doc.shown, made);
+    values.read();
     const badge = $("#badge");
     badge.classList.remove("exact", "wrong");
     badge.textContent = name;
@@ -191,6 +196,7 @@ class View {
     const how = isJpeg() ? "saved with the tables of the JPEG, and compared with its coefficients" : "compared with the LR picture";
     badge.title = verdict(layer) && `Measured: this picture was downscaled and ${how}`;
     this.#legend(member, layer);
+    values.read();
     for (const listener of this.#listeners) listener(layer, member);
   }
 
@@ -199,31 +205,6 @@ class View {
     legend.hidden = member.kind !== "stddev";
     legend.replaceChildren(h("span", {}, "σ 0"), h("i", { class: "scale" }), h("span", {}, `${layer.end ?? ""} levels of 255${layer.edited ? ", given the edits" : ""}`));
   }
-
-  #hover(pane, event) {
-    const box = pane.element.getBoundingClientRect();
-    const at = [event.clientX - box.left, event.clientY - box.top];
-    if (pane === this.main && this.mode === "lens") {
-      pane.lens = at;
-      pane.reclip();
-    }
-    this.#read(pane, ...pane.toImage(...at).map(Math.floor));
-  }
-
-  #leave(pane) {
-    pane.lens = null;
-    if (this.mode === "lens") pane.reclip();
-  }
-
-  #read = debounce(async (pane, x, y) => {
-    const { width, height } = store.info;
-    if (!pane.layer || x < 0 || y < 0 || x >= width || y >= height) return;
-    const spread = spreadLayer();
-    const path = `${store.base}/layers/${pane.layer.layer}/pixel?x=${x}&y=${y}${spread ? `&spread=${spread.layer}` : ""}`;
-    const found = await request("GET", path).catch(() => null);
-    const unedited = spread && !spread.edited && wanted({ kind: "stddev" }).edits.length > 0;
-    if (found) $("#readout").textContent = readout(x, y, found) + (unedited ? " (σ without the edits)" : "");
-  }, 60);
 
   /** Keys that change the view; true if this was one. */
   key(event) {
@@ -242,18 +223,6 @@ class View {
 }
 
 /* global OpenSeadragon */
-
-function readout(x, y, { value, stddev, interval }) {
-  const names = value.length === 3 ? ["R", "G", "B"] : ["grey"];
-  const parts = names.map((name, i) => {
-    if (!stddev) return `${name} ${value[i]}`;
-    const j = Math.min(i, stddev.length - 1);
-    const within = interval ? `, 90 % ${interval[j].map((v) => v.toFixed(0)).join("–")}` : "";
-    return `${name} ${value[i]}, σ ${stddev[j].toFixed(1)}${within}`;
-  });
-  const later = stddev ? "" : " (σ is not known yet)";
-  return `x ${x}, y ${y}: ${parts.join("; ")}${later}`;
-}
 
 export const view = new View();
 

@@ -1,0 +1,231 @@
+"""Looking closely without a mouse: values, lens and curtain by keys and by touch, and controls that a finger hits."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from explorer_page import PHONE, Page
+from explorer_tools import photo
+
+
+@pytest.fixture
+def phone(browser: Any, address: str, tmp_path: Path) -> Iterator[Page]:
+    page = Page(browser, address, tmp_path, **PHONE)
+    yield page
+    page.close()
+
+
+def values_at(opened: Page) -> tuple[int, int, list[int]]:
+    """What the readout says, once it says σ and intervals: x, y and the colour."""
+    opened.page.wait_for_selector("#readout:has-text('σ'):has-text('90 %')")
+    found = re.match(r"x (\d+), y (\d+): R (\d+), .*G (\d+), .*B (\d+), ", opened.page.inner_text("#readout"))
+    assert found is not None
+    x, y, *colour = map(int, found.groups())
+    return x, y, colour
+
+
+def lr_blocks() -> np.ndarray:
+    """What the LR picture looks like at the size of the HR picture."""
+    return np.repeat(np.repeat(photo().astype(int), 4, 0), 4, 1)
+
+
+def test_values_by_keys(opened: Page) -> None:
+    """The cross begins in the middle of the view; arrow keys move it, and the values are those of the picture there."""
+    page, mean = opened.page, opened.kept()
+    plain = opened.picture()
+    page.keyboard.press("v")
+    page.wait_for_selector("#readout:has-text('x 32, y 24')")
+    for key in ("ArrowLeft", "ArrowLeft", "Shift+ArrowUp"):
+        page.keyboard.press(key)
+    page.wait_for_selector("#readout:has-text('x 24, y 23')")
+    assert values_at(opened) == (24, 23, mean[23, 24].tolist())
+    assert page.get_attribute("#readout", "aria-live") == "polite"
+    drawn = np.abs(opened.picture() - plain).max(2)
+    assert drawn[23, 24] > 20  # the cross
+    assert drawn[:15].max() <= 2
+    # The values follow what is shown, and the view follows the cross.
+    page.keyboard.press("1")
+    page.wait_for_function(
+        "(text) => document.querySelector('#readout').textContent.startsWith(text)",
+        arg=f"x 24, y 23: R {photo()[5, 6, 0]}, ",
+    )
+    page.keyboard.press("3")
+    for _ in range(8):
+        page.keyboard.press("+")
+    for _ in range(9):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#readout:has-text('x 60, y 23')")
+    assert values_at(opened)[2] == mean[23, 60].tolist()
+    left, right = page.evaluate(
+        """async () => {
+            const { view } = await import("/static/js/view.js");
+            const { clientWidth, clientHeight } = view.main.element;
+            return [view.main.toImage(0, 0)[0], view.main.toImage(clientWidth, clientHeight)[0]];
+        }"""
+    )
+    assert left < 60 < right
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowLeft")  # moves the picture again
+    assert page.locator("button[aria-pressed=true]:text-is('Move')").count() == 1
+    assert page.inner_text("#readout").startswith("x 60")
+
+
+@pytest.mark.slow
+def test_values_by_touch(phone: Page) -> None:
+    mean = phone.kept()
+    phone.page.evaluate("scrollTo(0, 0)")
+    plain = phone.picture()
+    for x, y in ((20, 12), (41, 30)):
+        phone.page.touchscreen.tap(*phone.at(x + 0.5, y + 0.5))
+        phone.page.wait_for_selector(f"#readout:has-text('x {x}, y {y}')")
+        assert values_at(phone) == (x, y, mean[y, x].tolist())
+        drawn = np.abs(phone.picture() - plain).max(2)
+        assert drawn[y, x] > 20
+        assert drawn[(y + 20) % 48, (x + 30) % 64] <= 2
+        phone.page.wait_for_timeout(400)  # no double tap
+    # With a cross at hand, a finger that is dragged moves it, and not the picture.
+    phone.page.locator("#toolbar button:text-is('Values')").tap()
+    phone.page.wait_for_selector("#readout:has-text('x 32, y 24')")
+    phone.touch((20, 30), (30, 30), (35.5, 20.5))
+    phone.page.wait_for_selector("#readout:has-text('x 35, y 20')")
+    assert np.abs(phone.picture() - plain)[40:].max() <= 2
+
+
+@pytest.mark.slow
+def test_the_lens_by_keys(opened: Page) -> None:
+    page, mean, lr = opened.page, opened.picture(), lr_blocks()
+    page.select_option(".behind select", label="LR")
+    opened.wait()
+    page.locator(".behind select").evaluate("select => select.blur()")
+    page.keyboard.press("l")
+    opened.wait()
+    sizes = []
+    for keys, (y, x) in (([], (24, 32)), (["ArrowRight"] * 6 + ["ArrowDown"] * 4, (40, 56))):
+        for key in keys:
+            page.keyboard.press(key)
+        page.wait_for_selector(f"#readout:has-text('x {x}, y {y}')")
+        seen = opened.picture()
+        inside = np.abs(seen - lr).max(2) <= 2
+        assert inside[y - 3 : y + 4, x - 3 : x - 1].all()  # beside the cross
+        outside = np.abs(seen - mean).max(2) <= 2
+        assert outside[:10].all()
+        sizes.append((~outside).sum())
+    assert min(sizes) > 50
+    page.keyboard.press("l")
+    opened.wait()
+    assert np.abs(opened.picture() - mean).max() <= 2
+    assert page.locator("button[aria-pressed=true]:text-is('Move')").count() == 1
+
+
+@pytest.mark.slow
+def test_the_lens_by_touch(phone: Page) -> None:
+    page, mean, lr = phone.page, phone.picture(), lr_blocks()
+    page.select_option(".behind select", label="LR")
+    page.locator("#toolbar button:text-is('Lens')").tap()
+    phone.wait()
+    for points in ([(6.5, 24.5)], [(20, 24), (40, 24), (58.5, 24.5)]):
+        phone.touch(*points)
+        x = int(points[-1][0])
+        page.wait_for_selector(f"#readout:has-text('x {x}, y 24')")
+        seen = phone.picture()
+        assert (np.abs(seen - lr).max(2) <= 2)[20:22, x - 4 : x + 5].all()
+        far = slice(50, 64) if x < 32 else slice(0, 14)
+        assert np.abs(seen - mean)[:, far].max() <= 2
+    page.locator("#toolbar button:text-is('Lens')").tap()
+    phone.wait()
+    assert np.abs(phone.picture() - mean).max() <= 2
+
+
+@pytest.mark.slow
+def test_the_curtain_by_keys(opened: Page) -> None:
+    """Its edge has the focus, and gives it up with the curtain."""
+    page, mean, lr = opened.page, opened.picture(), lr_blocks()
+    page.select_option(".behind select", label="LR")
+    opened.wait()
+    page.locator(".behind select").evaluate("select => select.blur()")
+    page.keyboard.press("c")
+    opened.wait()
+    assert page.evaluate("document.activeElement.getAttribute('role')") == "slider"
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    curtain = page.locator(".curtain")
+    assert curtain.get_attribute("aria-valuenow") == "40"
+    assert curtain.get_attribute("aria-valuetext") == "40 % from the left"
+    seen = opened.picture()
+    edge = _edge_in_hr(opened, 0.4)
+    assert np.abs(seen - mean)[:, : edge - 2].max() <= 2
+    assert np.abs(seen - lr)[:, edge + 3 :].max() <= 2
+    page.keyboard.press("Home")
+    assert np.abs(opened.picture() - lr)[:, 2:].max() <= 2
+    page.keyboard.press("c")
+    opened.wait()
+    assert curtain.is_hidden()
+    assert np.abs(opened.picture() - mean).max() <= 2
+
+
+@pytest.mark.slow
+def test_the_curtain_by_touch(phone: Page) -> None:
+    page, mean, lr = phone.page, phone.picture(), lr_blocks()
+    page.select_option(".behind select", label="LR")
+    page.locator("#toolbar button:text-is('Curtain')").tap()
+    phone.wait()
+    phone.touch((32, 10), (28, 12), (20, 14))
+    seen = phone.picture()
+    assert np.abs(seen - mean)[:, :16].max() <= 2
+    assert np.abs(seen - lr)[:, 24:].max() <= 2
+    assert int(page.get_attribute(".curtain", "aria-valuenow")) < 45
+
+
+def _edge_in_hr(opened: Page, share: float) -> int:
+    """The HR column under a share of the pane's width."""
+    box = opened.page.locator(".view").first.bounding_box()
+    (left, _), (right, _) = opened.at(0, 0), opened.at(64, 0)
+    return round(64 * (box["x"] + share * box["width"] - left) / (right - left))
+
+
+CONTROLS = """() => [...document.querySelectorAll("button, .button, input, select, summary, [role=slider], a[href]")]
+    .filter((e) => e.checkVisibility({ visibilityProperty: true, opacityProperty: true }) && !e.matches(".skip"))
+    .map((e) => {
+        const { width, height } = e.getBoundingClientRect();
+        const main = e.matches("button, .button, summary, select") && !e.closest(".edits, .gallery");
+        return [main, width, height, e.outerHTML.slice(0, 90)];
+    })"""
+
+
+def _check_targets(page: Any, least: int) -> None:
+    """Of more than so many controls; none is cut off at the side."""
+    found = page.evaluate(CONTROLS)
+    assert len(found) > least
+    assert [f for f in found if min(f[1], f[2]) < 24] == []
+    assert [f for f in found if f[0] and min(f[1], f[2]) < 44] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["viewport"]["width"]
+
+
+def test_a_finger_hits_every_control(phone: Page) -> None:
+    """At a phone's width: 24×24 CSS pixels (WCAG 2.2, 2.5.8), 44 for what is used most."""
+    page = phone.page
+    for name in ("Region", "Edit", "Ask", "Keep"):
+        page.locator(f"summary:text-is('{name}')").tap()
+    for number in (1, 2):
+        page.locator(f"[aria-label='Pin Sample {number}']").tap()
+    page.evaluate(
+        """async () => {
+            const { newId, store } = await import("/static/js/store.js");
+            const area = { strokes: [{ points: [20, 20], radius: 1, erase: false }] };
+            const value = [0.5, 0.5, 0.5];
+            store.commit({ edits: [
+                { id: newId(), on: true, kind: "scribble", value, stddev: 0.03, area },
+                { id: newId(), on: true, kind: "texture", factor: 1.5, area } ] });
+        }"""
+    )
+    page.locator("text=Middle of the view").tap()
+    page.locator(".sliders input").first.wait_for()
+    page.locator("#toolbar button:text-is('Curtain')").tap()
+    phone.wait()
+    _check_targets(page, 60)
+    page.locator("#close").tap()
+    page.wait_for_selector("#welcome:not([hidden])")
+    _check_targets(page, 2)
