@@ -49,21 +49,23 @@ def x4(photos: Path) -> Recipe:
 
 @dataclass(frozen=True)
 class Case:
-    """A recipe, the step after which its run may be killed, and an uninterrupted run: its folder, its tensors."""
+    """A recipe, the step after which its run may be killed, how far rounding may lead, and a run of it."""
 
     recipe: Recipe
     kill_after: int
+    tolerance: float
     folder: Path
     weights: dict[str, Tensor]
 
 
 @pytest.fixture(scope="module", params=["tiny", pytest.param("x4", marks=pytest.mark.slow)])
 def case(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    recipe, kill_after = {"tiny": (tiny(photos), 1), "x4": (x4(photos), 80)}[request.param]
+    cases = {"tiny": (tiny(photos), 30, 1, ROUNDING), "x4": (x4(photos), 200, 80, MAGNIFIED)}
+    recipe, steps, kill_after, tolerance = cases[request.param]
     folder = tmp_path_factory.mktemp("whole") / "run"
     engine = small.run(recipe, folder)
-    assert engine.step == {"tiny": 30, "x4": 200}[request.param]
-    return Case(recipe, kill_after, folder, small.weights(engine))
+    assert engine.step == steps
+    return Case(recipe, kill_after, tolerance, folder, small.weights(engine))
 
 
 def initial(recipe: Recipe) -> dict[str, Tensor]:
@@ -166,11 +168,16 @@ def on_two_processes(recipe: Recipe, folder: Path) -> str:
     return " ".join(done.stdout.split())
 
 
-# Sums in another order differ by rounding, about 1e-7 of a gradient. Each step of Adam has about the same length in
-# every weight, also where the gradient is close to 0 and mostly rounding, so that single weights may differ by far
-# more. What is compared is therefore the distance of the whole networks, relative to how far training moved them.
-# It was 2e-6 to 3e-4, depending on the processor's instructions; a piece of the wrong weight makes it 0.26.
+# Sums in another order differ by rounding. Steps of Adam have about the same length in every weight, also where the
+# gradient is close to 0 and mostly rounding, so single weights may differ by far more. So the distance of the whole
+# networks is compared, relative to how far training moved them. After few steps it was 2e-6 to 3e-4, depending on the
+# processor's instructions; a piece of the wrong weight makes it 0.26.
 ROUNDING = 0.01
+# The second phase magnifies rounding. After 200 steps of x4 two processes were 0.033 from one, pieces of one crop
+# 0.033, and a run whose first weights were changed by half a unit in the last place 0.032; after 50 steps, before that
+# phase, it was 2e-5. With the same crop for both processes it is 0.31 then, and 0.22 at the end. Losses stay the same
+# to 3e-4.
+MAGNIFIED = 0.1
 
 
 def test_two_processes_are_one(case: Case, tmp_path: Path) -> None:
@@ -178,10 +185,12 @@ def test_two_processes_are_one(case: Case, tmp_path: Path) -> None:
     found = latest(tmp_path / "run")
     assert found is not None
     weights = {f"network.{k}": v for k, v in read_checkpoint(found)["network"].items()}
-    assert small.apart(weights, case.weights, initial(case.recipe)) < ROUNDING
-    for ours, theirs in zip(small.table(case.folder), small.table(tmp_path / "run"), strict=True):
+    apart = small.apart(weights, case.weights, initial(case.recipe))
+    assert apart < case.tolerance
+    one, two = small.table(case.folder), small.table(tmp_path / "run")
+    for ours, theirs in zip(one, two, strict=True):
         for name in filter(ours.get, ("train/loss", "val/psnr_mean")):
-            assert float(theirs[name]) == pytest.approx(float(ours[name]), rel=1e-3)
+            assert float(theirs[name]) == pytest.approx(float(ours[name]), rel=2e-3)
 
 
 def test_an_adversarial_run_on_two_processes(photos: Path, tmp_path: Path) -> None:
@@ -207,7 +216,8 @@ def test_pieces_of_a_batch_add_up_to_it(photos: Path, tmp_path: Path) -> None:
     changes = {**small.everything(photos), "batch": 8, "phases": phases, "features": small.SQUEEZENET}
     recipes = {size: small.recipe_of(photos, micro_batch=size, **changes) for size in (8, 3)}
     whole, pieces = (small.weights(small.run(recipe, tmp_path / str(size))) for size, recipe in recipes.items())
-    assert small.apart(pieces, whole, initial(recipes[8])) < ROUNDING
+    apart = small.apart(pieces, whole, initial(recipes[8]))
+    assert apart < ROUNDING
     for ours, theirs in zip(small.table(tmp_path / "8"), small.table(tmp_path / "3"), strict=True):
         for name in ("loss", "energy_features", "log_power_crps"):
             assert float(theirs[f"train/{name}"]) == pytest.approx(float(ours[f"train/{name}"]), rel=1e-3)
