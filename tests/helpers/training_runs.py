@@ -1,6 +1,7 @@
-"""Small training runs for the tests: a tiny recipe, a folder of photographs, a run in this process."""
+"""Small training runs for the tests: tiny recipes, a folder of photographs, a run in this process or another."""
 
 import csv
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ pytest.importorskip("pydantic", reason="the extra `train` is not installed")
 
 from vspsr.training.engine import Engine
 from vspsr.training.recipe import Recipe
-from vspsr.training.recipe_file import parse_recipe, to_yaml
+from vspsr.training.recipe_file import load_recipe, parse_recipe, to_yaml
 from vspsr.training.run import RunOptions, train
 
 RECIPE: dict[str, Any] = {
@@ -46,6 +47,18 @@ ADVERSARIAL = [
     },
 ]
 
+CORRELATED = {
+    "network": "correlated",
+    "options": {"n_atoms": 4, "channels": 8, "blocks": 1, "noise_channels": 3, "dilations": [1], "n_modes": 2},
+}
+SQUEEZENET = {"squeezenet": {"network": "squeezenet1_1", "weights": "random", "layers": ["features.1"]}}
+
+
+def everything(folder: Path) -> dict[str, Any]:
+    """What a recipe can ask of the data, with correlated coefficients."""
+    data = {"folder": str(folder), "shrink": 1.2, "colour": 0.6, "sharpen": 1.0, "jpeg": {}}
+    return {"crop": 16, "model": CORRELATED, "data": data}
+
 
 def photographs(folder: Path, count: int = 5, height: int = 48, width: int = 64) -> Path:
     """Smooth random pictures, the last kept for validation."""
@@ -59,6 +72,13 @@ def photographs(folder: Path, count: int = 5, height: int = 48, width: int = 64)
 
 def recipe_of(folder: Path, **changes: Any) -> Recipe:
     return parse_recipe({**RECIPE, "data": {"folder": str(folder)}, **changes})
+
+
+def shipped(path: Path, folder: Path, *changes: str) -> Recipe:
+    """A recipe of the package with small crops, few atoms and untrained feature networks."""
+    features = [f"features.{name}.weights=random" for name in load_recipe(path).features]
+    small = ["crop=16", "batch=2", "data.holdout=0", "initial=null", "model.options.n_atoms=8"]
+    return load_recipe(path, [*features, *small, f"data.folder={folder}", *changes])
 
 
 def run(recipe: Recipe, output: Path, resume: bool = False, lines: list[str] | None = None, **options: Any) -> Engine:
@@ -88,6 +108,15 @@ def different(a: dict[str, Tensor], b: dict[str, Tensor]) -> Sequence[str]:
     """Names of the tensors that are not equal bit for bit."""
     assert a.keys() == b.keys()
     return [k for k in a if not torch.equal(a[k], b[k])]
+
+
+def apart(a: dict[str, Tensor], b: dict[str, Tensor], start: dict[str, Tensor]) -> float:
+    """How far two networks are from each other, relative to how far training has moved the second."""
+
+    def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+        return math.sqrt(sum(float((one[k].double() - other[k].double()).square().sum()) for k in start))
+
+    return distance(a, b) / distance(b, start)
 
 
 def table(run: Path) -> list[dict[str, str]]:

@@ -56,6 +56,20 @@ def test_inner_products_agree(h: int, w: int, patch: int, groups: int, batch: in
         assert torch.isclose((a.apply(eps) * z).sum(), (eps * a.adjoint(z)).sum(), rtol=1e-10)
 
 
+@pytest.mark.parametrize("kind", [independent, correlated])
+def test_a_factor_by_place_is_one_on_the_patches_of_each_lr_pixel(kind: type[Synthesis]) -> None:
+    a = kind(5, 7)
+    eps, left = normal(3, 1, a.channels, 5, 7), torch.zeros(5, 7, dtype=torch.float64)
+    left[:, :3] = 1
+    part, rest = a.apply(eps, left), a.apply(eps, 1 - left)
+    assert torch.allclose(part + rest, a.apply(eps), atol=1e-12)
+    assert not part[..., 4 * 3 + 2 :].any()  # patches overhang by 2
+    assert not rest[..., : 4 * 3 - 2].any()
+    assert float(part.square().sum()) > 0
+    if kind is independent:
+        assert torch.allclose(part, a.apply(left * eps), atol=1e-12)
+
+
 def test_synthesis_is_the_sum_of_atoms() -> None:
     w, atoms = normal(0, 1, 1, 2, 3, 2), normal(1, 1, 1, 2, 3, 8, 8)
     expected = torch.zeros(1, 3, 12 + 4, 8 + 4, dtype=torch.float64)

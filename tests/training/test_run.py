@@ -1,11 +1,5 @@
 """The training loop: exact resumption, two processes, pieces of a batch, NaN, phases, the clock, checkpoints, logs."""
 
-import math
-import os
-import shutil
-import signal
-import subprocess
-import time
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +12,6 @@ import yaml
 from torch import Tensor
 
 from vspsr.errors import ModelError, VSpSRError
-from vspsr.files import _clear_stale_once
 from vspsr.model import VSpSR
 from vspsr.training.build import build_model
 from vspsr.training.checkpoint import latest, read_checkpoint, write_checkpoint
@@ -29,22 +22,10 @@ from vspsr.training.recipe import RecipeError
 from vspsr.training.run import RunOptions, train
 from vspsr.training.schedule import Schedule
 
-CORRELATED = {
-    "network": "correlated",
-    "options": {"n_atoms": 4, "channels": 8, "blocks": 1, "noise_channels": 3, "dilations": [1], "n_modes": 2},
-}
-JPEGS = {"crop": 16, "model": CORRELATED}
-
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small.photographs(tmp_path_factory.mktemp("data") / "photos", height=80, width=96)
-
-
-def everything(photos: Path) -> dict[str, Any]:
-    """What a recipe can ask of the data, with correlated coefficients."""
-    data = {"folder": str(photos), "shrink": 1.2, "colour": 0.6, "sharpen": 1.0, "jpeg": {}}
-    return {**JPEGS, "data": data}
 
 
 def test_a_run_leaves_all_it_promises(photos: Path, tmp_path: Path) -> None:
@@ -65,136 +46,12 @@ def test_a_run_leaves_all_it_promises(photos: Path, tmp_path: Path) -> None:
         small.run(small.recipe_of(photos), tmp_path)
 
 
-def test_the_first_steps_twice_are_the_same(photos: Path, tmp_path: Path) -> None:
-    recipe = small.recipe_of(photos, **everything(photos))
-    first, second = (small.run(recipe, tmp_path / name) for name in "ab")
-    assert small.different(small.weights(first), small.weights(second)) == []
-    other = small.run(small.recipe_of(photos, seed=1, **everything(photos)), tmp_path / "c")
-    assert small.different(small.weights(first), small.weights(other))
-
-
-@pytest.mark.parametrize("step", [1, 3, 5])
-def test_resumption_is_exact(photos: Path, tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Adversarial phases with an optimiser of their own included; at the change of phases and elsewhere."""
-    recipe = small.recipe_of(photos, phases=small.ADVERSARIAL, **everything(photos))
-    whole = small.run(recipe, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        small.interrupt_at(step, patch)
-        with pytest.raises(small.StoppedError):
-            small.run(recipe, tmp_path / "parts")
-    resumed = small.run(recipe, tmp_path / "parts", resume=True)
-    assert small.different(small.weights(whole), small.weights(resumed)) == []
-    assert small.table(tmp_path / "whole") == small.table(tmp_path / "parts")
-
-
-def test_half_a_step_is_not_saved(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error after the weights have changed: what is saved is the end of an earlier step."""
-    changes = {"phases": small.ADVERSARIAL[1:], "checkpoints": {"minutes": 60}}
-    with monkeypatch.context() as patch:
-
-        def fail(self: Engine) -> None:
-            raise small.StoppedError
-
-        patch.setattr(Engine, "_average", fail)
-        with pytest.raises(small.StoppedError):
-            small.run(small.recipe_of(photos, **changes), tmp_path)
-    assert latest(tmp_path) is None
-
-
-def test_killed_at_any_moment(photos: Path, tmp_path: Path) -> None:
-    """kill −9 while the run writes a checkpoint after every step; resumed, it ends with the same weights."""
-    phases = [{"name": "a", "steps": 60, "losses": {"mean_l1": 1.0, "energy_pixels": 1.0}}]
-    recipe, output = small.recipe_of(photos, phases=phases), tmp_path / "run"
-    process = subprocess.Popen(small.command(recipe, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while latest(output) is None and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.1)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "the run was over before it was killed"
-    finally:
-        process.kill()
-    found = latest(output)
-    assert found is not None
-    assert 0 < read_checkpoint(found)["step"] < 60
-    resumed = small.run(recipe, output, resume=True)
-    whole = small.run(recipe, tmp_path / "whole")
-    assert small.different(small.weights(whole), small.weights(resumed)) == []
-
-
-def test_what_a_kill_leaves_is_removed(photos: Path, tmp_path: Path) -> None:
-    recipe = small.recipe_of(photos)
-    small.run(recipe, tmp_path)
-    leftovers = [tmp_path / folder / ".vspsr-0123.tmp" for folder in ("", "checkpoints", "pictures")]
-    for path in leftovers:
-        path.write_bytes(b"as a kill in the middle of a write leaves it")
-    before = latest(tmp_path)
-    assert before is not None
-    before.unlink()
-    _clear_stale_once.cache_clear()  # as in a process of its own
-    small.run(recipe, tmp_path, resume=True)
-    assert not [path for path in leftovers if path.exists()]
-
-
-@pytest.mark.parametrize("phases", [None, small.ADVERSARIAL], ids=["plain", "adversarial"])
-def test_two_processes_are_one(photos: Path, tmp_path: Path, phases: object) -> None:
-    """On the gloo backend. Not with a discriminator: each process normalises its own part of the batch."""
-    photos = Path(shutil.copytree(photos, tmp_path / "photos"))
-    changes = {"batch": 4, **everything(photos), **({} if phases is None else {"phases": phases})}
-    changes |= {"data": {**changes["data"], "holdout": 2}, "validation": {"every": 4, "images": 2}}
-    damaged = photos / "3.png"  # the second of two for validation
-    damaged.write_bytes(damaged.read_bytes()[:-3000])
-    recipe = small.recipe_of(photos, **changes)
-    done = subprocess.run(
-        small.command(recipe, tmp_path, "--devices", "2"),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    said = " ".join(done.stdout.split())
-    assert "2 validation images" in said
-    assert "cut short (its end is missing): not validated on" in said
-    found = latest(tmp_path / "run")
-    assert found is not None
-    state = read_checkpoint(found)
-    rows = small.table(tmp_path / "run")
-    assert all(math.isfinite(float(row["train/loss"])) for row in rows)
-    if phases is not None:
-        assert float(rows[-1]["train/discriminator"]) > 0
-        return
-    one = small.run(recipe, tmp_path / "one")
-    for key, value in one.network.state_dict().items():
-        torch.testing.assert_close(state["network"][key], value, rtol=1e-4, atol=2e-6)
-    for ours, theirs in zip(small.table(tmp_path / "one"), rows, strict=True):
-        assert float(ours["train/loss"]) == pytest.approx(float(theirs["train/loss"]), rel=1e-4)
-        assert ours["val/psnr_mean"] == theirs["val/psnr_mean"]
-
-
 def test_a_batch_that_processes_cannot_share(photos: Path) -> None:
     recipe = small.recipe_of(photos, batch=3)
     crops: Any = SimpleNamespace(photographs=range(4))
     two: Any = SimpleNamespace(device=torch.device("cpu"), world_size=2)
     with pytest.raises(RecipeError, match="`batch` 3 is no multiple of 2 devices"):
         Engine(recipe, build_model(recipe), crops, two)
-
-
-def test_pieces_of_a_batch_add_up_to_it(photos: Path, tmp_path: Path) -> None:
-    """Gradient accumulation, the last piece smaller: the same steps, whatever fits in memory."""
-    features = {"squeezenet": {"network": "squeezenet1_1", "weights": "random", "layers": ["features.1"]}}
-    losses = {"mean_l1": 1, "energy_pixels": 1, "energy_features": 1, "log_power_crps": {"weight": 1, "block": 8}}
-    phases = [{"name": "a", "steps": 4, "losses": losses}]
-    changes = {**everything(photos), "batch": 8, "phases": phases, "features": features}
-    whole, pieces = (
-        small.run(small.recipe_of(photos, micro_batch=size, **changes), tmp_path / str(size)) for size in (8, 3)
-    )
-    for key, value in small.weights(whole).items():
-        torch.testing.assert_close(small.weights(pieces)[key], value, rtol=1e-3, atol=5e-6)
-    for ours, theirs in zip(small.table(tmp_path / "8"), small.table(tmp_path / "3"), strict=True):
-        for name in ("loss", "energy_features", "log_power_crps", "gradient_norm"):
-            assert float(ours[f"train/{name}"]) == pytest.approx(float(theirs[f"train/{name}"]), rel=1e-3)
 
 
 def test_a_run_goes_on_in_other_pieces(photos: Path, tmp_path: Path) -> None:
@@ -368,28 +225,9 @@ def test_losses_fall_and_validation_is_better_than_bicubic(photos: Path, tmp_pat
 
 
 def test_bf16_trains(photos: Path, tmp_path: Path) -> None:
-    engine = small.run(small.recipe_of(photos, precision="bf16", **everything(photos)), tmp_path)
+    engine = small.run(small.recipe_of(photos, precision="bf16", **small.everything(photos)), tmp_path)
     assert {v.dtype for v in engine.network.parameters()} == {torch.float32}
     assert all(v.isfinite().all() for v in small.weights(engine).values())
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_no_step_waits_for_the_gpu(photos: Path, tmp_path: Path) -> None:
-    features = {"squeezenet": {"network": "squeezenet1_1", "weights": "random", "layers": ["features.1"]}}
-    losses = {"mean_l1": 1, "energy_pixels": {"weight": 1, "bands": 2}, "energy_features": 1, "adversarial": 0.1}
-    phases = [{"name": "a", "steps": 8, "losses": {**losses, "log_power_crps": {"weight": 1, "block": 8}}}]
-    changes = {**everything(photos), "phases": phases, "features": features, "log_every": 100}
-    recipe = small.recipe_of(photos, **changes, validation={"images": 0}, checkpoints={"minutes": 60})
-
-    def forbid(engine: Engine) -> None:
-        """From the third step on: the first ones choose kernels and allocate memory."""
-        torch.cuda.set_sync_debug_mode("error" if 2 <= engine.step < 7 else "default")
-
-    try:
-        train(recipe, RunOptions(tmp_path, accelerator="gpu", devices=1, report=str, after_step=forbid))
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert latest(tmp_path) is not None
 
 
 class TestClock:

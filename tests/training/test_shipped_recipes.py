@@ -39,10 +39,7 @@ def test_every_recipe_builds_and_runs_a_step(path: Path, tmp_path: Path) -> None
     phases = [
         f"phases.{i}.{key}" for i in range(len(recipe.phases)) for key in ("steps=1", "share=null", "epochs=null")
     ]
-    features = [f"features.{name}.weights=random" for name in recipe.features]
-    size = ["crop=16", "batch=2", "data.holdout=0", "initial=null"]
-    big = ["model.options.n_atoms=8"]
-    tiny = load_recipe(path, [*phases, *features, *size, *big, f"data.folder={photos}"])
+    tiny = small.shipped(path, photos, *phases)
     engine = small.run(tiny, tmp_path / "run")
     assert engine.step == len(recipe.phases)
     assert all(v.isfinite().all() for v in small.weights(engine).values())

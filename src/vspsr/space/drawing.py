@@ -54,8 +54,7 @@ class Sampler:
             assert a is not None
             h = p.chain.gains.shape[-2]
             eps = torch.cat([noise(a.channels, row) for row in range(-(-h // BLOCK))], 1)
-            w = a.noise.coefficients(temperature * eps[None, :, :h].to(p.deterministic))
-            return synthesize(w if by_place is None else by_place * w, p.atoms[b : b + 1], scale)
+            return a.apply(temperature * eps[None, :, :h].to(p.deterministic), by_place)
         assert p.coefficient_log_var is not None
         h, size = p.coefficient_log_var.shape[-2], p.atoms.shape[-1]
         overhang = (size - scale) // 2

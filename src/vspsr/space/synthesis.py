@@ -130,9 +130,13 @@ class Synthesis:
         overhang = (self.atoms.shape[-1] - self.scale) // 2
         return self.noise.reach - (-overhang // self.scale)
 
-    def apply(self, eps: Tensor) -> Tensor:
-        """A ε: (B, channels, h, w) → (B, 3, s·h, s·w). Differentiable."""
-        return synthesize(self.noise.coefficients(eps), self.atoms, self.scale)
+    def apply(self, eps: Tensor, by_place: Tensor | None = None) -> Tensor:
+        """A ε: (B, channels, h, w) → (B, 3, s·h, s·w). Differentiable.
+
+        ``by_place`` (h, w) is a factor on the coefficients of each LR pixel.
+        """
+        w = self.noise.coefficients(eps)
+        return synthesize(w if by_place is None else by_place * w, self.atoms, self.scale)
 
     def adjoint(self, z: Tensor) -> Tensor:
         """Aᵀ z: (B, 3, s·h, s·w) → (B, channels, h, w). Differentiable."""
