@@ -27,6 +27,14 @@ def values_at(opened: Page) -> tuple[int, int, list[int]]:
     return x, y, colour
 
 
+def lr_behind(opened: Page) -> None:
+    """Choose LR as what lens and curtain show."""
+    select = opened.page.locator(".behind select")
+    select.select_option(label="LR")
+    opened.wait()
+    select.evaluate("select => select.blur()")
+
+
 def lr_blocks() -> np.ndarray:
     """What the LR picture looks like at the size of the HR picture."""
     return np.repeat(np.repeat(photo().astype(int), 4, 0), 4, 1)
@@ -97,9 +105,7 @@ def test_values_by_touch(phone: Page) -> None:
 @pytest.mark.slow
 def test_the_lens_by_keys(opened: Page) -> None:
     page, mean, lr = opened.page, opened.picture(), lr_blocks()
-    page.select_option(".behind select", label="LR")
-    opened.wait()
-    page.locator(".behind select").evaluate("select => select.blur()")
+    lr_behind(opened)
     page.keyboard.press("l")
     opened.wait()
     sizes = []
@@ -143,9 +149,7 @@ def test_the_lens_by_touch(phone: Page) -> None:
 def test_the_curtain_by_keys(opened: Page) -> None:
     """Its edge has the focus, and gives it up with the curtain."""
     page, mean, lr = opened.page, opened.picture(), lr_blocks()
-    page.select_option(".behind select", label="LR")
-    opened.wait()
-    page.locator(".behind select").evaluate("select => select.blur()")
+    lr_behind(opened)
     page.keyboard.press("c")
     opened.wait()
     assert page.evaluate("document.activeElement.getAttribute('role')") == "slider"

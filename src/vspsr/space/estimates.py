@@ -18,11 +18,11 @@ _progress: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 
 @contextmanager
-def estimate_progress(progress: Progress) -> Iterator[None]:
+def estimate_progress(progress: Progress | None) -> Iterator[None]:
     """Within it, ``progress(steps done, steps in all)`` is called before each sample of an estimate and before each
     part of a large picture; the number of steps may change.
 
-    What it raises ends the computation.
+    What it raises ends the computation. With None nobody follows.
     """
     token = _progress.set(progress)
     try:
@@ -50,16 +50,6 @@ def one_of(parts: int, index: int) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _unreported() -> Iterator[None]:
-    """Within it, no steps are reported."""
-    token = _progress.set(None)
-    try:
-        yield
-    finally:
-        _progress.reset(token)
-
-
 def sampled_stddev(draw: Callable[[int], Tensor], around: Tensor, subtract_mean: bool = False) -> Tensor:
     """Standard deviation of samples, in their shape. A step of its progress is a sample.
 
@@ -70,7 +60,7 @@ def sampled_stddev(draw: Callable[[int], Tensor], around: Tensor, subtract_mean:
     total, squares = torch.zeros_like(around), torch.zeros_like(around)
     for i in range(ESTIMATE_SAMPLES):
         report_progress(i, ESTIMATE_SAMPLES)
-        with _unreported():
+        with estimate_progress(None):
             x = draw(i).sub_(around)
         if subtract_mean:
             total += x
