@@ -93,6 +93,7 @@ CALLS: dict[str, Callable[[SimpleNamespace], tuple[Callable[..., Any], dict[str,
     "Degradation.down_uint8": lambda o: (o.d.down_uint8, {"x": o.integers}),
     "Degradation.lr_size": lambda o: (o.d.lr_size, {"height": 8, "width": 8}),
     "Degradation.pseudo_inverse": lambda o: (o.d.pseudo_inverse, {"u": o.y, "size": (20, 28)}),
+    "Degradation.pseudo_inverse_adjoint": lambda o: (o.d.pseudo_inverse_adjoint, {"x": o.x}),
     "Degradation.reach": lambda o: (o.d.reach, {"tolerance": 0.01}),
     "SRSpace": lambda o: (
         SRSpace,

@@ -38,6 +38,15 @@ def test_down_of_the_pseudo_inverse_is_the_identity(scale: int, kernel: Any, h: 
     torch.testing.assert_close(single, u.float(), rtol=0, atol=1e-5)
 
 
+@given(SCALES, st.sampled_from(KERNELS[:4]), SIDES, SIDES)
+def test_the_pseudo_inverse_and_its_adjoint(scale: int, kernel: Any, h: int, w: int) -> None:
+    degradation, u = Degradation(scale, kernel), rand(2, h, w)
+    x = rand(2, scale * h, scale * w, seed=1)
+    back = degradation.pseudo_inverse_adjoint(x)
+    torch.testing.assert_close((degradation.pseudo_inverse(u) * x).sum(), (u * back).sum())
+    torch.testing.assert_close(degradation.pseudo_inverse_adjoint(x.float()), back.float(), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("kernel", KERNELS[:4])
 @pytest.mark.parametrize("n", [7, 33, 4 * 230, 4 * 230 - 3])
 def test_pseudo_inverse_is_that_of_the_dense_matrix(kernel: str, n: int) -> None:

@@ -4,29 +4,16 @@ import pickle
 
 import pytest
 import torch
-from dense_spaces import dense, exploring_space
+from dense_spaces import GAUSSIAN, SIGMA, dense, dense_down, exploring_space, noisy_space
+from explorer_tools import tiny_model
 from scipy.ndimage import uniform_filter
 from torch import Tensor
 
-from vspsr.degradation.noise import NoiseModel, lr_posterior
-from vspsr.space import NoisySpace, NotGaussianError, SRSpace
+from vspsr.degradation.noise import NoiseModel
+from vspsr.errors import ConditionWarning
+from vspsr.space import Average, NoisySpace, NotGaussianError, Pixels, SRSpace
 
-SIGMA = torch.tensor([0.05, 0.1, 0.2], dtype=torch.float64)
-GAUSSIAN = NoiseModel(SIGMA, torch.zeros(3, dtype=torch.float64))
 PHOTONS = NoiseModel(SIGMA / 2, torch.tensor([0.01, 0.0, 0.05], dtype=torch.float64))
-
-
-def noisy_space(space: SRSpace, noise: NoiseModel = GAUSSIAN) -> NoisySpace:
-    """The space if the network had said of û what it says of y."""
-    estimate, variance = lr_posterior(space.y[0], noise)
-    return NoisySpace.from_space(space._with(y=estimate[None], _cache={}), variance[None])
-
-
-def dense_down(space: SRSpace) -> Tensor:
-    """D of flat images, by its unit vectors."""
-    shape = space.parameters.deterministic.shape[1:]
-    eye = torch.eye(shape.numel(), dtype=torch.float64).view(-1, *shape)
-    return space.degradation.down(eye).flatten(1).T
 
 
 def window_mean(y: Tensor) -> Tensor:
@@ -116,11 +103,68 @@ def test_the_standard_error_is_that_of_the_models_part(kind: str) -> None:
     torch.testing.assert_close(space.stddev_error, expected)
 
 
+def test_a_condition_moves_the_lr_image_as_far_as_its_noise_allows() -> None:
+    """The mean brightness of a picture, which an exact LR image fixes."""
+    space = noisy_space(exploring_space("independent", 4, 4, calibration=1.0))
+    everywhere, value = torch.ones(16, 16), space.mean.mean() + 0.02
+    condition = Average(everywhere, float(value), 1e-4)
+    with pytest.warns(ConditionWarning, match=r"condition 0 \(Average\) contradicts"):
+        assert float(space.exact.condition(condition).mean.mean() - space.mean.mean()) < 1e-3
+    given = space.condition(condition)
+    assert float(given.mean.mean()) == pytest.approx(float(value), abs=1e-4)
+    row = torch.full((1, 768), 1 / 768, dtype=torch.float64)
+    expected = dense_down(space) @ dense(space).given(row, value[None], 1e-4)[0]
+    torch.testing.assert_close(space.degradation.down(given.mean).flatten(), expected, rtol=0, atol=1e-9)
+    moved = (expected - space.y.flatten()).abs() / space.lr_variance.flatten().sqrt()
+    assert 0.1 < float(moved.max()) < 5
+
+
+def test_the_standard_deviation_given_a_condition_has_the_calibration_of_the_models_part() -> None:
+    space = exploring_space("noisy", 3, 4, calibration=2.0)
+    observed = torch.zeros(12, 16)
+    observed[4:7, 5:8] = 1
+    given, model = space.condition(Pixels(observed, space.sample(1, seed=3)[0, 0], 0.02)), dense(space)
+    g = torch.eye(576, dtype=torch.float64)[observed.bool().expand(3, -1, -1).flatten()]
+    _, covariance = model.given(g, torch.zeros(27, dtype=torch.float64), 0.02)
+    expected = covariance.diagonal().sqrt().view_as(given.stddev)
+    assert float(((given.stddev - expected) / given.stddev_error).abs().max()) < 5
+    assert float((given.stddev / expected - 1).square().mean().sqrt()) < 0.1
+
+
+def test_single_precision_agrees_as_that_of_an_exact_lr_image() -> None:
+    exact = exploring_space("noisy", 6, 7)
+    p = exact.parameters.map_tensors(Tensor.float)
+    single = NoisySpace.from_space(
+        SRSpace(exact.y.float(), p, exact.degradation, calibration=exact.calibration), exact.lr_variance.float()
+    )
+    a, b = exact.sample(2, seed=4)[:, 0]
+    observed = torch.zeros(24, 28)
+    observed[4:9, 5:11] = 1
+    condition = Pixels(observed, a, 0.05)
+    difference = single.condition(condition).mean - exact.condition(condition).mean
+    assert float(difference.abs().max()) < 0.05
+    a = a + 0.05 * torch.randn(a.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert single.nearest(a, 0.05).distance == pytest.approx(exact.nearest(a, 0.05).distance, rel=0.03)
+    nats = [s.likelihood_ratio(a, b, 0.05).nats for s in (single, exact)]
+    assert nats[0] == pytest.approx(nats[1], rel=0.05)
+
+
+def test_a_picture_by_place_has_the_same_samples() -> None:
+    model, y = tiny_model(), torch.rand(1, 3, 140, 6, generator=torch.Generator().manual_seed(0))
+    variance = torch.full_like(y, 0.01)
+    with torch.no_grad():
+        whole, placed = (NoisySpace.from_space(made, variance) for made in (model(y), model.by_place(y)))
+    wanted = whole.sample(1, seed=2)
+    torch.testing.assert_close(placed.sample(1, seed=2), wanted, rtol=0, atol=1e-5)
+    part = placed.region(100, 0, 8, 6).sample(1, seed=2)[0]
+    torch.testing.assert_close(part, wanted[0, 0, :, 400:432], rtol=0, atol=1e-5)
+
+
 def test_what_is_refused() -> None:
     exact = exploring_space("independent", 5, 4)
     space = noisy_space(exact)
-    with pytest.raises(NotGaussianError, match="use `exact`"):
-        space.region(0, 0, 2, 2)
+    with pytest.raises(NotGaussianError, match="`region` needs detail that is random: its calibration is 0"):
+        space.with_calibration(0).region(0, 0, 2, 2)
     with pytest.raises(ValueError, match="`grey` must come before"):
         space.grey()
     with pytest.raises(ValueError, match="lr_variance"):

@@ -17,7 +17,7 @@ def part(x: torch.Tensor, top: int, left: int, height: int, width: int, scale: i
     return x[..., scale * top : scale * (top + height), scale * left : scale * (left + width)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "noisy"])
 @pytest.mark.parametrize("place", [(28, 31, 4, 6), (0, 0, 3, 2), (60, 63, 2, 3)])
 def test_a_region_is_as_in_the_whole(kind: str, place: tuple[int, int, int, int]) -> None:
     """Far from the borders, in two corners; across blocks of noise."""
@@ -67,7 +67,7 @@ def test_any_region_of_any_picture(data: st.DataObject) -> None:
     torch.testing.assert_close(space.degradation.down(moved), space.y, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "noisy"])
 def test_principal_components_are_those_of_a_dense_eigendecomposition(kind: str) -> None:
     """12×12 LR pixels within 14×15; variances to 1 %, the space of the directions to 2°."""
     space = exploring_space(kind, 14, 15, scale=2)

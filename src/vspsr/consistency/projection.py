@@ -44,9 +44,14 @@ def project_unchecked(x: Tensor, y: Tensor, degradation: Degradation) -> Tensor:
 
 def moved(x: Tensor, shift: Tensor, origin: tuple[int, int], degradation: Degradation) -> Tensor:
     """x (..., H, W) plus a shift of a part of it, which begins at an LR pixel. What x downscales to stays."""
-    (top, left), out = (degradation.scale * i for i in origin), x.clone()
+    return project_unchecked(shifted(x, shift, origin, degradation.scale), degradation.down(x), degradation)
+
+
+def shifted(x: Tensor, shift: Tensor, origin: tuple[int, int], scale: int) -> Tensor:
+    """x (..., H, W) plus a shift of a part of it, which begins at an LR pixel."""
+    (top, left), out = (scale * i for i in origin), x.clone()
     out[..., top : top + shift.shape[-2], left : left + shift.shape[-1]] += shift
-    return project_unchecked(out, degradation.down(x), degradation)
+    return out
 
 
 def degradation_between(x: Tensor, y: Tensor) -> Degradation:

@@ -7,6 +7,7 @@ its rows touch, so that the product is a handful of dense matrix products whatev
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -92,7 +93,11 @@ class Banded:
         return torch.nn.functional.pad(self.weights, (0, 1))[inner, offset.masked_fill(outside, width)]
 
     def transpose(self) -> "Banded":
-        """The transposed matrix (n_in, n_out)."""
+        """The transposed matrix (n_in, n_out), computed once."""
+        return self._transposed
+
+    @cached_property
+    def _transposed(self) -> "Banded":
         rows, columns, values = self.entries()
         return Banded.from_entries(columns, rows, values, (self.shape[1], self.shape[0]))
 

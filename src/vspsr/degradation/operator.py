@@ -124,6 +124,15 @@ class Degradation:
         rows, columns = (self.axis_pseudo_inverse(n, u.dtype) for n in (height, width))
         return apply_passes(u, [(rows, -2), (columns, -1)])
 
+    def pseudo_inverse_adjoint(self, x: Tensor) -> Tensor:
+        """D⁺ᵀ x = (D Dᵀ)⁻¹ D x. x: (..., H, W) → (..., ceil(H/s), ceil(W/s)). Differentiable.
+
+        Raises:
+            ValueError: an ill-conditioned kernel (see `axis_pseudo_inverse`).
+        """
+        rows, columns = (self.axis_pseudo_inverse(n, x.dtype).transpose() for n in _size(x))
+        return apply_passes(x, [(rows, -2), (columns, -1)])
+
     def down_uint8(self, x: Tensor) -> Tensor:
         """MATLAB's `imresize` of a uint8 image (..., H, W), rounded after each axis, rows first."""
         if not isinstance(x, Tensor) or x.dtype != torch.uint8:

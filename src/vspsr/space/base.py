@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_image_keys, check_integer, check_number, check_temperature, check_types
-from vspsr.consistency.projection import project_unchecked
+from vspsr.consistency.projection import moved, project_unchecked
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import VSpSRError
 from vspsr.space.covariance import Covariance
-from vspsr.space.drawing import Noise, Sampler
+from vspsr.space.drawing import Noise, NoiseOf, Sampler
 from vspsr.space.estimates import one_of, report_progress
 from vspsr.space.noise import BLOCK, noise_area, noise_rows
 from vspsr.space.parameters import SpaceParameters
@@ -205,6 +205,10 @@ class SpaceBase(ABC):
         assert synthesis is not None
         return Covariance(synthesis, self.degradation, self.calibration)
 
+    def _moved(self, x: Tensor, shift: Tensor, origin: tuple[int, int]) -> Tensor:
+        """x (1, channels, H, W) plus a shift in the covariance's range, of a part that begins at an LR pixel."""
+        return moved(x, shift, origin, self.degradation)
+
     def _require_gaussian(self, what: str) -> None:
         if not self.is_gaussian:
             raise NotGaussianError(
@@ -217,18 +221,16 @@ class SpaceBase(ABC):
         self._require_gaussian(what)
         if len(self.y) != 1:
             raise ValueError(f"`{what}` needs the space of one image, got {len(self.y)}: take one by `space.select(0)`")
-        random = self.parameters.chain is not None or self.parameters.coefficient_log_var is not None
-        if not random or self.calibration == 0:
-            why = "its calibration is 0" if random else "its coefficients are not random"
-            raise NotGaussianError(f"`{what}` needs a space with more than one member: {why}")
+        if not self.parameters.is_random or self.calibration == 0:
+            why = "its calibration is 0" if self.parameters.is_random else "its coefficients are not random"
+            raise NotGaussianError(f"`{what}` needs detail that is random: {why}")
 
     def _check_temperature(self, temperature: float | Tensor) -> float | Tensor:
         if not isinstance(temperature, Tensor) or temperature.ndim == 0:
             return check_temperature(temperature.item() if isinstance(temperature, Tensor) else temperature)
         self._require_gaussian("temperature map")
-        if temperature.shape != self.y.shape[-2:]:
-            h, w = self.y.shape[-2:]
-            raise ValueError(f"`temperature` must be a number or a map ({h}, {w}), got {tuple(temperature.shape)}")
+        if temperature.shape != (size := tuple(self.y.shape[-2:])):
+            raise ValueError(f"`temperature` must be a number or a map {size}, got {tuple(temperature.shape)}")
         if not bool((temperature >= 0).all()) or not bool(temperature.isfinite().all()):
             raise ValueError("`temperature` must be a map of finite numbers of at least 0")
         return temperature.to(self.y)
@@ -264,7 +266,7 @@ class SpaceBase(ABC):
         rows = slice(top + BLOCK * row, top + BLOCK * (row + 1))
         return noise_area(seed, sample, self.keys[b], channels, rows, slice(left, left + self.y.shape[-1]))
 
-    def _draw(self, noise: Callable[[int, int, int], Tensor], temperature: float | Tensor | None) -> Tensor:
+    def _draw(self, noise: NoiseOf, temperature: float | Tensor | None) -> Tensor:
         """One member of the space for the noise of (image, channels, row): (B, 3, H, W), each image by itself."""
         t = self.temperature if temperature is None else self._check_temperature(temperature)
         with torch.autocast(self.y.device.type, enabled=False):
@@ -285,8 +287,8 @@ class SpaceBase(ABC):
             assert not isinstance(temperature, Tensor)
             x = self.parameters.deterministic[b : b + 1] + sampler.nonlinear(b, noise, temperature)
             return self._project(x[0], b)
-        x, p = self._centre[b : b + 1], self.parameters
-        if p.coefficient_log_var is not None or p.chain is not None:
+        x = self._centre[b : b + 1]
+        if self.parameters.is_random:
             if isinstance(temperature, Tensor):
                 x = x + sampler.linear(b, noise, 1.0, temperature)
             elif temperature > 0:

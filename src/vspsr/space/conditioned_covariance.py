@@ -90,7 +90,7 @@ class ObservedSystem:
         return factor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConditionedCovariance(Covariance):
     """C − C Gᵀ S⁻¹ G C.
 

@@ -8,8 +8,8 @@ With G the observations, v their values and R their variances, b = v − G m and
 
 so that a sample changes no more than the observations ask for. S⁻¹ is applied by conjugate gradients in the space of
 observations, which is equivalent to solving for the noise and needs shorter vectors. All images involved lie in the
-range of C, so that every result downscales to y. Only a window around what is observed takes part, with the margin of
-`vspsr.space.region`. C contains the calibration.
+range of C, so that every result downscales to y (of a noisy LR image, up to its noise). Only a window around what is
+observed takes part, with the margin of `vspsr.space.region`. C contains the calibration.
 """
 
 import warnings
@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import value_text
-from vspsr.consistency.projection import moved
 from vspsr.errors import ConditionWarning
 from vspsr.space.base import EXTRA_ROW, SpaceBase
 from vspsr.space.conditioned_covariance import ConditionedCovariance, ObservedSystem
@@ -173,12 +172,13 @@ class ConditionedSpace(SRSpace):
             return self._prior._crop(rows, columns)
         rows, columns = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in pairs)
         names = ("_window", "_inner")
-        own: dict[str, Any] = {"_maps": self._cropped_maps(rows, columns)}
+        own: dict[str, Any] = {"_maps": self._cropped_maps(rows, columns), "observations": self.observations}
+        own["_prior_cache"] = {}
         own["_cache"] = {(name, False): self._system(name) for name in names} | {("weights", False): self._weights}
         for name in names:
             pairs = list(zip((rows, columns), getattr(self, name), strict=True))
             own[name] = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in pairs)
-        return super()._crop(rows, columns)._with(**own)
+        return self._prior._crop(rows, columns)._as(type(self), **own)
 
     def _cropped_maps(self, rows: slice, columns: slice) -> tuple[LinearMap, ...]:
         s = self.degradation.scale
@@ -225,7 +225,10 @@ class ConditionedSpace(SRSpace):
         """x + C Gᵀ of weights (n,), which downscales to what x does: (1, channels, H, W)."""
         system, (rows, columns) = self._system("_window"), self._window
         shift = system.covariance.product(system.spread(weights.to(x)[None]))
-        return moved(x, shift, (rows.start, columns.start), self.degradation)
+        return self._prior._moved(x, shift, (rows.start, columns.start))
+
+    def _moved(self, x: Tensor, shift: Tensor, origin: tuple[int, int]) -> Tensor:
+        return self._prior._moved(x, shift, origin)
 
     def _draw_one(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
         x = self._prior._draw_one(b, noise, temperature)
@@ -243,7 +246,7 @@ class ConditionedSpace(SRSpace):
     def _covariance(self) -> Covariance:
         inner = self._system("_inner")
         return ConditionedCovariance(
-            **vars(super()._covariance()), system=replace(inner, maps=self._maps), factor=inner.factor
+            **vars(self._prior._covariance()), system=replace(inner, maps=self._maps), factor=inner.factor
         )
 
     def _conditional_stddev(self, temperature: float | Tensor, prior_stddev: Tensor) -> Tensor:
@@ -251,11 +254,11 @@ class ConditionedSpace(SRSpace):
         stddev, part = prior_stddev.clone(), self.with_temperature(temperature)._crop(*self._window)
         assert isinstance(part, ConditionedSpace)
         part._cache["_inner", False] = self._system("_inner").for_many_solves()
-        drawn_at = self.calibration * part.temperature
+        prior, drawn_at = part._prior._drawn_at_calibration(), self.calibration * part.temperature
 
         def draw(i: int) -> Tensor:
             noise = partial(part._noise, ESTIMATE_SEED, i, 0)
-            return part._given_errors(part._prior._draw_one(0, noise, drawn_at), noise, 1.0)
+            return part._given_errors(prior._draw_one(0, noise, drawn_at), noise, 1.0)
 
         stddev[self._hr_window] = sampled_stddev(draw, part.mean, subtract_mean=self._prior_kind is not SRSpace)
         return stddev

@@ -1,8 +1,10 @@
-"""The covariance of a space as an operator: C = c² M Mᵀ with M = (I − D⁺D) A, never formed.
+"""The covariance of a space as an operator: C = c² M Mᵀ + D⁺ diag(q) D⁺ᵀ with M = (I − D⁺D) A, never formed.
 
 A maps white noise to the stochastic part of an image; I − D⁺D, an orthogonal projection, takes away what would change
-the LR image; c is the calibration, so that standard deviations are those that `SRSpace.stddev` states. Everything the
-space can be asked is written against these products, whatever A is.
+the LR image; c is the calibration, so that standard deviations are those that `SRSpace.stddev` states. q is the
+variance of the LR image if that is not exact (`NoisySpace`), else 0. So C = R Rᵀ with R = [c M, D⁺ diag(√q)], which
+acts on joint white noise (ε, e) and whose two parts are orthogonal. Everything the space can be asked is written
+against these products, whatever A is.
 """
 
 from dataclasses import dataclass
@@ -22,21 +24,36 @@ class Covariance:
         synthesis: A, of a batch of one.
         degradation: D.
         calibration: c.
+        lr_variance: q, (channels, h, w); None for an exact LR image.
     """
 
     synthesis: Synthesis
     degradation: Degradation
     calibration: float
+    lr_variance: Tensor | None = None
+
+    @property
+    def open_share(self) -> float:
+        """Share of an image's dimensions that the LR image does not fix."""
+        return 1.0 if self.lr_variance is not None else 1 - self.degradation.scale**-2
 
     def root(self, eps: Tensor) -> Tensor:
-        """c M ε: noise (N, m, h, w) → images (N, channels, H, W), of which D gives 0."""
+        """c M ε + D⁺(√q e): noise (N, m, h, w), the channels of ε and, with an ``lr_variance``, those of e → images
+        (N, channels, H, W). D of them is √q e."""
+        m = self.synthesis.channels
         with torch.autocast(eps.device.type, enabled=False):
-            return self.calibration * self.detail(self._synthesis(len(eps)).apply(eps))
+            x = self.calibration * self.detail(self._synthesis(len(eps)).apply(eps[:, :m]))
+            if self.lr_variance is None:
+                return x
+            return x + self.degradation.pseudo_inverse(self.lr_variance.sqrt() * eps[:, m:])
 
     def root_adjoint(self, x: Tensor) -> Tensor:
-        """c Mᵀ x: images (N, channels, H, W) → noise (N, m, h, w)."""
+        """The transpose of `root`: images (N, channels, H, W) → noise (N, m, h, w)."""
         with torch.autocast(x.device.type, enabled=False):
-            return self.calibration * self._synthesis(len(x)).adjoint(self.detail(x))
+            eps = self.calibration * self._synthesis(len(x)).adjoint(self.detail(x))
+            if self.lr_variance is None:
+                return eps
+            return torch.cat([eps, self.lr_variance.sqrt() * self.degradation.pseudo_inverse_adjoint(x)], 1)
 
     def product(self, x: Tensor) -> Tensor:
         """C x: images (N, channels, H, W) → the same shape."""

@@ -18,6 +18,9 @@ from vspsr.space.synthesis import synthesize, synthesize_patches
 Noise = Callable[[int, int], Tensor]
 """(number of channels, row of blocks) → the noise of one image, (channels, 32, w)."""
 
+NoiseOf = Callable[[int, int, int], Tensor]
+"""(image of the batch, number of channels, row of blocks) → its noise."""
+
 
 @dataclass(frozen=True)
 class Sampler:

@@ -8,8 +8,9 @@ patch has values. With α = S⁻¹ (p − m),
     Mahalanobis distance:  d² = (p − m)ᵀ α = ‖ε‖² + τ² ‖α‖², ε = c Mᵀ α the noise of that member
 
 S does not mix what y fixes (D⁺D x) with the rest. The distance is that of the rest, of n = channels·(s² − 1)·h·w
-dimensions; d² of a true member is n on average. In float64 the solve is accurate to 1e-10; in float32 it stops when
-d is accurate to about 1 %, after 30 to 60 products with the covariance.
+dimensions; d² of a true member is n on average. The space of a noisy LR image leaves all open, n = channels·s²·h·w, and
+the distance is that of the whole picture, its LR image included. In float64 the solve is accurate to 1e-10; in float32
+it stops when d is accurate to about 1 %, after 30 to 60 products with the covariance.
 """
 
 from collections.abc import Callable
@@ -35,8 +36,9 @@ class Nearest:
     """The member of a space closest to a picture.
 
     Attributes:
-        member: (1, channels, H, W); it downscales to y.
-        distance: Mahalanobis distance d of the picture's detail, the calibration included.
+        member: (1, channels, H, W); it downscales to y (if that is noisy, nearly so).
+        distance: Mahalanobis distance d of the picture's detail (if the LR image is noisy, of the whole picture), the
+            calibration included.
         expected: its root mean square for a true member, √n.
         by_pixel: (h, w), share of each LR pixel in d², over that of a true member on average: about 1 where the
             picture is typical, larger where it is not.
@@ -56,7 +58,7 @@ class LikelihoodRatio:
 
     Attributes:
         nats: above 0 if a is likelier: by e^nats.
-        lr_nats: the part of it that comes from how well each downscales to y.
+        lr_nats: the part of it that comes from how well each downscales to y, or to what a noisy y says of it.
         detail_nats: the part that comes from detail.
     """
 
@@ -71,18 +73,22 @@ def nearest(space: SpaceBase, picture: Tensor, stddev: float) -> Nearest:
     picture, tau = _checked(space, picture, "picture"), check_stddev(stddev)
     covariance, scale = space._covariance(), space.degradation.scale
     _, channels, height, width = picture.shape
-    detail = covariance.detail(picture - space.mean)
+    difference = picture - space.mean
+    detail = covariance.detail(difference)
     # The member is wrong by C S⁻¹ times the residual, which is no larger than the residual.
     exact = detail.dtype == torch.float64
     product, b = _product(covariance, detail, tau), detail.double().flatten()
     solved, left = smoothed_gradients(product, b, 1e-10 if exact else _MEMBER_TOLERANCE)
-    alpha = solved.view_as(detail)
+    alpha, squared = solved.view_as(detail), float(solved @ (b + left))  # bᵀ S⁻¹ b up to the square of the error
+    if covariance.lr_variance is not None:
+        lr = difference - detail
+        of_lr = _solve(covariance, lr, tau)
+        alpha, squared = alpha + of_lr, squared + float((of_lr * lr).sum())
     eps = covariance.root_adjoint(alpha.to(picture)).double()
     rest = alpha.square().unflatten(-1, (-1, scale)).unflatten(-3, (-1, scale)).sum((0, 1, 3, 5))
-    by_pixel = (eps.square().sum((0, 1)) + tau**2 * rest) / (channels * (scale**2 - 1))
-    member = space._project((space.mean + covariance.root(eps.to(picture)))[0], 0)
-    n = channels * height * width * (1 - scale**-2)
-    squared = float(solved @ (b + left))  # bᵀ S⁻¹ b up to the square of the error
+    by_pixel = (eps.square().sum((0, 1)) + tau**2 * rest) / (channels * scale**2 * covariance.open_share)
+    member = space._moved(space.mean, covariance.root(eps.to(picture)), (0, 0))
+    n = channels * height * width * covariance.open_share
     distance = max(squared, 0.0) ** 0.5
     return Nearest(member, distance, n**0.5, by_pixel.to(picture), picture - member)
 
@@ -114,8 +120,9 @@ def likelihood_ratio(space: SpaceBase, picture_a: Tensor, picture_b: Tensor, std
     covariance = window._covariance()
     detail = covariance.detail(difference)
     alpha = _solve(covariance, detail, tau)
-    detail_nats = -0.5 * float((alpha * total).sum())
-    lr_nats = -0.5 * float(((difference - detail).double() * total).sum()) / tau**2
+    lr = difference - detail
+    lr_alpha = lr.double() / tau**2 if covariance.lr_variance is None else _solve(covariance, lr, tau)
+    detail_nats, lr_nats = (-0.5 * float((part * total).sum()) for part in (alpha, lr_alpha))
     return LikelihoodRatio(detail_nats + lr_nats, lr_nats, detail_nats)
 
 

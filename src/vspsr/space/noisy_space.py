@@ -4,30 +4,39 @@ y = u + n does not say what u is, only that u ~ N(û, diag q) given y (`vspsr.de
 sample has an LR image of its own. Since Π(x; û + e) = Π(x; û) + D⁺e, this space is that of û taken as exact, plus
 D⁺e with e ~ N(0, diag q), independent of z. It is a Gaussian:
 
-    mean:     Π(μ; û)
-    variance: diag((I − D⁺D) Σ (I − D⁺D)ᵀ) + (D⁺ ∘ D⁺) q,   ∘ for the product of entries
+    mean:       Π(μ; û)
+    covariance: (I − D⁺D) Σ (I − D⁺D)ᵀ + D⁺ diag(q) D⁺ᵀ
+    variance:   its diagonal, that of the second part being (D⁺ ∘ D⁺) q,   ∘ for the product of entries
 
-Without noise û = y and q = 0, and it is the space of an exact LR image.
+Regions, conditions, closest members and likelihood ratios follow from the covariance, which acts on the joint noise
+(ε, e): see `vspsr.space.covariance`. They may change D x, as far as q allows. Without noise û = y and q = 0, and it is
+the space of an exact LR image.
 """
 
+from dataclasses import replace
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from vspsr.checks import check_types, value_text
+from vspsr.consistency.projection import shifted
 from vspsr.degradation.banded import apply_passes
-from vspsr.space.base import EXTRA_ROW, NotGaussianError
+from vspsr.space.base import SpaceBase
+from vspsr.space.covariance import Covariance
 from vspsr.space.drawing import Noise
 from vspsr.space.noise import BLOCK
 from vspsr.space.sr_space import SRSpace
+
+_LR_ROWS = 2**30  # row of blocks from which on the noise is e: no picture has as many
 
 
 class NoisySpace(SRSpace):
     """Distribution over HR images (B, C, H, W), whose LR images are as close to a noisy one as its noise allows.
 
     Made by `from_space`. `y` holds û, which the mean downscales to. The temperature scales the spread of the LR image
-    too; the calibration does not.
+    too; the calibration does not. Conditions belong to the covariance with the calibration: if that is not 1, samples
+    given conditions have the conditional mean, and a spread that is only nearly the conditional one.
 
     Attributes:
         lr_variance: q, (B, C, h, w).
@@ -98,14 +107,24 @@ class NoisySpace(SRSpace):
         """The space of one image of the batch, B = 1."""
         return super().select(image)._with(lr_variance=self.lr_variance[int(image)][None])
 
-    def _require_one(self, what: str) -> None:
-        raise NotGaussianError(
-            f"`{what}` is not offered for a noisy LR image: use `exact`, the space that takes its estimate as exact"
-        )
+    def _crop(self, rows: slice, columns: slice) -> SpaceBase:
+        return super()._crop(rows, columns)._with(lr_variance=self.lr_variance[..., rows, columns])
+
+    def _covariance(self) -> Covariance:
+        return replace(super()._covariance(), lr_variance=self.lr_variance[0])
+
+    def _moved(self, x: Tensor, shift: Tensor, origin: tuple[int, int]) -> Tensor:
+        return shifted(x, shift, origin, self.degradation.scale)
+
+    def _drawn_at_calibration(self) -> Self:
+        # The temperature is a factor on √q, the calibration is not; conditions need one above 0.
+        return self._with(lr_variance=self.lr_variance / self.calibration**2)
 
     def _draw_one(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
         x, variance = super()._draw_one(b, noise, temperature), self.lr_variance[b]
-        count = variance.numel()
-        own = noise(-(-count // BLOCK**2), EXTRA_ROW).flatten()[:count].view(variance.shape).to(variance)
+        if self.parameters.by_place:  # x was drawn in bands, each with its e
+            return x
+        channels, h, _ = variance.shape
+        e = torch.cat([noise(channels, _LR_ROWS + row) for row in range(-(-h // BLOCK))], 1)[:, :h].to(variance)
         size = (x.shape[-2], x.shape[-1])
-        return x + self.degradation.pseudo_inverse(temperature * variance.sqrt() * own, size)[None]
+        return x + self.degradation.pseudo_inverse(temperature * variance.sqrt() * e, size)[None]

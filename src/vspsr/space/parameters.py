@@ -64,6 +64,11 @@ class SpaceParameters:
         """Whether the stochastic part is linear in the noise."""
         return self.refine is None and self.basis is None
 
+    @property
+    def is_random(self) -> bool:
+        """Whether coefficients are."""
+        return self.chain is not None or self.coefficient_log_var is not None
+
     def tensors(self) -> list[Tensor]:
         """Every tensor, in the order in which `map_tensors` visits them."""
         found: list[Tensor] = []

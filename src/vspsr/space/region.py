@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_integer, check_seed, check_types, value_text
-from vspsr.consistency.projection import moved
 from vspsr.space.base import SpaceBase
 from vspsr.space.nearest import LikelihoodRatio, likelihood_ratio
 from vspsr.space.observations import as_numbers
@@ -137,7 +136,8 @@ class Region:
         Args:
             components: of this region.
             amounts: (k,), how many σ along each.
-            base: what is moved, (1, channels, H, W); None for the mean. What it downscales to stays.
+            base: what is moved, (1, channels, H, W); None for the mean. What it downscales to stays, unless the LR
+                image is noisy.
 
         Raises:
             ValueError: amounts of another number than components, a base of another shape.
@@ -151,7 +151,7 @@ class Region:
             raise ValueError(f"`base` must have the shape {(1, *self.space.event_shape)}, got {value_text(base)}")
         weights = (amounts / components.stddev)[:, None, None, None]
         shift = self._shift((weights * components.directions).sum(0, keepdim=True))
-        return moved(base.to(self.space.y), shift, self.surroundings[:2], self.space.degradation)
+        return self.space._moved(base.to(self.space.y), shift, self.surroundings[:2])
 
     def likelihood_ratio(self, patch_a: Tensor, patch_b: Tensor, stddev: float = 4 / 255) -> LikelihoodRatio:
         """`SRSpace.likelihood_ratio` of two candidates for the region, around which both have the mean.

@@ -12,13 +12,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from numbers import Real
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from vspsr.checks import check_integer, check_seed
 from vspsr.space.base import SpaceBase
+from vspsr.space.drawing import NoiseOf
 from vspsr.space.estimates import ESTIMATE_SEED, RELATIVE_ERROR, sampled_stddev
 from vspsr.space.nearest import LikelihoodRatio, Nearest, likelihood_ratio, nearest
 from vspsr.space.observations import Conflict, Observation
@@ -26,9 +27,6 @@ from vspsr.space.region import Region
 from vspsr.space.variance import projected_variance
 
 _MAX_SAMPLE = 2**31 - 1  # number of a sample; those beyond are the directions of `perturb`
-
-_Noise = Callable[[int, int, int], Tensor]
-"""(image, channels, row of blocks) → its noise."""
 
 
 class SRSpace(SpaceBase):
@@ -246,13 +244,17 @@ class SRSpace(SpaceBase):
         return torch.stack([self._blended(own, other, amount, "amount", temperature) for other in others])
 
     @torch.no_grad()
-    def _blended(self, a: _Noise, b: _Noise, t: float, name: str, temperature: float | Tensor | None) -> Tensor:
+    def _blended(self, a: NoiseOf, b: NoiseOf, t: float, name: str, temperature: float | Tensor | None) -> Tensor:
         """A member between two noise fields."""
         if not isinstance(t, Real) or isinstance(t, bool) or not 0 <= t <= 1:
             raise ValueError(f"`{name}` must lie in [0, 1], got {t!r}")
         # At the ends exactly the samples themselves: cos(π/2) is not 0 in floating point.
         u, v = (math.cos(t * math.pi / 2), math.sin(t * math.pi / 2)) if 0 < t < 1 else (1.0 - t, float(t))
         return self._draw(lambda *block: u * a(*block) + v * b(*block), temperature)
+
+    def _drawn_at_calibration(self) -> Self:
+        """The space whose samples at a temperature times the calibration have the `stddev_at` that temperature."""
+        return self
 
     def _unit_stddev(self, temperature: float | Tensor = 1.0) -> Tensor:
         """`stddev_at` for calibration 1."""
