@@ -82,10 +82,10 @@ def test_a_hopeless_picture_ends_in_time_with_the_best_found() -> None:
     y = degradation.down_uint8(photo).clone()
     y[:, :20, :20] = 255 * ((torch.arange(20)[:, None] + torch.arange(20)) % 2)
     x = degradation.pseudo_inverse(y.double() / 255)
-    began = time.process_time()
+    began = time.thread_time()
     with pytest.warns(ConsistencyWarning, match="LR values wrong"):
         result = quantize(x, y, degradation, budget=2)
-    assert time.process_time() - began < 20
+    assert time.thread_time() - began < 20
     wrong = degradation.down_integers(result.image) != y
     assert int(wrong.sum()) == int(result.lr_values_wrong) > 0
     assert not wrong[:, 26:].any()

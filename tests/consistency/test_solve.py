@@ -87,9 +87,9 @@ def test_what_no_image_has_ends_soon_and_is_told(bits: int, rounding: str) -> No
     """LR pixels that alternate between black and white: bicubic downscaling cannot make them."""
     degradation, peak = Degradation(4), 2**bits - 1
     y = peak * ((torch.arange(48)[:, None] + torch.arange(40)) % 2)[None].double()
-    began = time.process_time()
+    began = time.thread_time()
     integers, lr = solve_integers(start(y / peak, 4), y, degradation, bits, rounding)
-    assert time.process_time() - began < 10
+    assert time.thread_time() - began < 10
     again = degradation.down_integers(integers, bits, rounding).double()
     assert torch.equal(lr, again)
     assert int((again != y).sum()) > 0.9 * y.numel()
@@ -292,7 +292,7 @@ def test_how_each_step_ended_is_logged(caplog: pytest.LogCaptureFixture) -> None
     y = degradation.down_integers(original("text", 16, 16, 4) * 255, 8, "per-pass").double()
     y = (y + torch.randint(-3, 4, y.shape, generator=generator)).clamp(0, 255)
     with caplog.at_level(logging.DEBUG, "vspsr.consistency"):
-        _, lr = solve_integers(start(y / 255, 4), y, degradation, 8, "per-pass", budget=1)
+        _, lr = solve_integers(start(y / 255, 4), y, degradation, 8, "per-pass", budget=4)
     assert int((lr != y).sum()) > 0
-    assert re.search(r"splitting: (stalled|iteration limit|time limit), \d+ LR values missed", caplog.text)
+    assert re.search(r"splitting: (stalled|iteration limit|time limit), \d+ LR values?", caplog.text)
     assert re.search(r"\d+ values missed: interior point [a-z ]+, improved (True|False)", caplog.text)

@@ -81,6 +81,25 @@ def test_values_by_keys(opened: Page) -> None:
     assert page.inner_text("#readout").startswith("x 60")
 
 
+def test_values_follow_what_the_first_pane_shows(opened: Page) -> None:
+    """Panes are made anew for pictures side by side; the cross stays."""
+    page, mean = opened.page, opened.kept()
+
+    def reads(red: int) -> None:
+        text = f"x 32, y 24: R {red}, "
+        page.wait_for_function("(text) => document.querySelector('#readout').textContent.startsWith(text)", arg=text)
+
+    page.keyboard.press("v")
+    reads(mean[24, 32, 0])
+    ticks = [page.locator(f"input[aria-label='Side by side: {name}']") for name in ("LR", "Mean")]
+    for tick in ticks:
+        tick.check()
+    reads(photo()[6, 8, 0])
+    for tick in ticks:
+        tick.uncheck()
+    reads(mean[24, 32, 0])
+
+
 @pytest.mark.slow
 def test_values_by_touch(phone: Page) -> None:
     mean = phone.kept()

@@ -77,6 +77,9 @@ def test_given_observations() -> None:
     assert float((given.stddev_at(t) / expected - 1).abs().max()) < 4.5 * ERROR
     assert float((given.stddev_at(t) / given.stddev - 1).abs().max()) > 0.5
     torch.testing.assert_close(given.stddev_at(1.0), given.stddev)
+    torch.testing.assert_close(given.stddev_at(0.5), 0.5 * given.stddev)
+    cold = given.sample(2, seed=1, temperature=0.5) - given.mean
+    torch.testing.assert_close(cold, 0.5 * (given.sample(2, seed=1, temperature=1.0) - given.mean))
 
 
 def test_the_noise_of_an_lr_image_has_the_temperature_too() -> None:

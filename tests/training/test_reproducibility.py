@@ -28,11 +28,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tiny(photos: Path) -> Recipe:
-    """30 steps, half of them with features."""
+    """60 steps, half of them with features."""
     losses = {"mean_l1": 1.0, "energy_pixels": 1.0}
     phases = [
-        {"name": "pixels", "steps": 15, "losses": losses},
-        {"name": "features", "steps": 15, "losses": {**losses, "energy_features": 1.0}, "optimiser": {"rate": 2e-4}},
+        {"name": "pixels", "steps": 30, "losses": losses},
+        {"name": "features", "steps": 30, "losses": {**losses, "energy_features": 1.0}, "optimiser": {"rate": 2e-4}},
     ]
     return small.recipe_of(photos, batch=4, phases=phases, features=small.SQUEEZENET, **small.everything(photos))
 
@@ -60,7 +60,7 @@ class Case:
 
 @pytest.fixture(scope="module", params=["tiny", pytest.param("x4", marks=pytest.mark.slow)])
 def case(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    cases = {"tiny": (tiny(photos), 30, 1, ROUNDING), "x4": (x4(photos), 200, 80, MAGNIFIED)}
+    cases = {"tiny": (tiny(photos), 60, 1, ROUNDING), "x4": (x4(photos), 200, 80, MAGNIFIED)}
     recipe, steps, kill_after, tolerance = cases[request.param]
     folder = tmp_path_factory.mktemp("whole") / "run"
     engine = small.run(recipe, folder)

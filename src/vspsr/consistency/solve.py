@@ -226,5 +226,7 @@ def _split(window: Window, slack: float, iterations: int, deadline: float) -> bo
         if since > _STALLED or time.thread_time() > deadline:
             status = "stalled" if since > _STALLED else "time limit"
             break
-    _log.debug("splitting: %s, %d LR values missed", status, int(window.residual()[window.inside].count_nonzero()))
+    if _log.isEnabledFor(logging.DEBUG):
+        left = int(window.residual()[window.inside].count_nonzero())
+        _log.debug("splitting: %s, %s", status, counted(left, "LR value"))
     return False

@@ -144,7 +144,8 @@ class Jobs:
 
     An owner has at most two jobs running, and the next job is one of the owner with the fewest running: a slow job of
     one session delays no other. Background jobs run when the owner has nothing else to do, an urgent one beside two.
-    Long jobs pause between steps while an urgent one runs, and background jobs while another runs.
+    Long jobs pause between steps while an urgent one runs, and background jobs while another runs. Having paused for
+    10 s, a job does not pause again.
     """
 
     def __init__(self, workers: int, waiting: int) -> None:

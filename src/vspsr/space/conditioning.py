@@ -101,7 +101,8 @@ class ConditionedSpace(SRSpace):
         return self._cached("stddev", lambda: self._conditional_stddev(1.0, self._prior.stddev), gradient=False)
 
     def stddev_at(self, temperature: float | Tensor) -> Tensor:
-        """As in `SRSpace`: samples of the space as it was have the temperature, the observations' errors have not."""
+        """As in `SRSpace`. A map is the temperature of samples of the space as it was; a number is also a factor on the
+        errors of the observations."""
         t = self._check_temperature(temperature)
         made: Tensor = self._computed(lambda: self._conditional_stddev(t, self._prior.stddev_at(t)))
         return made
@@ -255,10 +256,11 @@ class ConditionedSpace(SRSpace):
         assert isinstance(part, ConditionedSpace)
         part._cache["_inner", False] = self._system("_inner").for_many_solves()
         prior, drawn_at = part._prior._drawn_at_calibration(), self.calibration * part.temperature
+        factor = 1.0 if isinstance(temperature, Tensor) else temperature
 
         def draw(i: int) -> Tensor:
             noise = partial(part._noise, ESTIMATE_SEED, i, 0)
-            return part._given_errors(prior._draw_one(0, noise, drawn_at), noise, 1.0)
+            return part._given_errors(prior._draw_one(0, noise, drawn_at), noise, factor)
 
         stddev[self._hr_window] = sampled_stddev(draw, part.mean, subtract_mean=self._prior_kind is not SRSpace)
         return stddev

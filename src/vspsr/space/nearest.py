@@ -58,7 +58,8 @@ class LikelihoodRatio:
 
     Attributes:
         nats: above 0 if a is likelier: by e^nats.
-        lr_nats: the part of it that comes from how well each downscales to y, or to what a noisy y says of it.
+        lr_nats: the part of it that comes from how well each downscales to y, or to what a noisy y says of it; given
+            conditions on a noisy y the two parts have no meaning of their own.
         detail_nats: the part that comes from detail.
     """
 

@@ -91,7 +91,7 @@ class Region:
         """The k directions along which the region varies most, found by products with the covariance alone.
 
         Args:
-            k: number of directions, 1 … the number of the region's HR values that y does not fix.
+            k: number of directions, 1 … the number of the region's HR values that an exact y does not fix.
             seed: of the random vectors that the search begins with.
 
         Returns:

@@ -165,13 +165,14 @@ class SRSpace(SpaceBase):
 
         Raises:
             ValueError: a region that does not lie within the picture, a space of several pictures.
-            NotGaussianError: the space is not a Gaussian, or has one member only.
+            NotGaussianError: the space is not a Gaussian, or its detail is not random.
         """
         self._require_one("region")
         return Region(self, top, left, height, width)
 
     def condition(self, *observations: Observation) -> "SRSpace":
-        """The space given observations of the picture: a space again, all of whose members downscale to y.
+        """The space given observations of the picture: a space again, whose members downscale to what
+        those of this space do (given a noisy LR image, conditions may move that within its noise).
 
         With the same seed a sample is the sample of this space, changed no more than the observations ask for.
         A `ConditionWarning` says which condition contradicts y, by how many of its σ and where; `conflicts` of what is
@@ -183,7 +184,7 @@ class SRSpace(SpaceBase):
 
         Raises:
             ValueError: an observation that does not fit the picture, a space of several pictures.
-            NotGaussianError: the space is not a Gaussian, or has one member only.
+            NotGaussianError: the space is not a Gaussian, or its detail is not random.
         """
         self._require_one("condition")
         return type(self)._given(self, observations)
@@ -199,7 +200,7 @@ class SRSpace(SpaceBase):
 
         Raises:
             ValueError: a picture of another shape, a space of several pictures or with conditions.
-            NotGaussianError: the space is not a Gaussian, or has one member only.
+            NotGaussianError: the space is not a Gaussian, or its detail is not random.
         """
         self._require_one("nearest")
         return nearest(self, picture, stddev)
@@ -215,7 +216,7 @@ class SRSpace(SpaceBase):
 
         Raises:
             ValueError: pictures of another shape, a space of several pictures.
-            NotGaussianError: the space is not a Gaussian, or has one member only.
+            NotGaussianError: the space is not a Gaussian, or its detail is not random.
         """
         self._require_one("likelihood_ratio")
         return likelihood_ratio(self, picture_a, picture_b, stddev)

@@ -155,11 +155,11 @@ export class Pane {
 
   /** Move the picture as far as HR coordinates need to be visible. */
   reveal(x, y) {
-    const at = this.toPane(x, y), { clientWidth, clientHeight } = this.element;
+    const at = this.toPane(x, y, false), { clientWidth, clientHeight } = this.element; // when it has come to rest
     const over = [clientWidth, clientHeight].map((most, i) => Math.min(0, at[i] - EDGE) + Math.max(0, at[i] - most + EDGE));
     if (over.every((v) => v === 0)) return;
     const { viewport } = this.viewer;
-    viewport.panBy(viewport.deltaPointsFromPixels(new OpenSeadragon.Point(...over), true), true);
+    viewport.panBy(viewport.deltaPointsFromPixels(new OpenSeadragon.Point(...over)), true);
   }
 
   /** HR pixel coordinates of a point of the pane. */
@@ -169,9 +169,9 @@ export class Pane {
   }
 
   /** The point of the pane where HR coordinates lie. */
-  toPane(x, y) {
+  toPane(x, y, now = true) {
     const point = new OpenSeadragon.Point(x / store.info.width, y / store.info.width);
-    const pixel = this.viewer.viewport.pixelFromPoint(point, true);
+    const pixel = this.viewer.viewport.pixelFromPoint(point, now);
     return [pixel.x, pixel.y];
   }
 

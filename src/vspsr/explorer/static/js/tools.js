@@ -49,6 +49,8 @@ class Tools {
       pane.figure.append(this.#canvas);
       for (const event of ["animation", "resize"]) pane.viewer.addHandler(event, () => this.draw());
       new ResizeObserver(() => this.draw()).observe(pane.figure);
+      if (this.#cross && this.active?.passive) this.#look(this.#cross, { marked: true });
+      else values.reset();
     }
     for (const one of view.panes) one.pans = !this.active?.passive;
     this.#canvas.classList.toggle("active", Boolean(this.active && !this.active.passive));

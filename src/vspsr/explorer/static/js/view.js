@@ -7,6 +7,7 @@ import { Pane } from "./pane.js";
 import { store } from "./store.js";
 import { values } from "./values.js";
 
+const NOTHING = [{ kind: "nothing" }, {}];
 const reduced = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 class View {
@@ -15,6 +16,7 @@ class View {
   mode = "none";
   compared = []; // members side by side; empty for one pane
   #layer = null; // shown in the first pane
+  #shown = NOTHING; // in the first pane: member and layer
   #turn = 0;
   #listeners = [];
 
@@ -42,6 +44,7 @@ class View {
     for (const pane of this.panes) pane.destroy();
     this.panes = [];
     this.#layer = null;
+    this.#shown = NOTHING;
     this.compared = [];
     values.reset();
   }
@@ -170,6 +173,7 @@ class View {
 
   #drafted(name, made = null) {
     if (made) this.#legend(this.compared[0] ?? store.doc.shown, made);
+    else this.#legend(...this.#shown);
     values.read();
     const badge = $("#badge");
     badge.classList.remove("exact", "wrong");
@@ -180,7 +184,10 @@ class View {
   /** The picture wanted does not come. */
   #missed(error) {
     // Drafts of a large picture go on without the exact one.
-    if (!store.info.large || error.name !== "Cancelled") for (const pane of this.panes) pane.draft.stop();
+    if (!store.info.large || error.name !== "Cancelled") {
+      for (const pane of this.panes) pane.draft.stop();
+      this.#legend(...this.#shown);
+    }
     const badge = $("#badge");
     badge.classList.remove("pending", "exact", "wrong");
     badge.textContent = error.name === "Cancelled" ? "Cancelled: an earlier picture is shown" : "An earlier picture is shown";
@@ -195,6 +202,7 @@ class View {
     badge.textContent = verdict(layer) || nameOf(member);
     const how = isJpeg() ? "saved with the tables of the JPEG, and compared with its coefficients" : "compared with the LR picture";
     badge.title = verdict(layer) && `Measured: this picture was downscaled and ${how}`;
+    this.#shown = [member, layer];
     this.#legend(member, layer);
     values.read();
     for (const listener of this.#listeners) listener(layer, member);
