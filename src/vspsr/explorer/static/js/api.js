@@ -9,7 +9,7 @@ export class Cancelled extends Error {
 /** The job itself failed, not the way to the server. */
 export class Failed extends Error {}
 
-/** Bases of pictures that were closed: nothing is asked of them any more. */
+/** Bases of pictures that were closed: nothing is asked of them any more but to go. */
 export const closed = new Set();
 
 const waiting = new Map(); // promises of answers → paths
@@ -20,6 +20,7 @@ export const answered = (base) =>
 
 /** Answer of the server as JSON, or a Blob if ``raw``. An Error with the server's own words if it refuses. */
 export async function request(method, path, body, { headers = {}, raw = false } = {}) {
+  if ([...closed].some((base) => path.startsWith(`${base}/`))) throw new Cancelled("closed");
   const json = body !== undefined && !(body instanceof Blob);
   const options = { method, headers: { ...headers } };
   if (json) options.headers["content-type"] = "application/json";
@@ -58,7 +59,6 @@ export async function follow(base, report, quiet = false, signal = null) {
     // Browsers open six connections to a server: no request may be left waiting.
     for (let pause = 30; !["done", "failed", "cancelled"].includes(report.state); pause = Math.min(400, 1.4 * pause)) {
       await new Promise((wake) => setTimeout(wake, pause));
-      if (closed.has(base)) throw new Cancelled("closed");
       report = await request("GET", `${base}/jobs/${report.job}`);
       row.update(report);
     }

@@ -1,6 +1,7 @@
 // Samples: more of them, pin, compare, others like one, between two.
 
 import { h, debounce, guarded, section } from "./dom.js";
+import { request } from "./api.js";
 import { isMember, layerOf, nameOf, same, thumbnail } from "./layers.js";
 import { look } from "./look.js";
 import { store } from "./store.js";
@@ -78,7 +79,7 @@ class Gallery {
   }
 
   #card(member, key) {
-    const image = h("img", { alt: "", loading: "lazy" });
+    const image = h("img", { alt: "" });
     const title = nameOf(member);
     const showing = h("button", { class: "picture", "aria-label": `Show ${title}`, onclick: () => show(member) }, image);
     showing.style.aspectRatio = `${store.info.width} / ${store.info.height}`; // nothing moves when the thumbnail comes
@@ -95,7 +96,9 @@ class Gallery {
       guarded(async () => {
         const layer = await layerOf(member, true);
         if (drawn !== edits) return;
-        image.src = thumbnail(layer);
+        const url = URL.createObjectURL(await request("GET", thumbnail(layer), undefined, { raw: true }));
+        image.src = url;
+        image.onload = () => URL.revokeObjectURL(url);
         card.classList.remove("pending");
       })();
     };

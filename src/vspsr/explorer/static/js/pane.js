@@ -15,6 +15,7 @@ export class Pane {
   constructor(element, { reduced }) {
     this.element = element;
     this.viewer = new OpenSeadragon.Viewer({
+      loadTilesWithAjax: true, // so that closing a picture ends them
       element, drawer: "canvas", showNavigationControl: false, imageSmoothingEnabled: true,
       maxZoomPixelRatio: 40, minZoomImageRatio: 0.5, visibilityRatio: 0.5, animationTime: reduced ? 0 : 0.35,
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
