@@ -40,31 +40,35 @@ ROWS = (
 )
 
 
-@torch.no_grad()
-def seconds_of(model: VSpSR, what: str, y: Tensor) -> float:
-    """Seconds of one row."""
+def work_of(model: VSpSR, what: str, y: Tensor) -> Callable[[], object]:
+    """The work of one row; what it begins with is made already."""
     space = model(y)
     samples = space.sample(10) if what == EXACT else None
-    began = time.perf_counter()
-    if what == PASS:
-        model(y)
-    elif what == OUR_WAY:
-        model(y).sample(10)
-    elif what == NAIVELY:
-        for _ in range(10):
-            model(y).sample(1)
-    elif what == STDDEV:
-        _ = space.stddev
-    else:
+
+    def exact() -> None:
         assert samples is not None
         assert quantize(samples, y).exact
+
+    return {
+        PASS: lambda: model(y),
+        OUR_WAY: lambda: model(y).sample(10),
+        NAIVELY: lambda: [model(y).sample(1) for _ in range(10)],
+        EXACT: exact,
+        STDDEV: lambda: space.stddev,
+    }[what]
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    began = time.perf_counter()
+    work()
     return time.perf_counter() - began
 
 
-def multiplications(model: VSpSR, what: str, y: Tensor) -> float:
-    """Of one row, in thousands for each LR pixel."""
+def multiplications(work: Callable[[], object], y: Tensor) -> float:
+    """In thousands for each LR pixel."""
     with FlopCounterMode(display=False) as counter:
-        seconds_of(model, what, y)
+        work()
     return counter.get_total_flops() / 2e3 / (y.shape[-2] * y.shape[-1])
 
 
@@ -93,8 +97,10 @@ def main() -> None:
         y = photograph(args.height, args.width)
         name, what = ROWS[args.one]
         model = MODELS[name]().eval()
-        seconds = min(seconds_of(model, what, y) for _ in range(args.repeat))
-        print(seconds, multiplications(model, what, y), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
+        with torch.no_grad():
+            seconds = min(seconds_of(work_of(model, what, y)) for _ in range(args.repeat))
+            thousands = multiplications(work_of(model, what, y), y)
+        print(seconds, thousands, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
         return
     table = Table(title=f"LR {args.width}×{args.height} at x4, one core")
     for name in ("", "seconds", "× network pass", "1000 multiplications an LR pixel", "peak GB"):
