@@ -6,7 +6,7 @@ its rows touch, so that the product is a handful of dense matrix products whatev
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 
 import torch
@@ -22,10 +22,14 @@ def lasting_tensors() -> Iterator[None]:
     A tensor made under `torch.inference_mode` could never take part in autograd again, one made under another default
     device would stay there.
     """
-    # A default device is a mode that slows every call: none is set without need.
-    usual = torch.get_default_device().type == "cpu"
-    with torch.inference_mode(False), torch.no_grad(), nullcontext() if usual else torch.device("cpu"):
+    with torch.inference_mode(False), torch.no_grad(), cpu_by_default():
         yield
+
+
+def cpu_by_default() -> AbstractContextManager[object]:
+    """Context in which tensors are made on the CPU if nothing else is said."""
+    # A default device is a mode that slows every call: none is set without need.
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
 def apply_passes(x: Tensor, passes: Iterable[tuple["Banded", int]]) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vspsr.checks import check_image_keys, check_integer, check_number, check_temperature, check_types
 from vspsr.consistency.projection import moved, project_unchecked
+from vspsr.degradation.banded import cpu_by_default
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import VSpSRError
 from vspsr.space.covariance import Covariance
@@ -237,8 +238,8 @@ class SpaceBase(ABC):
 
     def _cached(self, name: str, build: Callable[[], Any], gradient: bool = True) -> Any:
         """Something computed once: once more with a gradient, if one is wanted and the first had none."""
-        graph = gradient and torch.is_grad_enabled()
-        graph = graph and any(t.requires_grad for t in (self.y, *self.parameters.tensors()))
+        tensors = (self.y, *self.parameters.tensors())
+        graph = gradient and torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
         if (name, graph) not in self._cache:
             self._cache[name, graph] = self._computed(build, graph)
         return self._cache[name, graph]
@@ -246,16 +247,15 @@ class SpaceBase(ABC):
     def _computed(self, build: Callable[[], Any], graph: bool = False) -> Any:
         """What is built outside of inference mode and of autocast, whatever mode the caller is in."""
         autocast = torch.autocast(self.y.device.type, enabled=False)
-        with torch.inference_mode(False), torch.set_grad_enabled(graph), torch.device("cpu"), autocast:
+        with torch.inference_mode(False), torch.set_grad_enabled(graph), cpu_by_default(), autocast:
             return build()
 
     @property
     def _centre(self) -> Tensor:
         """μ plus the patches of the mean coefficients: (B, 3, H, W)."""
-        p = self.parameters
-        if p.coefficient_mean is None:
+        p, scale = self.parameters, self.degradation.scale
+        if (mean := p.coefficient_mean) is None:
             return p.deterministic
-        mean, scale = p.coefficient_mean, self.degradation.scale
         return self._cached("centre", lambda: p.deterministic + synthesize(mean, p.atoms, scale))
 
     def _noise(self, seed: int, sample: int, b: int, channels: int, row: int) -> Tensor:
