@@ -27,12 +27,15 @@ def values_at(opened: Page) -> tuple[int, int, list[int]]:
     return x, y, colour
 
 
-def lr_behind(opened: Page) -> None:
-    """Choose LR as what lens and curtain show."""
-    select = opened.page.locator(".behind select")
+def with_lr(opened: Page, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lens or curtain, by its key, with LR in it: what is seen outside and inside of it."""
+    mean, select = opened.picture(), opened.page.locator(".behind select")
     select.select_option(label="LR")
     opened.wait()
     select.evaluate("select => select.blur()")
+    opened.page.keyboard.press(key)
+    opened.wait()
+    return mean, lr_blocks()
 
 
 def lr_blocks() -> np.ndarray:
@@ -123,10 +126,7 @@ def test_values_by_touch(phone: Page) -> None:
 
 @pytest.mark.slow
 def test_the_lens_by_keys(opened: Page) -> None:
-    page, mean, lr = opened.page, opened.picture(), lr_blocks()
-    lr_behind(opened)
-    page.keyboard.press("l")
-    opened.wait()
+    page, (mean, lr) = opened.page, with_lr(opened, "l")
     sizes = []
     for keys, (y, x) in (([], (24, 32)), (["ArrowRight"] * 6 + ["ArrowDown"] * 4, (40, 56))):
         for key in keys:
@@ -167,10 +167,7 @@ def test_the_lens_by_touch(phone: Page) -> None:
 @pytest.mark.slow
 def test_the_curtain_by_keys(opened: Page) -> None:
     """Its edge has the focus, and gives it up with the curtain."""
-    page, mean, lr = opened.page, opened.picture(), lr_blocks()
-    lr_behind(opened)
-    page.keyboard.press("c")
-    opened.wait()
+    page, (mean, lr) = opened.page, with_lr(opened, "c")
     assert page.evaluate("document.activeElement.getAttribute('role')") == "slider"
     for _ in range(5):
         page.keyboard.press("ArrowLeft")

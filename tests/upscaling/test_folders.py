@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import vspsr.images.io
-from vspsr import VSpSR, read_image, write_image
+from vspsr import Degradation, VSpSR, read_image, write_image
 from vspsr.cli.main import main
 from vspsr.errors import ImageFileError, ModelError, OutputError
 from vspsr.files import printable
@@ -235,13 +235,21 @@ def test_missed_values_end_with_a_code_and_a_line(
     assert line.split()[1] == str(missed)
     report = json.loads((tmp_path / "o" / "noise_x4.json").read_text())
     assert report["outputs"]["noise_x4_s00.png"]["lr_values_wrong"] == missed > 0
-    arguments = ["upscale", tmp_path / "noise.png", "-o", tmp_path / "b", "--samples", 1, "--budget", 0]
-    assert cli(*arguments, monkeypatch=monkeypatch) == 3
-    quick = json.loads((tmp_path / "b" / "noise_x4.json").read_text())
-    assert quick["budget"] == 0
-    assert quick["outputs"]["noise_x4_s00.png"]["lr_values_wrong"] >= missed
     inputs.append(tmp_path / "absent.png")
     assert cli("upscale", *inputs, "-o", tmp_path / "o", "--samples", 1, monkeypatch=monkeypatch) == 1
+
+
+def test_a_budget_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An LR picture of a checkerboard, which is met only if it is searched for."""
+    i = torch.arange(24) // 5
+    board = Degradation(4).down_integers(255 * ((i[:, None] + i) % 2)[None])
+    write_image(tmp_path / "board.png", Picture(board.int()))
+    for folder, options, code in (("o", [], 0), ("b", ["--budget", 0], 3)):
+        arguments = ["upscale", tmp_path / "board.png", "-o", tmp_path / folder, "--samples", 1, *options]
+        assert cli(*arguments, monkeypatch=monkeypatch) == code
+        report = json.loads((tmp_path / folder / "board_x4.json").read_text())
+        assert report["budget"] == (0 if options else None)
+        assert (report["outputs"]["board_x4_s00.png"]["lr_values_wrong"] > 0) == bool(options)
 
 
 @pytest.mark.parametrize("bits", [8, 16])

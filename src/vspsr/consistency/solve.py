@@ -228,5 +228,5 @@ def _split(window: Window, slack: float, iterations: int, deadline: float) -> bo
             break
     if _log.isEnabledFor(logging.DEBUG):
         left = int(window.residual()[window.inside].count_nonzero())
-        _log.debug("splitting: %s, %s", status, counted(left, "LR value"))
+        _log.debug("splitting: %s, %s missed", status, counted(left, "LR value"))
     return False

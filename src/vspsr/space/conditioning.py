@@ -234,8 +234,8 @@ class ConditionedSpace(SRSpace):
     def _draw_one(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
         x = self._prior._draw_one(b, noise, temperature)
         # Temperature 1 draws the model's Gaussian, that with the calibration's is what the observations' σ belongs to.
-        factor = 1.0 if isinstance(temperature, Tensor) else temperature
-        return self._given_errors(x, noise, factor / self.calibration if self.calibration > 0 else 0.0)
+        factor = _of_errors(temperature) / self.calibration if self.calibration > 0 else 0.0
+        return self._given_errors(x, noise, factor)
 
     def _given_errors(self, x: Tensor, noise: Noise, factor: float) -> Tensor:
         """Matheron's rule for a sample x of the space as it was, the errors of the observations times a factor."""
@@ -256,11 +256,10 @@ class ConditionedSpace(SRSpace):
         assert isinstance(part, ConditionedSpace)
         part._cache["_inner", False] = self._system("_inner").for_many_solves()
         prior, drawn_at = part._prior._drawn_at_calibration(), self.calibration * part.temperature
-        factor = 1.0 if isinstance(temperature, Tensor) else temperature
 
         def draw(i: int) -> Tensor:
             noise = partial(part._noise, ESTIMATE_SEED, i, 0)
-            return part._given_errors(prior._draw_one(0, noise, drawn_at), noise, factor)
+            return part._given_errors(prior._draw_one(0, noise, drawn_at), noise, _of_errors(temperature))
 
         stddev[self._hr_window] = sampled_stddev(draw, part.mean, subtract_mean=self._prior_kind is not SRSpace)
         return stddev
@@ -286,6 +285,11 @@ class ConditionedSpace(SRSpace):
                 name = type(self.observations[i]).__name__
                 text = f"condition {i} ({name}) contradicts the LR image or another condition: it is missed by "
                 warnings.warn(f"{text}{float(far.abs().max()):.0f} of its σ{place}", ConditionWarning, stacklevel=4)
+
+
+def _of_errors(temperature: float | Tensor) -> float:
+    """The factor on the errors of observations: a map of the temperature leaves them as they are."""
+    return 1.0 if isinstance(temperature, Tensor) else temperature
 
 
 # `SRSpace` cannot import its own subclass.
