@@ -208,6 +208,8 @@ class TestExtends:
         assert losses["mean_l1"][0].weight == 1e-3
         assert losses["kl"] == (KL(weight=0.1, form="authors", beta=0.3),)
         assert found.phases[0].optimiser == base.phases[1].optimiser
+        other = load_recipe(self.recipe(tmp_path, "other.yaml", "extends: x4\nmodel: {network: vspm}\n"))
+        assert (other.model.options, other.model.temperature) == ({}, 1.0)  # another network has options of its own
         written = tmp_path / "written.yaml"
         written.write_bytes(to_yaml(found))
         assert "extends" not in written.read_text()

@@ -8,7 +8,9 @@ import pytest
 import torch
 import training_runs as small
 
+from vspsr import VSpSR
 from vspsr.data.crops import Batch
+from vspsr.errors import ModelError
 from vspsr.nn.correlated import CorrelatedVSpM
 from vspsr.nn.vspm import VSpM
 from vspsr.training.build import build_model
@@ -27,7 +29,7 @@ def ids(path: Path) -> str:
 
 def test_all_recipes_are_here() -> None:
     paper = [f"paper/x{scale}{kind}" for scale in (4, 8) for kind in ("", "-authors")]
-    expected = ["x4", "x4-jpeg", "x8", *paper, *(f"ablation/{i}" for i in range(1, 10))]
+    expected = ["x4", "x4-jpeg", "x8", "x8-jpeg", *paper, *(f"ablation/{i}" for i in range(1, 10))]
     assert sorted(ids(p) for p in ALL) == sorted(f"{name}.yaml" for name in expected)
 
 
@@ -129,3 +131,37 @@ def test_our_recipes(scale: int) -> None:
     assert sum(p.share or 0 for p in recipe.phases) == pytest.approx(1)
     assert recipe.data.jpeg is not None
     assert sum(p.numel() for p in model.parameters()) * 4 < 16 * 2**20
+
+
+@pytest.mark.parametrize("scale", [4, 8])
+def test_recipes_for_jpegs_start_from_what_the_shipped_model_says(scale: int) -> None:
+    """Half of the LR images are JPEGs; the model is the shipped one's, and at the start so is what it says."""
+    recipe, shipped = load_recipe(CONFIGS / f"x{scale}-jpeg.yaml"), VSpSR.from_pretrained(f"vspsr-x{scale}")
+    assert recipe.data.jpeg is not None
+    assert {**recipe.model.options, "takes_quantisation": None} == {
+        **shipped.config["options"],
+        "takes_quantisation": None,
+    }
+    y = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(build_model(recipe)(y).mean, shipped(y).mean)
+
+
+def test_new_inputs_begin_at_zero(tmp_path: Path) -> None:
+    """From a model that was trained without JPEGs: at first no quantisation changes what it says."""
+    options = {"scale": 4, "n_atoms": 8, "channels": 8, "blocks": 1, "n_modes": 2}
+    torch.manual_seed(0)
+    before = VSpSR("overlapping", options)
+    torch.nn.init.normal_(before.network.mean_head.residual.weight, std=0.1)
+    before.save_pretrained(tmp_path)
+    changes = [f"model.options.{name}={value}" for name, value in options.items()]
+    model = build_model(load_recipe(CONFIGS / "x4-jpeg.yaml", [f"initial={tmp_path}", *changes]))
+    y, coarse = torch.rand(1, 3, 12, 12), torch.rand(1, 3, 12, 12)
+    expected = before(y)
+    for space in (model(y), model(y, coarse)):
+        torch.testing.assert_close(space.mean, expected.mean)
+        torch.testing.assert_close(space.stddev, expected.stddev)
+    torch.nn.init.normal_(model.network.trunk.head.weight, std=0.1)
+    assert not torch.allclose(model(y, coarse).mean, model(y).mean, atol=1e-3)
+    changes[2] = "model.options.channels=6"  # other differences are not papered over
+    with pytest.raises(ModelError, match="does not fit the recipe's model"):
+        build_model(load_recipe(CONFIGS / "x4-jpeg.yaml", [f"initial={tmp_path}", *changes]))

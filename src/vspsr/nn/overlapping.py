@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vspsr.checks import check_integer, check_types
+from vspsr.checks import check_flag, check_integer, check_types
 from vspsr.nn.deterministic import MAX_WIDTH, ResidualTrunk, ResidualUpsampler
 from vspsr.space.parameters import SpaceParameters
 
@@ -96,8 +96,9 @@ class OverlappingVSpM(OverlappingAtoms):
         n_modes: M, learned variants of each atom that an image mixes; 0 gives every image the same basis; at most
             65,536.
         deterministic: a module (B, 3, h, w) → (B, 3, s·h, s·w) in place of the mean head, or None.
+        takes_quantisation: whether the trunk also sees how coarsely the LR image is quantised.
 
-    Shapes: y (B, 3, h, w) in [0, 1] → `SpaceParameters` with G = 1.
+    Shapes: y (B, 3, h, w) in [0, 1], and its quantisation (B, 3, h, w) in [0, 1] → `SpaceParameters` with G = 1.
 
     Raises:
         ValueError: an odd scale (patches of 2s pixels could not be centred), another option out of its range.
@@ -111,18 +112,23 @@ class OverlappingVSpM(OverlappingAtoms):
         blocks: int = 8,
         n_modes: int = 4,
         deterministic: nn.Module | None = None,
+        takes_quantisation: bool = False,
     ) -> None:
         super().__init__(scale, n_atoms, n_modes)
         check_types(deterministic=(deterministic, nn.Module | None))
-        self.trunk = ResidualTrunk(channels, blocks)
+        self.takes_quantisation = check_flag(takes_quantisation, "takes_quantisation")
+        self.trunk = ResidualTrunk(channels, blocks, inputs=6 if takes_quantisation else 3)
         self.deterministic = deterministic
         self.mean_head = ResidualUpsampler(self.scale, channels) if deterministic is None else None
         self._add_variance_head(channels, -6.0)
         self.basis_head = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), mixture_layer(channels, self.n_modes))
         self._add_atoms()
 
-    def forward(self, y: Tensor) -> SpaceParameters:
-        features = self.trunk(y - 0.5)
+    def forward(self, y: Tensor, quantisation: Tensor | None = None) -> SpaceParameters:
+        inputs = y - 0.5
+        if self.takes_quantisation:
+            inputs = torch.cat([inputs, torch.zeros_like(y) if quantisation is None else quantisation], 1)
+        features = self.trunk(inputs)
         # An image-global statistic: tiles of one image must share it.
         atoms = self._basis(self.basis_head(features.mean((2, 3))))
         log_var = self._log_var(features)

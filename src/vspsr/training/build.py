@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vspsr.errors import ModelError
@@ -12,6 +13,8 @@ from vspsr.nn.pretrained import load_pretrained, pretrained_part
 from vspsr.state_dicts import load
 from vspsr.training.checkpoint import latest, read_checkpoint
 from vspsr.training.recipe import Recipe, RecipeError
+
+_FIRST = "trunk.head.weight"
 
 
 def build_model(recipe: Recipe, state: Mapping[str, Tensor] | None = None) -> VSpSR:
@@ -41,7 +44,8 @@ def build_model(recipe: Recipe, state: Mapping[str, Tensor] | None = None) -> VS
     if state is not None:
         load(model.network, state, "the checkpoint", "does not fit its recipe:")
     elif (path := recipe.initial) is not None:
-        load(model.network, _initial_state(path), str(path), "does not fit the recipe's model:")
+        initial = _with_new_inputs(_initial_state(path), model.network.state_dict())
+        load(model.network, initial, str(path), "does not fit the recipe's model:")
     if any(getattr(loss, "mean_gradient_scale", 1) < 1 for phase in recipe.phases for _, loss in phase.terms()):
         with torch.no_grad():
             if not model(torch.zeros(1, 3, 16, 16)).is_gaussian:
@@ -51,6 +55,15 @@ def build_model(recipe: Recipe, state: Mapping[str, Tensor] | None = None) -> VS
                 )
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
+
+
+def _with_new_inputs(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Weights of a network that did not see the quantisation, with zeros for it where the new one does."""
+    first, shape = state.get(_FIRST), wanted[_FIRST].shape if _FIRST in wanted else None
+    if first is None or shape is None or first.shape[:1] + first.shape[2:] != shape[:1] + shape[2:]:
+        return state
+    missing = shape[1] - first.shape[1]
+    return {**state, _FIRST: F.pad(first, (0, 0, 0, 0, 0, missing))} if missing > 0 else state
 
 
 def _initial_state(path: Path) -> Mapping[str, Tensor]:

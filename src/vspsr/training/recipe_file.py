@@ -1,8 +1,8 @@
 """Recipes from YAML files and back.
 
 A recipe may be laid over another one: `extends` names it, a file beside this one or a recipe of the package. Mappings
-are merged key by key, a mapping over a list changes entries by their number, anything else replaces what was there;
-null leaves out a key or an entry. A misspelt key is an error that names the nearest right one; a value of the wrong
+are merged key by key unless they name another `network`, whose options are others; a mapping over a list changes entries
+by their number, anything else replaces what was there; null leaves out a key or an entry. A misspelt key is an error that names the nearest right one; a value of the wrong
 type or out of range is an error that names the key.
 """
 
@@ -91,6 +91,8 @@ def _located(path: Path, folder: Path) -> Path:
 def _laid_over(base: Any, changes: Any, name: str) -> Any:
     """``changes`` merged into ``base``, as the head of this file says."""
     if isinstance(base, dict) and isinstance(changes, dict):
+        if changes.get("network", base.get("network")) != base.get("network"):
+            return changes
         return base | {k: _laid_over(base.get(k), v, f"{name}: {k}") for k, v in changes.items()}
     if isinstance(base, list) and isinstance(changes, dict):
         for key in changes:
