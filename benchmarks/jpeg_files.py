@@ -4,14 +4,16 @@
     python benchmarks/jpeg_files.py --files 40 --samples 1
 
 Each file is a crop of a photograph of scikit-image (CC0 or public domain), 24 to 40 pixels a side, downscaled by 4 and
-saved by one of several encoders. Samples are downscaled, rounded to 8 bits and saved by Pillow's libjpeg-turbo with the
-file's tables and subsampling, and the coefficients are compared. The second table: the time of `upscale` on a JPEG, and
-the parts of it that a PNG does not need.
+saved by one of several encoders, ImageMagick among them if it is installed. Samples are downscaled, rounded to 8 bits and
+saved by Pillow's libjpeg-turbo with the file's tables and subsampling, and the coefficients are compared. The second
+table: the time of `upscale` on a JPEG, and the parts of it that a PNG does not need.
 """
 
 import argparse
 import io
 import itertools
+import shutil
+import subprocess
 import tempfile
 import time
 import warnings
@@ -78,13 +80,36 @@ def other(version: str) -> Callable[[np.ndarray, int, str, bool], bytes]:
     return encode
 
 
+def imagemagick(image: np.ndarray, quality: int, subsampling: str, progressive: bool) -> bytes:
+    """ImageMagick, as a command."""
+    height, width = image.shape[:2]
+    raw = ["-size", f"{width}x{height}", "-depth", "8", "gray:-" if image.ndim == 2 else "rgb:-"]
+    options = ["-quality", str(quality), "-interlace", "JPEG" if progressive else "none"]
+    if subsampling != "grey":
+        options += ["-sampling-factor", subsampling]
+    return subprocess.run(
+        [*MAGICK, *raw, *options, "jpg:-"], input=image.tobytes(), capture_output=True, check=True
+    ).stdout
+
+
+def magick() -> list[str]:
+    """The command of ImageMagick 7 or 6; empty if there is none."""
+    for name in ("magick", "convert"):
+        if path := shutil.which(name):
+            shown = subprocess.run([path, "-version"], capture_output=True, text=True, check=False).stdout
+            if shown.startswith("Version: ImageMagick"):
+                return [path]
+    return []
+
+
+MAGICK = magick()
 ENCODERS = {
     "libjpeg-turbo (Pillow)": pillow,
     "libvips": libvips,
     "mozjpeg 4.0.3": other("mozjpeg403"),
     "libjpeg 6b": other("6b"),
     "libjpeg 9f": other("9f"),
-}
+} | ({"ImageMagick": imagemagick} if MAGICK else {})
 
 
 def lr_image(index: int) -> np.ndarray:
