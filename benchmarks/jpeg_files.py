@@ -4,9 +4,9 @@
     python benchmarks/jpeg_files.py --files 40 --samples 1
 
 Each file is a crop of a photograph of scikit-image (CC0 or public domain), 24 to 40 pixels a side, downscaled by 4 and
-saved by one of several encoders, ImageMagick among them if it is installed. Samples are downscaled, rounded to 8 bits and
-saved by Pillow's libjpeg-turbo with the file's tables and subsampling, and the coefficients are compared. The second
-table: the time of `upscale` on a JPEG, and the parts of it that a PNG does not need.
+saved by one of several encoders, ImageMagick among them if it is installed. Samples are downscaled, rounded to 8 bits
+and saved by Pillow's libjpeg-turbo with the file's tables and subsampling, and the coefficients are compared. The
+second table: the time of `upscale` on a JPEG, and the parts of it that a PNG does not need.
 """
 
 import argparse

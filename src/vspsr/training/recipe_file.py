@@ -1,9 +1,9 @@
 """Recipes from YAML files and back.
 
 A recipe may be laid over another one: `extends` names it, a file beside this one or a recipe of the package. Mappings
-are merged key by key unless they name another `network`, whose options are others; a mapping over a list changes entries
-by their number, anything else replaces what was there; null leaves out a key or an entry. A misspelt key is an error that names the nearest right one; a value of the wrong
-type or out of range is an error that names the key.
+are merged key by key unless they name another `network`, which has options of its own; a mapping over a list changes
+entries by their number, anything else replaces what was there; null leaves out a key or an entry. A misspelt key is an
+error that names the nearest right one; a value of the wrong type or out of range is an error that names the key.
 """
 
 import reprlib
