@@ -27,7 +27,7 @@ from vspsr.images.sheets import busiest
 from vspsr.metrics import psnr
 from vspsr.model import model_file
 from vspsr.upscaling import PictureSpace, degrade
-from vspsr.upscaling.assessment import WINDOW, Assessment, assess
+from vspsr.upscaling.assessment import Assessment, assess
 from vspsr.upscaling.intervals import FILE_NAME, read_calibration
 from vspsr.upscaling.projecting import like, project_picture
 
@@ -103,22 +103,23 @@ def assessment_table(peers: Path, hr: Path, model: VSpSR, name: str) -> Table:
             patched, (top, left) = pasted(truths[stem], truths[stems[i - 1]])
             judged = assess(project_picture(patched, lr).picture, lr, model, true)
             rows[f"{kind}: true, foreign patch"].append(judged)
-            centre = [model.scale * (n + WINDOW / 2) for n in judged.unlikeliness.at]
+            centre = [model.scale * n for n in judged.unlikeliness.at]
             inside = all(start <= c < start + PATCH for c, start in zip(centre, (top, left), strict=True))
             found.append(inside)
     others = list(methods(peers, hr, model.scale))
     for method, _, sr, _, lr in track(others, console=Console(stderr=True), transient=True):
         rows[method].append(assess(sr, lr, model, true))
-    columns = "LR values wrong", "distance / expected", "unlikeliness", "largest", "p < 0.05"
-    title = f"vspsr assess, {name}; the most unlikely place is the patch in {sum(found)} of {len(found)}"
+    columns = "LR values wrong", "distance / expected", "unlikeliness", "most foreign", "p < 0.05", "smooth: p < 0.05"
+    title = f"vspsr assess, {name}; the most foreign place is the patch in {sum(found)} of {len(found)}"
     table = Table("medians", *columns, title=title)
     for row, values in rows.items():
         details = [v.unlikeliness for v in values]
         wrong = f"{sum(v.lr_values_wrong for v in values) / sum(v.comparison.total for v in values):.1%}"
-        unusual = sum(min(v.p_whole or 1, v.p_largest or 1) < 0.05 for v in values)
+        unusual = sum(min(v.p_whole or 1, v.p_foreign or 1) < 0.05 for v in values)
         scores = (median(d.distance / d.expected for d in details), median(d.whole for d in details))
-        texts = (*(f"{s:.2f}" for s in scores), f"{median(d.largest for d in details):.1f}")
-        table.add_row(row, wrong, *texts, f"{unusual} of {len(values)}")
+        texts = (*(f"{s:.2f}" for s in scores), f"{median(d.foreign for d in details):.1f}")
+        smooth = sum((v.p_smooth or 1) < 0.05 for v in values)
+        table.add_row(row, wrong, *texts, f"{unusual} of {len(values)}", f"{smooth} of {len(values)}")
     return table
 
 

@@ -42,7 +42,7 @@ def test_the_figures_are_those_of_the_intervals(model: VSpSR, tmp_path: Path) ->
     assert found.joint_coverage == pytest.approx(sum(s >= 0.8 for s in shares) / 24, abs=0.05)
     assert hoeffding_bentkus(1 - found.coverage, 24, 0.2) <= 0.2
     assert sum(c["share"] * c["coverage"] for c in found.by_size) == pytest.approx(found.coverage, abs=1e-3)
-    assert len(found.unlikeliness) == len(found.largest_unlikeliness) == 24
+    assert len(found.unlikeliness) == len(found.foreign) == 24
     # On other parts of the photograph, values lie within as promised.
     tally = IntervalTally()
     for pair in find_pairs(crops(tmp_path / "b", 24, 300), 4):

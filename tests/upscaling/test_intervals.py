@@ -58,7 +58,7 @@ def calibration_for(model: VSpSR, factor: float = 2.5) -> IntervalCalibration:
         gaussian_factor=1.645,
         gaussian_coverage=0.8,
         unlikeliness=(0.5, 1.5),
-        largest_unlikeliness=(2.0, 3.0),
+        foreign=(2.0, 3.0),
     )
 
 
@@ -66,7 +66,7 @@ def test_the_file_comes_back(model: VSpSR, tmp_path: Path) -> None:
     path, made = tmp_path / "c.json", calibration_for(model)
     made.write(path)
     assert read_calibration(path) == made
-    assert made.true.largest == (2.0, 3.0)
+    assert made.true.foreign == (2.0, 3.0)
     assert "Bates" in json.loads(path.read_text())["method"]
     made.check_model(model, path)
     with pytest.raises(Exception, match="exists already"):

@@ -61,7 +61,7 @@ def calibrate_folder(
         tally.update(truth.to_float()[0], space.mean[0].cpu(), space.stddev[0].cpu())
         true.append(unlikeliness(space, truth.to_float().to(space.y)))
         step(pair.hr.name, 1)
-    return _calibration_of(tally, model, name, rounding, alpha, delta, [(u.whole, u.largest) for u in true])
+    return _calibration_of(tally, model, name, rounding, alpha, delta, [(u.whole, u.foreign) for u in true])
 
 
 def truth_and_space(model: VSpSR, pair: Pair, rounding: str = "per-pass") -> tuple[SRSpace, Picture]:
@@ -97,5 +97,5 @@ def _calibration_of(
         gaussian_factor=gaussian,
         gaussian_coverage=tally.coverage(gaussian),
         unlikeliness=tuple(round(whole, 4) for whole, _ in true),
-        largest_unlikeliness=tuple(round(largest, 4) for _, largest in true),
+        foreign=tuple(round(foreign, 4) for _, foreign in true),
     )

@@ -2,9 +2,11 @@
 
 The space is a model's approximation, and true pictures lie farther from its mean than chi-square says: the share of an
 LR pixel in the squared Mahalanobis distance, near 1 or below for a member, grows with σ on photographs, about as
-0.13·(1 + σ) with σ in levels. The unlikeliness of a place is the ratio of its share to this. Its mean over a picture
-and its largest value are compared with those of true pictures, by conformal p-values (Vovk, Gammerman & Shafer, 2005),
-which assume only that the pictures are exchangeable: of one kind.
+0.13·(1 + σ) with σ in levels. The unlikeliness of a place is the ratio of its share to this. The finest detail
+dominates the distance, so that a foreign patch shows better in the squared error over σ² of a place, compared with
+that of other hard places of the picture. The mean unlikeliness and the most foreign place are compared with those of
+true pictures, by conformal p-values (Vovk, Gammerman & Shafer, 2005), which assume only that the pictures are
+exchangeable: of one kind.
 """
 
 from collections.abc import Sequence
@@ -31,9 +33,12 @@ from vspsr.upscaling.projecting import like
 STDDEV = 4 / 255
 """Error allowed for in each value: see `SRSpace.nearest`."""
 
-WINDOW = 4
-"""Side, in LR pixels, of the windows that the most unlikely place is chosen from."""
+_WINDOW, _SHARE = 12, 8
+"""Side, in LR pixels, of the windows that the most foreign place is chosen from; at most an eighth of the picture's."""
 
+_FINEST = 2 / 255  # added to σ in the error in standard deviations: what is too small to count
+_LARGEST_ERROR = 3.0  # in standard deviations: a few odd pixels are no foreign place
+_HARD = 0.9  # share of the windows of a picture that are less foreign than those that the most foreign is compared with
 _TYPICAL = 0.13  # share of an LR pixel in d², for σ = 0, of photographs in the space of vspsr-x4
 _MAP_END = 10.0  # unlikeliness from which the map is yellow
 _UNUSUAL = 0.05  # p-values below it
@@ -45,8 +50,9 @@ class Unlikeliness:
 
     Attributes:
         whole: mean over the picture.
-        largest: the mean over the window of 4×4 LR pixels in which it is largest.
-        at: (top, left) of this window, in LR pixels.
+        foreign: the squared error over the variance in the window in which it is largest, over the 90th percentile of
+            all windows: how foreign the most foreign place is. Windows have 12×12 LR pixels, in small pictures less.
+        at: (row, column) of the LR pixel in the middle of this window.
         by_pixel: (h, w), of each LR pixel.
         distance: Mahalanobis distance of the picture's detail.
         expected: its root mean square for a member of the space seen with an error of `STDDEV`.
@@ -54,7 +60,7 @@ class Unlikeliness:
     """
 
     whole: float
-    largest: float
+    foreign: float
     at: tuple[int, int]
     by_pixel: Tensor
     distance: float
@@ -62,6 +68,7 @@ class Unlikeliness:
     outside: Tensor
 
 
+@torch.no_grad()
 def unlikeliness(space: SRSpace, picture: Tensor) -> Unlikeliness:
     """How unlikely the detail of a picture is in a space.
 
@@ -72,20 +79,23 @@ def unlikeliness(space: SRSpace, picture: Tensor) -> Unlikeliness:
     Raises:
         ValueError, NotGaussianError: as in `SRSpace.nearest`.
     """
-    found = space.nearest(picture, STDDEV)
-    sigma = avg_pool2d(255**2 * space.stddev.square().mean(1, keepdim=True), space.degradation.scale)[0, 0].sqrt()
+    found, variance, nothing = space.nearest(picture, STDDEV), space.stddev.square(), torch.zeros_like(space.y)
+    sigma = avg_pool2d(255**2 * variance.mean(1, keepdim=True), space.degradation.scale)[0, 0].sqrt()
     by_pixel = (found.by_pixel / (_TYPICAL * (1 + sigma))).cpu()
-    h, w = by_pixel.shape
-    windows = avg_pool2d(by_pixel[None], (min(WINDOW, h), min(WINDOW, w)), 1)[0]
+    detail = project(picture - space.mean, nothing, space.degradation)
+    error = (detail.square() / (variance + _FINEST**2)).clamp(max=_LARGEST_ERROR**2).mean(1)
+    side = max(1, min(_WINDOW, min(by_pixel.shape) // _SHARE))
+    windows = avg_pool2d(avg_pool2d(error, space.degradation.scale), side, 1)[0]
     top, left = divmod(int(windows.argmax()), windows.shape[1])
+    hard = windows.flatten().kthvalue(max(1, round(_HARD * windows.numel()))).values
     return Unlikeliness(
         whole=float(by_pixel.mean()),
-        largest=float(windows.max()),
-        at=(top, left),
+        foreign=float(windows.max() / hard.clamp(min=1e-6)),
+        at=(top + side // 2, left + side // 2),
         by_pixel=by_pixel,
         distance=found.distance,
         expected=found.expected,
-        outside=project(found.outside, torch.zeros_like(space.y), space.degradation)[0].float().cpu(),
+        outside=project(found.outside, nothing, space.degradation)[0].float().cpu(),
     )
 
 
@@ -94,11 +104,11 @@ class TruePictures:
     """The unlikeliness of true pictures of one kind.
 
     Attributes:
-        whole, largest: of each picture, as in `Unlikeliness`.
+        whole, foreign: of each picture, as in `Unlikeliness`.
     """
 
     whole: tuple[float, ...]
-    largest: tuple[float, ...]
+    foreign: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -108,14 +118,17 @@ class Assessment:
     Attributes:
         comparison: whether it downscales to the LR picture, or for a JPEG, gives its coefficients.
         unlikeliness: how unlikely its detail is.
-        p_whole, p_largest: share of true pictures, this one included, that are at least as unlikely, on average and at
-            the most unlikely place; None without true pictures to compare with.
+        p_whole, p_foreign: share of true pictures, this one included, that are at least as unlikely on average, and
+            whose most foreign place is at least as foreign; None without true pictures to compare with.
+        p_smooth: share of them that are at most as unlikely on average: small for pictures that were smoothed, and for
+            samples, whose detail is as the model expects it.
     """
 
     comparison: Comparison
     unlikeliness: Unlikeliness
     p_whole: float | None
-    p_largest: float | None
+    p_foreign: float | None
+    p_smooth: float | None
 
     @property
     def lr_values_wrong(self) -> int:
@@ -124,8 +137,8 @@ class Assessment:
 
     @property
     def supported(self) -> bool:
-        """Whether nothing is wrong and, if true pictures are known, its detail is as usual as theirs."""
-        return self.comparison.exact and all(p is None or p >= _UNUSUAL for p in (self.p_whole, self.p_largest))
+        """Whether nothing is wrong and, if true pictures are known, its detail is no more unlikely than theirs."""
+        return self.comparison.exact and all(p is None or p >= _UNUSUAL for p in (self.p_whole, self.p_foreign))
 
     @property
     def verdict(self) -> str:
@@ -133,17 +146,19 @@ class Assessment:
         found, same = self.unlikeliness, self.comparison
         what = "LR values" if same.unit == "lr_values" else "JPEG coefficients"
         lr = "downscales to LR exactly" if same.exact else f"{same.wrong} of {same.total} {what} are wrong"
-        if self.p_whole is None or self.p_largest is None:
-            return f"{lr}; unlikeliness {found.whole:.2f} on average, {found.largest:.2f} at its largest (1 is usual)"
+        if self.p_whole is None or self.p_foreign is None or self.p_smooth is None:
+            return f"{lr}; unlikeliness {found.whole:.2f} on average (1 is usual)"
         top, left = found.at
-        parts = [
-            f"{found.whole:.2f} on average (p = {self.p_whole:.2g})",
-            f"{found.largest:.2f} at LR row {top}, column {left} (p = {self.p_largest:.2g})",
-        ]
-        unusual = [part for part, p in zip(parts, (self.p_whole, self.p_largest), strict=True) if p < _UNUSUAL]
-        if not unusual:
-            return f"{lr}; its detail is no more unlikely than that of true pictures: {', '.join(parts)}"
-        return f"{lr}; detail more unlikely than that of true pictures: {', '.join(unusual)}"
+        whole = f"{found.whole:.2f} on average (p = {{:.2g}})"
+        place = f"{found.foreign:.2f} times other hard places at LR row {top}, column {left} (p = {self.p_foreign:.2g})"
+        parts = [whole.format(self.p_whole), place]
+        unusual = [part for part, p in zip(parts, (self.p_whole, self.p_foreign), strict=True) if p < _UNUSUAL]
+        if unusual:
+            return f"{lr}; detail more unlikely than that of true pictures: {', '.join(unusual)}"
+        if self.p_smooth < _UNUSUAL:
+            parts = [whole.format(self.p_smooth), place]
+            return f"{lr}; more as expected than true pictures are, so smoothed or generated: {', '.join(parts)}"
+        return f"{lr}; its detail is no more unlikely than that of true pictures: {', '.join(parts)}"
 
 
 def pictures_of(found: Unlikeliness) -> dict[str, Picture]:
@@ -186,12 +201,16 @@ def assess(
     same = compare(sr, source, model.scale, model.degradation.kernel, rounding)
     space = PictureSpace(model, source.picture, rounding=rounding).space
     pixels = sr.pixels if sr.alpha is None else bleed(sr.pixels, sr.alpha)
-    with torch.no_grad():
-        found = unlikeliness(space, (pixels.double() / sr.white)[None].to(space.y))
-    p_whole, p_largest = None, None
-    if true is not None:
-        p_whole, p_largest = _p_value(found.whole, true.whole), _p_value(found.largest, true.largest)
-    return Assessment(same, found, p_whole, p_largest)
+    found = unlikeliness(space, (pixels.double() / sr.white)[None].to(space.y))
+    if true is None:
+        return Assessment(same, found, None, None, None)
+    return Assessment(
+        same,
+        found,
+        _p_value(found.whole, true.whole),
+        _p_value(found.foreign, true.foreign),
+        _p_value(-found.whole, [-whole for whole in true.whole]),
+    )
 
 
 def _p_value(value: float, others: Sequence[float]) -> float:
@@ -245,10 +264,11 @@ def assess_file(
         "distance": found.distance,
         "expected_distance": found.expected,
         "unlikeliness": found.whole,
-        "largest_unlikeliness": found.largest,
-        "largest_at": {"lr_row": found.at[0], "lr_column": found.at[1]},
+        "foreign": found.foreign,
+        "foreign_at": {"lr_row": found.at[0], "lr_column": found.at[1]},
         "p_value": result.p_whole,
-        "p_value_largest": result.p_largest,
+        "p_value_foreign": result.p_foreign,
+        "p_value_smooth": result.p_smooth,
         "true_pictures": None if true is None else len(true.whole),
         "assumed": source.note,
     }

@@ -56,7 +56,7 @@ class IntervalCalibration:
         by_size: four classes of intervals, the smallest first: `smallest` and `largest` half-width in 8-bit levels,
             `share` of all values, and `coverage`.
         gaussian_factor, gaussian_coverage: the factor that a Gaussian would have at 1 − alpha, and its coverage.
-        unlikeliness, largest_unlikeliness: of these pictures, see `vspsr.upscaling.assessment.TruePictures`.
+        unlikeliness, foreign: of these pictures, see `vspsr.upscaling.assessment.TruePictures`.
         method: what was done.
     """
 
@@ -74,13 +74,13 @@ class IntervalCalibration:
     gaussian_factor: float
     gaussian_coverage: float
     unlikeliness: tuple[float, ...]
-    largest_unlikeliness: tuple[float, ...]
+    foreign: tuple[float, ...]
     method: str = METHOD
 
     @property
     def true(self) -> TruePictures:
         """The pictures that others are compared with."""
-        return TruePictures(self.unlikeliness, self.largest_unlikeliness)
+        return TruePictures(self.unlikeliness, self.foreign)
 
     def check_model(self, model: VSpSR, path: Path | str = "`calibration`") -> None:
         """CalibrationError unless it was made for this model."""
@@ -104,7 +104,8 @@ def read_calibration(path: Path) -> IntervalCalibration:
     """
     content = read_json(path, _LARGEST_FILE, CalibrationError)
     if not isinstance(content, dict) or not _is_calibration(content):
-        raise CalibrationError(f"{one_line(path)}: is not a calibration file of `vspsr calibrate`")
+        problem = "is not a calibration file of this version: make one by `vspsr calibrate`"
+        raise CalibrationError(f"{one_line(path)}: {problem}")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
     return IntervalCalibration(**values)
 
@@ -115,9 +116,9 @@ def _is_calibration(content: dict[str, Any]) -> bool:
         content.keys() == {f.name for f in fields(IntervalCalibration)}
         and all(isinstance(content[name], str) for name in ("model", "model_sha256"))
         and content["rounding"] in ("per-pass", "single")
-        and all(isinstance(content[name], list) for name in ("unlikeliness", "largest_unlikeliness"))
+        and all(isinstance(content[name], list) for name in ("unlikeliness", "foreign"))
         and _are_numbers([content["factor"], content["scale"]])
-        and _are_numbers(content["unlikeliness"] + content["largest_unlikeliness"])
+        and _are_numbers(content["unlikeliness"] + content["foreign"])
     )
 
 
