@@ -12,7 +12,7 @@ import pytest
 import torch
 from explorer_tools import Client, http_client, photo, pixels, png, tiny_model
 from fastapi.testclient import TestClient
-from PIL import Image, ImageCms
+from PIL import Image
 from safetensors import safe_open
 
 from vspsr import read_image
@@ -345,45 +345,6 @@ def test_grey_and_sixteen_bits(http: TestClient, tmp_path: Path) -> None:
     client.run("components", {"member": MEAN, "region": REGION, "count": 4})
     _, content = client.keep(what="picture")
     assert Image.open(io.BytesIO(content)).mode == "L"
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-def test_grey_that_is_stored_in_colour(http: TestClient, name: str, tmp_path: Path) -> None:
-    """It is worked on as grey, and what is taken away has the file's channels and its profile."""
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    buffer = io.BytesIO()
-    form = "png" if name.endswith("png") else "jpeg"
-    Image.fromarray(photo()[:, :, 0]).convert("RGB").save(buffer, form, icc_profile=profile)
-    client = Client(http, buffer.getvalue(), name)
-    unit = client.info["unit"]
-    assert client.info["note"].endswith("its equal channels are taken as grey")
-    sample = {"kind": "sample", "seed": 3}
-    for member, edits in ((MEAN, []), (sample, []), (MEAN, [scribble()]), ({"kind": "bicubic"}, [])):
-        about, shown = client.layer(member, edits)
-        assert (shown == shown[:, :, :1]).all()
-        assert (about[f"{unit}_wrong"] == 0) == (member["kind"] != "bicubic")
-    part = {"top": 2, "left": 3, "height": 5, "width": 6}
-    drafted = client.run("drafts", {"member": sample, "edits": [], "part": part})
-    draft = pixels(client.http.get(f"{client.base}/blobs/{drafted['blob']}").content)
-    assert (draft == draft[:, :, :1]).all()
-    client.run("components", {"member": MEAN, "region": REGION, "count": 4})
-    layer = client.run("layers", {"member": MEAN, "edits": []})["layer"]
-    assert len(client.http.get(f"{client.base}/layers/{layer}/pixel?x=3&y=4").json()["value"]) == 3
-    for what in ("picture", "samples"):
-        made, content = client.keep(what=what, member=sample)
-        assert made[f"{unit}_wrong"] == 0
-        if what == "samples":
-            content = zipfile.ZipFile(io.BytesIO(content)).read("s00.png")
-        image = Image.open(io.BytesIO(content))
-        assert (image.mode, image.info["icc_profile"]) == ("RGB", profile)
-        assert np.ptp(np.asarray(image).astype(int), axis=2).max() == 0
-    _, content = client.keep(what="stddev")
-    assert np.load(io.BytesIO(zipfile.ZipFile(io.BytesIO(content)).read("stddev.npy"))).shape == (3, 48, 64)
-    assert b"taken as grey" in client.keep(what="comparison", member=sample)[1]
-    _, content = client.keep(what="session")
-    again = Client(http, content, "a.vspsr.safetensors")
-    assert again.info["note"] == client.info["note"]
-    assert np.array_equal(again.layer(sample)[1], client.layer(sample)[1])
 
 
 def test_the_badge_and_the_exported_picture_agree_on_alpha(http: TestClient) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from explorer_tools import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jpeg_files import decoded, differs, saved, small_photo
@@ -186,8 +187,7 @@ def files_in_colour(folder: Path) -> list[str]:
 def test_files_keep_their_channels_and_their_profile(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in files_in_colour(tmp_path / "in"):
-        path = tmp_path / "in" / name
-        folder = tmp_path / name
+        path, folder = tmp_path / "in" / name, tmp_path / name
         folder.mkdir()
         options = Options(samples=1, mean=True, stddev=True, contact_sheet=True)
         report = upscale_file(path, folder, MODEL, "small", options)
@@ -236,16 +236,12 @@ def test_pixels_that_were_a_jpeg(subsampling: str, own_tables: bool, tmp_path: P
     options = {"qtables": tables} if own_tables else {"quality": 75}
     grey = small_photo()[:1] * 0.8 + 20
     content = saved(grey.repeat(3, 1, 1), subsampling=subsampling, **options)
-    colour, alone = tmp_path / "a.png", tmp_path / "grey.png"
-    Image.fromarray(decoded(content).permute(1, 2, 0).numpy()).save(colour)
-    Image.fromarray(decoded(content)[0].numpy()).save(alone)
-    sources = [read_source(path, was_jpeg=True) for path in (colour, alone)]
-    codes = [source.jpeg for source in sources]
-    assert codes[0] is not None
-    assert codes[1] is not None
-    assert len(codes[0].coefficients) == 3
-    assert sources[0].is_grey_in_colour
-    assert torch.equal(codes[0].coefficients[0], codes[1].coefficients[0])
+    Image.fromarray(decoded(content).permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
+    Image.fromarray(decoded(content)[0].numpy()).save(tmp_path / "grey.png")
+    sources = [read_source(tmp_path / name, was_jpeg=True) for name in ("a.png", "grey.png")]
+    components = [source.jpeg.coefficients for source in sources if source.jpeg is not None]
+    assert [len(c) for c in components] == [3, 1]
+    assert torch.equal(components[0][0], components[1][0])
     hr, exactness = PictureSpace(MODEL, sources[0]).sample(0)
     assert is_grey(hr.pixels)
     assert exactness.coefficients_wrong == compare(hr, sources[0]).wrong == 0
@@ -296,8 +292,6 @@ def test_models_without_a_grey_space_work_in_colour() -> None:
 
 
 def test_large_pictures_are_made_by_place() -> None:
-    from explorer_tools import tiny_model
-
     model, colour = tiny_model(trained_on_jpegs=True), in_colour(lr_picture((16, 20)))
     content = saved(colour.pixels, quality=80, subsampling="4:2:0")
     for source in (source_of(colour), read_source(content)):
