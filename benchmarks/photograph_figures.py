@@ -48,7 +48,7 @@ def panels(path: Path, *rows: dict[str, Image.Image]) -> None:
 
 
 def pillow(picture: Picture) -> Image.Image:
-    return Image.fromarray(picture.to_array().squeeze())
+    return Image.fromarray(picture.to_array())
 
 
 def sample(result: Upscaled) -> Image.Image:

@@ -9,8 +9,11 @@ from skimage import data
 from vspsr import VSpSR, write_image
 from vspsr.evaluation.calibrating import calibrate_folder, truth_and_space
 from vspsr.evaluation.dataset import find_pairs
+from vspsr.evaluation.request import Request
+from vspsr.evaluation.sources import ModelSource
 from vspsr.images.picture import Picture
 from vspsr.metrics.intervals import IntervalTally, hoeffding_bentkus
+from vspsr.upscaling import degrade
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,19 @@ def test_the_figures_are_those_of_the_intervals(model: VSpSR, tmp_path: Path) ->
 def test_other_kinds(model: VSpSR, tmp_path: Path, bits: int, channels: int) -> None:
     found = calibrate_folder(crops(tmp_path / "a", 6, 100, bits, channels), model, "m", 0.4, 0.4)
     assert found.coverage >= 0.6
+
+
+def test_grey_that_is_stored_in_colour_counts_in_colour(model: VSpSR, tmp_path: Path) -> None:
+    """As it is scored: three channels."""
+    pixels = torch.from_numpy(data.coffee().copy()[:44, :44, :1]).permute(2, 0, 1).int()
+    write_image(tmp_path / "a.png", Picture(pixels.repeat(3, 1, 1)))
+    pair = find_pairs(tmp_path, 4)[0]
+    assert truth_and_space(model, pair)[0].mean.shape == (1, 3, 44, 44)
+    source = ModelSource("vspsr-x4", Request(hr=tmp_path, model="vspsr-x4", samples=1, scale=4), "cpu")
+    lr = degrade(Picture(pixels.repeat(3, 1, 1)), model.degradation)
+    drawn = source.draw(pair, lr)
+    (sample,) = drawn.samples
+    assert not torch.equal(sample[:1], sample[1:2])
 
 
 def test_too_few_pictures_are_said_at_once(model: VSpSR, tmp_path: Path) -> None:

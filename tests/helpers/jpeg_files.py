@@ -9,7 +9,7 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
-from vspsr.degradation import JpegCoefficients, imresize
+from vspsr.degradation import Degradation, JpegCoefficients, imresize
 from vspsr.images.jpeg_file import read_coefficients
 
 SUBSAMPLINGS = {(1, 1): "4:4:4", (1, 2): "4:2:2", (2, 2): "4:2:0"}
@@ -53,3 +53,10 @@ def coefficients_differ(a: JpegCoefficients, b: JpegCoefficients) -> int:
     """In how many coefficients two files differ."""
     pairs = zip(a.coefficients, b.coefficients, strict=True)
     return sum(int((x != y).sum()) for x, y in pairs)
+
+
+def differs(hr: Tensor, content: bytes, bits: int = 8) -> int:
+    """In how many coefficients HR, downscaled and saved by Pillow as a file, differs from it. Not turned."""
+    lr = Degradation(4).down_integers(hr, bits)
+    lr = lr if bits == 8 else (lr + 128) // 257
+    return coefficients_differ(read_coefficients(saved_as(lr, content)), read_coefficients(content))

@@ -53,9 +53,22 @@ def test_the_profile_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bands", [1, 2, 3, 4])
 def test_arrays_come_back(bits: int, bands: int) -> None:
     array = noise(bands, bits)
-    assert np.array_equal(from_array(array).to_array(), array)
-    assert np.array_equal(from_array(array[..., 0]).to_array()[..., 0], array[..., 0])
-    assert np.array_equal(from_array(array[::-1, ::2]).to_array(), array[::-1, ::2])
+    same = array[..., 0] if bands == 1 else array
+    assert np.array_equal(from_array(array).to_array(), same)
+    assert np.array_equal(from_array(array[..., 0]).to_array(), array[..., 0])
+    assert np.array_equal(from_array(array[::-1, ::2]).to_array(), same[::-1, ::2])
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 1), (3, 4)])
+def test_pillow_takes_the_arrays_of_all_that_it_gives(mode: str, size: tuple[int, int]) -> None:
+    bands, bits = (1, 16) if mode == "I;16" else (len(mode), 8)
+    image = Image.fromarray(
+        noise(bands, bits)[: size[0], : size[1]].squeeze(2) if bands == 1 else noise(bands)[: size[0], : size[1]]
+    )
+    found = Image.fromarray(from_pillow(image).to_array())
+    assert (found.mode, found.size) == (mode, size[::-1])
+    assert np.array_equal(np.asarray(found), np.asarray(image))
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_pictures_show_the_maps(model: VSpSR, truth: Picture, lr: Picture) -> No
 
 
 def test_the_smallest_pictures(model: VSpSR) -> None:
-    tiny = Picture(torch.full((3, 4, 8), 100, dtype=torch.int32))
+    tiny = Picture(torch.tensor([90, 100, 110], dtype=torch.int32)[:, None, None].repeat(1, 4, 8))
     space = PictureSpace(model, degrade(tiny, model.degradation)).space
     assert unlikeliness(space, tiny.to_float()).by_pixel.shape == (1, 2)
     assert isinstance(assess(tiny, degrade(tiny, model.degradation), model), Assessment)

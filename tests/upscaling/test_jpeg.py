@@ -7,25 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from jpeg_files import coefficients_differ, photo, saved, saved_as
+from jpeg_files import differs, photo, saved
 from PIL import Image
 from spaces import small_model
 from typer.testing import CliRunner
 
 from vspsr.cli.main import app
 from vspsr.degradation import Degradation
-from vspsr.images.jpeg_file import read_coefficients
 from vspsr.upscaling.folders import Options, upscale_file
 from vspsr.upscaling.pictures import upscale
 
 MODEL = small_model(temperature=0.1)
-
-
-def differs(hr: torch.Tensor, content: bytes, bits: int = 8) -> int:
-    """In how many coefficients HR, downscaled and saved by Pillow as a file, differs from it. Not turned."""
-    lr = Degradation(4).down_integers(hr, bits)
-    lr = lr if bits == 8 else (lr + 128) // 257
-    return coefficients_differ(read_coefficients(saved_as(lr, content)), read_coefficients(content))
 
 
 @pytest.mark.parametrize("options", [{"subsampling": "4:4:4"}, {"subsampling": "4:2:0", "progressive": True}, None])

@@ -90,6 +90,11 @@ class JpegCoefficients:
         """How many there are."""
         return sum(values.numel() for values in self.coefficients)
 
+    @property
+    def luminance(self) -> "JpegCoefficients":
+        """Y alone, as of a grey file."""
+        return replace(self, coefficients=self.coefficients[:1], tables=self.tables[:1], sampling=(1, 1))
+
     def description(self) -> dict[str, Any]:
         """What a report says of the file: JSON values."""
         return {

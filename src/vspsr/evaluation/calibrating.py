@@ -13,6 +13,7 @@ import torch
 
 from vspsr.evaluation.dataset import Pair, find_pairs, read_integers
 from vspsr.images.picture import Picture
+from vspsr.images.sources import Source
 from vspsr.metrics.intervals import IntervalTally, check_count
 from vspsr.model import VSpSR
 from vspsr.space import SRSpace
@@ -68,7 +69,8 @@ def truth_and_space(model: VSpSR, pair: Pair, rounding: str = "per-pass") -> tup
     """The space of the LR picture of an HR picture, and the HR picture."""
     pixels = read_integers(pair.hr, pair)
     truth = Picture(pixels[:1] if pair.grey else pixels, pair.bits)
-    return PictureSpace(model, degrade(truth, model.degradation, rounding), rounding=rounding).space, truth
+    lr = Source(degrade(truth, model.degradation, rounding), as_colour=True)
+    return PictureSpace(model, lr, rounding=rounding).space, truth
 
 
 def _calibration_of(

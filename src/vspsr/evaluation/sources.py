@@ -24,6 +24,7 @@ from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.protocol import ROUNDING, SAMPLES
 from vspsr.evaluation.request import Request
 from vspsr.images.picture import Picture
+from vspsr.images.sources import Source
 from vspsr.model import VSpSR
 from vspsr.space.base import NotGaussianError
 from vspsr.state_dicts import digest_of
@@ -107,10 +108,10 @@ class ModelSource:
     def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
         """See `SRSource`; grey LR images get the grey space if the model has one."""
         try:
-            space = PictureSpace(self.model, lr, self.temperature, rounding=ROUNDING)
+            space = PictureSpace(self.model, Source(lr, as_colour=True), self.temperature, rounding=ROUNDING)
         except NotGaussianError:
             colour = Picture(lr.pixels.expand(3, -1, -1).contiguous(), lr.bits)
-            space = PictureSpace(self.model, colour, self.temperature, rounding=ROUNDING)
+            space = PictureSpace(self.model, Source(colour, as_colour=True), self.temperature, rounding=ROUNDING)
         samples = (_rgb(picture.pixels) for picture, _ in space.samples(self.n_samples, self.seed))
         if not space.space.is_gaussian:
             return Drawn(samples)

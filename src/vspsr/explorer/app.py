@@ -124,7 +124,7 @@ def create_app(
             "height": model.scale * h,
             "scale": model.scale,
             "unit": session.source.unit,
-            "note": "; ".join(filter(None, (session.source.note, session.saved_note))),
+            "note": "; ".join(filter(None, (session.source.assumed, session.saved_note))),
             "large": session.lr_pixels > limits.whole_lr_pixels,
             "ready": session.pictures is not None,
             "document": session.document,

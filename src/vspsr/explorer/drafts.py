@@ -31,7 +31,8 @@ def draft(session: Session, request: DraftRequest, progress: Progress = no_progr
             about = {"end": end, "edited": spread.edited}
         else:
             image = member_part(session, request.edits, member, place)
-            rgb = display_rgb(replace(lr, pixels=(image.cpu().clamp(0, 1) * lr.white).round().int(), alpha=None))
+            pixels = (image.cpu().clamp(0, 1) * lr.white).round().int().expand(len(lr.pixels), -1, -1)
+            rgb = display_rgb(replace(lr, pixels=pixels, alpha=None))
     session.drafts.made(key, lambda: ("draft.png", "image/png", png(rgb)))
     sizes = {"top": part.top, "left": part.left, "height": part.height, "width": part.width}
     return {"blob": key, **{name: s * n for name, n in sizes.items()}, **about}

@@ -116,7 +116,7 @@ def _samples(session: Session, request: Export, path: Path, progress: Progress) 
 
 
 def _stddev(session: Session, edits: Edits, path: Path, progress: Progress) -> None:
-    stddev = stddev_of(session, edits, progress)
+    stddev = stddev_of(session, edits, progress).expand(len(session.picture.pixels), -1, -1)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
         file.writestr("stddev.png", encoded(stddev_map(stddev), ".png"))
         with file.open("stddev.npy", "w") as array:
@@ -135,7 +135,7 @@ def _comparison(session: Session, request: Export, path: Path, progress: Progres
     height, width = (_scale(session) * n for n in session.picture.size)
     source = session.source
     page = (resources.files("vspsr.explorer") / "comparison.html").read_text(encoding="utf-8")
-    texts = {"title": session.name, "note": source.note, "promise": _PROMISES[source.unit]}
+    texts = {"title": session.name, "note": source.assumed, "promise": _PROMISES[source.unit]}
     before, after = (_filled(part, texts) for part in page.split("{{data}}"))
     with path.open("w", encoding="utf-8") as file:  # one picture after the other: together they may be large
         file.write(f'{before}{{"width": {width}, "height": {height}, "pictures": [')

@@ -56,7 +56,7 @@ def srgb_array(picture: Picture) -> NDArray[np.uint8]:
 
 def vips_image(picture: Picture) -> pyvips.Image:
     """A picture as a libvips image: one band per channel, and one for alpha."""
-    samples = picture.to_array()
+    samples = np.atleast_3d(picture.to_array())
     height, width, bands = samples.shape
     sample, colours = {8: ("uchar", ("srgb", "b-w")), 16: ("ushort", ("rgb16", "grey16"))}[picture.bits]
     image = pyvips.Image.new_from_memory(samples, width, height, bands, sample)

@@ -104,9 +104,13 @@ class Picture:
         return (self.pixels.to(torch.float32) / self.white).unsqueeze(0)
 
     def to_array(self) -> NDArray[np.unsignedinteger[Any]]:
-        """The samples as a file holds them: (H, W, bands) uint8 or uint16, one band per channel and one for alpha."""
+        """The samples as a file holds them, uint8 or uint16, as `PIL.Image.fromarray` and `vspsr.upscale` take them.
+
+        (H, W, bands), one band per channel and one for alpha; (H, W) for grey without alpha.
+        """
         both = self.pixels if self.alpha is None else torch.cat([self.pixels, self.alpha])
-        return np.array(both.cpu().numpy().transpose(1, 2, 0), np.uint8 if self.bits == 8 else np.uint16, order="C")
+        bands = both[0] if len(both) == 1 else both.movedim(0, -1)
+        return np.array(bands.cpu().numpy(), np.uint8 if self.bits == 8 else np.uint16, order="C")
 
 
 def to_bits(values: Tensor, bits: int, out_bits: int) -> Tensor:

@@ -1,6 +1,7 @@
 """What is known about an LR image beside its pixels: a JPEG's coefficients, noise, or that its pixels are not exact."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,6 +41,7 @@ class Source:
         note: one line on what is assumed; empty if nothing is.
         noise: of the pixels, None if they have none; not with ``jpeg``.
         exact: False where pixels are taken as exact although they look lossy.
+        as_colour: take three equal channels as colours, not as grey.
     """
 
     picture: Picture
@@ -47,6 +49,39 @@ class Source:
     note: str = ""
     noise: NoiseModel | None = None
     exact: bool = True
+    as_colour: bool = False
+
+    @cached_property
+    def is_grey_in_colour(self) -> bool:
+        """Whether it is grey stored in colour: the channels of all visible pixels are equal, and of a JPEG all
+        coefficients of Cb and Cr are 0. False with ``as_colour``."""
+        pixels, alpha = self.picture.pixels, self.picture.alpha
+        if self.as_colour or len(pixels) == 1:
+            return False
+        coloured = (pixels != pixels[:1]).any(0)
+        if alpha is not None and alpha.any():
+            coloured &= alpha[0] > 0
+        chroma = [] if self.jpeg is None else self.jpeg.coefficients[1:]
+        return not (coloured.any() or any(values.any() for values in chroma))
+
+    @property
+    def in_grey(self) -> "Source":
+        """If it is grey stored in colour, the same with one channel, of a JPEG with Y alone; otherwise itself."""
+        if not self.is_grey_in_colour:
+            return self
+        jpeg, noise = self.jpeg, self.noise
+        return replace(
+            self,
+            picture=replace(self.picture, pixels=self.picture.pixels[:1]),
+            jpeg=None if jpeg is None else jpeg.luminance,
+            noise=None if noise is None else NoiseModel(noise.sigma[:1], noise.gain[:1]),
+        )
+
+    @property
+    def assumed(self) -> str:
+        """One line on all that is assumed: the note, and whether it is taken as grey."""
+        grey = "its equal channels are taken as grey" if self.is_grey_in_colour else ""
+        return "; ".join(filter(None, (self.note, grey)))
 
     @property
     def unit(self) -> str:
@@ -116,7 +151,7 @@ def source_of(image: AnyImage | Source, *, as_pixels: bool = False) -> Source:
 
 def _was_jpeg(picture: Picture, wanted: bool) -> Source:
     opaque = picture.alpha is None or int(picture.alpha.min()) == picture.white
-    traces = jpeg_traces(picture.pixels) if picture.bits == 8 and opaque else None
+    traces = jpeg_traces(Source(picture).in_grey.picture.pixels) if picture.bits == 8 and opaque else None
     if traces is None:
         return Source(picture, note="no traces of a JPEG found, its pixels are taken as exact" if wanted else "")
     seen, taken = f"its pixels look like those of a {traces.name}", ", and are taken as exact" if wanted else ""

@@ -185,7 +185,9 @@ def assess(
 
     Args:
         sr: the upscaled picture, s times as large as `lr`.
-        lr: the LR picture. The space is that of its pixels, also of a JPEG, whose coefficients are compared.
+        lr: the LR picture. The space is that of its pixels, also of a JPEG, whose coefficients are compared. If both
+            pictures are grey stored in colour, the space is that of the grey picture; the colours of an upscaled
+            picture that has some count.
         model: the model.
         true: true pictures to compare with.
         rounding: how LR integers arise, as in `quantize`.
@@ -199,7 +201,9 @@ def assess(
     sr = like(sr, source.picture)
     check_enlarged(sr, source.picture, model.scale)
     same = compare(sr, source, model.scale, model.degradation.kernel, rounding)
-    space = PictureSpace(model, source.picture, rounding=rounding).space
+    pixels_alone = Source(source.picture, as_colour=not Source(sr).is_grey_in_colour)
+    sr = like(sr, pixels_alone.in_grey.picture)
+    space = PictureSpace(model, pixels_alone, rounding=rounding).space
     pixels = sr.pixels if sr.alpha is None else bleed(sr.pixels, sr.alpha)
     found = unlikeliness(space, (pixels.double() / sr.white)[None].to(space.y))
     if true is None:
@@ -270,7 +274,7 @@ def assess_file(
         "p_value_foreign": result.p_foreign,
         "p_value_smooth": result.p_smooth,
         "true_pictures": None if true is None else len(true.whole),
-        "assumed": source.note,
+        "assumed": source.assumed if len(found.outside) == 1 else source.note,
     }
     if folder is not None:
         make_folder(folder)

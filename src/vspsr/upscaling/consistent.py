@@ -99,7 +99,8 @@ class ConsistentPictures:
         check_bits_and_rounding(8, self.rounding)
         if self.budget is not None:
             check_number(self.budget, "budget")
-        picture, jpeg = self.source.picture, self.source.jpeg
+        self._worked_on = self.source.in_grey
+        picture, jpeg = self._worked_on.picture, self._worked_on.jpeg
         self.out_bits = picture.bits if self.bits == "auto" else int(self.bits)
         self.jpeg_members = None if jpeg is None else JpegMembers(JpegSet(jpeg))
         # Colours of invisible pixels are arbitrary and would shine through at the edges.
@@ -109,13 +110,14 @@ class ConsistentPictures:
 
     @property
     def y(self) -> Tensor:
-        """The LR image, (1, C, h, w) float32 in [0, 1], at the depth of the HR pictures."""
+        """The LR image, (1, C, h, w) float32 in [0, 1], at the depth of the HR pictures; C = 1 for grey in colour."""
         return (self._target.float() / (2**self.out_bits - 1))[None]
 
     def to_picture(self, x: Tensor) -> tuple[Picture, Exactness]:
         """The picture nearest to an image (1, C, H, W) that downscales to the LR picture, as `quantize` finds it.
 
-        For a JPEG, it downscales to an LR picture that gives the file.
+        For a JPEG, it downscales to an LR picture that gives the file. C is that of `y`. The picture has the channels
+        of the LR picture.
         """
         if self.jpeg_members is not None:
             return self._picture_of_jpeg(x[0], self.jpeg_members)
@@ -126,13 +128,13 @@ class ConsistentPictures:
             wrong = exactness.lr_values_wrong + int(self._alpha.lr_values_wrong)
             deviation = max(exactness.lr_max_deviation, int(self._alpha.lr_max_deviation))
             exactness = replace(exactness, lr_values_wrong=wrong, lr_max_deviation=deviation)
-        return replace(self.source.picture, pixels=pixels, alpha=alpha, bits=self.out_bits), exactness
+        return self._picture(pixels, alpha), exactness
 
     def _colours(self, x: Tensor) -> tuple[Tensor, Exactness]:
-        if (noise := self.source.noise) is None:
+        if (noise := self._worked_on.noise) is None:
             result = self._quantized(x, self._target)
-            wrong, deviation = int(result.lr_values_wrong), int(result.lr_max_deviation)
-            return result.image.int(), Exactness(wrong, deviation, float(result.moved_rms), float(result.moved_max))
+            wrong, deviation = self._copies * int(result.lr_values_wrong), int(result.lr_max_deviation)
+            return result.image, Exactness(wrong, deviation, float(result.moved_rms), float(result.moved_max))
         peak = 2**self.out_bits - 1
         wanted = x.double().cpu() * peak
         pixels = wanted.clamp(0, peak).round()
@@ -142,13 +144,21 @@ class ConsistentPictures:
         moved = (pixels - wanted).abs()
         ratio = float((residual.square().sum() / max(1, residual.numel())).sqrt())
         rms = float(moved.square().mean().sqrt())
-        return pixels.int(), Exactness(0, 0, rms, float(moved.max()), noise_ratio=ratio)
+        return pixels, Exactness(0, 0, rms, float(moved.max()), noise_ratio=ratio)
 
     def rounded(self, x: Tensor) -> Picture:
         """An image (1, C, H, W) rounded to the range, with the alpha of the others, whatever it downscales to."""
         peak = 2**self.out_bits - 1
-        pixels = (x[0].double().cpu() * peak).round().clamp(0, peak).int()
-        alpha = None if self._alpha is None else self._alpha.image.int()
+        pixels = (x[0].double().cpu() * peak).round().clamp(0, peak)
+        return self._picture(pixels, None if self._alpha is None else self._alpha.image.int())
+
+    @property
+    def _copies(self) -> int:
+        """How many channels of the pictures are made of one: 3 for grey in colour, else 1."""
+        return len(self.source.picture.pixels) // len(self._target)
+
+    def _picture(self, pixels: Tensor, alpha: Tensor | None = None) -> Picture:
+        pixels = pixels.int().expand(len(self.source.picture.pixels), -1, -1).contiguous()
         return replace(self.source.picture, pixels=pixels, alpha=alpha, bits=self.out_bits)
 
     def _upscaled_alpha(self, alpha: Tensor) -> Quantized:
@@ -184,6 +194,5 @@ class ConsistentPictures:
         target = members.near(degradation.down(x.clamp(0, 1))).image.int()
         result = self._quantized(x, to_bits(target, 8, bits))
         lr = to_bits(degradation.down_integers(result.image, bits, self.rounding), bits, 8)
-        picture = replace(self.source.picture, pixels=result.image.int(), bits=bits)
         moved = float(result.moved_rms), float(result.moved_max)
-        return picture, Exactness(0, 0, *moved, coefficients_wrong=int(members.set.wrong(lr)))
+        return self._picture(result.image), Exactness(0, 0, *moved, coefficients_wrong=int(members.set.wrong(lr)))

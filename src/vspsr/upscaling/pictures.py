@@ -1,7 +1,8 @@
 """From pictures to pictures: super-resolution of everything that an image file can hold.
 
-Grey pictures get the grey space, so that they stay grey. Alpha is upscaled by itself, once for all samples. Every
-picture that comes out downscales to the one that went in, bit for bit, or the report says by how much it does not.
+Grey pictures get the grey space, so that they stay grey, also those that are stored in colour. Alpha is upscaled by
+itself, once for all samples. Every picture that comes out downscales to the one that went in, bit for bit, or the
+report says by how much it does not.
 For a JPEG, it downscales to pixels that give the same coefficients when they are saved with the tables of the file.
 """
 
@@ -20,7 +21,7 @@ from vspsr.images.io import check_memory
 from vspsr.images.picture import Picture
 from vspsr.images.sources import AnyImage, Source, source_of
 from vspsr.model import VSpSR
-from vspsr.space import JpegSpace, NoisySpace, SRSpace, image_key
+from vspsr.space import JpegSpace, NoisySpace, NotGaussianError, SRSpace, image_key
 from vspsr.upscaling.consistent import ConsistentPictures, Exactness
 from vspsr.upscaling.models import Models
 from vspsr.upscaling.noise import Denoise, check_denoise, with_noise
@@ -37,10 +38,10 @@ class Upscaled:
     Attributes:
         samples: HR pictures, all different, all consistent with the LR picture.
         mean: the mean of the space, consistent too; of a JPEG its `JpegSpace.centre`.
-        stddev: (C, H, W) float32, standard deviation of each value in units of the full range (times 255 for 8-bit
-            levels); of the space before rounding and clipping to range.
+        stddev: (C, H, W) float32, standard deviation of each value of the pictures in units of the full range (times
+            255 for 8-bit levels); of the space before rounding and clipping to range.
         exactness: of each sample, then of the mean.
-        space: the space itself, for more.
+        space: the space itself, for more; with one channel for grey stored in colour.
     """
 
     samples: list[Picture]
@@ -71,7 +72,8 @@ class PictureSpace:
         ImageFileError: the HR picture does not fit in memory.
 
     Attributes:
-        space: the space, of the LR picture at the depth of the HR pictures.
+        space: the space, of the LR picture at the depth of the HR pictures: with one channel for grey stored in colour,
+            unless the model has no grey space.
         pictures: what makes HR pictures of its members.
     """
 
@@ -92,20 +94,13 @@ class PictureSpace:
         needed = picture.size[0] * picture.size[1] * (BYTES_BY_PLACE if by_place else bytes_per_pixel(model))
         check_memory(f"{size_text(picture.size)} pixels at x{model.scale}", needed)
         self.pictures = ConsistentPictures(source, model.degradation, bits, rounding, budget=budget)
-        y = self.pictures.y.to(next(model.parameters()).device)
-        with torch.no_grad():
-            if noise is not None:
-                estimate, variance = lr_posterior(y[0], noise)
-                y = estimate[None].clamp(0, 1)
-            quantisation = None if jpeg is None else jpeg.quantisation_map().to(y)
-            y = y.expand(1, 3, -1, -1)
-            space = model.by_place(y, quantisation) if by_place else model(y, quantisation)
-            space = space.grey() if picture.is_grey else space
-            if (members := self.pictures.jpeg_members) is not None:
-                space = JpegSpace.from_space(space, members.set, model.trained_on_jpegs)
-            if noise is not None:
-                space = NoisySpace.from_space(space, variance[None])
-            space = space.with_keys([image_key(picture.pixels)])
+        try:
+            space = _space(model, self.pictures, by_place)
+        except NotGaussianError:
+            if not source.is_grey_in_colour:
+                raise
+            self.pictures = replace(self.pictures, source=replace(source, as_colour=True))
+            space = _space(model, self.pictures, by_place)
         self.space: SRSpace = space if temperature is None else space.with_temperature(temperature)
 
     @property
@@ -147,9 +142,29 @@ class PictureSpace:
             return self.to_picture(self.space.centre if isinstance(self.space, JpegSpace) else self.space.mean)
 
     def stddev(self) -> Tensor:
-        """(C, H, W) float32 on the CPU, in units of the full range."""
+        """Of each value of the pictures, (C, H, W) float32 on the CPU, in units of the full range."""
         with torch.no_grad():
-            return self.space.stddev[0].float().cpu()
+            stddev = self.space.stddev[0].float().cpu()
+        return stddev.expand(len(self.pictures.source.picture.pixels), -1, -1).contiguous()
+
+
+def _space(model: VSpSR, pictures: ConsistentPictures, by_place: bool) -> SRSpace:
+    """The space whose members `ConsistentPictures` takes. NotGaussianError for grey if the model has no grey space."""
+    source = pictures.source.in_grey
+    y = pictures.y.to(next(model.parameters()).device)
+    with torch.no_grad():
+        if source.noise is not None:
+            estimate, variance = lr_posterior(y[0], source.noise)
+            y = estimate[None].clamp(0, 1)
+        quantisation = None if source.jpeg is None else source.jpeg.quantisation_map().to(y)
+        y = y.expand(1, 3, -1, -1)
+        space = model.by_place(y, quantisation) if by_place else model(y, quantisation)
+        space = space.grey() if source.picture.is_grey else space
+        if pictures.jpeg_members is not None:
+            space = JpegSpace.from_space(space, pictures.jpeg_members.set, model.trained_on_jpegs)
+        if source.noise is not None:
+            space = NoisySpace.from_space(space, variance[None])
+        return space.with_keys([image_key(source.picture.pixels)])
 
 
 def upscale(

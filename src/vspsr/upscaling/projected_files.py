@@ -105,6 +105,6 @@ def project_file(sr: Path, lr: Path, folder: Path, options: ProjectOptions) -> R
         f"{source.unit}_wrong_before": result.wrong_before,
         **result.exactness.record(),
         "bits": result.picture.bits,
-        "assumed": source.note,
+        "assumed": source.assumed,
         "kept": kept,
     }

@@ -51,7 +51,8 @@ def project_picture(
 ) -> Projected:
     """The picture nearest to an upscaled picture that downscales to the LR picture.
 
-    The result has the LR picture's channels: grey where that is grey, and with its alpha. A picture that downscales to
+    The result has the LR picture's channels, and its alpha. It is grey where that is grey, also if that is stored in
+    colour: the colours of `sr` are then averaged first. A picture that downscales to
     the LR picture already is returned as it is.
 
     Args:
@@ -67,7 +68,7 @@ def project_picture(
     """
     check_choice(bits, "bits", DEPTHS)
     source = source_of(lr)
-    sr = like(sr, source.picture)
+    sr = like(like(sr, source.in_grey.picture), source.picture)
     out_bits = sr.bits if bits == "auto" else int(bits)
     sr = replace(
         sr,
@@ -84,7 +85,7 @@ def project_picture(
     pixels = sr.pixels if sr.alpha is None else bleed(sr.pixels, sr.alpha)
     hr_alpha = None if sr.alpha is None else sr.alpha.double() / sr.white
     target = ConsistentPictures(source, degradation, out_bits, rounding, hr_alpha, budget)
-    x = pixels.double()[None] / sr.white
+    x = pixels[: target.y.shape[1]].double()[None] / sr.white
     visible = None if sr.alpha is None or not bool((sr.alpha > 0).any()) else sr.alpha[0] > 0
 
     def attempt(seed: int) -> tuple[Picture, Exactness]:

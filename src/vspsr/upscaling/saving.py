@@ -190,7 +190,7 @@ class SavedPictures:
             "hr_size": list(self.hr_size),
             "mode": picture.mode,
             "output_bits": self.space.out_bits,
-            "assumed": self.source.note,
+            "assumed": self.space.pictures.source.assumed,
             "noise": None if noise is None else [round(sigma, 6) for sigma in noise.sigma.tolist()],
             "noise_gain": None if noise is None else [round(gain, 6) for gain in noise.gain.tolist()],
             "jpeg": None if jpeg is None else jpeg.description(),
