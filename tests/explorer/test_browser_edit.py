@@ -77,6 +77,12 @@ def test_colour_brightness_copy_and_repeat(opened: Page) -> None:
     assert shown[10, 10, 0] - shown[10, 10, 1] > before[10, 10, 0] - before[10, 10, 1]
     page.click("text=Repeat this there")
     opened.drag((20.2, 20.2), (23.8, 23.8))
+    plain = opened.seen()
+    page.mouse.move(*opened.at(45, 14))  # a box shows where it would go
+    rows, columns = (np.abs(opened.seen() - plain).max(2) > 15).nonzero()
+    left, top, scale, _ = opened._place()
+    assert (columns.min(), columns.max()) == pytest.approx((left + 43 * scale, left + 47 * scale), abs=4)
+    assert (rows.min(), rows.max()) == pytest.approx((top + 12 * scale, top + 16 * scale), abs=4)
     opened.drag((44, 14), (45, 14))
     opened.wait()
     repeated = opened.picture()

@@ -137,6 +137,11 @@ def test_the_lens_by_keys(opened: Page) -> None:
         assert inside[y - 3 : y + 4, x - 3 : x - 1].all()  # beside the cross
         outside = np.abs(seen - mean).max(2) <= 2
         assert outside[:10].all()
+        # Its edge is drawn, a lens of 180 pixels of the screen being around the cross.
+        column = round(opened.at(x + 0.5, y)[0] - 90 - opened.at(0, 0)[0] + opened._place()[0])
+        bright = opened.seen().min(2)
+        edge = bright[:, column - 2 : column + 3].max(1) - bright[:, [column - 8, column + 8]].max(1)
+        assert (edge > 25).sum() > 150
         sizes.append((~outside).sum())
     assert min(sizes) > 50
     page.keyboard.press("l")

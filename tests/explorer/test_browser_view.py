@@ -1,5 +1,6 @@
 """Looking at pictures and walking among them, in a real browser: the picture that results."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,51 @@ def test_side_by_side_panes_zoom_together(opened: Page) -> None:
         page.uncheck(f"input[aria-label='Side by side: {name}']")
     opened.wait()
     assert page.locator(".pane").count() == 1
+
+
+@pytest.mark.slow
+def test_side_by_side_ends_with_what_is_chosen_instead(opened: Page) -> None:
+    """Single, or any picture, that of before included; until then tools work on what the first pane shows."""
+    page = opened.page
+    ends: dict[str, Callable[[], None]] = {
+        "s": lambda: page.keyboard.press("s"),
+        "Single": lambda: page.click("#toolbar button:text-is('Single')"),
+        "a key": lambda: page.keyboard.press("2"),
+        "the key of what was shown": lambda: page.keyboard.press("2"),
+        "an entry": lambda: page.click(".look button:has-text('Mean')"),
+        "a sample": lambda: page.click("[aria-label='Show Sample 1']"),
+    }
+    for name, end in ends.items():
+        for entry in ("LR", "Mean"):
+            page.check(f"input[aria-label='Side by side: {entry}']")
+        page.wait_for_selector(".pane:nth-child(2)")
+        opened.wait()
+        assert page.locator("#toolbar button[aria-pressed=true]").all_inner_texts() == ["Move"], name
+        end()
+        page.wait_for_selector(".pane:nth-child(2)", state="detached")
+        opened.wait()
+        assert page.locator(".look input:checked").count() == 0, name
+        assert page.locator("#toolbar button[aria-pressed=true]").all_inner_texts() == ["Move", "Single"], name
+    sample = opened.kept()
+    for entry in ("Mean", "Bicubic"):
+        page.check(f"input[aria-label='Side by side: {entry}']")
+    page.wait_for_selector(".pane:nth-child(2)")
+    opened.wait()
+    mean = opened.kept()
+    assert np.abs(mean - sample).max() > 5
+    opened.open("Region")
+    page.click("text=Middle of the view")
+    slider = page.locator(".sliders input").first
+    slider.wait_for()
+    slider.fill("1")
+    page.wait_for_selector(".pane:nth-child(2)", state="detached")
+    opened.wait()
+    for amount in ("3", "0"):  # the blend lies over the new pane
+        slider.evaluate("(input, amount) => { input.value = amount; input.dispatchEvent(new Event('input')); }", amount)
+        page.wait_for_selector(".pane .blend:visible")
+        slider.dispatch_event("change")
+        opened.wait()
+    assert np.abs(opened.kept() - mean).max() == 0
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ class Gallery {
   #card(member, key) {
     const image = h("img", { alt: "" });
     const title = nameOf(member);
-    const showing = h("button", { class: "picture", "aria-label": `Show ${title}`, onclick: () => show(member) }, image);
+    const showing = h("button", { class: "picture", "aria-label": `Show ${title}`, onclick: () => look.show(member) }, image);
     showing.style.aspectRatio = `${store.info.width} / ${store.info.height}`; // nothing moves when the thumbnail comes
     const pinned = h("button", { title: "Pin", "aria-label": `Pin ${title}`, onclick: () => this.pin(member) }, "Pin");
     const alike = h("button", { title: "Others like this", "aria-label": `Others like ${title}`, onclick: () => this.#alike(member) }, "≈");

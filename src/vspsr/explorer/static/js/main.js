@@ -97,6 +97,7 @@ function changed(doc, before) {
   $("#undo").disabled = !store.canUndo;
   $("#redo").disabled = !store.canRedo;
   const differs = (key) => JSON.stringify(doc[key]) !== JSON.stringify(before[key]);
+  if (differs("shown")) look.single(); // what was chosen is seen
   if (view.panes.length && (differs("shown") || differs("edits"))) view.refresh();
 }
 
