@@ -381,6 +381,13 @@ def test_what_is_kept_opens_again(opened: Page) -> None:
     page.goto(files["comparison"].as_uri())
     page.wait_for_function("() => document.querySelector('#b').naturalWidth === 64")
     assert page.locator("#right option").all_inner_texts() == ["LR", "bicubic", "mean", "shown", "sample 1"]
+    box, share = page.locator(".box").bounding_box(), page.locator("#share")
+    assert share.bounding_box()["width"] == pytest.approx(box["width"], abs=3)
+    page.mouse.move(box["x"] + 8, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 24, steps=5)
+    page.mouse.up()
+    assert float(share.input_value()) == pytest.approx(80, abs=3)
     opened.requests.clear()
 
 
@@ -428,5 +435,6 @@ def test_errors_are_said_in_words(opened: Page) -> None:
     opened.page.set_input_files("#file", path)
     opened.page.wait_for_selector("#message.shown:has-text('notes.png')")
     assert opened.page.locator("#welcome").is_visible()
+    assert opened.page.locator("#undo").is_hidden()
     assert all("422" in c for c in opened.complaints)  # the browser's own note about the answer
     opened.complaints.clear()

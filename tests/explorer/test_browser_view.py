@@ -207,6 +207,41 @@ def test_nothing_moves_when_thumbnails_arrive(opened: Page) -> None:
     assert summary.bounding_box() == before
 
 
+TEXTURES = """async () => {
+    const { store } = await import("/static/js/store.js");
+    const area = { strokes: [{ points: [20, 20], radius: 4, erase: false }] };
+    const edit = { id: "one", on: true, kind: "texture", area };
+    for (let i = 1; i <= 12; i += 1) store.commit({ edits: [{ ...edit, factor: i / 10 }] });
+}"""
+
+
+def test_no_thumbnail_is_made_with_edits_that_have_changed(opened: Page) -> None:
+    """However fast edits change, one thumbnail is asked for at a time: the server's queue does not fill."""
+    page = opened.page
+    page.wait_for_function("() => !document.querySelector('.gallery .pending')")
+    held: list[Any] = []
+    factors: list[float] = []
+
+    def layers(route: Any) -> None:
+        body = route.request.post_data_json
+        if body["background"] and body["member"]["kind"] == "sample":
+            factors.append(body["edits"][0]["factor"])
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/layers", layers)
+    page.evaluate(TEXTURES)
+    page.wait_for_timeout(500)
+    assert len(held) == 1
+    while page.locator(".gallery .pending").count():
+        assert len(held) <= 1
+        if held:
+            held.pop().continue_()
+        page.wait_for_timeout(50)
+    assert factors[1:] == [1.2] * 4
+
+
 def test_a_region_moves_at_once_and_then_exactly(opened: Page) -> None:
     page = opened.page
     before = opened.picture()
