@@ -176,6 +176,17 @@ def test_touch_on_a_dark_phone(browser: Any, address: str, tmp_path: Path) -> No
     page = opened.page
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 20, 23)"
+    zooms = """async () => {
+        const { view } = await import("/static/js/view.js");
+        const { viewport } = view.main.viewer;
+        view.key({ key: "+" });
+        await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        const zooms = [viewport.getZoom(true), viewport.getZoom()];
+        view.key({ key: "0" });
+        return zooms;
+    }"""
+    now, soon = page.evaluate(zooms)
+    assert now == pytest.approx(soon)  # no motion
     before = opened.picture()
     page.locator("summary:text-is('Edit')").tap()
     page.locator(".tools button:text-is('Scribble')").tap()
