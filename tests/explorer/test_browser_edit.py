@@ -77,6 +77,12 @@ def test_colour_brightness_copy_and_repeat(opened: Page) -> None:
     assert shown[10, 10, 0] - shown[10, 10, 1] > before[10, 10, 0] - before[10, 10, 1]
     page.click("text=Repeat this there")
     opened.drag((20.2, 20.2), (23.8, 23.8))
+    plain = opened.seen()
+    page.mouse.move(*opened.at(45, 14))  # a box shows where it would go
+    rows, columns = (np.abs(opened.seen() - plain).max(2) > 15).nonzero()
+    left, top, scale, _ = opened._place()
+    assert (columns.min(), columns.max()) == pytest.approx((left + 43 * scale, left + 47 * scale), abs=4)
+    assert (rows.min(), rows.max()) == pytest.approx((top + 12 * scale, top + 16 * scale), abs=4)
     opened.drag((44, 14), (45, 14))
     opened.wait()
     repeated = opened.picture()
@@ -170,6 +176,17 @@ def test_touch_on_a_dark_phone(browser: Any, address: str, tmp_path: Path) -> No
     page = opened.page
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 20, 23)"
+    zooms = """async () => {
+        const { view } = await import("/static/js/view.js");
+        const { viewport } = view.main.viewer;
+        view.key({ key: "+" });
+        await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        const zooms = [viewport.getZoom(true), viewport.getZoom()];
+        view.key({ key: "0" });
+        return zooms;
+    }"""
+    now, soon = page.evaluate(zooms)
+    assert now == pytest.approx(soon)  # no motion
     before = opened.picture()
     page.locator("summary:text-is('Edit')").tap()
     page.locator(".tools button:text-is('Scribble')").tap()
@@ -375,6 +392,13 @@ def test_what_is_kept_opens_again(opened: Page) -> None:
     page.goto(files["comparison"].as_uri())
     page.wait_for_function("() => document.querySelector('#b').naturalWidth === 64")
     assert page.locator("#right option").all_inner_texts() == ["LR", "bicubic", "mean", "shown", "sample 1"]
+    box, share = page.locator(".box").bounding_box(), page.locator("#share")
+    assert share.bounding_box()["width"] == pytest.approx(box["width"], abs=3)
+    page.mouse.move(box["x"] + 8, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 24, steps=5)
+    page.mouse.up()
+    assert float(share.input_value()) == pytest.approx(80, abs=3)
     opened.requests.clear()
 
 
@@ -422,5 +446,6 @@ def test_errors_are_said_in_words(opened: Page) -> None:
     opened.page.set_input_files("#file", path)
     opened.page.wait_for_selector("#message.shown:has-text('notes.png')")
     assert opened.page.locator("#welcome").is_visible()
+    assert opened.page.locator("#undo").is_hidden()
     assert all("422" in c for c in opened.complaints)  # the browser's own note about the answer
     opened.complaints.clear()

@@ -1,5 +1,6 @@
 """Looking at pictures and walking among them, in a real browser: the picture that results."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,51 @@ def test_side_by_side_panes_zoom_together(opened: Page) -> None:
 
 
 @pytest.mark.slow
+def test_side_by_side_ends_with_what_is_chosen_instead(opened: Page) -> None:
+    """Single, or any picture, that of before included; until then tools work on what the first pane shows."""
+    page = opened.page
+    ends: dict[str, Callable[[], None]] = {
+        "s": lambda: page.keyboard.press("s"),
+        "Single": lambda: page.click("#toolbar button:text-is('Single')"),
+        "a key": lambda: page.keyboard.press("2"),
+        "the key of what was shown": lambda: page.keyboard.press("2"),
+        "an entry": lambda: page.click(".look button:has-text('Mean')"),
+        "a sample": lambda: page.click("[aria-label='Show Sample 1']"),
+    }
+    for name, end in ends.items():
+        for entry in ("LR", "Mean"):
+            page.check(f"input[aria-label='Side by side: {entry}']")
+        page.wait_for_selector(".pane:nth-child(2)")
+        opened.wait()
+        assert page.locator("#toolbar button[aria-pressed=true]").all_inner_texts() == ["Move"], name
+        end()
+        page.wait_for_selector(".pane:nth-child(2)", state="detached")
+        opened.wait()
+        assert page.locator(".look input:checked").count() == 0, name
+        assert page.locator("#toolbar button[aria-pressed=true]").all_inner_texts() == ["Move", "Single"], name
+    sample = opened.kept()
+    for entry in ("Mean", "Bicubic"):
+        page.check(f"input[aria-label='Side by side: {entry}']")
+    page.wait_for_selector(".pane:nth-child(2)")
+    opened.wait()
+    mean = opened.kept()
+    assert np.abs(mean - sample).max() > 5
+    opened.open("Region")
+    page.click("text=Middle of the view")
+    slider = page.locator(".sliders input").first
+    slider.wait_for()
+    slider.fill("1")
+    page.wait_for_selector(".pane:nth-child(2)", state="detached")
+    opened.wait()
+    for amount in ("3", "0"):  # the blend lies over the new pane
+        slider.evaluate("(input, amount) => { input.value = amount; input.dispatchEvent(new Event('input')); }", amount)
+        page.wait_for_selector(".pane .blend:visible")
+        slider.dispatch_event("change")
+        opened.wait()
+    assert np.abs(opened.kept() - mean).max() == 0
+
+
+@pytest.mark.slow
 def test_values_under_the_pointer(opened: Page) -> None:
     mean = opened.kept()
     opened.page.keyboard.press("4")
@@ -159,6 +205,41 @@ def test_nothing_moves_when_thumbnails_arrive(opened: Page) -> None:
         "() => [...document.querySelectorAll('.gallery img')].some((i) => i.naturalWidth > 0)"
     )
     assert summary.bounding_box() == before
+
+
+TEXTURES = """async () => {
+    const { store } = await import("/static/js/store.js");
+    const area = { strokes: [{ points: [20, 20], radius: 4, erase: false }] };
+    const edit = { id: "one", on: true, kind: "texture", area };
+    for (let i = 1; i <= 12; i += 1) store.commit({ edits: [{ ...edit, factor: i / 10 }] });
+}"""
+
+
+def test_no_thumbnail_is_made_with_edits_that_have_changed(opened: Page) -> None:
+    """However fast edits change, one thumbnail is asked for at a time: the server's queue does not fill."""
+    page = opened.page
+    page.wait_for_function("() => !document.querySelector('.gallery .pending')")
+    held: list[Any] = []
+    factors: list[float] = []
+
+    def layers(route: Any) -> None:
+        body = route.request.post_data_json
+        if body["background"] and body["member"]["kind"] == "sample":
+            factors.append(body["edits"][0]["factor"])
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/layers", layers)
+    page.evaluate(TEXTURES)
+    page.wait_for_timeout(500)
+    assert len(held) == 1
+    while page.locator(".gallery .pending").count():
+        assert len(held) <= 1
+        if held:
+            held.pop().continue_()
+        page.wait_for_timeout(50)
+    assert factors[1:] == [1.2] * 4
 
 
 def test_a_region_moves_at_once_and_then_exactly(opened: Page) -> None:

@@ -39,8 +39,9 @@ class Nearest:
         member: (1, channels, H, W); it downscales to y (if that is noisy, nearly so).
         distance: Mahalanobis distance d of the picture's detail (if the LR image is noisy, of the whole picture), the
             calibration included.
-        expected: its root mean square for a true member, √n.
-        by_pixel: (h, w), share of each LR pixel in d², over that of a true member on average: about 1 where the
+        expected: its root mean square, √n, for a true member that is seen with an error of the given `stddev` in each
+            value. A member without that error has less.
+        by_pixel: (h, w), share of each LR pixel in d², over that of such a member on average: about 1 where the
             picture is typical, larger where it is not.
         outside: (1, channels, H, W), picture − member: what no member has.
     """

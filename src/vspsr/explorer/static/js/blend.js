@@ -41,20 +41,25 @@ export class Blender {
   start(pane, blend) {
     this.stop();
     this.blend = blend;
-    this.#pane = pane;
     Object.assign(this.#canvas, { width: blend.width, height: blend.height });
     this.image = new ImageData(blend.width, blend.height);
     this.image.data.fill(255);
     this.rest = new Float32Array(blend.base.length);
     this.#last = null;
     this.#canvas.hidden = true;
-    const w = store.info.width;
+    this.#lay(pane);
+  }
+
+  #lay(pane) {
+    const { blend } = this, w = store.info.width;
+    this.#pane = pane;
     const location = new OpenSeadragon.Rect(blend.left / w, blend.top / w, blend.width / w, blend.height / w);
     pane.viewer.addOverlay({ element: this.#canvas, location });
   }
 
-  /** Draw amounts at the next frame. */
-  draw(amounts) {
+  /** Draw amounts over a pane at the next frame. */
+  draw(amounts, pane) {
+    if (this.blend && pane !== this.#pane) this.#lay(pane); // side by side has made others
     this.amounts = amounts;
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;

@@ -5,7 +5,7 @@ import { request } from "./api.js";
 import { isMember } from "./layers.js";
 import { newId, store } from "./store.js";
 import { boxTool, drawBox, tools } from "./tools.js";
-import { view } from "./view.js";
+import { inView, view } from "./view.js";
 
 const MOST = 200; // edits, and strokes of an edit: the server accepts no more
 
@@ -94,7 +94,7 @@ class Brushes {
     }
     const made = { id: newId(), on: true, ...settings, area: { strokes: [stroke] } };
     // The mean has no texture to change: look at a sample.
-    const sample = settings.kind === "texture" && ["mean", "lr", "bicubic"].includes(store.doc.shown.kind);
+    const sample = settings.kind === "texture" && ["mean", "lr", "bicubic"].includes(inView().kind);
     return add(made, sample ? { shown: { kind: "sample", seed: store.doc.seeds[0] } } : member());
   }
 
@@ -122,7 +122,7 @@ class Brushes {
       const source = rect.map((v) => Math.max(0, Math.round(v * ratio)));
       const size = [0, 1].map((i) => Math.max(1, Math.min(source[i + 2], (i ? layer.height : layer.width) - source[i])));
       const clip = await request("POST", `${base}/clips`, { layer: layer.layer, rect: [source[0], source[1], ...size] });
-      if (!isMember(store.doc.shown)) store.amend({ shown: { kind: "mean" } });
+      if (!isMember(inView())) store.amend({ shown: { kind: "mean" } });
       this.#place("copy", size, (to) => ({ kind: "copy", file: clip.file, source: [0, 0, ...size], to, stddev: this.strictness }));
     })));
   }
@@ -140,7 +140,7 @@ class Brushes {
       Math.max(0, Math.min(store.info.width - width, Math.round(x - width / 2))),
       Math.max(0, Math.min(store.info.height - height, Math.round(y - height / 2)))];
     tools.use({
-      name, hint: "Press where it goes.",
+      name, hint: "Press where it goes.", follows: true,
       down: (x, y) => { at = corner(x, y); },
       move: (x, y) => { at = corner(x, y); },
       up: (x, y) => {
@@ -165,7 +165,7 @@ function add(edit, shown) {
 }
 
 /** Edits show on members only: look at one. */
-const member = () => (isMember(store.doc.shown) ? {} : { shown: { kind: "mean" } });
+const member = () => (isMember(inView()) ? {} : { shown: { kind: "mean" } });
 
 function drawPath(context, pane, points, radius, colour) {
   context.strokeStyle = colour;

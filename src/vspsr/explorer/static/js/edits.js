@@ -55,15 +55,16 @@ class EditsPanel {
     const on = h("input", { type: "checkbox", checked: edit.on, "aria-label": `${name} ${i + 1} is on`,
       onchange: () => this.change(edit.id, { on: on.checked }) });
     return h("li", { class: edit.on ? "" : "off" }, on, h("span", { class: "name" }, name), this.#sigma(edit, `${name} ${i + 1}`), ...this.#settings(edit, name),
-      button("↑", "Move up", () => this.#move(i, -1), i === 0, "up"),
-      button("↓", "Move down", () => this.#move(i, 1), i === count - 1, "down"),
-      button("×", "Remove", () => store.commit({ edits: store.doc.edits.filter((other) => other.id !== edit.id) }), false, "remove"));
+      h("span", { class: "order" },
+        button("↑", "Move up", () => this.#move(i, -1), i === 0, "up"),
+        button("↓", "Move down", () => this.#move(i, 1), i === count - 1, "down"),
+        button("×", "Remove", () => store.commit({ edits: store.doc.edits.filter((other) => other.id !== edit.id) }), false, "remove")));
   }
 
   /** What can be changed about an edit. */
   #settings(edit, name) {
     const range = (key, min, max, step) => {
-      const input = h("input", { type: "range", min, max, step, value: String(edit[key]), "aria-label": `Strength: ${name}`,
+      const input = h("input", { type: "range", min, max, step, value: String(edit[key]), title: "Strength", "aria-label": `Strength: ${name}`,
         onchange: () => this.change(edit.id, { [key]: Number(input.value) }) });
       return input;
     };

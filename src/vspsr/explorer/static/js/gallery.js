@@ -12,6 +12,7 @@ const OTHERS = 100000; // seeds of others begin here
 
 class Gallery {
   #grid = h("div", { class: "gallery" });
+  #drawing = false; // thumbnails
   #from = h("select", { "aria-label": "Interpolate from" });
   #to = h("select", { "aria-label": "Interpolate to" });
   #between = h("div", { class: "between" });
@@ -69,6 +70,7 @@ class Gallery {
       return card;
     });
     if (cards.length !== old.size || cards.some((card, i) => card !== this.#grid.children[i])) this.#grid.replaceChildren(...cards);
+    this.#thumbnails();
     const pinned = doc.pins.length >= 2;
     this.#between.hidden = !pinned;
     if (pinned && (!same(doc.pins, before.pins) || this.#from.options.length !== doc.pins.length)) {
@@ -78,30 +80,41 @@ class Gallery {
     }
   }
 
+  /** Thumbnails are made one after the other, so that none is asked for with edits that have changed since. */
+  async #thumbnails() {
+    if (this.#drawing) return;
+    this.#drawing = true;
+    for (let card; (card = [...this.#grid.children].find((one) => one.waits)); ) await card.redraw();
+    this.#drawing = false;
+  }
+
   #card(member, key) {
     const image = h("img", { alt: "" });
     const title = nameOf(member);
-    const showing = h("button", { class: "picture", "aria-label": `Show ${title}`, onclick: () => show(member) }, image);
+    const showing = h("button", { class: "picture", "aria-label": `Show ${title}`, onclick: () => look.show(member) }, image);
     showing.style.aspectRatio = `${store.info.width} / ${store.info.height}`; // nothing moves when the thumbnail comes
     const pinned = h("button", { title: "Pin", "aria-label": `Pin ${title}`, onclick: () => this.pin(member) }, "Pin");
     const alike = h("button", { title: "Others like this", "aria-label": `Others like ${title}`, onclick: () => this.#alike(member) }, "≈");
     const card = h("figure", { "data-key": key }, showing, h("figcaption", {}, h("span", { title }, title), alike, pinned));
-    let drawn = null;
+    let wanted = null; // edits
     card.update = (doc, edits) => {
       showing.setAttribute("aria-pressed", String(same(member, doc.shown)));
       pinned.setAttribute("aria-pressed", String(doc.pins.some((pin) => same(pin, member))));
-      if (drawn === edits) return;
-      drawn = edits;
+      if (wanted === edits) return;
+      wanted = edits;
+      card.waits = true;
       card.classList.add("pending");
-      guarded(async () => {
-        const layer = await layerOf(member, true);
-        if (drawn !== edits) return;
-        const url = URL.createObjectURL(await request("GET", thumbnail(layer), undefined, { raw: true }));
-        image.src = url;
-        image.onload = () => URL.revokeObjectURL(url);
-        card.classList.remove("pending");
-      })();
     };
+    card.redraw = guarded(async () => {
+      const edits = wanted;
+      card.waits = false;
+      const layer = await layerOf(member, true);
+      if (wanted !== edits) return;
+      const url = URL.createObjectURL(await request("GET", thumbnail(layer), undefined, { raw: true }));
+      image.src = url;
+      image.onload = () => URL.revokeObjectURL(url);
+      card.classList.remove("pending");
+    });
     return card;
   }
 }

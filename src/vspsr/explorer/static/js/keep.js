@@ -4,6 +4,7 @@ import { h, guarded, say, section } from "./dom.js";
 import { download, run } from "./api.js";
 import { isMember, verdict, wanted } from "./layers.js";
 import { store } from "./store.js";
+import { inView } from "./view.js";
 
 class KeepPanel {
   #format = h("select", { "aria-label": "Format" }, h("option", { value: "png" }, "PNG"), h("option", { value: "tiff" }, "TIFF"));
@@ -20,7 +21,7 @@ class KeepPanel {
   keep = guarded(async (what) => {
     const base = store.base;
     if (what === "session") await store.flush();
-    const { member } = wanted(store.doc.shown);
+    const { member } = wanted(inView());
     const edits = store.doc.edits.filter((edit) => edit.on);
     const others = store.doc.pins.filter(isMember);
     const made = await run(base, "exports", { what, member, others, edits, format: this.#format.value, bits: Number(this.#bits.value) });

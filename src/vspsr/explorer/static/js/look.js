@@ -58,9 +58,10 @@ class Look {
   /** What can be moved gets the keys: the edge of the curtain, the lens. */
   setMode(mode) {
     const before = view.mode;
-    if (mode !== "none") this.#compare([]);
-    for (const button of this.modes) button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
+    this.#compare([]);
     view.setMode(mode);
+    tools.draw();
+    this.#pressModes();
     if (mode === "curtain") view.curtain.focus();
     if (mode === "lens" && !tools.active) tools.use(CROSS);
     if (before === "lens" && mode !== "lens" && tools.active === CROSS) tools.use(null);
@@ -69,7 +70,22 @@ class Look {
   /** The picture under a number key. */
   press(index) {
     const member = numbered()[index];
-    if (member) show(member);
+    if (member) this.show(member);
+  }
+
+  /** Show a member alone. */
+  show(member) {
+    if (view.compared.length && same(member, store.doc.shown)) this.single();
+    else show(member);
+  }
+
+  /** End side by side. */
+  single() {
+    if (view.compared.length) this.#compare([]);
+  }
+
+  #pressModes() {
+    for (const button of this.modes) button.setAttribute("aria-pressed", String(!view.compared.length && button.dataset.mode === view.mode));
   }
 
   draw() {
@@ -82,7 +98,7 @@ class Look {
       const tick = h("input", { type: "checkbox", checked: this.#side.has(text), "aria-label": `Side by side: ${nameOf(member)}`,
         onchange: () => { this.#side[tick.checked ? "add" : "delete"](text); this.#compareTicked(); } });
       return h("div", { class: "entry" }, tick,
-        h("button", { "aria-pressed": String(same(member, shown)), onclick: () => show(member) },
+        h("button", { "aria-pressed": String(same(member, shown)), onclick: () => this.show(member) },
           h("kbd", {}, key), nameOf(member)));
     }));
     const chosen = all.findIndex((member) => same(member, view.behind));
@@ -97,7 +113,7 @@ class Look {
     if (!members.length) this.#side.clear();
     view.compare(members);
     tools.attach();
-    for (const button of this.modes) button.setAttribute("aria-pressed", String(button.dataset.mode === view.mode));
+    this.#pressModes();
     this.draw();
   }
 

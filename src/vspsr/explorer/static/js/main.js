@@ -15,6 +15,7 @@ import { values } from "./values.js";
 import { view } from "./view.js";
 
 const STDDEV_AT_ONCE = 256 * 256; // LR pixels; σ of more takes minutes, and is computed when it is asked for
+const OF_A_PICTURE = ["#stage", "#panel", "#undo", "#redo", "#close"];
 const limits = {};
 
 async function start() {
@@ -36,7 +37,7 @@ async function start() {
 
 function welcome() {
   $("#welcome").hidden = false;
-  for (const id of ["#stage", "#panel", "#close"]) $(id).hidden = true;
+  for (const id of OF_A_PICTURE) $(id).hidden = true;
   for (const id of ["#title", "#badge", "#note"]) $(id).textContent = "";
   $("#file").focus();
 }
@@ -58,7 +59,7 @@ async function enter(info) {
   $("#note").textContent = info.note;
   $("#welcome").hidden = true;
   const opening = info.jobs.find((job) => job.what.startsWith("opening"));
-  for (const id of ["#stage", "#panel", "#close"]) $(id).hidden = false;
+  for (const id of OF_A_PICTURE) $(id).hidden = false;
   look.reset();
   askPanel.reset();
   store.open(info);
@@ -97,6 +98,7 @@ function changed(doc, before) {
   $("#undo").disabled = !store.canUndo;
   $("#redo").disabled = !store.canRedo;
   const differs = (key) => JSON.stringify(doc[key]) !== JSON.stringify(before[key]);
+  if (differs("shown")) look.single(); // what was chosen is seen
   if (view.panes.length && (differs("shown") || differs("edits"))) view.refresh();
 }
 

@@ -135,14 +135,21 @@ export class Pane {
       const left = Math.min(Math.max(x, 0), size.x);
       return new OpenSeadragon.Rect(left, 0, size.x - left, size.y);
     }
-    if (this.mode === "lens" && this.lens) {
-      const [across, down] = this.toPane(...this.lens);
-      const [left, top] = image(across - LENS, down - LENS);
-      const [right, bottom] = image(across + LENS, down + LENS);
+    if (this.lensBox) {
+      const [x0, y0, x1, y1] = this.lensBox;
+      const [left, top] = image(x0, y0);
+      const [right, bottom] = image(x1, y1);
       const x = Math.max(left, 0), y = Math.max(top, 0);
       return new OpenSeadragon.Rect(x, y, Math.max(0, Math.min(right, size.x) - x), Math.max(0, Math.min(bottom, size.y) - y));
     }
     return new OpenSeadragon.Rect(0, 0, 0, 0);
+  }
+
+  /** Left, top, right and bottom of the lens in the pane; null if there is none. */
+  get lensBox() {
+    if (this.mode !== "lens" || !this.lens) return null;
+    const [x, y] = this.toPane(...this.lens);
+    return [x - LENS, y - LENS, x + LENS, y + LENS];
   }
 
   /** Whether a finger that is dragged moves the picture. */

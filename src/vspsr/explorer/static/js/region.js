@@ -119,7 +119,7 @@ class RegionPanel {
   #moved(i, amount) {
     this.#amounts[i] = amount;
     this.#label();
-    this.#blender.draw(this.#amounts);
+    this.#blender.draw(this.#amounts, view.main);
   }
 
   #label() {
@@ -132,7 +132,7 @@ class RegionPanel {
   #set(amounts) {
     this.#amounts = amounts;
     this.#label();
-    this.#blender.draw(amounts);
+    this.#blender.draw(amounts, view.main);
     this.#commit();
   }
 
@@ -153,7 +153,7 @@ class RegionPanel {
     if (same(amounts, this.#amounts)) return;
     this.#amounts = [...amounts];
     this.#label();
-    this.#blender.draw(this.#amounts);
+    this.#blender.draw(this.#amounts, view.main);
   }
 
   #commit() {
@@ -183,7 +183,7 @@ function plotShares(element, shares) {
   new uPlot({
     width: Math.max(200, element.clientWidth || 280), height: 120, legend: { show: false }, cursor: { show: false },
     scales: { x: { time: false, range: [0.4, shares.length + 0.6] }, y: { range: [0, Math.max(...data[2]) * 1.05] } },
-    axes: [{ ...axis, size: 24, incrs: [1] }, { ...axis, values: (_, all) => all.map((v) => `${v} %`) }],
+    axes: [{ ...axis, size: 24, incrs: [1], space: 20 }, { ...axis, values: (_, all) => all.map((v) => `${v} %`) }],
     series: [{}, { fill: "#2c728e", stroke: "#2c728e", paths: uPlot.paths.bars({ size: [0.6, 40] }), points: { show: false } },
       { stroke: "#d89000", width: 2, points: { show: true, size: 5 } }],
   }, data, element);

@@ -7,7 +7,7 @@ import { values } from "./values.js";
 import { view } from "./view.js";
 
 class Tools {
-  active = null; // { name, hint, cursor radius in HR pixels, down, move, up, draw }, or { name, hint, passive: true }
+  active = null; // { name, hint, cursor radius in HR pixels, down, move, up, draw, follows: before it is pressed, too }, or { name, hint, passive: true }
   #canvas = h("canvas", { class: "overlay", "aria-hidden": "true" });
   #cross = null; // HR coordinates of the cross that keys move, or a finger has tapped
   #pressed = false;
@@ -53,6 +53,7 @@ class Tools {
       else values.reset();
     }
     for (const one of view.panes) one.pans = !this.active?.passive;
+    pane.onclip = () => this.draw();
     this.#canvas.classList.toggle("active", Boolean(this.active && !this.active.passive));
     this.draw();
   }
@@ -140,7 +141,7 @@ class Tools {
   }
 
   #move() {
-    if (this.#pressed) this.active.move(...this.#at);
+    if (this.#pressed || this.active.follows) this.active.move(...this.#at);
   }
 
   #release() {
@@ -189,7 +190,7 @@ class Tools {
     if (at) drawCursor(context, view.main, at, this.active?.radius, Boolean(this.#cross));
   }
 
-  marks = []; // drawn whether or not a tool is active
+  marks = [drawLens]; // drawn whether or not a tool is active
 }
 
 /* global OpenSeadragon */
@@ -216,16 +217,24 @@ function drawCursor(context, pane, at, radius, cross) {
   context.shadowBlur = 0;
 }
 
+/** The edge of the lens. */
+function drawLens(context, pane) {
+  if (pane.lensBox) strokeBox(context, ...pane.lensBox, "#fff");
+}
+
 /** Outline a rectangle [left, top, width, height] of HR pixels. */
 export function drawBox(context, pane, [left, top, width, height], colour) {
   const [x0, y0] = pane.toPane(left, top);
   const [x1, y1] = pane.toPane(left + width, top + height);
-  context.lineWidth = 3;
-  context.strokeStyle = "#000a";
-  context.strokeRect(x0, y0, x1 - x0, y1 - y0);
-  context.lineWidth = 1.5;
-  context.strokeStyle = colour;
-  context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+  strokeBox(context, x0, y0, x1, y1, colour);
+}
+
+function strokeBox(context, x0, y0, x1, y1, colour) {
+  for (const [width, style] of [[3, "#000a"], [1.5, colour]]) {
+    context.lineWidth = width;
+    context.strokeStyle = style;
+    context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+  }
 }
 
 /** A tool that drags a box; ``done([left, top, width, height])`` in whole HR pixels, multiples of ``step``. */

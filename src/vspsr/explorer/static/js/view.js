@@ -146,7 +146,7 @@ class View {
   refresh = guarded(async () => {
     if (!this.panes.length) return;
     const turn = (this.#turn += 1);
-    const members = this.compared.length ? this.compared.slice() : [store.doc.shown];
+    const members = this.compared.length ? this.compared.slice() : [inView()];
     $("#badge").classList.add("pending");
     drop(this.mode === "none" ? members : [...members, this.behind]);
     const others = members.map(async (member, i) => {
@@ -172,7 +172,7 @@ class View {
   });
 
   #drafted(name, made = null) {
-    if (made) this.#legend(this.compared[0] ?? store.doc.shown, made);
+    if (made) this.#legend(inView(), made);
     else this.#legend(...this.#shown);
     values.read();
     const badge = $("#badge");
@@ -240,5 +240,8 @@ export function show(member) {
   else store.commit({ shown: member });
 }
 
-/** Show a member of the space: the one shown if it is one, else the mean. */
-export const currentMember = () => (isMember(store.doc.shown) ? store.doc.shown : { kind: "mean" });
+/** What the first pane is to show. */
+export const inView = () => view.compared[0] ?? store.doc.shown;
+
+/** A member of the space: the one in view if it is one, else the mean. */
+export const currentMember = () => (isMember(inView()) ? inView() : { kind: "mean" });
