@@ -298,7 +298,7 @@ def test_bad_files(run: Run, photo: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "note"),
     [
-        (("--model", "vspsr-x4"), "vspsr-x4 was not trained on JPEGs and may draw their ripples; the default was"),
+        (("--model", "vspsr-x4"), ""),
         (("--model", "vspsr-x4-explore"), ""),
         (("--scale", "8"), "vspsr-x8 was not trained on JPEGs and may draw their ripples\n"),
         ((), "upscaled with vspsr-x4-explore, which was trained on JPEGs"),

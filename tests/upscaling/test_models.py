@@ -35,7 +35,7 @@ def test_the_models_for_jpegs_are_those_that_were_trained_on_them(scale: int) ->
     model, name = models.fitting(jpeg=True)
     assert model.scale == models.scale == scale
     assert name in (trained or shipped)
-    assert not models.fitting()[0].trained_on_jpegs
+    assert models.fitting()[1] == f"vspsr-x{scale}"
 
 
 def test_one_model_for_all_where_it_is_named() -> None:

@@ -191,8 +191,7 @@ def _name_model_of_jpegs(reports: Sequence["Report"], models: "Models", chosen: 
         if not chosen:
             print_note(f"{counted(jpegs, 'JPEG')}: upscaled with {name}, which was trained on JPEGs")
         return
-    other = "; the default was, leave out `--model`" if model.scale == 4 else ""
-    print_note(f"{counted(jpegs, 'JPEG')}: {name} was not trained on JPEGs and may draw their ripples{other}")
+    print_note(f"{counted(jpegs, 'JPEG')}: {name} was not trained on JPEGs and may draw their ripples")
 
 
 def _upscale_to_stdout(path: Path, models: "Models", options: "Options") -> "Report":
