@@ -391,7 +391,7 @@ def test_what_is_kept_opens_again(opened: Page) -> None:
     assert page.locator("[aria-label='Pin Sample 3']").get_attribute("aria-pressed") == "true"
     page.goto(files["comparison"].as_uri())
     page.wait_for_function("() => document.querySelector('#b').naturalWidth === 64")
-    assert page.locator("#right option").all_inner_texts() == ["LR", "bicubic", "mean", "shown", "sample 1"]
+    assert page.locator("#right option").all_inner_texts() == ["LR", "Bicubic", "Mean", "Sample 3 (shown)", "Sample 3"]
     box, share = page.locator(".box").bounding_box(), page.locator("#share")
     assert share.bounding_box()["width"] == pytest.approx(box["width"], abs=3)
     page.mouse.move(box["x"] + 8, box["y"] + 20)
