@@ -281,6 +281,14 @@ def test_a_finger_hits_every_control(phone: Page) -> None:
     page.locator("#toolbar button:text-is('Curtain')").tap()
     phone.wait()
     _check_targets(page, 60)
+    # What a slider of an edit changes, and what a button of a candidate opens, can be read.
+    assert page.locator(".edits li").first.locator("label").all_inner_texts() == ["Error"]
+    assert page.locator(".edits li").last.locator("label").all_inner_texts() == ["Strength"]
+    assert page.locator(".candidate .button").all_inner_texts() == ["Choose a file…"] * 2
+    cut = "(e) => e.scrollWidth > e.clientWidth"
+    assert not any(label.evaluate(cut) for label in page.locator(".candidate, .candidate .button, .edits label").all())
+    with page.expect_file_chooser():
+        page.locator(".candidate .button").first.tap()
     page.locator("#close").tap()
     page.wait_for_selector("#welcome:not([hidden])")
     _check_targets(page, 1)

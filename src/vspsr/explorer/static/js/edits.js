@@ -64,19 +64,20 @@ class EditsPanel {
   /** What can be changed about an edit. */
   #settings(edit, name) {
     const range = (key, min, max, step) => {
-      const input = h("input", { type: "range", min, max, step, value: String(edit[key]), title: "Strength", "aria-label": `Strength: ${name}`,
+      const input = h("input", { type: "range", min, max, step, value: String(edit[key]), "aria-label": `Strength: ${name}`,
         onchange: () => this.change(edit.id, { [key]: Number(input.value) }) });
-      return input;
+      return h("label", {}, "Strength", input);
     };
     if (edit.kind === "texture") return [range("factor", "0", "2", "0.1")];
     const exactness = h("input", { type: "range", min: "0.5", max: "40", step: "0.5", value: String(255 * edit.stddev),
-      title: "Allowed error", "aria-label": `Allowed error: ${name}`,
+      "aria-label": `Allowed error: ${name}`,
       onchange: () => this.change(edit.id, { stddev: Number(exactness.value) / 255 }) });
-    if (edit.kind === "colour" && edit.value === undefined) return [range("change", "-0.3", "0.3", "0.01"), exactness];
-    if (!edit.value) return [exactness];
+    const error = h("label", { title: "Allowed error" }, "Error", exactness);
+    if (edit.kind === "colour" && edit.value === undefined) return [range("change", "-0.3", "0.3", "0.01"), error];
+    if (!edit.value) return [error];
     const colour = h("input", { type: "color", value: toHex(edit.value), "aria-label": `Colour: ${name}`,
       onchange: () => this.change(edit.id, { value: fromHex(colour.value) }) });
-    return [colour, exactness];
+    return [colour, error];
   }
 
   #sigma(edit, name) {
