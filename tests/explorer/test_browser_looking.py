@@ -1,21 +1,12 @@
 """Looking closely without a mouse: values, lens and curtain by keys and by touch, and controls that a finger hits."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from explorer_page import PHONE, Page
 from explorer_tools import photo
-
-
-@pytest.fixture
-def phone(browser: Any, address: str, tmp_path: Path) -> Iterator[Page]:
-    page = Page(browser, address, tmp_path, **PHONE)
-    yield page
-    page.close()
 
 
 def values_at(opened: Page) -> tuple[int, int, list[int]]:

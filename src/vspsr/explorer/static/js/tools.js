@@ -7,7 +7,7 @@ import { values } from "./values.js";
 import { view } from "./view.js";
 
 class Tools {
-  active = null; // { name, hint, cursor radius in HR pixels, down, move, up, draw, follows: before it is pressed, too }, or { name, hint, passive: true }
+  active = null; // { name, hint, cursor radius in HR pixels, down, move, up, draw, follows: before it is pressed, too }, or { name, passive: true }
   #canvas = h("canvas", { class: "overlay", "aria-hidden": "true" });
   #cross = null; // HR coordinates of the cross that keys move, or a finger has tapped
   #pressed = false;
