@@ -1,6 +1,7 @@
 """Editing, asking and keeping in a real browser: by mouse, by keyboard alone, by touch."""
 
 import io
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,40 @@ def test_the_standard_deviation_given_edits(opened: Page) -> None:
     opened.wait()
     assert page.inner_text("#legend") == end
     assert np.abs(opened.picture() - before)[2:, 2:].max() <= 2  # the pane may be a little smaller now
+
+
+def test_an_edit_that_contradicts_leads_to_the_place(opened: Page) -> None:
+    """Its button outlines the pixel that is missed most, wherever the view is, as long as it has the focus."""
+    page = opened.page
+    opened.scribble("#ff0000", (12.5, 30.5), (16.5, 34.5))
+    button = page.locator(".edits button.contradicts")
+    found = re.search(r"contradicts at x (\d+), y (\d+)", button.inner_text())
+    assert found is not None
+    x, y = map(int, found.groups())
+    plain = opened.picture()
+    button.click()
+    drawn = np.abs(opened.picture() - plain).max(2) > 20
+    rows, columns = drawn.nonzero()
+    assert drawn.sum() > 3
+    assert (rows.min() + rows.max()) / 2 == pytest.approx(y, abs=1)
+    assert (columns.min() + columns.max()) / 2 == pytest.approx(x, abs=1)
+    button.press("Tab")
+    assert np.abs(opened.picture() - plain).max() <= 2
+    page.keyboard.press("0")
+    for key in "++++++++":
+        page.keyboard.press(key)
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+Tab")
+    page.wait_for_function(
+        """async ([x, y]) => {
+            const { view } = await import("/static/js/view.js");
+            const { clientWidth, clientHeight } = view.main.element;
+            const [left, top] = view.main.toPane(x, y);
+            return left > 0 && top > 0 && left < clientWidth && top < clientHeight;
+        }""",
+        arg=[x, y],
+    )
 
 
 @pytest.mark.slow
