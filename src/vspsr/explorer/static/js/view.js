@@ -57,7 +57,7 @@ class View {
     this.panes = Array.from({ length: count }, (_, i) => {
       const label = h("figcaption", {});
       const element = h("div", { class: "view" });
-      const figure = h("figure", { class: "pane" }, element, label);
+      const figure = h("figure", { class: "pane", tabindex: "-1" }, element, label);
       holder.append(figure);
       const pane = new Pane(element, { reduced });
       pane.figure = figure;
