@@ -90,3 +90,33 @@ def test_asked_and_kept_by_keys(opened: Page) -> None:
     kept = pixels(Path(download.value.path()).read_bytes())
     page.keyboard.press("Escape")
     assert np.abs(opened.picture() - kept).mean() < 1.5
+
+
+@pytest.mark.slow
+def test_everything_by_keyboard_alone(opened: Page) -> None:
+    page = opened.page
+    before = opened.picture()
+    page.locator("summary:text-is('Edit')").press("Enter")
+    page.locator(".tools button:text-is('Scribble')").press("Enter")
+    for key in ("Space", "ArrowRight", "Space", "Escape"):
+        page.keyboard.press(key)
+    opened.wait()
+    assert page.locator(".edits li").count() == 1
+    assert np.abs(opened.picture() - before)[20:28, 28:40].max() > 3
+    page.keyboard.press("r")
+    page.keyboard.press("Space")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    page.locator("summary:text-is('Region')").press("Enter")
+    slider = page.locator(".sliders input").first
+    slider.wait_for()
+    slider.press("End")
+    opened.wait()
+    assert "0 of 576" in opened.badge
+    unlabelled = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, [role=slider]")].filter((e) =>
+            !(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML)"""
+    )
+    assert unlabelled == []
