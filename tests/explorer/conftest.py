@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from explorer_page import Page
+from explorer_page import PHONE, Page
 from explorer_tools import running_server
 
 
@@ -18,5 +18,12 @@ def address() -> Iterator[str]:
 @pytest.fixture
 def opened(browser: Any, address: str, tmp_path: Path) -> Iterator[Page]:
     page = Page(browser, address, tmp_path)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def phone(browser: Any, address: str, tmp_path: Path) -> Iterator[Page]:
+    page = Page(browser, address, tmp_path, **PHONE)
     yield page
     page.close()

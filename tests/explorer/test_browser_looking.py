@@ -1,21 +1,12 @@
 """Looking closely without a mouse: values, lens and curtain by keys and by touch, and controls that a finger hits."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from explorer_page import PHONE, Page
 from explorer_tools import photo
-
-
-@pytest.fixture
-def phone(browser: Any, address: str, tmp_path: Path) -> Iterator[Page]:
-    page = Page(browser, address, tmp_path, **PHONE)
-    yield page
-    page.close()
 
 
 def values_at(opened: Page) -> tuple[int, int, list[int]]:
@@ -198,10 +189,40 @@ def test_the_curtain_by_touch(phone: Page) -> None:
     page.locator("#toolbar button:text-is('Curtain')").tap()
     phone.wait()
     phone.touch((32, 10), (28, 12), (20, 14))
-    seen = phone.picture()
-    assert np.abs(seen - mean)[:, :16].max() <= 2
-    assert np.abs(seen - lr)[:, 24:].max() <= 2
+    seen, below = phone.picture(), slice(10, None)  # of the names of the sides
+    assert np.abs(seen - mean)[below, :16].max() <= 2
+    assert np.abs(seen - lr)[below, 24:].max() <= 2
     assert int(page.get_attribute(".curtain", "aria-valuenow")) < 45
+
+
+def test_curtain_and_lens_say_what_both_pictures_miss(opened: Page) -> None:
+    """Whatever is in view is measured, and the sides of the curtain are named."""
+    page, alone = opened.page, {}
+    for key, name in (("2", "Bicubic"), ("3", "Mean")):
+        page.keyboard.press(key)
+        opened.wait()
+        alone[name] = opened.badge
+    assert alone["Mean"].startswith("0 of 576 ")
+    assert not alone["Bicubic"].startswith("0 of 576 ")
+    both = f"Mean: {alone['Mean']}; Bicubic: {alone['Bicubic']}"
+    for key in ("l", "c"):
+        page.keyboard.press(key)
+        opened.wait()
+        assert opened.badge == both
+        assert page.locator("#badge.wrong:not(.exact)").count() == 1
+    left, right = page.locator(".sides span").all()
+    assert (left.inner_text(), right.inner_text()) == ("Mean", "Bicubic")
+    assert left.bounding_box()["x"] < page.locator(".curtain").bounding_box()["x"] < right.bounding_box()["x"]
+    page.keyboard.press("Home")  # nothing of the mean is left
+    assert left.bounding_box()["width"] < 20
+    page.locator(".behind select").select_option(label="LR")
+    opened.wait()
+    assert opened.badge == f"Mean: {alone['Mean']}; LR"
+    assert page.locator("#badge.exact").count() == 1
+    page.keyboard.press("s")
+    opened.wait()
+    assert opened.badge == alone["Mean"]
+    assert page.locator(".sides").is_hidden()
 
 
 def _edge_in_hr(opened: Page, share: float) -> int:
@@ -251,6 +272,14 @@ def test_a_finger_hits_every_control(phone: Page) -> None:
     page.locator("#toolbar button:text-is('Curtain')").tap()
     phone.wait()
     _check_targets(page, 60)
+    # What a slider of an edit changes, and what a button of a candidate opens, can be read.
+    assert page.locator(".edits li").first.locator("label").all_inner_texts() == ["Error"]
+    assert page.locator(".edits li").last.locator("label").all_inner_texts() == ["Strength"]
+    assert page.locator(".candidate .button").all_inner_texts() == ["Choose a file…"] * 2
+    cut = "(e) => e.scrollWidth > e.clientWidth"
+    assert not any(label.evaluate(cut) for label in page.locator(".candidate, .candidate .button, .edits label").all())
+    with page.expect_file_chooser():
+        page.locator(".candidate .button").first.tap()
     page.locator("#close").tap()
     page.wait_for_selector("#welcome:not([hidden])")
     _check_targets(page, 1)

@@ -49,7 +49,7 @@ def test_grey_that_is_stored_in_colour(http: TestClient, name: str) -> None:
         assert np.ptp(np.asarray(image).astype(int), axis=2).max() == 0
     _, content = client.keep(what="stddev")
     assert np.load(io.BytesIO(zipfile.ZipFile(io.BytesIO(content)).read("stddev.npy"))).shape == (3, 48, 64)
-    assert b"taken as grey" in client.keep(what="comparison", member=SAMPLE)[1]
+    assert b"taken as grey" in client.keep(what="comparison", member=SAMPLE, names=["Sample 1"])[1]
     _, content = client.keep(what="session")
     again = Client(http, content, "a.vspsr.safetensors")
     assert again.info["note"] == client.info["note"]

@@ -149,7 +149,7 @@ def test_exports_state_the_coefficients(client: Client) -> None:
             kept = read_image(file.read(name))
             assert kept.bits == 16
             assert compare(kept, read_source(jpeg())).exact
-    _, content = client.keep(what="comparison", member=SAMPLE)
+    _, content = client.keep(what="comparison", member=SAMPLE, names=["Sample 1 (shown)"])
     data = json.loads(content.decode().split('id="data">')[1].split("</script>")[0])
     assert data["pictures"][3]["note"] == "0 of 768 JPEG coefficients wrong"
     assert "saved with the tables of the JPEG" in content.decode()

@@ -17,9 +17,11 @@ from safetensors import safe_open
 
 from vspsr import read_image
 from vspsr.degradation import Degradation
+from vspsr.errors import ConditionWarning
 from vspsr.explorer.areas import area_mask
 from vspsr.explorer.limits import Limits
 from vspsr.explorer.messages import Area
+from vspsr.space import Pixels
 from vspsr.upscaling import PictureSpace, compare
 
 MEAN = {"kind": "mean"}
@@ -184,6 +186,14 @@ def test_unlikely_edits_say_so(client: Client, space: PictureSpace) -> None:
     assert found["u"]["missed"] < 5
     assert found["b"]["sigma"] > 3 * found["u"]["sigma"]
     assert found["b"]["missed"] > 5
+    # It is missed most where the mean given the edit alone is farthest from its colour.
+    mask, red = area_mask(Area.model_validate(at), (48, 64)), torch.tensor([1.0, 0.0, 0.0])
+    with pytest.warns(ConditionWarning):
+        mean = space.space.condition(Pixels(mask, red, blot["stddev"])).mean[0]
+    far = ((mean - red[:, None, None]).abs() * mask).amax(0)
+    x, y = found["b"]["where"]
+    assert far[y, x] == pytest.approx(far.max().item(), rel=1e-4)
+    assert far[y, x] / blot["stddev"] == pytest.approx(found["b"]["missed"], rel=1e-3)
     assert found["t"]["sigma"] is None
     assert "off" not in found
 
@@ -295,14 +305,20 @@ def test_samples_and_stddev_are_kept(client: Client, space: PictureSpace) -> Non
 
 
 def test_the_comparison_needs_nothing_else(http: TestClient) -> None:
-    client = Client(http, photo(), "{{data}}<b>.png")
+    client = Client(http, photo(20, 18), "{{data}}<b>.png")
     _, content = client.keep(
-        what="comparison", member={"kind": "sample", "seed": 1}, others=[{"kind": "sample", "seed": 2}]
+        what="comparison",
+        member={"kind": "sample", "seed": 1},
+        others=[{"kind": "sample", "seed": 2}],
+        names=["</script>", "Sample 2"],
     )
     page = content.decode()
     data = json.loads(page.split('id="data">')[1].split("</script>")[0])
-    assert [p["title"] for p in data["pictures"]] == ["LR", "bicubic", "mean", "shown", "sample 1"]
-    assert data["pictures"][3]["note"] == "0 of 576 LR values wrong"
+    assert [p["title"] for p in data["pictures"]] == ["LR", "Bicubic", "Mean", "</script>", "Sample 2"]
+    assert data["pictures"][3]["note"] == "0 of 1,080 LR values wrong"
+    refused = client.http.post(f"{client.base}/exports", json={"what": "comparison", "names": []})
+    assert refused.status_code == 422
+    assert "names" in refused.json()["error"]
     assert "http" not in page.replace("http-equiv", "")
     assert "{{data}}&lt;b&gt;.png" in page
 

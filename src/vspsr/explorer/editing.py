@@ -130,17 +130,19 @@ def image_of(picture: Picture, channels: int) -> Tensor:
 def unlikeliness(session: Session, edits: Sequence[Edit], progress: Progress = no_progress) -> list[dict[str, Any]]:
     """For each edit that is switched on: how many σ it lies from the space, and by how many of its own σ it is missed.
 
-    Each is measured by itself, on the space without edits.
+    Each is measured by itself, on the space without edits. ``where`` is the HR pixel [x, y] that is missed most.
     """
     reports: list[dict[str, Any]] = []
     active = [edit for edit in edits if edit.on]
     for i, edit in enumerate(active):
         if isinstance(edit, Texture):
-            reports.append({"id": edit.id, "sigma": None, "missed": None})
+            reports.append({"id": edit.id, "sigma": None, "missed": None, "where": None})
             continue
         with estimate_progress(progress), one_of(len(active), i):
             space = conditioned_space(session, [edit])
         assert space is not None
         conflict = space.conflicts[0]
-        reports.append({"id": edit.id, "sigma": conflict.distance, "missed": conflict.missed})
+        assert conflict.where is not None  # no edit is a `Linear` condition
+        y, x = divmod(int(conflict.where.argmax()), conflict.where.shape[1])
+        reports.append({"id": edit.id, "sigma": conflict.distance, "missed": conflict.missed, "where": [x, y]})
     return reports

@@ -127,10 +127,10 @@ def _comparison(session: Session, request: Export, path: Path, progress: Progres
     """A page with the pictures in it, which needs nothing else."""
     shown: list[tuple[str, Any, Edits]] = [
         ("LR", Low(kind="lr"), ()),
-        ("bicubic", Enlarged(kind="bicubic"), ()),
-        ("mean", Mean(kind="mean"), ()),
-        ("shown", request.member, request.edits),
-        *((f"sample {i + 1}", member, request.edits) for i, member in enumerate(request.others)),
+        ("Bicubic", Enlarged(kind="bicubic"), ()),
+        ("Mean", Mean(kind="mean"), ()),
+        (request.names[0], request.member, request.edits),
+        *((name, member, ()) for name, member in zip(request.names[1:], request.others, strict=True)),
     ]
     height, width = (_scale(session) * n for n in session.picture.size)
     source = session.source
@@ -155,4 +155,4 @@ def _filled(part: str, texts: dict[str, str]) -> str:
 
 
 def _note(about: dict[str, Any], unit: str) -> str:
-    return f"{about[f'{unit}_wrong']} of {about[unit]} {_UNITS[unit]} wrong" if unit in about else ""
+    return f"{about[f'{unit}_wrong']:,} of {about[unit]:,} {_UNITS[unit]} wrong" if unit in about else ""

@@ -15,6 +15,7 @@ Rect = tuple[Whole, Whole, Annotated[int, Field(ge=1, le=100_000)], Annotated[in
 """left, top, width, height"""
 Sigma = Annotated[float, Field(ge=1e-4, le=1, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=40)]
+Title = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class _Message(BaseModel):
@@ -240,11 +241,19 @@ class Ask(_WithMember):
 
 
 class Export(_WithMember):
-    """What to keep."""
+    """What to keep. A comparison has names for its pictures: of the member, then of the others."""
 
     what: Literal["picture", "samples", "stddev", "comparison", "session"]
     member: AnyLayer = Mean(kind="mean")
     others: Annotated[tuple[Member, ...], Field(max_length=32)] = ()
+    names: Annotated[tuple[Title, ...], Field(max_length=33)] = ()
     edits: Edits = ()
     format: Literal["png", "tiff"] = "png"
     bits: Literal[8, 16] = 8
+
+    @model_validator(mode="after")
+    def _named(self) -> "Export":
+        wanted = 1 + len(self.others)
+        if self.what == "comparison" and len(self.names) != wanted:
+            raise ValueError(f"names has {len(self.names)} names for {wanted} pictures: give one for each")
+        return self

@@ -1,6 +1,6 @@
 // Two candidates for a region: which does the picture support?
 
-import { $, h, guarded, section, say } from "./dom.js";
+import { h, guarded, section, say } from "./dom.js";
 import { run, upload } from "./api.js";
 import { isJpeg, isMember, nameOf } from "./layers.js";
 import { regionPanel } from "./region.js";
@@ -25,14 +25,14 @@ class AskPanel {
 
   #box(name, i) {
     const title = h("strong", {}, name);
-    const input = h("input", { type: "file", accept: "image/*,.tif,.tiff", "aria-label": `File of candidate ${name}`,
-      onchange: () => this.#take(i, input.files[0]) });
+    const input = h("input", { type: "file", accept: "image/*,.tif,.tiff", class: "visually-hidden", "aria-label": `File of candidate ${name}`,
+      onchange: () => { this.#take(i, input.files[0]); input.value = ""; } });
     const text = h("span", {}, EMPTY);
     const select = h("select", { "aria-label": `Candidate ${name}`, onchange: () => {
       const choice = select.selectedOptions[0]?.member;
       this.#set(i, choice ?? null, choice ? nameOf(choice) : EMPTY);
     } });
-    const box = h("div", { class: "candidate" }, title, text, input, select);
+    const box = h("div", { class: "candidate" }, title, text, h("label", { class: "button" }, "Choose a file…", input), select);
     box.addEventListener("drop", (event) => {
       event.preventDefault();
       event.stopPropagation();
@@ -54,10 +54,7 @@ class AskPanel {
 
   /** Forget the candidates and the answer: they belong to a picture. */
   reset() {
-    this.#boxes.forEach((box, i) => {
-      this.#set(i, null, EMPTY);
-      $("input", box).value = "";
-    });
+    this.#boxes.forEach((_, i) => this.#set(i, null, EMPTY));
     this.#answer.textContent = "";
   }
 

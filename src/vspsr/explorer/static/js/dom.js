@@ -41,6 +41,9 @@ export const guarded = (work) => async (...parts) => {
   }
 };
 
+/** Whether a finger is what points here. */
+export const byTouch = () => matchMedia("(pointer: coarse)").matches;
+
 export const debounce = (work, delay) => {
   let timer = 0;
   return (...parts) => {

@@ -5,7 +5,8 @@ import { run } from "./api.js";
 import { brushes } from "./brushes.js";
 import { same, wanted } from "./layers.js";
 import { store } from "./store.js";
-import { show } from "./view.js";
+import { drawBox, tools } from "./tools.js";
+import { show, view } from "./view.js";
 
 const NAMES = { texture: "Texture", colour: "Colour", scribble: "Scribble", copy: "Copied patch", repeat: "Repeat" };
 
@@ -18,17 +19,24 @@ export const nameOfEdit = (edit) => {
 class EditsPanel {
   #list = h("ol", { class: "edits", "aria-label": "Edits" });
   #spread = h("button", { hidden: true, onclick: () => show({ kind: "stddev" }) }, "σ with these edits");
-  #unlikely = new Map(); // edit as text → { sigma, missed }
+  #unlikely = new Map(); // edit as text → { sigma, missed, where }
+  #worst = null; // HR pixel that is outlined: where an edit is missed most
   #skipped = new Set(); // edits as text of which this was cancelled or failed
 
   element() {
+    tools.marks.push((context, pane) => {
+      if (!this.#worst) return;
+      const [x, y] = this.#worst, around = Math.max(1.5, 12 / pane.zoom);
+      drawBox(context, pane, [x - around, y - around, 1 + 2 * around, 1 + 2 * around], "#fff");
+    });
     store.onchange((doc, before) => {
       this.#draw(doc);
       if (!same(doc.edits, before.edits)) this.#measure();
     });
     return section("Edit", false, brushes.element(), this.#list, h("p", {}, this.#spread),
       h("p", { class: "small" }, "σ: how far an edit lies from what the model expects, root mean square. About 1 is usual, " +
-        "above 3 is unlikely. “Contradicts” means that the LR picture or another edit forbids it: allow more error."));
+        "above 3 is unlikely. “Contradicts” means that the LR picture forbids it: allow more error. " +
+        "Its button outlines where it is missed most."));
   }
 
   change(id, changes) {
@@ -43,7 +51,15 @@ class EditsPanel {
     this.#list.children[index + step]?.querySelector(step < 0 ? ".up" : ".down")?.focus();
   }
 
+  /** Outline a place, null for none. */
+  #mark(place) {
+    this.#worst = place;
+    if (place) view.main.reveal(place[0] + 0.5, place[1] + 0.5);
+    tools.draw();
+  }
+
   #draw(doc) {
+    if (this.#worst) this.#mark(null); // what had the focus is replaced
     this.#spread.hidden = !wanted({ kind: "stddev" }).edits.length;
     this.#list.replaceChildren(...doc.edits.map((edit, i) => this.#row(edit, i, doc.edits.length)));
   }
@@ -64,19 +80,20 @@ class EditsPanel {
   /** What can be changed about an edit. */
   #settings(edit, name) {
     const range = (key, min, max, step) => {
-      const input = h("input", { type: "range", min, max, step, value: String(edit[key]), title: "Strength", "aria-label": `Strength: ${name}`,
+      const input = h("input", { type: "range", min, max, step, value: String(edit[key]), "aria-label": `Strength: ${name}`,
         onchange: () => this.change(edit.id, { [key]: Number(input.value) }) });
-      return input;
+      return h("label", {}, "Strength", input);
     };
     if (edit.kind === "texture") return [range("factor", "0", "2", "0.1")];
     const exactness = h("input", { type: "range", min: "0.5", max: "40", step: "0.5", value: String(255 * edit.stddev),
-      title: "Allowed error", "aria-label": `Allowed error: ${name}`,
+      "aria-label": `Allowed error: ${name}`,
       onchange: () => this.change(edit.id, { stddev: Number(exactness.value) / 255 }) });
-    if (edit.kind === "colour" && edit.value === undefined) return [range("change", "-0.3", "0.3", "0.01"), exactness];
-    if (!edit.value) return [exactness];
+    const error = h("label", { title: "Allowed error" }, "Error", exactness);
+    if (edit.kind === "colour" && edit.value === undefined) return [range("change", "-0.3", "0.3", "0.01"), error];
+    if (!edit.value) return [error];
     const colour = h("input", { type: "color", value: toHex(edit.value), "aria-label": `Colour: ${name}`,
       onchange: () => this.change(edit.id, { value: fromHex(colour.value) }) });
-    return [colour, exactness];
+    return [colour, error];
   }
 
   #sigma(edit, name) {
@@ -91,10 +108,11 @@ class EditsPanel {
     }
     if (!found) return h("output", { class: "sigma" }, "…");
     const level = found.missed > 5 ? "contradicts" : found.sigma > 3 ? "unlikely" : "likely";
-    const text = `${found.sigma.toFixed(1)} σ`;
-    const output = h("output", { class: `sigma ${level}`, title: `missed by at most ${found.missed.toFixed(1)} of its own σ` },
-      level === "contradicts" ? `${text}, contradicts` : text);
-    return output;
+    const text = `${found.sigma.toFixed(1)} σ`, title = `missed by at most ${found.missed.toFixed(1)} of its own σ`;
+    if (level !== "contradicts") return h("output", { class: `sigma ${level}`, title }, text);
+    const [x, y] = found.where;
+    return h("button", { class: `sigma ${level}`, title: `${title}, at x ${x}, y ${y}`, onfocus: () => this.#mark(found.where),
+      onblur: () => this.#mark(null), onclick: (event) => event.currentTarget.focus() }, `${text}, contradicts at x ${x}, y ${y}`);
   }
 
   #measure = guarded(async () => {

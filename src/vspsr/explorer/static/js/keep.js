@@ -2,7 +2,7 @@
 
 import { h, guarded, say, section } from "./dom.js";
 import { download, run } from "./api.js";
-import { isMember, verdict, wanted } from "./layers.js";
+import { isMember, nameOf, verdict, wanted } from "./layers.js";
 import { store } from "./store.js";
 import { inView } from "./view.js";
 
@@ -21,10 +21,11 @@ class KeepPanel {
   keep = guarded(async (what) => {
     const base = store.base;
     if (what === "session") await store.flush();
-    const { member } = wanted(inView());
+    const { member, edits: own } = wanted(inView());
     const edits = store.doc.edits.filter((edit) => edit.on);
     const others = store.doc.pins.filter(isMember);
-    const made = await run(base, "exports", { what, member, others, edits, format: this.#format.value, bits: Number(this.#bits.value) });
+    const names = [`${nameOf(member)} (shown${own.length ? ", edited" : ""})`, ...others.map(nameOf)].map((name) => name.slice(0, 200));
+    const made = await run(base, "exports", { what, member, others, names, edits, format: this.#format.value, bits: Number(this.#bits.value) });
     await download(base, made);
     const size = `${made.name}: ${(made.bytes / 1e6).toFixed(2)} MB`;
     if (base === store.base) say([size, verdict(made)].filter(Boolean).join("; "), "note");

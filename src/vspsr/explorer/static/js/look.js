@@ -1,6 +1,6 @@
 // What can be looked at, by click or number key, and the ways to compare: curtain, lens, side by side.
 
-import { $, h, guarded, section } from "./dom.js";
+import { $, h, byTouch, guarded, section } from "./dom.js";
 import { upload } from "./api.js";
 import { nameOf, same } from "./layers.js";
 import { store } from "./store.js";
@@ -13,7 +13,7 @@ const FIXED = [{ kind: "lr" }, { kind: "bicubic" }, { kind: "mean" }, { kind: "s
 export const numbered = () => [...FIXED, ...store.doc.pins, ...store.doc.files.map(({ file }) => ({ kind: "file", file }))];
 
 /** Arrow keys or a finger move a cross: the values there, and the lens. */
-const CROSS = { name: "values", passive: true, hint: "Arrow keys or a finger move the cross." };
+const CROSS = { name: "values", passive: true };
 
 class Look {
   #list = h("div", { class: "look", role: "group", "aria-label": "What is shown" });
@@ -40,7 +40,7 @@ class Look {
     tools.onchange((tool) => {
       cross.setAttribute("aria-pressed", String(tool === CROSS));
       this.pan.setAttribute("aria-pressed", String(!tool));
-      $("#hint").textContent = !tool ? "" : tool.passive ? tool.hint : `${tool.hint} Arrow keys and Space work too; Esc ends.`;
+      $("#hint").textContent = hintFor(tool);
     });
     return [this.pan, cross, ...zooms, h("span", { class: "space" }), ...this.modes,
       h("label", { class: "behind" }, "with ", this.#behind)];
@@ -137,6 +137,13 @@ class Look {
     const { file: name, title, width, height } = await upload(`${base}/files`, file);
     if (base === store.base) store.commit({ files: [...store.doc.files, { file: name, title, width, height }], shown: { kind: "file", file: name } });
   });
+}
+
+/** What can be done with a tool, and how it ends. */
+function hintFor(tool) {
+  if (!tool) return "";
+  if (tool.passive) return byTouch() ? "A finger moves the cross." : "Arrow keys or a finger move the cross.";
+  return `${tool.hint} ${byTouch() ? "Two fingers zoom and move; “Move” ends." : "Arrow keys and Space work too; Esc ends."}`;
 }
 
 export const look = new Look();

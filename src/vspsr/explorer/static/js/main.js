@@ -15,7 +15,7 @@ import { values } from "./values.js";
 import { view } from "./view.js";
 
 const STDDEV_AT_ONCE = 256 * 256; // LR pixels; σ of more takes minutes, and is computed when it is asked for
-const OF_A_PICTURE = ["#stage", "#panel", "#undo", "#redo", "#close"];
+const OF_A_PICTURE = ["#stage", "#panel", "#close"];
 const limits = {};
 
 async function start() {

@@ -7,13 +7,14 @@ import { values } from "./values.js";
 import { view } from "./view.js";
 
 class Tools {
-  active = null; // { name, hint, cursor radius in HR pixels, down, move, up, draw, follows: before it is pressed, too }, or { name, hint, passive: true }
+  active = null; // { name, hint, cursor radius in HR pixels, down, move, up, draw, follows: before it is pressed, too }, or { name, passive: true }
   #canvas = h("canvas", { class: "overlay", "aria-hidden": "true" });
   #cross = null; // HR coordinates of the cross that keys move, or a finger has tapped
   #pressed = false;
   #at = null; // HR coordinates of the pointer
   #fingers = new Map(); // pointer that is down → where, in the pane
   #gesture = false; // a second finger has come: nothing is painted until all are lifted
+  #opener = null; // what had the focus before a tool took it
   #listeners = [];
 
   onchange(listener) {
@@ -29,6 +30,16 @@ class Tools {
     this.attach();
     if (tool?.passive) this.#look(this.#start());
     for (const listener of this.#listeners) listener(tool);
+    this.#focus();
+  }
+
+  /** A tool that is pressed takes the focus, so that Space does not press the button that chose it; then gives it back. */
+  #focus() {
+    const picture = view.main?.figure, here = document.activeElement;
+    if (this.active && !this.active.passive) {
+      if (here !== picture) this.#opener = here;
+      picture.focus({ preventScroll: true });
+    } else if (here === picture) this.#opener?.focus({ preventScroll: true });
   }
 
   /** Where the cross appears. */
@@ -162,6 +173,7 @@ class Tools {
       this.#at = this.#cross;
       if (this.#pressed) this.#release();
       else this.#press();
+      if (this.#pressed && this.active.follows) this.#release(); // it has followed the cross: once is enough
     } else if (move) {
       const inset = this.active.passive ? 0.5 : 0;
       const limit = [store.info.width - inset, store.info.height - inset];

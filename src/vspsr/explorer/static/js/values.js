@@ -1,6 +1,6 @@
 // The pixel that is looked at: its values, and the lens around it. The mouse hovers, a finger taps, keys move a cross.
 
-import { $, debounce } from "./dom.js";
+import { $, byTouch, debounce } from "./dom.js";
 import { request } from "./api.js";
 import { spreadAt, wanted } from "./layers.js";
 import { store } from "./store.js";
@@ -46,7 +46,8 @@ class Values {
   /** Nothing is looked at. */
   reset() {
     this.#pane = this.#at = null;
-    $("#readout").textContent = "Point at the picture or tap it for values; with keys, press v.";
+    $("#readout").textContent = byTouch() ? "Tap the picture for values."
+      : "Point at the picture or tap it for values; with keys, press v.";
   }
 
   /** Show the values, which may have changed. */

@@ -57,7 +57,7 @@ class View {
     this.panes = Array.from({ length: count }, (_, i) => {
       const label = h("figcaption", {});
       const element = h("div", { class: "view" });
-      const figure = h("figure", { class: "pane" }, element, label);
+      const figure = h("figure", { class: "pane", tabindex: "-1" }, element, label);
       holder.append(figure);
       const pane = new Pane(element, { reduced });
       pane.figure = figure;
@@ -91,9 +91,11 @@ class View {
       class: "curtain", role: "slider", tabindex: "0", "aria-label": "Curtain", "aria-valuemin": "0",
       "aria-valuemax": "100", "aria-orientation": "horizontal", hidden: this.mode !== "curtain",
     });
+    this.sides = h("div", { class: "sides", hidden: this.mode !== "curtain" }, h("span", {}), h("span", {}));
     const move = (share) => {
       pane.edge = Math.min(1, Math.max(0, share));
       this.curtain.style.left = `${100 * pane.edge}%`;
+      this.sides.style.gridTemplateColumns = `${100 * pane.edge}% 1fr`;
       const percent = Math.round(100 * pane.edge);
       this.curtain.setAttribute("aria-valuenow", String(percent));
       this.curtain.setAttribute("aria-valuetext", `${percent} % from the left`);
@@ -115,7 +117,7 @@ class View {
       event.stopPropagation();
       move(pane.edge + step);
     });
-    pane.figure.append(this.curtain);
+    pane.figure.append(this.sides, this.curtain);
     pane.mode = this.mode;
     move(0.5);
   }
@@ -124,7 +126,7 @@ class View {
   setMode(mode) {
     this.mode = mode;
     this.main.mode = mode;
-    this.curtain.hidden = mode !== "curtain";
+    this.curtain.hidden = this.sides.hidden = mode !== "curtain";
     this.refresh();
   }
 
@@ -147,22 +149,32 @@ class View {
     if (!this.panes.length) return;
     const turn = (this.#turn += 1);
     const members = this.compared.length ? this.compared.slice() : [inView()];
+    const above = this.mode === "none" ? [] : [this.behind]; // the curtain or in the lens
     $("#badge").classList.add("pending");
-    drop(this.mode === "none" ? members : [...members, this.behind]);
+    drop([...members, ...above]);
     const others = members.map(async (member, i) => {
       const pane = this.panes[i];
       pane.draft.start(member);
       const layer = await layerOf(member);
-      if (turn !== this.#turn) return;
+      if (turn !== this.#turn) return null;
       if (i === 0) this.#layer = layer;
       pane.layer = layer;
-      pane.label.textContent = this.compared.length ? [nameOf(member), verdict(layer)].filter(Boolean).join(": ") : "";
+      pane.label.textContent = this.compared.length ? caption([member, layer]) : "";
       await pane.show(layer);
-      if (turn === this.#turn) pane.draft.stop();
-      if (i === 0 && turn === this.#turn) this.#arrived(layer, member);
+      if (turn !== this.#turn) return null;
+      pane.draft.stop();
+      if (i === 0) this.#arrived(layer, member);
+      return [member, layer];
     });
-    if (this.mode === "none") this.main.show(null, 1);
-    else others.push(layerOf(this.behind).then((layer) => turn === this.#turn && this.main.show(layer, 1)));
+    if (!above.length) this.main.show(null, 1);
+    const measured = [others[0], ...above.map(async (member) => {
+      const layer = await layerOf(member);
+      if (turn !== this.#turn) return null;
+      await this.main.show(layer, 1);
+      this.sides.children[1].textContent = nameOf(member);
+      return [member, layer];
+    })];
+    others.push(Promise.all(measured).then((pictures) => turn === this.#turn && this.#measured(pictures)));
     try {
       await Promise.all(others);
     } catch (error) {
@@ -194,15 +206,22 @@ class View {
     badge.title = "Choose the picture again to try once more";
   }
 
-  #arrived(layer, member) {
+  /** What the badge says of a picture, or of both with a curtain or a lens: members and their layers. */
+  #measured(pictures) {
     const badge = $("#badge");
+    const wrong = pictures.map(([, layer]) => missed(layer)).filter((count) => count !== undefined);
     badge.classList.remove("pending");
-    badge.classList.toggle("exact", missed(layer) === 0);
-    badge.classList.toggle("wrong", missed(layer) > 0);
-    badge.textContent = verdict(layer) || nameOf(member);
+    badge.classList.toggle("exact", wrong.length > 0 && wrong.every((count) => count === 0));
+    badge.classList.toggle("wrong", wrong.some((count) => count > 0));
+    const [[member, layer]] = pictures;
+    badge.textContent = pictures.length > 1 ? pictures.map(caption).join("; ") : verdict(layer) || nameOf(member);
     const how = isJpeg() ? "saved with the tables of the JPEG, and compared with its coefficients" : "compared with the LR picture";
-    badge.title = verdict(layer) && `Measured: this picture was downscaled and ${how}`;
+    badge.title = wrong.length ? `Measured: ${wrong.length > 1 ? "each picture" : "this picture"} was downscaled and ${how}` : "";
+  }
+
+  #arrived(layer, member) {
     this.#shown = [member, layer];
+    this.sides.children[0].textContent = nameOf(member);
     this.#legend(member, layer);
     values.read();
     for (const listener of this.#listeners) listener(layer, member);
@@ -229,6 +248,9 @@ class View {
     return true;
   }
 }
+
+/** A picture in words: its name, and how many values are wrong. */
+const caption = ([member, layer]) => [nameOf(member), verdict(layer)].filter(Boolean).join(": ");
 
 /* global OpenSeadragon */
 
