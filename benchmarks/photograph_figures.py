@@ -80,8 +80,8 @@ def main() -> None:
         args.output / "photograph-web.webp",
         {
             "photo, quality 60": Image.open(io.BytesIO(web)),
-            "--as-pixels": sample(one(web, as_pixels=True)),
-            "by its coefficients": sample(one(web)),
+            "vspsr-x4 --as-pixels": sample(one(web, as_pixels=True)),
+            "vspsr-x4": sample(one(web)),
             "vspsr-x4-explore": sample(one(web, jpeg_model)),
         },
     )
