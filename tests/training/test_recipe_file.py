@@ -218,10 +218,14 @@ class TestExtends:
     def test_the_guides_example(self, tmp_path: Path) -> None:
         """docs/training.md."""
         guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
-        (example,) = (b for b in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "extends" in b)
-        found = load_recipe(self.recipe(tmp_path, "a.yaml", example))
+        first, last = (b for b in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "extends" in b)
+        found = load_recipe(self.recipe(tmp_path, "a.yaml", first))
         assert found.name == "mine"
         assert "perceptual" not in found.phases[1].losses
+        found = load_recipe(self.recipe(tmp_path, "b.yaml", last))
+        assert [(p.name, p.share) for p in found.phases] == [("features", 1)]
+        assert found.model == load_recipe(Path("x4")).model
+        build_model(found)  # the weights of the initial model fit
 
     def test_a_list_replaces_a_list(self, tmp_path: Path) -> None:
         text = "extends: x4\nphases: [{name: only, steps: 3, losses: {mean_l1: 1}}]\n"
@@ -328,7 +332,7 @@ class TestChanges:
         for i, block in enumerate(blocks):
             (tmp_path / f"{i}.yaml").write_text(block)
             load_recipe(tmp_path / f"{i}.yaml")
-        assert len(blocks) == 2
+        assert len(blocks) == 3
 
     def test_files_that_are_no_recipe(self, tmp_path: Path) -> None:
         with pytest.raises(
