@@ -306,21 +306,27 @@ def test_samples_and_stddev_are_kept(client: Client, space: PictureSpace) -> Non
 
 def test_the_comparison_needs_nothing_else(http: TestClient) -> None:
     client = Client(http, photo(20, 18), "{{data}}<b>.png")
-    _, content = client.keep(
-        what="comparison",
-        member={"kind": "sample", "seed": 1},
-        others=[{"kind": "sample", "seed": 2}],
-        names=["</script>", "Sample 2"],
-    )
-    page = content.decode()
-    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
-    assert [p["title"] for p in data["pictures"]] == ["LR", "Bicubic", "Mean", "</script>", "Sample 2"]
-    assert data["pictures"][3]["note"] == "0 of 1,080 LR values wrong"
+    wanted = {
+        "member": {"kind": "sample", "seed": 1},
+        "others": [{"kind": "sample", "seed": 2}],
+        "names": ["</script>", "Sample 2"],
+    }
+    page = client.keep(what="comparison", **wanted)[1].decode()
+    pictures = pictures_of_comparison(page)
+    assert [p["title"] for p in pictures] == ["LR", "Bicubic", "Mean", "</script>", "Sample 2"]
+    assert pictures[3]["note"] == "0 of 1,080 LR values wrong"
     refused = client.http.post(f"{client.base}/exports", json={"what": "comparison", "names": []})
     assert refused.status_code == 422
     assert "names" in refused.json()["error"]
     assert "http" not in page.replace("http-equiv", "")
     assert "{{data}}&lt;b&gt;.png" in page
+    edited = pictures_of_comparison(client.keep(what="comparison", **wanted, edits=[scribble()])[1].decode())
+    changed = [a["data"] != b["data"] for a, b in zip(pictures, edited, strict=True)]
+    assert changed == [False, False, False, True, True]  # samples as the page shows them
+
+
+def pictures_of_comparison(page: str) -> list[dict[str, str]]:
+    return json.loads(page.split('id="data">')[1].split("</script>")[0])["pictures"]
 
 
 def test_a_session_is_saved_and_opened_again(client: Client, tmp_path: Path) -> None:

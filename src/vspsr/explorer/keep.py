@@ -130,7 +130,7 @@ def _comparison(session: Session, request: Export, path: Path, progress: Progres
         ("Bicubic", Enlarged(kind="bicubic"), ()),
         ("Mean", Mean(kind="mean"), ()),
         (request.names[0], request.member, request.edits),
-        *((name, member, ()) for name, member in zip(request.names[1:], request.others, strict=True)),
+        *((name, member, request.edits) for name, member in zip(request.names[1:], request.others, strict=True)),
     ]
     height, width = (_scale(session) * n for n in session.picture.size)
     source = session.source
