@@ -165,7 +165,7 @@ def test_a_shipped_model_is_trained_further(photos: Path, tmp_path: Path) -> Non
         torch.testing.assert_close(engine.average.network.state_dict()[key], value)
     export(tmp_path / "run", tmp_path / "model")
     assert "It went on from `vspsr-x4`: what that was trained on counts" in (tmp_path / "model/README.md").read_text()
-    with pytest.raises(ModelError, match="vspsr-x5: neither a run with checkpoints, a model's folder nor one of vspsr"):
+    with pytest.raises(ModelError, match="vspsr-x5: no run with checkpoints, model's folder or one of vspsr"):
         small.run(small.recipe_of(photos, phases=phases, initial="vspsr-x5", model=model), tmp_path / "other")
 
 

@@ -9,6 +9,7 @@ Coefficients have mean zero: what is certain belongs to the deterministic part.
 
 import math
 import warnings
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -139,3 +140,12 @@ class OverlappingVSpM(OverlappingAtoms):
             coefficient_mean=None,
             coefficient_log_var=log_var,
         )
+
+
+def with_quantisation(state: Mapping[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:
+    """Weights for a network that sees the quantisation, with zeros for it if they are those of one that does not."""
+    name = "trunk.head.weight"
+    first = state.get(name)
+    if not getattr(network, "takes_quantisation", False) or first is None or first.ndim != 4 or first.shape[1] != 3:
+        return state
+    return {**state, name: F.pad(first, (0, 0, 0, 0, 0, 3))}

@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vspsr.errors import ModelError
 from vspsr.model import VSpSR, shipped_models
+from vspsr.nn.overlapping import with_quantisation
 from vspsr.nn.pretrained import load_pretrained, pretrained_part
 from vspsr.state_dicts import load
 from vspsr.training.checkpoint import latest, read_checkpoint
 from vspsr.training.recipe import Recipe, RecipeError
-
-_FIRST = "trunk.head.weight"
 
 
 def build_model(recipe: Recipe, state: Mapping[str, Tensor] | None = None) -> VSpSR:
@@ -44,7 +42,7 @@ def build_model(recipe: Recipe, state: Mapping[str, Tensor] | None = None) -> VS
     if state is not None:
         load(model.network, state, "the checkpoint", "does not fit its recipe:")
     elif (path := recipe.initial) is not None:
-        initial = _with_new_inputs(_initial_state(path), model.network.state_dict())
+        initial = with_quantisation(_initial_state(path), model.network)
         load(model.network, initial, str(path), "does not fit the recipe's model:")
     if any(getattr(loss, "mean_gradient_scale", 1) < 1 for phase in recipe.phases for _, loss in phase.terms()):
         with torch.no_grad():
@@ -57,15 +55,6 @@ def build_model(recipe: Recipe, state: Mapping[str, Tensor] | None = None) -> VS
     return model
 
 
-def _with_new_inputs(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Weights of a network that did not see the quantisation, with zeros for it where the new one does."""
-    first, shape = state.get(_FIRST), wanted[_FIRST].shape if _FIRST in wanted else None
-    if first is None or shape is None or first.shape[:1] + first.shape[2:] != shape[:1] + shape[2:]:
-        return state
-    missing = shape[1] - first.shape[1]
-    return {**state, _FIRST: F.pad(first, (0, 0, 0, 0, 0, missing))} if missing > 0 else state
-
-
 def _initial_state(path: Path) -> Mapping[str, Tensor]:
     """Weights of a shipped model by name, a folder of `save_pretrained`, a run's newest checkpoint or a given one.
 
@@ -75,6 +64,5 @@ def _initial_state(path: Path) -> Mapping[str, Tensor]:
         return VSpSR.from_pretrained(path).network.state_dict()
     found = path if path.is_file() else latest(path)
     if found is None:
-        known = ", ".join(shipped_models())
-        raise ModelError(f"{path}: neither a run with checkpoints, a model's folder nor one of {known}")
+        raise ModelError(f"{path}: no run with checkpoints, model's folder or one of {', '.join(shipped_models())}")
     return read_checkpoint(found)["average"]  # type: ignore[no-any-return]

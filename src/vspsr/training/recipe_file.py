@@ -90,9 +90,7 @@ def _located(path: Path, folder: Path) -> Path:
 
 def _laid_over(base: Any, changes: Any, name: str) -> Any:
     """``changes`` merged into ``base``, as the head of this file says."""
-    if isinstance(base, dict) and isinstance(changes, dict):
-        if changes.get("network", base.get("network")) != base.get("network"):
-            return changes
+    if isinstance(base, dict) and isinstance(changes, dict) and changes.get("network") in (None, base.get("network")):
         return base | {k: _laid_over(base.get(k), v, f"{name}: {k}") for k, v in changes.items()}
     if isinstance(base, list) and isinstance(changes, dict):
         for key in changes:
