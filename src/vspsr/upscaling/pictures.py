@@ -185,7 +185,7 @@ def upscale(
             numpy array (H, W) or (H, W, bands) of uint8 or uint16, bands = 1 (grey), 2 (with alpha), 3 (RGB) or 4
             (RGBA), or a PIL image, which is not turned.
         model: a model, or what `VSpSR.from_pretrained` takes; None for the shipped one at scale 4 that fits:
-            `vspsr-x4-explore`, which was trained on JPEGs, for what counts by its JPEG coefficients, else `vspsr-x4`.
+            `vspsr-x4-explore`, which saw more JPEGs, for what counts by its JPEG coefficients, else `vspsr-x4`.
         samples: how many, 0 … 10,000.
         seed: the same seed gives the same pictures.
         temperature: factor on the spread of the samples; None for the model's own.
