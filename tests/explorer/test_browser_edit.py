@@ -323,7 +323,7 @@ def test_a_running_job_is_cancelled_by_its_button(opened: Page) -> None:
     """The server stops, the page says what is shown, and all of it can be used; the same job can be asked for again."""
     page = opened.page
     page.click("#close")
-    opened.open_photo(72, 96)
+    opened.open_photo(120, 128)
     session = f"{opened.address.split('/?')[0]}/api/sessions/{page.evaluate('location.hash').lstrip('#')}"
     cancel = page.locator("#jobs button[aria-label='Cancel: computing the standard deviation']")
     for ask in (lambda: page.keyboard.press("4"), lambda: page.click(".look button:has-text('Standard deviation')")):
@@ -339,10 +339,10 @@ def test_a_running_job_is_cancelled_by_its_button(opened: Page) -> None:
         assert opened.badge == "Cancelled: an earlier picture is shown"
     page.keyboard.press("3")
     opened.wait()
-    assert opened.badge == "0 of 20,736 LR values wrong"
+    assert opened.badge == "0 of 46,080 LR values wrong"
     page.click("[aria-label='Show Sample 2']")
     opened.wait()
-    assert opened.badge == "0 of 20,736 LR values wrong"
+    assert opened.badge == "0 of 46,080 LR values wrong"
     # A box whose components are cancelled goes away.
     opened.open("Region")
     page.route("**/components", lambda route: (time.sleep(0.1), route.continue_()))
