@@ -76,8 +76,8 @@ def test_side_by_side_panes_zoom_together(opened: Page) -> None:
     page = opened.page
     for name in ("LR", "Mean", "Bicubic"):
         page.check(f"input[aria-label='Side by side: {name}']")
-    opened.wait()
-    page.wait_for_timeout(300)
+        opened.wait()
+        page.wait_for_timeout(300)  # OpenSeadragon warns of tiles that come when their pane is gone
     assert page.locator(".pane").count() == 3
     assert page.locator(".pane figcaption").all_inner_texts()[1] == "Mean: 0 of 576 LR values wrong"
     box = page.locator(".view").nth(1).bounding_box()

@@ -20,17 +20,12 @@ class Page:
         self.page.set_default_timeout(60_000)  # machines that test are crowded
         self.complaints: list[str] = []
         self.requests: list[str] = []
-        self.page.on("console", self._said)
+        self.page.on("console", lambda said: self.complaints.append(said.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.address, self.folder = address, tmp_path
         self.page.goto(address)
         self.open_photo()
-
-    def _said(self, message: Any) -> None:
-        # OpenSeadragon says so of a tile that comes after a pane was laid anew, and asks for it again.
-        if not message.text.startswith("Ignoring tile %s loaded before reset"):
-            self.complaints.append(message.text)
 
     def open_photo(self, *size: int) -> None:
         """Open a picture (height, width) on the welcome page."""

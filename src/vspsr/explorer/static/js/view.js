@@ -141,7 +141,7 @@ class View {
     const count = this.compared.length || 1;
     if (count !== this.panes.length) this.#rebuild(count);
     if (this.compared.length) this.setMode("none");
-    this.refresh();
+    else this.refresh();
   }
 
   /** Ask for the pictures of what is to be shown. */
