@@ -152,3 +152,24 @@ def test_conflicts_and_candidates_show_progress_and_are_cancelled(large: Page, m
     assert page.inner_text(".answer") == ""
     page.click("text=Which is supported?")
     page.wait_for_selector(".answer:has-text('Neither')")
+
+
+def test_thumbnails_show_progress_and_are_cancelled(large: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One button ends them all; the one whose picture is chosen comes nevertheless."""
+    page = large.page
+    page.wait_for_function("() => !document.querySelector('.gallery .pending')")
+    asked: list[int] = []
+    page.on("request", lambda request: asked.append(1) if request.url.endswith("/thumbnail") else None)
+    with held(monkeypatch, work, "layer") as ended:
+        page.click("button:text-is('More')")
+        assert page.locator(".gallery .pending").count() == 4
+        cancelled_by_its_button(page, "making a thumbnail")
+        until(lambda: ended == ["cancelled"])
+    page.wait_for_timeout(1500)
+    assert page.locator(".gallery .pending").count() == 4
+    assert page.locator("#jobs .job").count() == 0
+    page.locator(".gallery .pending .picture").nth(1).click()
+    page.wait_for_function("() => document.querySelectorAll('.gallery .pending').length === 3")
+    large.wait()
+    assert len(asked) == 1
+    assert "0 of 576" in large.badge

@@ -76,7 +76,7 @@ def test_values_by_keys(opened: Page) -> None:
 
 
 def test_values_follow_what_the_first_pane_shows(opened: Page) -> None:
-    """Panes are made anew for pictures side by side; the cross stays."""
+    """The cross stays when pictures are shown side by side."""
     page, mean = opened.page, opened.kept()
 
     def reads(red: int) -> None:

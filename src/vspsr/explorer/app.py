@@ -190,10 +190,11 @@ def create_app(
         if (made := session.layers.used(key)) is not None:
             return {"state": "done", "result": made.report()}
         is_map = request.member.kind == "stddev"
+        picture = "making a thumbnail" if request.background else "computing the picture"
         return jobs.submit(
             session.id,
             f"layer {key}",
-            "computing the standard deviation" if is_map else "computing the picture",
+            "computing the standard deviation" if is_map else picture,
             lambda progress: work.layer(session, request.member, request.edits, progress).report(),
             background=request.background or is_map,
             after=session.opening if work.needs_space(request.member) else None,

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,6 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from vspsr.errors import ConditionWarning
 from vspsr.explorer.areas import area_mask, rect_mask
 from vspsr.explorer.jobs import Progress, no_progress, shared_work
 from vspsr.explorer.messages import Colour, Copy, Edit, Repeat, Scribble, Texture
@@ -67,8 +65,7 @@ def conditioned_space(session: Session, edits: Sequence[Edit]) -> ConditionedSpa
         return None
 
     def build() -> SRSpace:
-        with shared_work(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConditionWarning)  # `unlikeliness` says it for each edit
+        with shared_work():
             return session.space.condition(*(observation(session, edit) for edit in active))
 
     return session.spaces.made(key_of(active), build)  # type: ignore[no-any-return]

@@ -3,11 +3,12 @@
 import ipaddress
 import socket
 import threading
+import warnings
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 
-from vspsr.errors import VSpSRError
+from vspsr.errors import ConditionWarning, VSpSRError
 from vspsr.explorer.app import create_app
 from vspsr.explorer.limits import Limits
 from vspsr.model import VSpSR
@@ -38,6 +39,7 @@ def serve(
     """
     import uvicorn
 
+    warnings.simplefilter("ignore", ConditionWarning)  # the page says it for each edit
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family)

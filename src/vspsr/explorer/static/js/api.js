@@ -44,17 +44,17 @@ export async function request(method, path, body, { headers = {}, raw = false } 
 }
 
 /** Result of a job that a request starts. */
-export async function run(base, path, body, quiet = false, signal = null) {
-  return follow(base, await request("POST", `${base}/${path}`, body), quiet, signal);
+export async function run(base, path, body, background = false, signal = null) {
+  return follow(base, await request("POST", `${base}/${path}`, body), background, signal);
 }
 
-/** Result of a job, once it is done. What nobody waits for is followed quietly. An AbortSignal cancels it. */
-export async function follow(base, report, quiet = false, signal = null) {
+/** Result of a job, once it is done. An AbortSignal cancels it. */
+export async function follow(base, report, background = false, signal = null) {
   if (report.state === "done") return report.result;
   const cancel = () => request("DELETE", `${base}/jobs/${report.job}`).catch(() => {});
   if (signal?.aborted) cancel();
   signal?.addEventListener("abort", cancel);
-  const row = new JobRow(report.what, cancel, quiet);
+  const row = new JobRow(report.what, cancel, background ? 1000 : 500);
   try {
     // Browsers open six connections to a server: no request may be left waiting.
     for (let pause = 30; !["done", "failed", "cancelled"].includes(report.state); pause = Math.min(400, 1.4 * pause)) {
@@ -71,21 +71,20 @@ export async function follow(base, report, quiet = false, signal = null) {
   return report.result;
 }
 
-/** A line that appears once a job takes longer than half a second. */
+/** A line that appears once a job takes longer than so many milliseconds. */
 class JobRow {
-  constructor(what, cancel, quiet) {
+  constructor(what, cancel, patience) {
     this.bar = h("progress", { "aria-label": what });
     this.seconds = h("span", { class: "seconds" });
     this.row = h("div", { class: "job" }, h("span", {}, what), this.bar, this.seconds,
       h("button", { onclick: cancel, "aria-label": `Cancel: ${what}` }, "Cancel"));
     const began = performance.now();
-    if (quiet) return;
     this.timer = setTimeout(() => {
       $("#jobs").append(this.row);
       this.clock = setInterval(() => {
         this.seconds.textContent = `${Math.round((performance.now() - began) / 1000)} s`;
       }, 500);
-    }, 500);
+    }, patience);
   }
 
   update(report) {

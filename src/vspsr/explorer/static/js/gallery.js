@@ -88,10 +88,22 @@ class Gallery {
     this.#drawing = false;
   }
 
+  /** A thumbnail does not come. Where it was cancelled, the others with these edits are not made either. */
+  #failed(error, edits) {
+    if (error.name === "Cancelled") {
+      for (const card of this.#grid.children) if (card.waits === edits) card.waits = null;
+    }
+    throw error;
+  }
+
   #card(member, key) {
     const image = h("img", { alt: "" });
     const title = nameOf(member);
-    const showing = h("button", { class: "picture", "aria-label": `Show ${title}`, onclick: () => look.show(member) }, image);
+    const chosen = () => {
+      if (card.classList.contains("pending")) card.waits = wanted; // it may have been cancelled
+      look.show(member);
+    };
+    const showing = h("button", { class: "picture", "aria-label": `Show ${title}`, onclick: chosen }, image);
     showing.style.aspectRatio = `${store.info.width} / ${store.info.height}`; // nothing moves when the thumbnail comes
     const pinned = h("button", { title: "Pin", "aria-label": `Pin ${title}`, onclick: () => this.pin(member) }, "Pin");
     const alike = h("button", { title: "Others like this", "aria-label": `Others like ${title}`, onclick: () => this.#alike(member) }, "≈");
@@ -101,14 +113,13 @@ class Gallery {
       showing.setAttribute("aria-pressed", String(same(member, doc.shown)));
       pinned.setAttribute("aria-pressed", String(doc.pins.some((pin) => same(pin, member))));
       if (wanted === edits) return;
-      wanted = edits;
-      card.waits = true;
+      card.waits = wanted = edits;
       card.classList.add("pending");
     };
     card.redraw = guarded(async () => {
       const edits = wanted;
-      card.waits = false;
-      const layer = await layerOf(member, true);
+      card.waits = null;
+      const layer = await layerOf(member, true).catch((error) => this.#failed(error, edits));
       if (wanted !== edits) return;
       const url = URL.createObjectURL(await request("GET", thumbnail(layer), undefined, { raw: true }));
       image.src = url;

@@ -20,8 +20,10 @@ export class Pane {
       maxZoomPixelRatio: 40, minZoomImageRatio: 0.5, visibilityRatio: 0.5, animationTime: reduced ? 0 : 0.35,
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
       gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: true, pinchToZoom: true },
-      crossOriginPolicy: false, preserveImageSizeOnResize: false, immediateRender: true,
+      crossOriginPolicy: false, immediateRender: true, autoResize: false,
     });
+    this.resizes = new ResizeObserver(() => this.#resized());
+    this.resizes.observe(element);
     this.viewer.innerTracker.keyHandler = null; // keys belong to the page
     this.viewer.innerTracker.keyDownHandler = null;
     for (const event of ["animation", "resize", "open", "zoom", "pan"]) this.viewer.addHandler(event, () => this.reclip());
@@ -30,6 +32,26 @@ export class Pane {
     this.edge = 0.5; // of the curtain, as a share of the pane's width
     this.lens = null; // HR coordinates of its middle
     this.standIn = false; // what is shown stands in for a picture that is to come
+  }
+
+  #resized() {
+    const { viewport } = this.viewer, { clientWidth, clientHeight } = this.element;
+    if (!clientWidth || !clientHeight) return; // hidden
+    const { magnification } = this, centre = viewport.getCenter();
+    viewport.resize(new OpenSeadragon.Point(clientWidth, clientHeight));
+    this.magnification = magnification;
+    viewport.panTo(centre, true);
+  }
+
+  /** How much larger the picture is than if all of it were visible: the same when the pane's size changes. */
+  get magnification() {
+    const { viewport } = this.viewer;
+    return viewport.getZoom() / viewport.getHomeZoom();
+  }
+
+  set magnification(value) {
+    const { viewport } = this.viewer;
+    viewport.zoomTo(value * viewport.getHomeZoom(), null, true);
   }
 
   /** Show the LR picture, smoothed, until there is a picture to show. */
@@ -189,7 +211,9 @@ export class Pane {
   }
 
   destroy() {
+    this.draft.stop();
+    this.resizes.disconnect();
     this.viewer.destroy();
-    this.element.remove();
+    this.figure.remove();
   }
 }

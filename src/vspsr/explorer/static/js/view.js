@@ -49,29 +49,32 @@ class View {
     values.reset();
   }
 
+  /** Make it so many panes; those that are there stay, with what they show. */
   #rebuild(count) {
-    const bounds = this.main?.viewer.viewport?.getBounds(true);
-    for (const pane of this.panes) pane.destroy();
-    const holder = $("#panes");
-    holder.className = `count-${count}`;
-    this.panes = Array.from({ length: count }, (_, i) => {
-      const label = h("figcaption", {});
-      const element = h("div", { class: "view" });
-      const figure = h("figure", { class: "pane", tabindex: "-1" }, element, label);
-      holder.append(figure);
-      const pane = new Pane(element, { reduced });
-      pane.figure = figure;
-      pane.label = label;
-      pane.onLost = () => this.refresh();
-      pane.draft = new Draft(pane, (name, made) => i === 0 && this.#drafted(name, made));
-      pane.destroy = () => { pane.draft.stop(); pane.viewer.destroy(); figure.remove(); };
-      values.watch(pane);
-      pane.viewer.addHandler("viewport-change", () => this.#follow(pane));
-      if (bounds) pane.viewer.addOnceHandler("open", () => {});
-      if (i === 0) this.#addCurtain(pane);
-      return pane;
-    });
-    if (bounds) for (const pane of this.panes) pane.viewer.world.addOnceHandler("add-item", () => pane.viewer.viewport.fitBounds(bounds, true));
+    for (const pane of this.panes.splice(count)) pane.destroy();
+    $("#panes").className = `count-${count}`;
+    while (this.panes.length < count) this.#add();
+  }
+
+  #add() {
+    const first = !this.panes.length;
+    const label = h("figcaption", {});
+    const element = h("div", { class: "view" });
+    const figure = h("figure", { class: "pane", tabindex: "-1" }, element, label);
+    $("#panes").append(figure);
+    const pane = new Pane(element, { reduced });
+    pane.figure = figure;
+    pane.label = label;
+    pane.onLost = () => this.refresh();
+    pane.draft = new Draft(pane, (name, made) => first && this.#drafted(name, made));
+    values.watch(pane);
+    pane.viewer.addHandler("viewport-change", () => this.#follow(pane));
+    if (first) this.#addCurtain(pane);
+    else {
+      pane.viewer.preserveViewport = true; // not the whole picture, but the part that the others show
+      pane.viewer.world.addOnceHandler("add-item", () => this.#follow(this.main));
+    }
+    this.panes.push(pane);
   }
 
   /** All panes show the same part. */
@@ -80,7 +83,7 @@ class View {
     this.following = true;
     for (const other of this.panes) {
       if (other === pane) continue;
-      other.viewer.viewport.zoomTo(pane.viewer.viewport.getZoom(), null, true);
+      other.magnification = pane.magnification;
       other.viewer.viewport.panTo(pane.viewer.viewport.getCenter(), true);
     }
     this.following = false;
