@@ -64,8 +64,8 @@ def test_entries_go_in_and_come_out(c: Case) -> None:
 
 @given(CASES)
 def test_transpose(c: Case) -> None:
-    assert c.banded.transpose().shape == c.shape[::-1]
-    assert torch.equal(c.banded.transpose().dense(), c.banded.dense().T)
+    assert c.banded.transposed.shape == c.shape[::-1]
+    assert torch.equal(c.banded.transposed.dense(), c.banded.dense().T)
 
 
 @given(CASES, SIZES, st.integers(1, 5), st.integers(0, 1000))
@@ -81,7 +81,7 @@ def test_compose_is_the_matrix_product(c: Case, n_in: int, width: int, seed: int
 def test_padding_beyond_the_last_column_does_not_widen_a_product() -> None:
     """A row that ends at the border has padding that points beyond it."""
     padded = Banded(torch.tensor([0, 2]), torch.tensor([[1.0, 2.0, 3.0], [4.0, 0.0, 0.0]]).double(), 3)
-    product = padded.compose(padded.transpose())
+    product = padded.compose(padded.transposed)
     assert product.weights.shape[1] == 2
     torch.testing.assert_close(product.dense(), padded.dense() @ padded.dense().T)
 

@@ -27,7 +27,7 @@ class Axis:
         self.scale = degradation.scale
         n = self.scale * n_lr
         self.down, self.up = degradation.axis(n), degradation.axis_pseudo_inverse(n)
-        self.across = self.down.transpose()
+        self.across = self.down.transposed
         self.width = min(2 * RADIUS + 1, n_lr) * self.scale
         self.start = (self.scale * (torch.arange(n_lr) - RADIUS)).clamp(0, n - self.width)
         rows = torch.arange(n_lr)

@@ -96,12 +96,9 @@ class Banded:
         outside = (rows != inner) | (offset < 0) | (offset >= width)
         return torch.nn.functional.pad(self.weights, (0, 1))[inner, offset.masked_fill(outside, width)]
 
-    def transpose(self) -> "Banded":
-        """The transposed matrix (n_in, n_out), computed once."""
-        return self._transposed
-
     @cached_property
-    def _transposed(self) -> "Banded":
+    def transposed(self) -> "Banded":
+        """The transposed matrix (n_in, n_out)."""
         rows, columns, values = self.entries()
         return Banded.from_entries(columns, rows, values, (self.shape[1], self.shape[0]))
 
@@ -116,8 +113,6 @@ class Banded:
         keep = products != 0
         shape = (self.shape[0], other.shape[1])
         product = Banded.from_entries(rows[keep], columns[keep], products[keep], shape)
-        if not tolerance:
-            return product
         rows, columns, values = product.entries()
         keep = values.abs() >= tolerance
         return Banded.from_entries(rows[keep], columns[keep], values[keep], shape)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vspsr.checks import check_bits_and_rounding, check_integer, check_number, check_types, value_text
 from vspsr.degradation.banded import Banded, apply_passes, lasting_tensors
-from vspsr.degradation.resize import KERNELS, LARGEST, axis_operator, check_size, mirrored, round_to_range
+from vspsr.degradation.resize import KERNELS, LARGEST, axis_operator, check_size, image_size, mirrored, round_to_range
 
 MAX_SCALE = 1024
 MAX_CONDITION = 100.0
@@ -106,13 +106,13 @@ class Degradation:
 
     def down(self, x: Tensor) -> Tensor:
         """y = D x. x: (..., H, W) floating point, any range → (..., ceil(H/s), ceil(W/s)). Differentiable."""
-        height, width = _size(x)
+        height, width = image_size(x)
         return apply_passes(x, [(self.axis(height), -2), (self.axis(width), -1)])
 
     def adjoint(self, u: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Dᵀ u. u: (..., h, w) → (..., H, W); ``size`` = (H, W) defaults to (s·h, s·w). Differentiable."""
         height, width = self._hr_size(u, size)
-        return apply_passes(u, [(self._axis(height).adjoint, -2), (self._axis(width).adjoint, -1)])
+        return apply_passes(u, [(self.axis(height).transposed, -2), (self.axis(width).transposed, -1)])
 
     def pseudo_inverse(self, u: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """D⁺ u = Dᵀ(D Dᵀ)⁻¹ u, so that D D⁺ u = u. Shapes as in `adjoint`; differentiable.
@@ -130,7 +130,7 @@ class Degradation:
         Raises:
             ValueError: an ill-conditioned kernel (see `axis_pseudo_inverse`).
         """
-        rows, columns = (self.axis_pseudo_inverse(n, x.dtype).transpose() for n in _size(x))
+        rows, columns = (self.axis_pseudo_inverse(n, x.dtype).transposed for n in image_size(x))
         return apply_passes(x, [(rows, -2), (columns, -1)])
 
     def down_uint8(self, x: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ class Degradation:
             (..., ceil(H/s), ceil(W/s)) int32.
         """
         peak = check_bits_and_rounding(bits, rounding)
-        height, width = _size(x)
+        height, width = image_size(x)
         rows = self.axis(height).apply(x.double().contiguous(), -2)
         if rounding == "per-pass":
             rows = round_to_range(rows, peak)
@@ -161,7 +161,7 @@ class Degradation:
         return _axis(check_integer(n, "n", 1, LARGEST), self.scale, self.kernel)
 
     def _hr_size(self, u: Tensor, size: tuple[int, int] | None) -> tuple[int, int]:
-        h, w = _size(u, "u")
+        h, w = image_size(u, "u")
         height, width = (self.scale * h, self.scale * w) if size is None else check_size(size)
         if self.lr_size(height, width) != (h, w):
             raise ValueError(f"`size` {(height, width)} does not downscale to {(h, w)} at scale {self.scale}")
@@ -175,22 +175,10 @@ def fitting_scales(hr_size: tuple[int, int], lr_size: tuple[int, int]) -> list[i
     return [s for s in fitting if all(n == s * m for n, m in sides)] or fitting
 
 
-def _size(x: Tensor, name: str = "x") -> tuple[int, int]:
-    """(height, width); ValueError unless there are at least two axes and one pixel."""
-    if not isinstance(x, Tensor) or x.ndim < 2 or 0 in x.shape[-2:]:
-        raise ValueError(f"`{name}` must be an image (..., H, W) of at least one pixel, got {value_text(x)}")
-    return x.shape[-2], x.shape[-1]
-
-
 def _short_length(n: int, scale: int, reference: int = _REFERENCE) -> int:
     """Length of a short axis with the same right border (n modulo scale): it conditions and inverts like the long."""
     limit = reference * scale
     return n if n <= limit + scale else limit + n % scale
-
-
-@lru_cache(maxsize=256)
-def _axis(n: int, scale: int, kernel: str | tuple[float, ...]) -> "_Axis":
-    return _Axis(n, scale, kernel)
 
 
 @lru_cache(maxsize=64)
@@ -204,7 +192,7 @@ def _reach(axis: "_Axis", tolerance: float) -> int:
 
 
 class _Axis:
-    """D along one axis of n HR pixels, its adjoint and its pseudo-inverse, each computed when it is first needed."""
+    """D along one axis of n HR pixels and its pseudo-inverse, each computed when it is first needed."""
 
     def __init__(self, n: int, scale: int, kernel: str | tuple[float, ...]) -> None:
         self.n, self.scale, self.kernel = n, scale, kernel
@@ -222,11 +210,6 @@ class _Axis:
         values = torch.tensor(taps, dtype=torch.float64).expand(index.shape)
         shape = (n_out, self.n)
         return Banded.from_entries(rows.flatten(), mirrored(index, self.n).flatten(), values.flatten(), shape)
-
-    @cached_property
-    def adjoint(self) -> Banded:
-        """Dᵀ, (n, ceil(n/scale))."""
-        return self.down.transpose()
 
     @cached_property
     @lasting_tensors()
@@ -258,7 +241,7 @@ class _Axis:
         rows = index[:, None].expand_as(columns)
         values = inverse[source[:, None].expand_as(sources)[keep], sources[keep]]
         banded = Banded.from_entries(rows[keep], columns[keep], values, (n_lr, n_lr))
-        return self.adjoint.compose(banded, tolerance)
+        return self.down.transposed.compose(banded, tolerance)
 
     def _gram_inverse(self) -> tuple[Tensor, int]:
         """(D Dᵀ)⁻¹, or that of a short axis in its place, and how far its entries reach off the diagonal."""
@@ -277,3 +260,6 @@ class _Axis:
         raise ValueError(
             f"`kernel` {self.kernel}: the inverse of D Dᵀ decays too slowly for an axis of {self.n} pixels"
         )
+
+
+_axis = lru_cache(maxsize=256)(_Axis)

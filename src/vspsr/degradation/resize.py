@@ -86,6 +86,13 @@ def check_size(size: object) -> tuple[int, int]:
     return check_integer(size[0], "size", 1, LARGEST), check_integer(size[1], "size", 1, LARGEST)
 
 
+def image_size(x: Tensor, name: str = "x") -> tuple[int, int]:
+    """(height, width); ValueError unless there are at least two axes and one pixel."""
+    if not isinstance(x, Tensor) or x.ndim < 2 or 0 in x.shape[-2:]:
+        raise ValueError(f"`{name}` must be an image (..., H, W) of at least one pixel, got {value_text(x)}")
+    return x.shape[-2], x.shape[-1]
+
+
 def imresize(
     x: Tensor,
     scale: float | None = None,
@@ -107,12 +114,10 @@ def imresize(
         ValueError: neither or both of ``scale`` and ``size`` given, a size below 1, an unknown kernel, or an image of
             another dtype.
     """
-    if not isinstance(x, Tensor) or x.ndim < 2 or 0 in x.shape[-2:]:
-        raise ValueError(f"`x` must be an image (..., H, W) of at least one pixel, got {value_text(x)}")
+    height, width = image_size(x)
     check_choice(kernel, "kernel", KERNELS)
     if (scale is None) == (size is None):
         raise ValueError(f"give one of `scale` and `size`, got scale={scale}, size={size}")
-    height, width = x.shape[-2:]
     if size is not None:
         out_h, out_w = check_size(size)
         scale_h, scale_w = out_h / height, out_w / width
