@@ -21,8 +21,9 @@ _BAND = 16
 
 
 class Axis:
-    """One axis: D, D⁺, and the columns of D⁺ cut off where they have decayed."""
+    """An axis of n_lr LR pixels: D, D⁺, and the columns of D⁺ cut off where they have decayed."""
 
+    @lasting_tensors()
     def __init__(self, degradation: Degradation, n_lr: int) -> None:
         self.scale = degradation.scale
         n = self.scale * n_lr
@@ -46,11 +47,8 @@ class Axis:
         return hr, touched, self.across.dense(hr, touched).T
 
 
-@lru_cache(maxsize=64)
-def axis_of(degradation: Degradation, n_lr: int) -> Axis:
-    """The `Axis` of n_lr LR pixels, kept for the next image of this size."""
-    with lasting_tensors():
-        return Axis(degradation, n_lr)
+axis_of = lru_cache(maxsize=64)(Axis)
+"""`Axis`, kept for the next image of this size."""
 
 
 class IntegerImage:
@@ -73,16 +71,12 @@ class IntegerImage:
         """Start anew from an image (C, H, W)."""
         self.image = image.contiguous()  # it is changed through flat views
         self.integers = self.image.round()
-        self.update_residual()
-
-    def update_residual(self) -> None:
-        """Downscale the integers anew."""
         self.vertical = self.rows.down.apply(self.integers, -2)
         self.inner = self.rounded(self.vertical)
         self.value = self.columns.down.apply(self.inner, -1)
 
     def update_residual_near(self, channel: Tensor, lr_row: Tensor, margin: int) -> None:
-        """`update_residual` where integers changed at most ``margin`` LR rows from the given ones."""
+        """Downscale anew where integers changed at most ``margin`` LR rows from the given ones."""
         h = self.value.shape[1]
         changed = torch.zeros(self.value.shape[0], -(-h // _BAND), dtype=torch.bool)
         for shift in range(-margin, margin + _BAND, _BAND):
