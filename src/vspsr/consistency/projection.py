@@ -31,9 +31,7 @@ def project(x: Tensor, y: Tensor, degradation: Degradation | None = None) -> Ten
     """
     check_image(x, "x")
     check_image(y, "y")
-    degradation = degradation_between(x, y) if degradation is None else degradation
-    check_sizes(x, y, degradation)
-    return project_unchecked(x, y, degradation)
+    return project_unchecked(x, y, fitting_degradation(x, y, degradation))
 
 
 def project_unchecked(x: Tensor, y: Tensor, degradation: Degradation) -> Tensor:
@@ -54,23 +52,25 @@ def shifted(x: Tensor, shift: Tensor, origin: tuple[int, int], scale: int) -> Te
     return out
 
 
-def degradation_between(x: Tensor, y: Tensor) -> Degradation:
-    """Bicubic degradation with the only scale that fits the sizes of x and y. ValueError if none or several do."""
-    fitting = fitting_scales((x.shape[-2], x.shape[-1]), (y.shape[-2], y.shape[-1]))
-    if len(fitting) != 1:
-        what = f"downscales at scales {fitting[0]} … {fitting[-1]} to" if fitting else "is no integer multiple of"
-        sizes = f"`x` {size_text(x.shape)} {what} `y` {size_text(y.shape)}"
-        raise ValueError(f"{sizes}: give the `degradation`")
-    return Degradation(fitting[0])
+def fitting_degradation(x: Tensor, y: Tensor, degradation: Degradation | None) -> Degradation:
+    """The degradation given, by default bicubic with the only scale that fits the sizes of x and y.
 
-
-def check_sizes(x: Tensor, y: Tensor, degradation: Degradation) -> None:
-    """ValueError unless y has the size and channels of x downscaled."""
+    Raises:
+        ValueError: no scale fits, or several do; or y has not the size and channels of x downscaled.
+    """
+    if degradation is None:
+        fitting = fitting_scales((x.shape[-2], x.shape[-1]), (y.shape[-2], y.shape[-1]))
+        if len(fitting) != 1:
+            what = f"downscales at scales {fitting[0]} … {fitting[-1]} to" if fitting else "is no integer multiple of"
+            sizes = f"`x` {size_text(x.shape)} {what} `y` {size_text(y.shape)}"
+            raise ValueError(f"{sizes}: give the `degradation`")
+        degradation = Degradation(fitting[0])
     check_types(degradation=(degradation, Degradation))
     if degradation.lr_size(*x.shape[-2:]) != y.shape[-2:] or x.shape[-3] != y.shape[-3]:
         raise ValueError(
             f"`x` {tuple(x.shape[-3:])} does not downscale to `y` {tuple(y.shape[-3:])} at scale {degradation.scale}"
         )
+    return degradation
 
 
 class Consistent(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_bits_and_rounding, check_image, check_number, check_types
-from vspsr.consistency.projection import check_sizes, degradation_between
+from vspsr.consistency.projection import fitting_degradation
 from vspsr.consistency.solve import solve_integers
 from vspsr.degradation import Degradation
 from vspsr.degradation.banded import lasting_tensors
@@ -92,8 +92,7 @@ def quantize(
         levels = y.double()
         if levels.numel() and (levels.min() < 0 or levels.max() > peak):
             raise ValueError(f"`y` must lie in 0 … {peak}, got {int(levels.min())} … {int(levels.max())}")
-    degradation = degradation_between(x, y) if degradation is None else degradation
-    check_sizes(x, y, degradation)
+    degradation = fitting_degradation(x, y, degradation)
     scale = degradation.scale
     if x.shape[-2:] != (scale * y.shape[-2], scale * y.shape[-1]):
         raise ValueError(f"`x` {size_text(x.shape)} must be exactly {scale} times `y` {size_text(y.shape)}")
