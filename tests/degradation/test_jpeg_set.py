@@ -9,7 +9,7 @@ import torch
 from jpeg_files import coefficients_differ, photo, saved, saved_as
 
 from vspsr.degradation import JpegCoefficients, JpegSet
-from vspsr.degradation.jpeg_encode import encode_jpeg
+from vspsr.degradation.jpeg_set import encode_jpeg
 from vspsr.images.jpeg_file import read_coefficients
 
 SAMPLINGS = ["4:4:4", "4:2:2", "4:2:0"]

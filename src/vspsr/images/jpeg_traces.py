@@ -16,10 +16,8 @@ from torch import Tensor
 from vspsr.degradation.jpeg import coded, quality_tables
 from vspsr.degradation.jpeg_arithmetic import blocks_of, dct, downsampled, rgb_to_ycc, upsampled, ycc_to_rgb
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
-from vspsr.degradation.jpeg_encode import encode_jpeg
+from vspsr.degradation.jpeg_set import encode_jpeg
 from vspsr.images.jpeg_comb import COMB, Comb, grid_offset
-
-__all__ = ["JpegTraces", "jpeg_traces"]
 
 _SIDE = 512  # pixels that are examined along each side, at most: bounds the time
 _ESTIMATED = 2048  # pixels along each side from which tables are estimated
