@@ -8,9 +8,9 @@ import torch
 from image_files import noise
 from PIL import Image, ImageCms
 
-from vspsr.images.arrays import from_array, from_pillow
 from vspsr.images.io import read_image
 from vspsr.images.picture import Picture
+from vspsr.images.sources import AnyImage, source_of
 
 RGB = Image.fromarray(noise(3))
 IMAGES = {
@@ -24,6 +24,10 @@ IMAGES = {
 }
 
 
+def picture_of(image: AnyImage) -> Picture:
+    return source_of(image).picture
+
+
 def assert_same(a: Picture, b: Picture) -> None:
     assert a.bits == b.bits
     assert torch.equal(a.pixels, b.pixels)
@@ -34,19 +38,19 @@ def assert_same(a: Picture, b: Picture) -> None:
 @pytest.mark.parametrize("mode", IMAGES)
 def test_pil_images_are_as_their_files(mode: str, tmp_path: Path) -> None:
     IMAGES[mode].save(tmp_path / "a.png")
-    assert_same(from_pillow(IMAGES[mode]), read_image(tmp_path / "a.png"))
-    assert_same(from_pillow(Image.open(tmp_path / "a.png")), read_image(tmp_path / "a.png"))
+    assert_same(picture_of(IMAGES[mode]), read_image(tmp_path / "a.png"))
+    assert_same(picture_of(Image.open(tmp_path / "a.png")), read_image(tmp_path / "a.png"))
 
 
 def test_transparent_colours(tmp_path: Path) -> None:
     IMAGES["P"].save(tmp_path / "a.png", transparency=3)
-    assert_same(from_pillow(Image.open(tmp_path / "a.png")), read_image(tmp_path / "a.png"))
+    assert_same(picture_of(Image.open(tmp_path / "a.png")), read_image(tmp_path / "a.png"))
 
 
 def test_the_profile_is_kept(tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     RGB.save(tmp_path / "a.png", icc_profile=profile)
-    assert from_pillow(Image.open(tmp_path / "a.png")).metadata["icc-profile-data"] == profile
+    assert picture_of(Image.open(tmp_path / "a.png")).metadata["icc-profile-data"] == profile
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -54,9 +58,9 @@ def test_the_profile_is_kept(tmp_path: Path) -> None:
 def test_arrays_come_back(bits: int, bands: int) -> None:
     array = noise(bands, bits)
     same = array[..., 0] if bands == 1 else array
-    assert np.array_equal(from_array(array).to_array(), same)
-    assert np.array_equal(from_array(array[..., 0]).to_array(), array[..., 0])
-    assert np.array_equal(from_array(array[::-1, ::2]).to_array(), same[::-1, ::2])
+    assert np.array_equal(picture_of(array).to_array(), same)
+    assert np.array_equal(picture_of(array[..., 0]).to_array(), array[..., 0])
+    assert np.array_equal(picture_of(array[::-1, ::2]).to_array(), same[::-1, ::2])
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16"])
@@ -66,7 +70,7 @@ def test_pillow_takes_the_arrays_of_all_that_it_gives(mode: str, size: tuple[int
     image = Image.fromarray(
         noise(bands, bits)[: size[0], : size[1]].squeeze(2) if bands == 1 else noise(bands)[: size[0], : size[1]]
     )
-    found = Image.fromarray(from_pillow(image).to_array())
+    found = Image.fromarray(picture_of(image).to_array())
     assert (found.mode, found.size) == (mode, size[::-1])
     assert np.array_equal(np.asarray(found), np.asarray(image))
 
@@ -77,9 +81,9 @@ def test_pillow_takes_the_arrays_of_all_that_it_gives(mode: str, size: tuple[int
 )
 def test_other_arrays_are_refused(array: np.ndarray) -> None:
     with pytest.raises(ValueError, match="`image` must be"):
-        from_array(array)
+        picture_of(array)
 
 
 def test_other_modes_are_refused() -> None:
     with pytest.raises(ValueError, match="CMYK"):
-        from_pillow(RGB.convert("CMYK"))
+        picture_of(RGB.convert("CMYK"))

@@ -25,6 +25,9 @@ _TIFF_FAULTS = re.compile(
     "Uncompressed data"
 )
 
+_lock = threading.Lock()
+_was_enabled: list[bool] = []  # whether collection was before it was paused, for each thread that pauses it
+
 
 @contextmanager
 def decoder_warnings() -> Iterator[list[str]]:
@@ -39,35 +42,24 @@ def decoder_warnings() -> Iterator[list[str]]:
     logger = logging.getLogger("pyvips")
     logger.addHandler(handler)
     try:
-        with _COLLECTION.paused():
+        with _no_collection():
             yield messages
     finally:
         logger.removeHandler(handler)
 
 
-class _Collection:
-    """Python's garbage collection, which any number of threads may pause."""
-
-    def __init__(self) -> None:
-        self._lock, self._count, self._was_enabled = threading.Lock(), 0, False
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        with self._lock:
-            if self._count == 0:
-                self._was_enabled = gc.isenabled()
-                gc.disable()
-            self._count += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._count -= 1
-                if self._count == 0 and self._was_enabled:
-                    gc.enable()
-
-
-_COLLECTION = _Collection()
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause Python's garbage collection, as any number of threads may."""
+    with _lock:
+        _was_enabled.append(_was_enabled[0] if _was_enabled else gc.isenabled())
+        gc.disable()
+    try:
+        yield
+    finally:
+        with _lock:
+            if _was_enabled.pop() and not _was_enabled:
+                gc.enable()
 
 
 def harmless_fault(error: str) -> str:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyvips
 import torch
-from numpy.typing import NDArray
 
 from vspsr.checks import check_integer, check_types
 from vspsr.errors import ImageFileError, ImageFileWarning, OutputError, size_text
@@ -23,13 +22,7 @@ from vspsr.files import one_line, reason_of, replacing
 from vspsr.images.colours import cmyk_to_srgb, planes
 from vspsr.images.damage import decoder_warnings, harmless_fault, png_damage, tiff_faults
 from vspsr.images.encoding import WRITABLE, check_quality, encode, unsuited
-from vspsr.images.metadata import (
-    BLOCKS,
-    TIFF_PALETTE,
-    carried_over,
-    tiff_colours,
-    unsupported_tiff,
-)
+from vspsr.images.metadata import BLOCKS, TIFF_PALETTE, carried_over, tiff_colours, unsupported_tiff
 from vspsr.images.opening import ImageFile, name_of, open_file
 from vspsr.images.picture import Header, Metadata, Picture
 
@@ -242,7 +235,7 @@ def _decode(image: pyvips.Image, palette: bool) -> Picture:
     values = planes(image, _TYPES[_BITS[image.format]])
     if image.get("vips-loader").startswith("heifload") and 8 < depth < 16:
         values |= values >> depth  # libvips shifts 10 and 12 bits up; this makes white 65535
-    if palette and len(values) > 2 and "icc-profile-data" not in metadata and _are_grey(values):
+    if palette and len(values) > 2 and "icc-profile-data" not in metadata and (values[:1] == values[1:3]).all():
         values = np.concatenate([values[:1], values[3:]])
     split = len(values) - alpha
     return Picture(
@@ -252,11 +245,6 @@ def _decode(image: pyvips.Image, palette: bool) -> Picture:
         metadata=metadata,
         mode=("RGBA" if mode == "RGB" else f"{mode}+alpha") if alpha else mode,
     )
-
-
-def _are_grey(values: NDArray[np.int32]) -> bool:
-    """Whether red, green and blue are equal everywhere."""
-    return np.array_equal(values[0], values[1]) and np.array_equal(values[0], values[2])
 
 
 def _kept(image: pyvips.Image) -> Metadata:

@@ -13,8 +13,6 @@ from torch import Tensor
 from vspsr.degradation.banded import lasting_tensors
 from vspsr.degradation.jpeg_arithmetic import dct_matrix
 
-__all__ = ["COMB", "Comb", "grid_offset"]
-
 _LARGEST = 255  # steps of 8-bit tables
 _BINS, _BIN = 1024, 0.25  # of a histogram of magnitudes; larger ones are left out
 _LEAST = 100  # nonzero coefficients: with fewer, no comb is looked for

@@ -18,8 +18,6 @@ from vspsr.images.jpeg_scans import ZIGZAG, HuffmanTable, Scan, decode_scan
 from vspsr.images.metadata import exif_orientation
 from vspsr.images.opening import ImageFile, name_of, open_file
 
-__all__ = ["jpeg_coefficients"]
-
 _SOF, _NOT_SOF = range(0xC0, 0xD0), (0xC4, 0xC8, 0xCC)
 _HUFFMAN = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 _PROGRESSIVE = 0xC2

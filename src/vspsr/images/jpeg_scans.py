@@ -11,8 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["ZIGZAG", "HuffmanTable", "Scan", "decode_scan"]
-
 ZIGZAG = sorted(range(64), key=lambda i: ((s := i // 8 + i % 8), (i % 8 if s % 2 == 0 else i // 8)))
 """Index in an 8×8 block, row by row, of each coefficient in the order of the file."""
 

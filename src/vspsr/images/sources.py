@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL.Image import Image as PilImage
 
@@ -13,7 +14,6 @@ from vspsr.degradation.jpeg_coefficients import JpegCoefficients
 from vspsr.degradation.noise import NoiseModel
 from vspsr.errors import ImageFileError, size_text
 from vspsr.files import one_line
-from vspsr.images.arrays import from_array, from_pillow
 from vspsr.images.io import read_image
 from vspsr.images.jpeg_file import jpeg_coefficients
 from vspsr.images.jpeg_traces import jpeg_traces
@@ -21,14 +21,17 @@ from vspsr.images.metadata import tiff_colours
 from vspsr.images.opening import ImageFile, open_file
 from vspsr.images.picture import Picture
 
-__all__ = ["AnyImage", "Source", "is_jpeg", "lossy_format", "read_source", "source_of"]
-
 AnyImage = ImageFile | Picture | NDArray[Any] | PilImage
 """What Python programs hold an image in."""
 
 _JPEG = "JPEG"
 _HEIF = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"mif1": "HEIF", b"msf1": "HEIF"}
 _TIFF_JPEG = (6, 7)  # TIFF's numbers of compressions
+
+_BITS = {"uint8": 8, "uint16": 16}
+_MODES = {"1": "L", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA", "P": "RGB", "PA": "RGBA"}
+_DEEP = {"I;16", "I;16L", "I;16B"}
+_NAMES = {1: "grey", 2: "grey+alpha", 3: "RGB", 4: "RGBA"}
 
 
 @dataclass(frozen=True)
@@ -140,13 +143,41 @@ def source_of(image: AnyImage | Source, *, as_pixels: bool = False) -> Source:
     if isinstance(image, Picture):
         return Source(image)
     if isinstance(image, np.ndarray):
-        return Source(from_array(image))
+        return Source(_from_array(image))
     if isinstance(image, PilImage):
-        return Source(from_pillow(image))
+        return Source(_from_pillow(image))
     if not isinstance(image, str | Path | bytes):
         kind = type(image).__name__
         raise ValueError(f"`image` must be a path, bytes, a Picture, a numpy array or a PIL image, got {kind}")
     return read_source(image, as_pixels=as_pixels)
+
+
+def _from_array(array: NDArray[Any]) -> Picture:
+    """The picture of an array (H, W), or (H, W, bands) with the bands of `_NAMES`; uint8 or uint16."""
+    bits = _BITS.get(array.dtype.name)
+    if bits is None:
+        raise ValueError(f"`image` must be uint8 or uint16, got an array of {array.dtype}: round it to integers first")
+    if array.ndim not in (2, 3) or not array.size or (array.ndim == 3 and array.shape[2] not in _NAMES):
+        raise ValueError(f"`image` must be (H, W) or (H, W, 1 … 4) and not empty, got {array.shape}")
+    planes = torch.from_numpy(np.atleast_3d(array).transpose(2, 0, 1).astype(np.int32, order="C"))
+    split = len(planes) - (len(planes) % 2 == 0)
+    alpha = planes[split:] if split < len(planes) else None
+    return Picture(planes[:split], bits, alpha, mode=_NAMES[len(planes)])
+
+
+def _from_pillow(image: PilImage) -> Picture:
+    """The picture of a PIL image, as it is: not turned, although its EXIF may ask for it. Its ICC profile is kept."""
+    mode = _MODES.get(image.mode)
+    if mode is not None:
+        if "transparency" in image.info:
+            mode = "LA" if mode == "L" else "RGBA"
+        array = np.asarray(image if mode == image.mode else image.convert(mode))
+    elif image.mode in _DEEP:
+        array = np.asarray(image).astype(np.uint16)
+    else:
+        raise ValueError(f"`image` has the mode {image.mode!r}: convert it to L, LA, RGB, RGBA or I;16")
+    profile = image.info.get("icc_profile")
+    return replace(_from_array(array), metadata={"icc-profile-data": profile} if isinstance(profile, bytes) else {})
 
 
 def _was_jpeg(picture: Picture, wanted: bool) -> Source:
