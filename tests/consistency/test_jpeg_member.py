@@ -101,7 +101,6 @@ def test_what_is_missed_is_counted() -> None:
     content = saved(image, quality=100, subsampling="4:4:4")
     member = members_of(content).near(near(content))
     assert member.coefficients_wrong > 0
-    assert 0 < member.mcus_wrong <= 4
     again = read_coefficients(saved_as(member.image, content))
     assert coefficients_differ(again, read_coefficients(content)) == member.coefficients_wrong
 

@@ -11,7 +11,7 @@ from skimage import data
 from torch import Tensor
 
 from vspsr.degradation import Degradation
-from vspsr.degradation.jpeg_arithmetic import rgb_to_ycc
+from vspsr.degradation.jpeg import rgb_to_ycc
 from vspsr.images.jpeg_comb import grid_offset
 from vspsr.images.jpeg_file import read_coefficients
 from vspsr.images.jpeg_traces import JpegTraces, jpeg_traces

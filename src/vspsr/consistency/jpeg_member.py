@@ -21,7 +21,7 @@ from torch import Tensor
 from vspsr.checks import check_image
 from vspsr.consistency.jpeg_search import pixels_for, search_mcus, search_planes
 from vspsr.degradation.banded import lasting_tensors
-from vspsr.degradation.jpeg_arithmetic import blocks_of, dct_matrix, mean_bias, plane_of
+from vspsr.degradation.jpeg import blocks_of, dct_matrix, mean_bias, plane_of
 from vspsr.degradation.jpeg_set import JpegSet
 
 _CENTRES = 1e9
@@ -53,12 +53,10 @@ class JpegMember:
     Attributes:
         image: (C, h, w) uint8, upright.
         coefficients_wrong: coefficients that libjpeg saves differently.
-        mcus_wrong: MCUs that hold them.
     """
 
     image: Tensor
     coefficients_wrong: int
-    mcus_wrong: int
 
     @property
     def exact(self) -> bool:
@@ -118,8 +116,8 @@ class JpegMembers:
         if len(left):
             with self._lock:
                 self._search_further(left[self._further.wrong[left] == _UNKNOWN])
-            left = best.improve(left, self._further.mcus[left])
-        return JpegMember(self.set.join(best.mcus).byte(), int(best.wrong.sum()), len(left))
+            best.improve(left, self._further.mcus[left])
+        return JpegMember(self.set.join(best.mcus).byte(), int(best.wrong.sum()))
 
     def _search_further(self, index: Tensor) -> None:
         """Search integers of MCUs whatever the image is, into `_further`."""

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vspsr.degradation.jpeg_arithmetic import blocks_of, dct, dct_matrix, mean_bias, plane_of, quantised, rgb_to_ycc
+from vspsr.degradation.jpeg import blocks_of, dct, dct_matrix, mean_bias, plane_of, quantised, rgb_to_ycc
 from vspsr.degradation.jpeg_set import JpegSet
 
 _MOVES = 150  # of the search, which ends at the first member
@@ -177,11 +177,7 @@ def search_mcus(mcus: Tensor, jpeg_set: JpegSet, index: Tensor) -> Tensor:
     """RGB integers near MCUs that are nearly the file's: a tabu search as `search_planes`, on pixels.
 
     A move changes each channel of one pixel by at most 1, within the range. Where the border cuts an MCU, pixels whose
-    Cb and Cr are copied change in grey only.
-
-    Args:
-        mcus: (N, C, V, H), integers 0 … 255.
-        jpeg_set, index: see `JpegSet`.
+    Cb and Cr are copied change in grey only. MCUs are (N, C, V, H), integers 0 … 255; ``index``: see `JpegSet`.
     """
     out = mcus.clone()
     side = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
@@ -228,7 +224,8 @@ def _move_costs(mcus: Tensor, tried: Tensor, jpeg_set: JpegSet, index: Tensor) -
         if c and down * across > 1:
             sums = before[:, c].unflatten(-1, (-1, across)).sum(-1).unflatten(-2, (-1, down)).sum(-2)
             sums += mean_bias(down, across, sums.shape[-1])
-            sums, means, table = (_repeated(x, down, across) for x in (sums, plane, table))
+            repeated = (x.repeat_interleave(down, -2).repeat_interleave(across, -1) for x in (sums, plane, table))
+            sums, means, table = repeated
             change = (((sums + change) / (down * across)).floor() - means).clamp(-1, 1)
         total += table.gather(0, change.long() + 1)
     return total
@@ -246,7 +243,3 @@ def _inside(jpeg_set: JpegSet, index: Tensor, with_last: bool) -> Tensor:
         limit = used[index] if with_last else torch.where(used < length, (used - 1) // sampled * sampled, used)[index]
         masks.append(torch.arange(length) < limit[:, None])
     return masks[0][:, :, None] & masks[1][:, None]
-
-
-def _repeated(planes: Tensor, down: int, across: int) -> Tensor:
-    return planes.repeat_interleave(down, -2).repeat_interleave(across, -1)

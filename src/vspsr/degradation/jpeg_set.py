@@ -6,18 +6,22 @@ YCbCr, so y + K⁺(clip(K y) − K y) is the point of the set nearest to y, dist
 cuts an MCU, the same step is repeated (alternating projections) until it changes nothing.
 
 The set is that of exact arithmetic. Integers are verified with libjpeg's own: `JpegSet.wrong`.
+
+An MCU is the smallest part of a JPEG with whole blocks of all components: 8×8 pixels for 4:4:4, 16×16 for 4:2:0. An
+encoder works in each by itself. It fills up those at the right and at the lower border with copies of the last pixels.
 """
 
+import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from vspsr.checks import check_image, check_types
 from vspsr.degradation.banded import lasting_tensors
-from vspsr.degradation.jpeg_arithmetic import blocks_of, dct, downsampled, plane_of, quantised, rgb_to_ycc
+from vspsr.degradation.jpeg import blocks_of, dct, dct_matrix, downsampled, plane_of, quantised, rgb_to_ycc
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
-from vspsr.degradation.jpeg_mcus import McuGrid
 
 _YCC = (  # ITU-T T.871
     (0.299, 0.587, 0.114),
@@ -29,7 +33,7 @@ _ITERATIONS, _RELAXATION = 30, 1.7  # of alternating projections
 _TOLERANCE, _COARSE = 0.01, 0.25  # levels; where a margin is left
 
 
-class JpegSet(McuGrid):
+class JpegSet:
     """The LR images that give a JPEG file.
 
     Further methods work on lists of MCUs (N, C, V, H) in levels 0 … 255. ``index``, (N,), says which of all they are.
@@ -38,6 +42,10 @@ class JpegSet(McuGrid):
         code: the content of the file.
 
     Attributes:
+        shape: (V, H) pixels of an MCU.
+        count: N, their number, in reading order.
+        channels: C, 1 or 3.
+        whole: (N,) bool, false for the MCUs that the border cuts.
         integers: of each component, the file's integers by MCU, (N, m, n) float64.
         known: of each component, whether the file holds them, (N, m, n).
         steps: of each component, the quantisation steps, (m, n) float64.
@@ -47,7 +55,11 @@ class JpegSet(McuGrid):
     @lasting_tensors()
     def __init__(self, code: JpegCoefficients) -> None:
         check_types(code=(code, JpegCoefficients))
-        super().__init__(code)
+        self.code, self.channels = code, len(code.coefficients)
+        self.shape = (8 * code.sampling[0], 8 * code.sampling[1])
+        self._grid = tuple(-(-n // m) for n, m in zip(code.size, self.shape, strict=True))
+        self.count = self._grid[0] * self._grid[1]
+        self.whole = (self.used[0] == self.shape[0]) & (self.used[1] == self.shape[1])
         self.colours = torch.tensor(_YCC, dtype=torch.float64)
         self.colours_back = torch.linalg.inv(self.colours)
         self.integers, self.known = zip(*(self.spread(c) for c in range(self.channels)), strict=True)
@@ -175,6 +187,87 @@ class JpegSet(McuGrid):
         if self.channels == 1:
             return ycc + _CENTRE
         return torch.einsum("ij,njvh->nivh", self.colours_back, ycc) + _CENTRE
+
+    @cached_property
+    def used(self) -> tuple[Tensor, Tensor]:
+        """How many rows and how many columns of each MCU lie in the picture: (N,) each."""
+        rows, columns = (
+            (n - m * torch.arange(g)).clamp(max=m)
+            for n, m, g in zip(self.code.size, self.shape, self._grid, strict=True)
+        )
+        return rows.repeat_interleave(self._grid[1]), columns.repeat(self._grid[0])
+
+    def split(self, image: Tensor) -> Tensor:
+        """An upright image (C, h, w) as its MCUs (N, C, V, H), filled up with zeros."""
+        stored = self.code.stored(image)
+        (rows, columns), (v, h) = self._grid, self.shape
+        padded = stored.new_zeros(self.channels, rows * v, columns * h)
+        padded[:, : stored.shape[-2], : stored.shape[-1]] = stored
+        mcus = padded.view(self.channels, rows, v, columns, h).permute(1, 3, 0, 2, 4)
+        return mcus.reshape(self.count, self.channels, v, h)
+
+    def join(self, mcus: Tensor) -> Tensor:
+        """The inverse of `split`."""
+        (rows, columns), (v, h), (height, width) = self._grid, self.shape, self.code.size
+        parts = mcus.reshape(rows, columns, self.channels, v, h).permute(2, 0, 3, 1, 4)
+        return self.code.upright(parts.reshape(self.channels, rows * v, columns * h)[:, :height, :width])
+
+    def spread(self, component: int) -> tuple[Tensor, Tensor]:
+        """The integers of a component by MCU, (N, m, n) float64, and which of them the file holds."""
+        values = self.code.coefficients[component].double()
+        rows, columns = self._grid
+        down, across = (1, 1) if component else self.code.sampling
+        blocks = values.new_full((rows * down, columns * across, 8, 8), math.nan)
+        blocks[: values.shape[0], : values.shape[1]] = values
+        blocks = blocks.view(rows, down, columns, across, 8, 8).transpose(1, 2)
+        planes = plane_of(blocks).flatten(0, 1)
+        return planes.nan_to_num(0.0), ~planes.isnan()
+
+    def assembled(self, blocks: Tensor) -> Tensor:
+        """Blocks by MCU, (N, rows, columns, 8, 8), as those of the whole: (rows, columns, 8, 8)."""
+        return blocks.unflatten(0, self._grid).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+
+    @cached_property
+    def copies(self) -> list[tuple[Tensor, Tensor]]:
+        """Of Y, and of subsampled Cb and Cr: from which row and column of an MCU each is copied, (N, m) and (N, n)."""
+        kinds = []
+        for kind in range(min(self.channels, 2)):
+            axes = []
+            for axis, used in enumerate(self.used):
+                sampled = self.code.sampling[axis] if kind else 1
+                last = -(-used // sampled) - 1
+                if sampled > 1 and axis:  # columns are copied before the subsampling: means of copies only come last
+                    last = torch.where(used % sampled == 1, last, last + 1)
+                axes.append(torch.minimum(torch.arange(self.shape[axis] // sampled), last[:, None]))
+            kinds.append((axes[0], axes[1]))
+        return kinds
+
+    @cached_property
+    def maps(self) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Of Y, and of Cb and Cr: rows, columns of an MCU to coefficients, (N, m, V), (N, n, H); pseudo-inverses."""
+        kinds = []
+        for kind in range(min(self.channels, 2)):
+            there, back = [], []
+            for axis, used in enumerate(self.used):
+                sampled = self.code.sampling[axis] if kind else 1
+                distinct, inverse = used.unique(return_inverse=True)
+                maps = torch.stack([_axis_map(self.shape[axis], int(n), sampled, axis == 0) for n in distinct])
+                there.append(maps[inverse])
+                back.append(torch.linalg.pinv(maps)[inverse])
+            kinds.append((there[0], there[1], back[0], back[1]))
+        return kinds
+
+
+def _axis_map(length: int, used: int, sampled: int, vertical: bool) -> Tensor:
+    """Pixels of an MCU along an axis to DCT coefficients, (length / sampled, length)."""
+    place, count = torch.arange(length), length // sampled
+    mean = torch.zeros(count, length, dtype=torch.float64)
+    share = torch.full((length,), 1 / sampled, dtype=torch.float64)
+    mean.index_put_((place // sampled, place.clamp(max=used - 1)), share, accumulate=True)
+    if vertical:  # libjpeg fills up the rows once more after the subsampling
+        mean = mean[torch.arange(count).clamp(max=-(-used // sampled) - 1)]
+    mean[8 * -(-used // (8 * sampled)) :] = 0  # the file does not hold these blocks
+    return torch.block_diag(*[dct_matrix(8)] * (count // 8)) @ mean
 
 
 @lasting_tensors()

@@ -44,11 +44,7 @@ class NoiseModel:
         return (self.sigma.square() + self.gain * level).sqrt()
 
     def variance(self, y: Tensor) -> Tensor:
-        """v, variance of the noise in each value of y, (C, h, w) of y's type; the mean of a window stands for u.
-
-        Args:
-            y: LR image (C, h, w) in [0, 1].
-        """
+        """v, variance of the noise in each value of an LR image y (C, h, w); the mean of a window stands for u."""
         sigma, gain = (t.to(y)[:, None, None] for t in (self.sigma, self.gain))
         return sigma.square() + gain * _window_mean(y)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vspsr.degradation.banded import lasting_tensors
-from vspsr.degradation.jpeg_arithmetic import dct_matrix
+from vspsr.degradation.jpeg import dct_matrix
 
 _LARGEST = 255  # steps of 8-bit tables
 _BINS, _BIN = 1024, 0.25  # of a histogram of magnitudes; larger ones are left out
@@ -99,8 +99,7 @@ def _multiples() -> tuple[Tensor, Tensor]:
 def grid_offset(plane: Tensor) -> tuple[int, int]:
     """The (row, column) 0 … 7 at which blocks begin in which most DCT coefficients are 0; (0, 0) if none stands out.
 
-    Args:
-        plane: (h, w) of 15 pixels each way at least, levels.
+    ``plane``: (h, w) of 15 pixels each way at least, levels.
     """
     part, matrix = plane[:_SIDE, :_SIDE].float() - 128, dct_matrix(8).float()
     rows, columns = ((n - 7) // 8 * 8 for n in part.shape)

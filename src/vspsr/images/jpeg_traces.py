@@ -13,8 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vspsr.degradation.jpeg import coded, quality_tables
-from vspsr.degradation.jpeg_arithmetic import blocks_of, dct, downsampled, rgb_to_ycc, upsampled, ycc_to_rgb
+from vspsr.degradation.jpeg import (
+    blocks_of,
+    coded,
+    dct,
+    downsampled,
+    quality_tables,
+    rgb_to_ycc,
+    upsampled,
+    ycc_to_rgb,
+)
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
 from vspsr.degradation.jpeg_set import encode_jpeg
 from vspsr.images.jpeg_comb import COMB, Comb, grid_offset
@@ -59,11 +67,7 @@ class JpegTraces:
         return height, width
 
     def coefficients(self, pixels: Tensor) -> JpegCoefficients:
-        """The coefficients that pixels were decoded from, by saving them again.
-
-        Args:
-            pixels: (C, h, w), integers 0 … 255, with (0, 0) as the origin.
-        """
+        """The coefficients that pixels (C, h, w) with (0, 0) as the origin were decoded from, by saving them again."""
         if self.quality is None:
             tables = _own_tables(_from(pixels, (0, 0), _ESTIMATED), self.sampling)[0]
         else:
@@ -121,7 +125,8 @@ def _contradicted(chroma: Tensor, table: Tensor) -> bool:
 
 def _with_own_tables(pixels: Tensor, offset: tuple[int, int]) -> JpegTraces | None:
     """Traces of a JPEG with tables that are none of libjpeg's."""
-    (tables, clear), (_, elsewhere) = (_luminance_steps(pixels, start) for start in (offset, _shifted(offset)))
+    parts = (_from(pixels, start, _SIDE) for start in (offset, _shifted(offset)))
+    (tables, clear), (_, elsewhere) = (_steps(_planes(part)[0], _clipped(part)) for part in parts)
     if clear < _CLEAR or 2 * elsewhere > clear:
         return None
     if _share_reproduced(_planes(pixels[:, : 2 * _CHECKED, : 2 * _CHECKED])[:1], tables[None], (1, 1), offset) <= _SAME:
@@ -134,11 +139,6 @@ def _with_own_tables(pixels: Tensor, offset: tuple[int, int]) -> JpegTraces | No
     known = len(pixels) == 1 or clear >= _CLEAR
     known = known and _share_reproduced(pixels, tables, *places[best]) > _SAME
     return JpegTraces(None, *places[best]) if known else JpegTraces(None, (1, 1), offset, estimable=False)
-
-
-def _luminance_steps(pixels: Tensor, offset: tuple[int, int]) -> tuple[Tensor, int]:
-    part = _from(pixels, offset, _SIDE)
-    return _steps(_planes(part)[0], _clipped(part))
 
 
 def _places(channels: int, offset: tuple[int, int]) -> Iterator[_Place]:

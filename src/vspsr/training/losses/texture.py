@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from vspsr.degradation.jpeg_arithmetic import dct_matrix
+from vspsr.degradation.jpeg import dct_matrix
 from vspsr.training.losses.base import Loss, StepImages
 from vspsr.training.losses.energy import energy_score, tiles
 

@@ -4,7 +4,7 @@ import pytest
 import scipy.fft
 import torch
 
-from vspsr.degradation.jpeg_arithmetic import dct_matrix
+from vspsr.degradation.jpeg import dct_matrix
 
 
 @pytest.mark.parametrize("n", [1, 8, 16, 21])
