@@ -47,10 +47,6 @@ class Archive:
     sha256: str | None = None
 
 
-def _known(name: str, size: int, sha256: str) -> Archive:
-    return Archive(f"cvl/DIV2K/{name}.zip", size, sha256)
-
-
 _OFFICIAL = {
     "train_HR": (3530603713, "9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335"),
     "train_LR_bicubic_X4": (246914039, "f006b837f4eb52b82909aa01478e6d6d199eefce932179491d0c9dbb706dde3a"),
@@ -61,7 +57,7 @@ _OFFICIAL = {
 }
 _NTIRE = [f"{split}_{scale}X" for split in ("tr", "va") for scale in (1, 4, 8)]
 DIV2K = {name: Archive(f"alugmayr/NTIRE2021/DIV2K-{name}.zip") for name in _NTIRE}
-DIV2K |= {name: _known(f"DIV2K_{name}", *about) for name, about in _OFFICIAL.items()}
+DIV2K |= {name: Archive(f"cvl/DIV2K/DIV2K_{name}.zip", *about) for name, about in _OFFICIAL.items()}
 """Parts by name: NTIRE 2021's (tr_1X … va_8X) and those of DIV2K itself (train_HR … valid_LR_x8)."""
 
 

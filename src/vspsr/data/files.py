@@ -121,8 +121,8 @@ def _layout(
         return _split(_paired(folder, lr_folder, scale, problems), holdout)
     if (folder / "manifest.csv").is_file():
         rows = read_csv(folder / "manifest.csv", ("file", "split"), ImageFileError)
-        pairs = [(row["split"], ImagePair(folder / row["file"], (0, 0))) for row in rows]
-        train, val = (_sized([p for s, p in pairs if s == split], scale, problems) for split in ("train", "val"))
+        splits = ([(folder / r["file"], None) for r in rows if r["split"] == split] for split in ("train", "val"))
+        train, val = (_sized(files, scale, problems) for files in splits)
         return train, val
     for hr_name, lr_name, words in (
         ("DIV2K-{}_1X", f"DIV2K-{{}}_{scale}X", _NTIRE),
@@ -152,24 +152,23 @@ def _fits_validation(pair: ImagePair) -> bool:
 def _paired(hr: Path, lr: Path | None, scale: int, problems: list[str]) -> list[ImagePair]:
     files = image_files([hr], recursive=True)
     if lr is None:
-        return _sized([ImagePair(p, (0, 0)) for p in files], scale, problems)
-    pairs = pair_up(files, image_files([lr], recursive=True), scale)
-    return _sized([ImagePair(a, (0, 0), b) for a, b in pairs], scale, problems)
+        return _sized([(file, None) for file in files], scale, problems)
+    return _sized(pair_up(files, image_files([lr], recursive=True), scale), scale, problems)
 
 
-def _sized(pairs: list[ImagePair], scale: int, problems: list[str]) -> list[ImagePair]:
-    """The pairs with their sizes. Files that are no images are left out and reported; misfits are refused."""
+def _sized(pairs: Sequence[tuple[Path, Path | None]], scale: int, problems: list[str]) -> list[ImagePair]:
+    """Pairs of HR and LR files, with sizes. Files that are no images are left out and reported; misfits are refused."""
     sized = []
-    for pair in pairs:
+    for hr, lr in pairs:
         try:
-            size = read_header(pair.hr, verify=False).size
-            lr_size = None if pair.lr is None else read_header(pair.lr, verify=False).size
+            size = read_header(hr, verify=False).size
+            lr_size = None if lr is None else read_header(lr, verify=False).size
         except ImageFileError as error:
             problems.append(f"{error}: left out")
             continue
         if lr_size is not None and lr_size != (-(-size[0] // scale), -(-size[1] // scale)):
             raise ImageFileError(
-                f"{pair.lr}: {size_text(lr_size)} pixels are not {pair.hr} ({size_text(size)}) downscaled by {scale}"
+                f"{lr}: {size_text(lr_size)} pixels are not {hr} ({size_text(size)}) downscaled by {scale}"
             )
-        sized.append(ImagePair(pair.hr, size, pair.lr))
+        sized.append(ImagePair(hr, size, lr))
     return sized
