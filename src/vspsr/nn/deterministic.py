@@ -25,7 +25,7 @@ class Interpolation(nn.Module):
         ValueError: unknown mode.
     """
 
-    def __init__(self, scale: int, mode: str = "bicubic", convolutions: bool = False) -> None:
+    def __init__(self, scale: int, mode: str, convolutions: bool = False) -> None:
         super().__init__()
         check_choice(mode, "mode", ("bilinear", "bicubic"))
         self.scale, self.mode = scale, mode
@@ -59,12 +59,10 @@ class ResidualTrunk(nn.Module):
         ValueError: no channels or too many, too many blocks.
     """
 
-    def __init__(self, channels: int = 64, blocks: int = 8, inputs: int = 3) -> None:
+    def __init__(self, channels: int, blocks: int, inputs: int = 3) -> None:
         super().__init__()
-        channels, blocks = (
-            check_integer(channels, "channels", 1, MAX_WIDTH),
-            check_integer(blocks, "blocks", 0, MAX_BLOCKS),
-        )
+        channels = check_integer(channels, "channels", 1, MAX_WIDTH)
+        blocks = check_integer(blocks, "blocks", 0, MAX_BLOCKS)
         self.head = nn.Conv2d(inputs, channels, 3, padding=1)
         self.blocks = nn.Sequential(*(_ResidualBlock(channels) for _ in range(blocks)))
         self.tail = nn.Conv2d(channels, channels, 3, padding=1)
@@ -80,7 +78,7 @@ class ResidualUpsampler(nn.Module):
     Shapes: features (B, channels, h, w), y (B, 3, h, w) in [0, 1] → (B, 3, s·h, s·w).
     """
 
-    def __init__(self, scale: int, channels: int = 64) -> None:
+    def __init__(self, scale: int, channels: int) -> None:
         super().__init__()
         self.scale = scale
         self.residual = nn.Conv2d(channels, 3 * scale**2, 3, padding=1)

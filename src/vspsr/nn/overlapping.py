@@ -134,12 +134,7 @@ class OverlappingVSpM(OverlappingAtoms):
         atoms = self._basis(self.basis_head(features.mean((2, 3))))
         log_var = self._log_var(features)
         mean = self.deterministic(y) if self.mean_head is None else self.mean_head(features, y)  # type: ignore[misc]
-        return SpaceParameters(
-            deterministic=mean,
-            atoms=atoms,
-            coefficient_mean=None,
-            coefficient_log_var=log_var,
-        )
+        return SpaceParameters(mean, atoms, coefficient_mean=None, coefficient_log_var=log_var)
 
 
 def with_quantisation(state: Mapping[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:

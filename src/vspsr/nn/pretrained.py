@@ -86,12 +86,9 @@ def load_pretrained(path: Path, scale: int, trainable: bool = False) -> Pretrain
 
 
 def pretrained_part(state: State, network: str, name: str) -> PretrainedSR:
-    """The network that is the deterministic part of a model, from the model's state dict.
+    """`pretrained_from_state` of the deterministic part of a model, from the state of the model or its network.
 
-    Args:
-        state: of the model or its network.
-        network: what keys of the network begin with, "network." or "".
-        name: as in `pretrained_from_state`, whose errors it raises.
+    ``network``: what keys of the network begin with, "network." or "".
     """
     prefix = f"{network}deterministic.module."
     return pretrained_from_state({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, name)

@@ -137,11 +137,9 @@ class VSpM(nn.Module):
             widths = [3, 16, 16, 3]
             layers = [nn.Conv2d(i, o, 3, padding=1) for i, o in pairwise(widths)]
             self.refine = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
-        self.deterministic: nn.Module | None
-        if deterministic is None or isinstance(deterministic, nn.Module):
-            self.deterministic = deterministic
-        else:
-            self.deterministic = Interpolation(scale, deterministic, convolutions)
+        if deterministic is not None and not isinstance(deterministic, nn.Module):
+            deterministic = Interpolation(scale, deterministic, convolutions)
+        self.deterministic = deterministic
 
     def forward(self, y: Tensor) -> SpaceParameters:
         b, _, h, w = y.shape
@@ -175,10 +173,7 @@ def convert_authors_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     names = {
         **{f"kernelbranch.{i}.": f"basis.features.{i}." for i in (0, 4, 8, 12)},
         "kernelbranch.18.": "basis.embed.",
-        "kernelbranch.20.": "basis.decoder.0.",
-        "kernelbranch.21.": "basis.decoder.1.",
-        "kernelbranch.22.": "basis.decoder.2.",
-        "kernelbranch.23.": "basis.decoder.3.",
+        **{f"kernelbranch.{20 + i}.": f"basis.decoder.{i}." for i in range(4)},
         **{f"weightbranch.{i}.": f"coefficients.layers.{i}." for i in (0, 1, 3, 4, 6, 7, 9, 10, 12)},
         **{f"finalbranch.{i}.": f"refine.{i}." for i in (0, 2, 4)},
         **{f"upsamplebranch.{i}.": f"deterministic.convolutions.{i}." for i in (0, 2)},
