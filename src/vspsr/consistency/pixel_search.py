@@ -47,12 +47,9 @@ _EXTENT = 12
 def search_pixels(state: IntegerImage, skipped: Tensor, deadline: float, pairs: bool) -> None:
     """Change pixels around missed LR values until they are met, others staying met; ``state`` is updated.
 
-    Args:
-        state: the image.
-        skipped: (C, h, w) bool, values that are left alone.
-        deadline: a time of `time.thread_time` after which no further value is begun.
-        pairs: where single pixels fail, try a pixel and, by as much the other way, another of its row: what one column
-            loses the next gains, unless it is clipped.
+    Values in ``skipped`` (C, h, w) are left alone; none is begun after ``deadline`` (`time.thread_time`). With
+    ``pairs``, where single pixels fail, a pixel is changed and, by as much the other way, another of its row: what one
+    column loses the next gains, unless it is clipped.
     """
     for with_pairs in (False, True)[: 1 + pairs]:
         residual = state.residual()

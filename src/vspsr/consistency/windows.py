@@ -107,11 +107,7 @@ class Window:
 
 
 def missed_groups(missed: Tensor, extent: int) -> list[Tensor]:
-    """Connected groups of missed LR values, cut up into equal parts where they extend over more than ``extent``.
-
-    Args:
-        missed: (C, h, w) bool.
-        extent: LR pixels.
+    """Connected groups of missed LR values (C, h, w), cut up where they extend over more than ``extent`` LR pixels.
 
     Returns:
         Groups (n, 3) of (channel, row, column): small ones first.

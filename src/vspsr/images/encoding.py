@@ -73,14 +73,7 @@ def check_quality(quality: int | None, suffix: str) -> None:
 
 
 def unsuited(suffix: str, size: tuple[int, int], bits: int, alpha: bool) -> str:
-    """Why the format of ``suffix``, one of `WRITABLE`, cannot hold such a picture; empty if it can.
-
-    Args:
-        suffix: of the file.
-        size: (H, W).
-        bits: 8 or 16.
-        alpha: whether the picture has alpha.
-    """
+    """Why the format of ``suffix``, one of `WRITABLE`, cannot hold a picture of (H, W) pixels; empty if it can."""
     if suffix not in LOSSY:
         return ""
     name = suffix[1:].replace("jpg", "jpeg")
@@ -94,16 +87,9 @@ def unsuited(suffix: str, size: tuple[int, int], bits: int, alpha: bool) -> str:
 
 
 def encode(picture: Picture, suffix: str, target: pyvips.Target, quality: int | None = None) -> None:
-    """Write a picture and its metadata to ``target`` in the format of ``suffix``, one of `WRITABLE`.
+    """Write a picture and its metadata to ``target`` in the format of ``suffix``, which can hold it (`unsuited`).
 
-    Args:
-        picture: one that the format can hold (`unsuited`).
-        suffix: of the format.
-        target: where to.
-        quality: of a lossy format, 1 … 100; None for `QUALITY`.
-
-    Raises:
-        pyvips.Error: writing fails.
+    ``quality`` of a lossy format is 1 … 100, None for `QUALITY`. pyvips.Error where writing fails.
     """
     image = vips_image(picture)
     metadata = dict(picture.metadata)

@@ -50,7 +50,8 @@ def image_files(inputs: Sequence[Path], recursive: bool = False) -> list[Path]:
 def _images_in(top: Path, recursive: bool) -> list[Path]:
     try:
         entries = [p for folder in (_folders(top) if recursive else [top]) for p in folder.iterdir()]
-        like_images = {p for p in entries if not p.name.startswith(".") and _is_like_an_image(p)}
+        visible = [p for p in entries if not p.name.startswith(".")]
+        like_images = {p for p in visible if p.suffix.lower() in SUFFIXES | _UNSUPPORTED and not p.is_dir()}
         images = {p for p in like_images if p.suffix.lower() in SUFFIXES and p.is_file()}
     except OSError as error:
         raise ImageFileError(f"{one_line(error.filename or top)}: cannot be read ({reason_of(error)})") from error
@@ -61,10 +62,6 @@ def _images_in(top: Path, recursive: bool) -> list[Path]:
     if not images:
         raise ImageFileError(f"{one_line(top)}: no image files in this folder")
     return sorted(images)
-
-
-def _is_like_an_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES | _UNSUPPORTED and not path.is_dir()
 
 
 def composed_stem(path: Path) -> str:

@@ -47,16 +47,10 @@ class Scan:
 
 
 def decode_scan(scan: Scan, parts: Sequence[bytes], restart: int, out: "array[int]") -> None:
-    """Decode a scan into ``out``, the coefficients of all blocks, row by row within each block.
+    """Decode a scan into ``out``, the coefficients of all blocks, 16-bit integers, row by row within each block.
 
-    Args:
-        scan: the scan.
-        parts: its data between restart markers, without stuffed zeros.
-        restart: MCUs between restart markers; 0 without them.
-        out: 16-bit integers, changed in place.
-
-    Raises:
-        ValueError: data that are damaged, or end too early.
+    ``parts``: its data between restart markers, without stuffed zeros. ``restart``: MCUs between the markers, 0 without
+    them. ValueError where data are damaged, or end too early.
     """
     per_part = restart * len(scan.components) or max(len(scan.offsets), 1)
     if len(parts) != -(-len(scan.offsets) // per_part):

@@ -47,27 +47,14 @@ def map_levels(stddev: Tensor) -> NDArray[np.float64]:
 
 
 def scale_end(values: NDArray[np.float64], least: float = 0.1) -> float:
-    """The end of a colour scale from 0, above 99.5 % of the values: a multiple of half a power of ten.
-
-    Args:
-        values: any shape; levels for instance.
-        least: below which the end does not fall.
-    """
+    """The end of a colour scale from 0, above 99.5 % of the values and ``least``: a multiple of half a power of ten."""
     top = max(float(np.quantile(values, 0.995)), least)
     step = 10.0 ** math.floor(math.log10(top)) / 2
     return float(f"{math.ceil(top / step * (1 - 1e-9)) * step:.6g}")
 
 
 def stddev_map(stddev: Tensor) -> Picture:
-    """The standard deviation as a colour map, its scale drawn beside it.
-
-    Args:
-        stddev: (C, H, W) in units of the full range. The map shows the root mean square over channels, in 8-bit
-            levels; one picture pixel for each HR pixel.
-
-    Returns:
-        RGB picture, (3, max(H, 160), W + 90).
-    """
+    """`value_map` of a standard deviation (C, H, W) in units of the full range, as `map_levels`."""
     levels = map_levels(stddev)
     return value_map(levels, scale_end(levels), "levels")
 
@@ -91,7 +78,12 @@ def _draw_scale(canvas: Image.Image, at: tuple[int, int], height: int, end: floa
     for part in (0, 0.25, 0.5, 0.75, 1):
         y = top + round((1 - part) * (height - 15))
         draw.line((at[0] + 14, y, at[0] + 18, y), fill=_INK)
-        draw.text((at[0] + 22, min(y - 7, canvas.height - 14)), f"{part * end:.3g}", fill=_INK, font=_font(12))
+        draw.text(
+            (at[0] + 22, min(y - 7, canvas.height - 14)),
+            f"{part * end:.3g}",
+            fill=_INK,
+            font=_font(12),
+        )
 
 
 def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Picture], title: str) -> Picture:
