@@ -102,7 +102,7 @@ def quantize(
     out = torch.empty(images.shape, dtype=torch.uint8 if bits == 8 else torch.int32)
     usual = max(_LEAST_BUDGET, _BUDGET_PER_LR_PIXEL * y.shape[-2] * y.shape[-1])
     budget = usual if budget is None else check_number(budget, "budget")
-    counts, deviations, moved = [], [], []
+    found: list[tuple[int, int, float, float]] = []
     for index, (image, target) in enumerate(zip(images, targets, strict=True)):
         # D acts on each channel by itself, so that a large image can be treated in the memory of one channel.
         size = 1 if image[0].numel() > _CHANNEL_BY_CHANNEL else len(image)
@@ -115,9 +115,8 @@ def quantize(
             wrong, worst = wrong + int((deviation > 0).sum()), max(worst, int(deviation.max()))
             distance = integers.sub_((x_part.double() * peak).clamp_(0, peak)).abs_()
             squares, farthest = squares + float(distance.square().sum()), max(farthest, float(distance.max()))
-        counts.append(wrong)
-        deviations.append(worst)
-        moved.append(((squares / image.numel()) ** 0.5, farthest))
+        found.append((wrong, worst, (squares / image.numel()) ** 0.5, farthest))
+    counts, deviations, rms, largest = zip(*found, strict=True) if found else ((),) * 4
     if any(counts):
         warnings.warn(
             f"no image in range was found that downscales to `y` exactly: {counted(sum(counts), 'LR value')} wrong, "
@@ -129,6 +128,6 @@ def quantize(
         image=out.reshape(*batch, *x.shape[-3:]).to(device),
         lr_values_wrong=torch.tensor(counts).reshape(batch),
         lr_max_deviation=torch.tensor(deviations).reshape(batch),
-        moved_rms=torch.tensor([rms for rms, _ in moved], dtype=torch.float64).reshape(batch),
-        moved_max=torch.tensor([largest for _, largest in moved], dtype=torch.float64).reshape(batch),
+        moved_rms=torch.tensor(rms, dtype=torch.float64).reshape(batch),
+        moved_max=torch.tensor(largest, dtype=torch.float64).reshape(batch),
     )
