@@ -40,11 +40,6 @@ def project_unchecked(x: Tensor, y: Tensor, degradation: Degradation) -> Tensor:
     return x + degradation.pseudo_inverse(y - degradation.down(x), (x.shape[-2], x.shape[-1]))
 
 
-def moved(x: Tensor, shift: Tensor, origin: tuple[int, int], degradation: Degradation) -> Tensor:
-    """x (..., H, W) plus a shift of a part of it, which begins at an LR pixel. What x downscales to stays."""
-    return project_unchecked(shifted(x, shift, origin, degradation.scale), degradation.down(x), degradation)
-
-
 def shifted(x: Tensor, shift: Tensor, origin: tuple[int, int], scale: int) -> Tensor:
     """x (..., H, W) plus a shift of a part of it, which begins at an LR pixel."""
     (top, left), out = (scale * i for i in origin), x.clone()

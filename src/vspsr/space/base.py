@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_image_keys, check_integer, check_number, check_temperature, check_types
-from vspsr.consistency.projection import moved, project_unchecked
+from vspsr.consistency.projection import project_unchecked, shifted
 from vspsr.degradation.banded import cpu_by_default
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import VSpSRError
@@ -184,8 +184,7 @@ class SpaceBase(ABC):
     def _by_bands(self, part: Callable[[Any, slice], Tensor]) -> Tensor:
         """An image of a large picture, made in bands of LR rows with a margin: (1, channels, H, W).
 
-        Args:
-            part: a window of the space and its LR rows, which begin with a row of noise blocks → the window's image.
+        ``part``: a window of the space and its LR rows, which begin with a row of noise blocks → the window's image.
         """
         (h, w), scale = self.y.shape[-2:], self.degradation.scale
         around = BLOCK * -(-self._margin() // BLOCK)
@@ -207,8 +206,9 @@ class SpaceBase(ABC):
         return Covariance(synthesis, self.degradation, self.calibration)
 
     def _moved(self, x: Tensor, shift: Tensor, origin: tuple[int, int]) -> Tensor:
-        """x (1, channels, H, W) plus a shift in the covariance's range, of a part that begins at an LR pixel."""
-        return moved(x, shift, origin, self.degradation)
+        """x (1, channels, H, W) plus a shift of a part that begins at an LR pixel. What x downscales to stays."""
+        degradation = self.degradation
+        return project_unchecked(shifted(x, shift, origin, degradation.scale), degradation.down(x), degradation)
 
     def _require_gaussian(self, what: str) -> None:
         if not self.is_gaussian:

@@ -24,14 +24,12 @@ from torch import Tensor
 from vspsr.checks import value_text
 from vspsr.errors import ConditionWarning
 from vspsr.space.base import EXTRA_ROW, SpaceBase
-from vspsr.space.conditioned_covariance import ConditionedCovariance, ObservedSystem
-from vspsr.space.covariance import Covariance
+from vspsr.space.covariance import ConditionedCovariance, Covariance, ObservedSystem
 from vspsr.space.drawing import Noise
 from vspsr.space.estimates import ESTIMATE_SEED, RELATIVE_ERROR, sampled_stddev
-from vspsr.space.linear_maps import LinearMap, SparseMap
 from vspsr.space.nearest import Nearest
 from vspsr.space.noise import BLOCK
-from vspsr.space.observations import Conflict, Observation
+from vspsr.space.observations import Conflict, LinearMap, Observation, SparseMap
 from vspsr.space.sr_space import SRSpace
 
 _SOLVE_TOLERANCE = 1e-2  # of D⁺ in the margin that S is computed with, in float32

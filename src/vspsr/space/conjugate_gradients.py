@@ -31,9 +31,9 @@ def conjugate_gradients(
         energy_tolerance: … or of bᵀ S⁻¹ b, which grows with every step: stop when the last five steps added less than
             this share of it (Strakoš & Tichý, ETNA 2002). 0 for the first alone.
     """
-    whole, gains, followed = float(b @ b), [0.0], _Followed(float(b @ b), tolerance)
+    whole, gains, report = float(b @ b), [0.0], _reporter(float(b @ b), tolerance)
     for x, rest, gain in _iterates(product, b):
-        followed.report(float(rest @ rest))
+        report(float(rest @ rest))
         gains.append(gain)
         settled = len(gains) > _LOOK_BACK + 1 and sum(gains[-_LOOK_BACK:]) < energy_tolerance * sum(gains)
         if float(rest @ rest) <= tolerance**2 * whole or settled:
@@ -44,14 +44,14 @@ def conjugate_gradients(
 
 def smoothed_gradients(product: Callable[[Tensor], Tensor], b: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
     """S⁻¹ b and what is left, b − S x: (n,) and (n,). Arguments and the warning as in `conjugate_gradients`."""
-    whole, followed = float(b @ b), _Followed(float(b @ b), tolerance)
+    whole, report = float(b @ b), _reporter(float(b @ b), tolerance)
     best, left = torch.zeros_like(b), b.clone()
     for x, rest, _ in _iterates(product, b):
         change = left - rest
         share = float(left @ change) / max(float(change @ change), 1e-300)
         best.lerp_(x, share)
         left.lerp_(rest, share)
-        followed.report(float(left @ left))
+        report(float(left @ left))
         if float(left @ left) <= tolerance**2 * whole:
             return best, left
     _warn(float(left @ left), whole)
@@ -76,17 +76,17 @@ def _iterates(product: Callable[[Tensor], Tensor], b: Tensor) -> Iterator[tuple[
     yield x, rest, gain
 
 
-class _Followed:
-    """Progress of a solve: the residual falls about exponentially."""
+def _reporter(whole: float, tolerance: float) -> Callable[[float], None]:
+    """Reports progress by ‖b − S x‖², which falls about exponentially."""
+    goal, done = -2 * math.log(tolerance) if 0 < tolerance < 1 else math.inf, 0
 
-    def __init__(self, whole: float, tolerance: float) -> None:
-        self._whole, self._goal, self._done = whole, -2 * math.log(tolerance) if 0 < tolerance < 1 else math.inf, 0
-
-    def report(self, left: float) -> None:
-        """``left``: ‖b − S x‖²."""
+    def report(left: float) -> None:
+        nonlocal done
         if left > 0:
-            self._done = max(self._done, min(99, int(100 * math.log(self._whole / left) / self._goal)))
-            report_progress(self._done, 100)
+            done = max(done, min(99, int(100 * math.log(whole / left) / goal)))
+            report_progress(done, 100)
+
+    return report
 
 
 def _warn(square: float, whole: float) -> None:

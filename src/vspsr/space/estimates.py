@@ -53,9 +53,8 @@ def one_of(parts: int, index: int) -> Iterator[None]:
 def sampled_stddev(draw: Callable[[int], Tensor], around: Tensor, subtract_mean: bool = False) -> Tensor:
     """Standard deviation of samples, in their shape. A step of its progress is a sample.
 
-    Args:
-        draw: number of a sample → the sample, which may be overwritten.
-        around: the mean of the samples; or, with ``subtract_mean``, what is near it.
+    ``draw``: number of a sample → the sample, which may be overwritten. ``around``: their mean, or, with
+    ``subtract_mean``, what is near it.
     """
     total, squares = torch.zeros_like(around), torch.zeros_like(around)
     for i in range(ESTIMATE_SAMPLES):

@@ -112,10 +112,8 @@ def likelihood_ratio(space: SpaceBase, picture_a: Tensor, picture_b: Tensor, std
         first, last = int(places.min()) // scale, int(places.max()) // scale + 1
         cut.append(slice(max(0, first - around), min(n, last + around)))
     window = space._crop(*cut)
-    (top, left), (h, w) = (
-        [o - i for o, i in zip(window._origin, space._origin, strict=True)],
-        window.y.shape[-2:],
-    )
+    top, left = (o - i for o, i in zip(window._origin, space._origin, strict=True))
+    h, w = window.y.shape[-2:]
     rows, columns = slice(scale * top, scale * (top + h)), slice(scale * left, scale * (left + w))
     difference = (a - b)[..., rows, columns]
     total = (a[..., rows, columns] + b[..., rows, columns] - 2 * window.mean).double()

@@ -20,12 +20,7 @@ BLOCK = 32
 
 
 def noise_area(seed: int, sample: int, key: int, channels: int, rows: slice, columns: slice) -> Tensor:
-    """The noise of some LR pixels, as in the whole: (channels, rows, columns) float32 on the CPU.
-
-    Args:
-        seed, sample, key, channels: as in `noise_rows`.
-        rows, columns: LR pixels, 0 ≤ start < stop.
-    """
+    """`noise_rows` of some LR pixels, 0 ≤ start < stop: (channels, rows, columns) float32 on the CPU."""
     first, last = rows.start // BLOCK, -(-rows.stop // BLOCK)
     blocks = [noise_rows(seed, sample, key, channels, row, columns.stop, columns.start) for row in range(first, last)]
     top = rows.start - BLOCK * first
@@ -36,9 +31,7 @@ def noise_rows(seed: int, sample: int, key: int, channels: int, block_row: int, 
     """The noise of one row of blocks: (channels, 32, stop − start) float32 on the CPU.
 
     Args:
-        seed: seed of the set of samples.
-        sample: number of the sample in it.
-        key: key of the image.
+        seed, sample, key: of the set of samples, the sample in it, the image.
         channels: number of normals at each LR pixel.
         block_row: LR rows 32·block_row … 32·block_row + 31.
         stop, start: LR columns start … stop − 1.

@@ -1,21 +1,99 @@
 """What can be asked of a picture as linear equations: G x = v up to a standard deviation.
 
-Each observation is resolved against the shape of a picture into a linear map with a transpose.
+Each observation is resolved against the shape of a picture into a linear map G with a transpose: `apply` takes images
+(N, channels, H, W) to values (N, n), `adjoint` values to images. `bounds` are the HR rows and columns outside of which
+G looks at nothing, `crop` is G of a part of the picture that contains them.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from vspsr.checks import check_number, check_types, value_text
-from vspsr.space.linear_maps import LinearMap, OperatorMap, SparseMap
 
 _ONE_LEVEL, _FEW_LEVELS = 1 / 255, 4 / 255
 _LEAST = 1e-6  # standard deviation: S and its solves stay far from singular
+
+
+@dataclass(frozen=True)
+class SparseMap:
+    """Value ``row`` is the sum of ``weight`` · x[channel, y, x] over its entries.
+
+    Attributes:
+        shape: (channels, H, W).
+        count: n.
+        rows, channels, places: (entries,) int64 and (entries, 2) int64.
+        weights: (entries,).
+    """
+
+    shape: tuple[int, int, int]
+    count: int
+    rows: Tensor
+    channels: Tensor
+    places: Tensor
+    weights: Tensor
+
+    @property
+    def _flat(self) -> Tensor:
+        _, h, w = self.shape
+        return (self.channels * h + self.places[:, 0]) * w + self.places[:, 1]
+
+    def apply(self, x: Tensor) -> Tensor:
+        entries = x.flatten(1)[:, self._flat] * self.weights.to(x)
+        return x.new_zeros(len(x), self.count).index_add_(1, self.rows, entries)
+
+    def adjoint(self, u: Tensor) -> Tensor:
+        channels, h, w = self.shape
+        entries = u[:, self.rows] * self.weights.to(u)
+        return u.new_zeros(len(u), channels * h * w).index_add_(1, self._flat, entries).unflatten(1, self.shape)
+
+    def bounds(self) -> tuple[slice, slice]:
+        (top, left), (bottom, right) = (self.places.amin(0).tolist(), self.places.amax(0).tolist())
+        return slice(top, bottom + 1), slice(left, right + 1)
+
+    def crop(self, rows: slice, columns: slice) -> Self:
+        places = self.places - torch.tensor([rows.start, columns.start], device=self.places.device)
+        return replace(self, shape=(self.shape[0], rows.stop - rows.start, columns.stop - columns.start), places=places)
+
+    def by_place(self, values: Tensor) -> Tensor:
+        """The largest of |values| (n,) that each HR pixel takes part in: (H, W), 0 where it takes part in none."""
+        _, h, w = self.shape
+        flat = self.places[:, 0] * w + self.places[:, 1]
+        out = values.new_zeros(h * w).scatter_reduce_(0, flat, values.abs()[self.rows], "amax")
+        return out.view(h, w)
+
+
+@dataclass(frozen=True)
+class OperatorMap:
+    """A linear function of the whole image; its transpose by automatic differentiation."""
+
+    shape: tuple[int, int, int]
+    count: int
+    operator: Callable[[Tensor], Tensor]
+
+    def apply(self, x: Tensor) -> Tensor:
+        return torch.stack([self.operator(image).flatten() for image in x])
+
+    def adjoint(self, u: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = u.new_zeros(self.shape, requires_grad=True)
+            values = self.operator(x).flatten()
+            images = [torch.autograd.grad(values, x, one, retain_graph=True)[0] for one in u]
+        return torch.stack(images)
+
+    def bounds(self) -> tuple[slice, slice]:
+        return slice(0, self.shape[1]), slice(0, self.shape[2])
+
+    def crop(self, rows: slice, columns: slice) -> Self:
+        assert (rows, columns) == self.bounds()
+        return self
+
+
+LinearMap = SparseMap | OperatorMap
 
 
 class Observation(ABC):
@@ -72,7 +150,7 @@ class Pixels(Observation):
             values = values[:, None, None].expand(like.shape[1:])
         chosen = values[:, places[:, 0], places[:, 1]].flatten()
         rows = torch.arange(len(chosen), device=like.device)
-        g = SparseMap(*_each_channel(like, places, rows, torch.ones_like(chosen)))
+        g = _each_channel(like, places, rows, torch.ones_like(chosen), len(rows))
         return g, _finite(chosen, "values"), _stddev(self.stddev, chosen)
 
 
@@ -103,7 +181,7 @@ class Average(Observation):
         if value.ndim == 0:
             rows, weights = torch.zeros_like(rows), weights / channels
         value = value.reshape(-1)
-        g = SparseMap(*_each_channel(like, places, rows, weights, len(value)))
+        g = _each_channel(like, places, rows, weights, len(value))
         return g, _finite(value, "value"), _stddev(self.stddev, value)
 
 
@@ -130,9 +208,9 @@ class Same(Observation):
         rows = torch.arange(count, device=like.device)
         one = torch.ones(count, dtype=like.dtype, device=like.device)
         parts = [_each_channel(like, p, rows, s * one, count) for p, s in ((a, -1), (b, 1))]
-        shape, _, *first = parts[0]
-        entries = [torch.cat(pair) for pair in zip(first, parts[1][2:], strict=True)]
-        return SparseMap(shape, count, *entries), 0 * one, _stddev(self.stddev, one)
+        names = ("rows", "channels", "places", "weights")
+        entries: dict[str, Any] = {name: torch.cat([getattr(g, name) for g in parts]) for name in names}
+        return replace(parts[0], **entries), 0 * one, _stddev(self.stddev, one)
 
 
 @dataclass(frozen=True)
@@ -175,14 +253,11 @@ def _places(mask: Tensor, like: Tensor, name: str) -> Tensor:
     return places
 
 
-_Entries = tuple[tuple[int, int, int], int, Tensor, Tensor, Tensor, Tensor]
-
-
-def _each_channel(like: Tensor, places: Tensor, rows: Tensor, weights: Tensor, count: int | None = None) -> _Entries:
-    """The arguments of a `SparseMap` that looks at the same places of every channel."""
+def _each_channel(like: Tensor, places: Tensor, rows: Tensor, weights: Tensor, count: int) -> SparseMap:
+    """A map that looks at the same places of every channel."""
     shape = (like.shape[1], like.shape[2], like.shape[3])
     channels = torch.arange(shape[0], device=like.device).repeat_interleave(len(places))
-    return shape, len(rows) if count is None else count, rows, channels, places.repeat(shape[0], 1), weights
+    return SparseMap(shape, count, rows, channels, places.repeat(shape[0], 1), weights)
 
 
 def as_numbers(values: Any, name: str, like: Tensor) -> Tensor:

@@ -72,12 +72,7 @@ class SpaceParameters:
     def tensors(self) -> list[Tensor]:
         """Every tensor, in the order in which `map_tensors` visits them."""
         found: list[Tensor] = []
-
-        def visit(t: Tensor) -> Tensor:
-            found.append(t)
-            return t
-
-        self.map_tensors(visit)
+        self.map_tensors(lambda t: found.append(t) or t)  # type: ignore[func-returns-value]
         return found
 
     def map_tensors(
@@ -90,12 +85,7 @@ class SpaceParameters:
         return replace(self, **tensors, basis=basis, chain=chain)
 
     def map_planes(self, function: Callable[[Tensor, int], Tensor], scale: int) -> "SpaceParameters":
-        """The same parameters with ``function`` applied to every tensor that has a value for each pixel.
-
-        Args:
-            function: of a tensor (…, n·h, n·w) and n.
-            scale: s.
-        """
+        """The same parameters with ``function``, of a tensor (…, n·h, n·w) and n, applied to those tensors."""
         mean, log_var, chain = self.coefficient_mean, self.coefficient_log_var, self.chain
         return replace(
             self,
@@ -132,12 +122,8 @@ class SpaceParameters:
     @staticmethod
     def stack(parts: "Sequence[SpaceParameters]") -> "SpaceParameters":
         """The parameters of several images as those of a batch."""
-        columns = []
-        for part in parts:
-            found: list[Tensor] = []
-            part.map_tensors(lambda t, found=found: found.append(t) or t, lambda t: t)  # type: ignore[misc]
-            columns.append(iter(found))
-        return parts[0].map_tensors(lambda _: torch.cat([next(c) for c in columns]), lambda t: t)
+        columns = zip(*(part.tensors() for part in parts), strict=True)
+        return parts[0].map_tensors(lambda _: torch.cat(next(columns)), lambda _: next(columns)[0])
 
     def synthesis(self, scale: int) -> Synthesis | None:
         """A, from white noise to the stochastic part at temperature 1; None if coefficients are not random."""

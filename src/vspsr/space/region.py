@@ -208,16 +208,11 @@ class Region:
         """The window of the space with another temperature."""
         return self.space.with_temperature(temperature)._crop(*self._cut(self.space._margin()))
 
-    def _hr(self, window: SpaceBase) -> tuple[slice, slice]:
-        """Where the region's HR pixels lie in a window."""
-        s = self.space.degradation.scale
-        top, left = (s * (i - o) for i, o in zip((self.top, self.left), window._origin, strict=True))
-        return slice(top, top + s * self.height), slice(left, left + s * self.width)
-
     def _own(self, window: SpaceBase, x: Tensor) -> Tensor:
         """The region's part of images of a window."""
-        rows, columns = self._hr(window)
-        return x[..., rows, columns]
+        s = self.space.degradation.scale
+        top, left = (s * (i - o) for i, o in zip((self.top, self.left), window._origin, strict=True))
+        return x[..., top : top + s * self.height, left : left + s * self.width]
 
     def _embedded(self, window: SpaceBase, x: Tensor) -> Tensor:
         """Images of the region as images of a window, 0 around them."""

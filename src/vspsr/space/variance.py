@@ -26,13 +26,7 @@ _BAND = 32  # LR rows treated at once: bounds the memory
 
 
 def projected_variance(variance: Tensor, atoms: Tensor, degradation: Degradation) -> Tensor:
-    """Variance of every pixel of (I − D⁺D) z: (B, channels, H, W).
-
-    Args:
-        variance: σ², (B, G, C, h, w).
-        atoms: (B, G, C, 3/G, k, k).
-        degradation: D.
-    """
+    """Variance of (I − D⁺D) z for σ² (B, G, C, h, w) and atoms (B, G, C, 3/G, k, k): (B, channels, H, W)."""
     h, w = variance.shape[-2:]
     rows, columns = _AtomAxis(degradation, h, atoms), _AtomAxis(degradation, w, atoms)
     images = []
