@@ -15,8 +15,7 @@ from torch import Tensor
 from vspsr import Degradation
 from vspsr.consistency.integer_image import IntegerImage, axis_of
 from vspsr.consistency.interior_point import Status, nearest_within
-from vspsr.consistency.solve import solve_integers
-from vspsr.consistency.splitting import splitting_iterates
+from vspsr.consistency.solve import solve_integers, splitting_iterates
 from vspsr.consistency.windows import FAR, Problem, Window, missed_groups
 from vspsr.degradation.resize import imresize
 

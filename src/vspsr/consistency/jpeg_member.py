@@ -79,11 +79,7 @@ class _BestMcus:
 
 
 class JpegMembers:
-    """The 8-bit images that libjpeg encodes to the coefficients of a file.
-
-    Args:
-        jpeg_set: the file.
-    """
+    """The 8-bit images that libjpeg encodes to the coefficients of a file, that of ``jpeg_set``."""
 
     @lasting_tensors()
     def __init__(self, jpeg_set: JpegSet) -> None:
