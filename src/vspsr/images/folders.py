@@ -49,9 +49,8 @@ def image_files(inputs: Sequence[Path], recursive: bool = False) -> list[Path]:
 
 def _images_in(top: Path, recursive: bool) -> list[Path]:
     try:
-        entries = [p for folder in (_folders(top) if recursive else [top]) for p in folder.iterdir()]
-        visible = [p for p in entries if not p.name.startswith(".")]
-        like_images = {p for p in visible if p.suffix.lower() in SUFFIXES | _UNSUPPORTED and not p.is_dir()}
+        entries = _visible(top, recursive)
+        like_images = {p for p in entries if p.suffix.lower() in SUFFIXES | _UNSUPPORTED and not p.is_dir()}
         images = {p for p in like_images if p.suffix.lower() in SUFFIXES and p.is_file()}
     except OSError as error:
         raise ImageFileError(f"{one_line(error.filename or top)}: cannot be read ({reason_of(error)})") from error
@@ -64,18 +63,11 @@ def _images_in(top: Path, recursive: bool) -> list[Path]:
     return sorted(images)
 
 
-def composed_stem(path: Path) -> str:
-    """A file's stem in composed Unicode (NFC), for comparisons: macOS decomposes the names of its files."""
-    return unicodedata.normalize("NFC", path.stem)
+def _visible(top: Path, recursive: bool) -> Iterator[Path]:
+    """The entries of a folder, or of it and all folders below, that are not hidden.
 
-
-def belongs_to(stem: str, key: str) -> bool:
-    """Whether a file's stem begins with a key, and goes on with nothing, a scale (`x4`) or a separator."""
-    return stem.startswith(key) and re.fullmatch(r"|x\d+.*|[_. -].*", stem[len(key) :]) is not None
-
-
-def _folders(top: Path) -> Iterator[Path]:
-    """A folder and all below it. Links are followed last, so that they do not change the paths of other files."""
+    Links are followed last, so that they do not change the paths of other files.
+    """
     seen: set[tuple[int, int]] = set()
     waiting = deque([top])
     while waiting:
@@ -84,7 +76,18 @@ def _folders(top: Path) -> Iterator[Path]:
         if (key := (status.st_dev, status.st_ino)) in seen:  # a link may lead to a folder above it
             continue
         seen.add(key)
-        yield folder
-        inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+        yield from entries
+        inside = [p for p in entries if p.is_dir()] if recursive else []
         waiting.extendleft(p for p in inside if not p.is_symlink())
         waiting.extend(p for p in inside if p.is_symlink())
+
+
+def composed_stem(path: Path) -> str:
+    """A file's stem in composed Unicode (NFC), for comparisons: macOS decomposes the names of its files."""
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def belongs_to(stem: str, key: str) -> bool:
+    """Whether a file's stem begins with a key, and goes on with nothing, a scale (`x4`) or a separator."""
+    return stem.startswith(key) and re.fullmatch(r"|x\d+.*|[_. -].*", stem[len(key) :]) is not None
