@@ -7,7 +7,7 @@ pixels. What is computed at a place does not depend on what was computed before.
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -47,7 +47,7 @@ class PlacedParameters(SpaceParameters):
     """`SpaceParameters` of one picture that are computed where `crop` asks for them. Threads may share them."""
 
     by_place: ClassVar[bool] = True
-    places: _Places | None = None
+    places: _Places = field(kw_only=True)
 
     @classmethod
     def build(cls, compute: Compute, size: tuple[int, int], scale: int) -> "PlacedParameters":
@@ -71,13 +71,11 @@ class PlacedParameters(SpaceParameters):
 
     def whole(self) -> SpaceParameters:
         """See `SpaceParameters`."""
-        assert self.places is not None
         h, w = self.places.size
         return self.crop(slice(0, h), slice(0, w), self.places.scale)
 
     def grey(self) -> "PlacedParameters":
         """See `SpaceParameters`."""
-        assert self.places is not None
         places = self.places
         return self.build(lambda *part: places.compute(*part).grey(), places.size, places.scale)
 
@@ -88,7 +86,6 @@ class PlacedParameters(SpaceParameters):
 
     def _fill(self, rows: slice, columns: slice) -> None:
         places = self.places
-        assert places is not None
         cells = [slice(part.start // _CELL, -(-part.stop // _CELL)) for part in (rows, columns)]
         pieces = list(_rectangles(~places.known[tuple(cells)], _LARGEST // _CELL))
         for i, piece in enumerate(pieces):
@@ -104,7 +101,7 @@ class PlacedParameters(SpaceParameters):
 
 
 def _fields(parameters: SpaceParameters) -> dict[str, Any]:
-    return {field.name: getattr(parameters, field.name) for field in fields(SpaceParameters)}
+    return {f.name: getattr(parameters, f.name) for f in fields(SpaceParameters)}
 
 
 def _planes(parameters: SpaceParameters) -> list[Tensor]:
