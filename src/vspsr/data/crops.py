@@ -109,11 +109,10 @@ class Crops:
         if self.lr is None:
             room = sizes.amin(1) / side
             factor = torch.where(if_shrunk < 0.5, 1.0, room.clamp_max(self.shrink) ** shrinking)
-            taken, grid = side * factor, 1
+            grid = 1
         else:
             factor, grid = torch.ones(size, dtype=torch.float64), self.degradation.scale
-            taken = side * factor
-        corner = grid * (place * (((sizes - taken.ceil()[:, None]) / grid).floor() + 1)).floor()
+        corner = grid * (place * (((sizes - (side * factor).ceil()[:, None]) / grid).floor() + 1)).floor()
         # One transfer; nothing is read back.
         known = torch.cat([index[:, None].double(), corner, factor[:, None], rest], 1).float()
         if self.photographs.device.type == "cuda":

@@ -65,7 +65,6 @@ def fetch(archive: Archive, root: Path, host: str = HOST, report: Report = lambd
     """Download an archive, check it, unpack it; an archive that has been unpacked before is not fetched again.
 
     Args:
-        archive: which.
         root: the data folder, made if missing. The archive is removed after unpacking.
         host: where from, ending in a slash.
         report: called with the progress of the download.

@@ -34,12 +34,9 @@ _TOLERANCE, _COARSE = 0.01, 0.25  # levels; where a margin is left
 
 
 class JpegSet:
-    """The LR images that give a JPEG file.
+    """The LR images that give a JPEG file of the content ``code``.
 
     Further methods work on lists of MCUs (N, C, V, H) in levels 0 … 255. ``index``, (N,), says which of all they are.
-
-    Args:
-        code: the content of the file.
 
     Attributes:
         shape: (V, H) pixels of an MCU.

@@ -23,7 +23,7 @@ _ALPHA = {1, 2}  # extra samples: alpha, premultiplied or not
 _INTEGERS = {1: "B", 3: "H", 4: "I"}  # TIFF's type codes of integers that fit in 32 bits
 _MOST_TAGS = 4096  # far above any real directory: bounds the work on a damaged file
 _EXIF_PREFIX = b"Exif\0\0"
-_PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
+PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"  # of Photoshop's resources in JPEG's APP13
 _IPTC_RESOURCE = 0x0404
 _WIDTHS = ("exif:PixelXDimension", "tiff:ImageWidth")
 _HEIGHTS = ("exif:PixelYDimension", "tiff:ImageLength")
@@ -34,13 +34,7 @@ _PANORAMA_WIDTHS = (  # the first is that of the picture
     "GPano:LargestValidInteriorRectLeft",
     "GPano:LargestValidInteriorRectWidth",
 )
-_PANORAMA_HEIGHTS = (
-    "GPano:CroppedAreaImageHeightPixels",
-    "GPano:FullPanoHeightPixels",
-    "GPano:CroppedAreaTopPixels",
-    "GPano:LargestValidInteriorRectTop",
-    "GPano:LargestValidInteriorRectHeight",
-)
+_PANORAMA_HEIGHTS = tuple(tag.replace("Width", "Height").replace("Left", "Top") for tag in _PANORAMA_WIDTHS)
 _PLACES = (  # in pixels of the old picture
     "exif:SubjectArea",
     "exif:SubjectLocation",
@@ -236,7 +230,7 @@ def sizeless_iptc(records: bytes) -> bytes:
 
 def iptc_records(block: bytes) -> bytes | None:
     """Find the IPTC records among Photoshop's resources (JPEG's APP13, TIFF's tag 34377), if there are any."""
-    position = len(_PHOTOSHOP_PREFIX) if block.startswith(_PHOTOSHOP_PREFIX) else 0
+    position = len(PHOTOSHOP_PREFIX) if block.startswith(PHOTOSHOP_PREFIX) else 0
     while block[position : position + 4] == b"8BIM" and position + 12 <= len(block):
         resource = int.from_bytes(block[position + 4 : position + 6], "big")
         name_size = (block[position + 6] + 2) & ~1  # a length byte and the name, padded to an even size
@@ -246,11 +240,6 @@ def iptc_records(block: bytes) -> bytes | None:
             return block[start : start + size] if start + size <= len(block) else None
         position = start + size + size % 2
     return None
-
-
-def app13_block(block: bytes) -> bytes:
-    """Photoshop's resources as JPEG's APP13 holds them."""
-    return _PHOTOSHOP_PREFIX + block
 
 
 def photoshop_block(records: bytes) -> bytes:

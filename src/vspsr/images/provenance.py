@@ -41,7 +41,6 @@ def with_provenance(picture: Picture, entries: Mapping[str, str]) -> Picture:
     XMP that is damaged or not UTF-8 is kept as it is, without the entries.
 
     Args:
-        picture: any.
         entries: by name, letters only.
     """
     xmp = picture.metadata.get("xmp-data", _EMPTY)

@@ -92,8 +92,7 @@ def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Pict
     The sheet is in sRGB: pictures with a colour profile are converted.
 
     Args:
-        lr: the LR picture.
-        mean, samples: HR pictures.
+        lr, mean, samples: an LR picture, and HR pictures.
         stddev: (C, H, W) in units of the full range.
         title: one line above.
     """

@@ -19,7 +19,6 @@ def build_model(recipe: Recipe, state: Mapping[str, Tensor] | None = None) -> VS
     """The model of a recipe, in evaluation mode.
 
     Args:
-        recipe: the recipe.
         state: weights of the network, of a checkpoint; None for those at the start of the run: drawn from torch's
             generator or from `initial`.
 
