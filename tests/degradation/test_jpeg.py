@@ -4,12 +4,13 @@ import io
 
 import numpy as np
 import pytest
+import scipy.fft
 import torch
 from PIL import Image
 from skimage import data
 from torch import Tensor
 
-from vspsr.degradation.jpeg import jpeg, quality_tables, quantisation_map
+from vspsr.degradation.jpeg import dct_matrix, jpeg, quality_tables, quantisation_map
 
 
 def through_libjpeg(image: Tensor, quality: int, subsampling: str) -> tuple[Tensor, Tensor]:
@@ -59,3 +60,11 @@ def test_the_map_says_how_coarse_and_where_the_grid_lies() -> None:
     assert torch.equal(column[:8], column[8:])
     assert torch.equal(column[:8], column[:8].flip(0))
     assert column.argmax() % 8 in (0, 7)
+
+
+@pytest.mark.parametrize("n", [1, 8, 16, 21])
+def test_the_dct_is_scipys_in_full_precision(n: int) -> None:
+    eye = torch.eye(n, dtype=torch.float64)
+    wanted = torch.from_numpy(scipy.fft.dct(eye.numpy(), norm="ortho", axis=0))
+    torch.testing.assert_close(dct_matrix(n), wanted, rtol=0, atol=1e-14)
+    torch.testing.assert_close(dct_matrix(n) @ dct_matrix(n).T, eye, rtol=0, atol=1e-14)

@@ -114,12 +114,9 @@ class ConditionedSpace(SRSpace):
 
     @torch.no_grad()
     def corrected(self, x: Tensor) -> Tensor:
-        """A member of the space as it was, changed no more than the observations ask for: (1, channels, H, W).
+        """A member x of the space as it was, changed no more than the observations ask for: (1, channels, H, W), as x.
 
         It is affine in x, and takes the mean of the space as it was to the conditional mean.
-
-        Args:
-            x: (1, channels, H, W).
         """
         return self._corrected(x, self._system("_inner").solve(self._values - self._observed(x)))
 
@@ -130,19 +127,11 @@ class ConditionedSpace(SRSpace):
         return [(self if single else self._of(self._prior, [o]))._conflict() for o in self.observations]
 
     def grey(self) -> Self:
-        """Not offered: conditions are on colours.
-
-        Raises:
-            ValueError: always.
-        """
+        """Not offered, always a ValueError: conditions are on colours."""
         raise ValueError("`grey` must come before `condition`: conditions are on the channels that there are")
 
     def nearest(self, picture: Tensor, stddev: float = 4 / 255) -> Nearest:
-        """Not offered: the closest member is that given all pixels.
-
-        Raises:
-            ValueError: always.
-        """
+        """Not offered, always a ValueError: the closest member is that given all pixels."""
         raise ValueError("`nearest` must be asked of the space before `condition`")
 
     def to(self, device: torch.device | str) -> "ConditionedSpace":  # type: ignore[override]

@@ -92,11 +92,7 @@ class NoisySpace(SRSpace):
         return self.exact.stddev * self.exact.stddev_error / self.stddev.clamp_min(torch.finfo(self.y.dtype).tiny)
 
     def grey(self) -> "NoisySpace":  # type: ignore[override]
-        """Not offered: the noise is that of the channels.
-
-        Raises:
-            ValueError: always.
-        """
+        """Not offered, always a ValueError: the noise is that of the channels."""
         raise ValueError("`grey` must come before `NoisySpace.from_space`: the noise is that of the channels")
 
     def to(self, device: torch.device | str) -> Self:

@@ -53,11 +53,7 @@ class Region:
         return self._own(self._window, self._window.stddev)[0]
 
     def stddev_at(self, temperature: float | Tensor) -> Tensor:
-        """The region's part of `SRSpace.stddev_at`: (channels, s·height, s·width).
-
-        Args:
-            temperature: as there, of the whole picture.
-        """
+        """The region's part of `SRSpace.stddev_at`, a map being of the whole picture: (channels, s·height, s·width)."""
         window = self._heated(temperature)
         return self._own(window, window.stddev_at(window.temperature))[0]
 
@@ -157,11 +153,8 @@ class Region:
         """`SRSpace.likelihood_ratio` of two candidates for the region, around which both have the mean.
 
         Args:
-            patch_a, patch_b: (channels, s·height, s·width).
+            patch_a, patch_b: (channels, s·height, s·width); ValueError for another shape.
             stddev: as there.
-
-        Raises:
-            ValueError: a patch of another shape.
         """
         window, pictures = self._window, []
         for name, patch in (("patch_a", patch_a), ("patch_b", patch_b)):

@@ -34,7 +34,6 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
 
     Args:
         path: the file, or one of the package's recipes: "configs/x4.yaml" or just "x4", "paper/x8", …
-        changes: as above.
 
     Raises:
         RecipeError: the file or one that it extends cannot be read, or a key or value is wrong.
