@@ -10,7 +10,7 @@ from fresh_process import needs_linux, output_of
 from safetensors.torch import save_file
 from skimage import data
 
-from vspsr.baselines.layouts import LAYOUTS
+from vspsr.baselines.layouts import LAYOUTS, layer_names
 from vspsr.baselines.networks import EDSR
 
 # The peaks of a small image, for what is loaded once, and of a large one beside that; each with its estimate.
@@ -41,7 +41,7 @@ print(json.dumps([[loaded, base], [memory("VmHWM") - before, memory_needed(reque
 
 def wide_edsr(path: Path, depth: int) -> Path:
     """A checkpoint of EDSR with its 256 channels, as the authors' release names its keys."""
-    names = dict(LAYOUTS[0].names(depth, 2))
+    names = layer_names(LAYOUTS[0].names, depth, 2)
     state = EDSR(256, depth, [2, 2]).state_dict().items()
     save_file({f"{names[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": v for k, v in state}, path)
     return path

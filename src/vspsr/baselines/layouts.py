@@ -7,7 +7,7 @@ checkpoint does.
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,6 @@ from vspsr.errors import ModelError
 from vspsr.state_dicts import check_finite, check_keys
 
 State = Mapping[str, Tensor]
-Names = Iterator[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,7 @@ class Layout:
         release: whose.
         baseline: "edsr" or "srgan".
         signature: layers, separated by blanks, that no other layout has.
-        block, stage: patterns of one layer of each residual block, and of each sub-pixel convolution.
-        names: (depth, stages) → pairs (layer of our network, layer in the checkpoint), all of them.
+        names: layer of our network → layer in the checkpoint, all of them: see `layer_names`.
         make: (state, width, depth, factors) → the network.
         implied: layers of our network that the release computes with but does not store.
     """
@@ -38,9 +36,7 @@ class Layout:
     release: str
     baseline: str
     signature: str
-    block: str
-    stage: str
-    names: Callable[[int, int], Names]
+    names: Mapping[str, str]
     make: Callable[[State, int, int, list[int]], nn.Module]
     implied: tuple[str, ...] = ()
 
@@ -65,8 +61,8 @@ def build(state: State, layout: Layout, name: str) -> nn.Module:
     Raises:
         ModelError: keys are missing or unknown, shapes do not fit together, values are not finite.
     """
-    depth, stages = (_count(pattern, state) for pattern in (layout.block, layout.stage))
-    pairs = dict(layout.names(depth, stages))
+    depth, stages = (_count(layout.names[layer], state) for layer in ("blocks.{n}.first", "upsample.{k}"))
+    pairs = layer_names(layout.names, depth, stages)
     width = _layer(state, pairs["head"]).shape[0]
     factors = [_factor(_layer(state, pairs[f"upsample.{k}"]), pairs[f"upsample.{k}"], name) for k in range(stages)]
     with torch.device("meta"):  # before memory is allocated for sizes that the file asks for
@@ -88,8 +84,21 @@ def _layer(state: State, layer: str) -> Tensor:
     return torch.zeros(1, 1) if weight is None or weight.ndim < 2 else weight
 
 
-def _count(pattern: str, state: State) -> int:
-    return sum(re.fullmatch(pattern + r"\.weight", key) is not None for key in state)
+def _count(name: str, state: State) -> int:
+    """How many layers of such a name there are, whatever the numbers in it."""
+    pattern = r"\d+".join(map(re.escape, re.split("{[^}]+}", f"{name}.weight")))
+    return sum(re.fullmatch(pattern, key) is not None for key in state)
+
+
+def layer_names(names: Mapping[str, str], depth: int, stages: int) -> dict[str, str]:
+    """The names for each residual block, from {n} = 0 on, and each sub-pixel convolution, from {k} = 0 on."""
+    pairs = {}
+    for ours, published in names.items():
+        for i in range(depth if "{n}" in ours else stages if "{k}" in ours else 1):
+            numbers = {"n": i, "n+2": i + 2, "k": i, "k+1": i + 1, "2k": 2 * i}
+            numbers |= {"depth": depth, "depth+2": depth + 2, "depth+3": depth + 3, "stages": stages}
+            pairs[ours.format_map(numbers)] = published.format_map(numbers)
+    return pairs
 
 
 def _factor(weight: Tensor, layer: str, name: str) -> int:
@@ -100,65 +109,43 @@ def _factor(weight: Tensor, layer: str, name: str) -> int:
     return factor
 
 
-def _edsr_authors(depth: int, stages: int) -> Names:
-    yield from (("sub_mean", "sub_mean"), ("add_mean", "add_mean"), ("head", "head.0"))
-    for n in range(depth):
-        yield from ((f"blocks.{n}.first", f"body.{n}.body.0"), (f"blocks.{n}.second", f"body.{n}.body.2"))
-    yield "trunk_end", f"body.{depth}"
-    yield from ((f"upsample.{k}", f"tail.0.{2 * k}") for k in range(stages))
-    yield "tail", "tail.1"
+def _edsr_basicsr(upsample: str) -> dict[str, str]:
+    return {
+        "head": "conv_first",
+        "blocks.{n}.first": "body.{n}.conv1",
+        "blocks.{n}.second": "body.{n}.conv2",
+        "trunk_end": "conv_after_body",
+        "upsample.{k}": upsample,
+        "tail": "conv_last",
+    }
 
 
-def _edsr_basicsr(upsample: str) -> Callable[[int, int], Names]:
-    def names(depth: int, stages: int) -> Names:
-        yield from (("head", "conv_first"), ("trunk_end", "conv_after_body"), ("tail", "conv_last"))
-        for n in range(depth):
-            yield from ((f"blocks.{n}.first", f"body.{n}.conv1"), (f"blocks.{n}.second", f"body.{n}.conv2"))
-        yield from ((f"upsample.{k}", upsample.format(k, 2 * k)) for k in range(stages))
-
-    return names
-
-
-def _msrresnet(blocks: str, upsample: str, hr: str) -> Callable[[int, int], Names]:
-    def names(depth: int, stages: int) -> Names:
-        yield from (("head", "conv_first"), ("hr", hr), ("tail", "conv_last"))
-        for n in range(depth):
-            yield from ((f"blocks.{n}.first", f"{blocks}.{n}.conv1"), (f"blocks.{n}.second", f"{blocks}.{n}.conv2"))
-        yield from ((f"upsample.{k}", upsample.format(k + 1)) for k in range(stages))
-
-    return names
+def _msrresnet(blocks: str, upsample: str, hr: str) -> dict[str, str]:
+    return {
+        "head": "conv_first",
+        "blocks.{n}.first": blocks + ".{n}.conv1",
+        "blocks.{n}.second": blocks + ".{n}.conv2",
+        "upsample.{k}": upsample,
+        "hr": hr,
+        "tail": "conv_last",
+    }
 
 
-_IN_BLOCK = ("first", "first_norm", "activation", "second", "second_norm")
-
-
-def _srresnet_lornatang(conv: str) -> Callable[[int, int], Names]:
-    def names(depth: int, stages: int) -> Names:
-        yield from (("head", f"{conv}1.0"), ("head_activation", f"{conv}1.1"), ("tail", f"{conv}3"))
-        for n in range(depth):
-            yield from ((f"blocks.{n}.{layer}", f"trunk.{n}.rcb.{i}") for i, layer in enumerate(_IN_BLOCK))
-        yield from (("trunk_end", f"{conv}2.0"), ("trunk_norm", f"{conv}2.1"))
-        for k in range(stages):
-            stage = f"upsampling.{k}.upsample_block"
-            yield from ((f"upsample.{k}", f"{stage}.0"), (f"upsample_activation.{k}", f"{stage}.2"))
-
-    return names
-
-
-def _srresnet_leftthomas(depth: int, stages: int) -> Names:
-    yield from (("head", "block1.0"), ("head_activation", "block1.1"))
-    for n in range(depth):
-        published = ("conv1", "bn1", "prelu", "conv2", "bn2")
-        yield from ((f"blocks.{n}.{a}", f"block{n + 2}.{b}") for a, b in zip(_IN_BLOCK, published, strict=True))
-    yield from (("trunk_end", f"block{depth + 2}.0"), ("trunk_norm", f"block{depth + 2}.1"))
-    for k in range(stages):
-        stage = f"block{depth + 3}.{k}"
-        yield from ((f"upsample.{k}", f"{stage}.conv"), (f"upsample_activation.{k}", f"{stage}.prelu"))
-    yield "tail", f"block{depth + 3}.{stages}"
-
-
-def _edsr(value_range: float) -> Callable[[State, int, int, list[int]], nn.Module]:
-    return lambda state, width, depth, factors: EDSR(width, depth, factors, value_range)
+def _srresnet_lornatang(conv: str) -> dict[str, str]:
+    return {
+        "head": f"{conv}1.0",
+        "head_activation": f"{conv}1.1",
+        "blocks.{n}.first": "trunk.{n}.rcb.0",
+        "blocks.{n}.first_norm": "trunk.{n}.rcb.1",
+        "blocks.{n}.activation": "trunk.{n}.rcb.2",
+        "blocks.{n}.second": "trunk.{n}.rcb.3",
+        "blocks.{n}.second_norm": "trunk.{n}.rcb.4",
+        "trunk_end": f"{conv}2.0",
+        "trunk_norm": f"{conv}2.1",
+        "upsample.{k}": "upsampling.{k}.upsample_block.0",
+        "upsample_activation.{k}": "upsampling.{k}.upsample_block.2",
+        "tail": f"{conv}3",
+    }
 
 
 def _edsr_from_shift(state: State, width: int, depth: int, factors: list[int]) -> nn.Module:
@@ -167,83 +154,69 @@ def _edsr_from_shift(state: State, width: int, depth: int, factors: list[int]) -
     return EDSR(width, depth, factors, 255.0 if bias is None or float(bias.abs().max()) > 1 else 1.0)
 
 
-def _msr(activated: bool) -> Callable[[State, int, int, list[int]], nn.Module]:
-    return lambda state, width, depth, factors: MSRResNet(width, depth, factors, activated)
-
-
-def _sr(bias: bool, tanh: bool) -> Callable[[State, int, int, list[int]], nn.Module]:
-    return lambda state, width, depth, factors: SRResNet(width, depth, factors, bias, tanh)
-
-
 _MEAN = ("sub_mean", "add_mean")
-_CONV1 = r"\.\d+\.conv1"
 
 LAYOUTS = (
     Layout(
         "EDSR-PyTorch",
         "edsr",
         "head.0 body.0.body.0 body.0.body.2 tail.0.0",
-        r"body\.\d+\.body\.0",
-        r"tail\.0\.\d+",
-        _edsr_authors,
+        {
+            "sub_mean": "sub_mean",
+            "add_mean": "add_mean",
+            "head": "head.0",
+            "blocks.{n}.first": "body.{n}.body.0",
+            "blocks.{n}.second": "body.{n}.body.2",
+            "trunk_end": "body.{depth}",
+            "upsample.{k}": "tail.0.{2k}",
+            "tail": "tail.1",
+        },
         _edsr_from_shift,
     ),
     Layout(
         "BasicSR (EDSR)",
         "edsr",
         "conv_first body.0.conv1 conv_after_body upsample.0",
-        "body" + _CONV1,
-        r"upsample\.\d+",
-        _edsr_basicsr("upsample.{1}"),
-        _edsr(255.0),
+        _edsr_basicsr("upsample.{2k}"),
+        lambda _, width, depth, factors: EDSR(width, depth, factors, 255.0),
         _MEAN,
     ),
     Layout(
         "OpenMMLab (EDSR)",
         "edsr",
         "conv_first body.0.conv1 conv_after_body upsample.0.upsample_conv",
-        "body" + _CONV1,
-        r"upsample\.\d+\.upsample_conv",
-        _edsr_basicsr("upsample.{0}.upsample_conv"),
-        _edsr(1.0),
+        _edsr_basicsr("upsample.{k}.upsample_conv"),
+        lambda _, width, depth, factors: EDSR(width, depth, factors, 1.0),
         _MEAN,
     ),
     Layout(
         "BasicSR (MSRResNet)",
         "srgan",
         "conv_first body.0.conv1 upconv1 conv_hr",
-        "body" + _CONV1,
-        r"upconv\d+",
-        _msrresnet("body", "upconv{}", "conv_hr"),
-        _msr(activated=True),
+        _msrresnet("body", "upconv{k+1}", "conv_hr"),
+        lambda _, width, depth, factors: MSRResNet(width, depth, factors, activated=True),
     ),
     Layout(
         "KAIR (MSRResNet)",
         "srgan",
         "conv_first recon_trunk.0.conv1 upconv1 HRconv",
-        "recon_trunk" + _CONV1,
-        r"upconv\d+",
-        _msrresnet("recon_trunk", "upconv{}", "HRconv"),
-        _msr(activated=True),
+        _msrresnet("recon_trunk", "upconv{k+1}", "HRconv"),
+        lambda _, width, depth, factors: MSRResNet(width, depth, factors, activated=True),
     ),
     Layout(
         "OpenMMLab (MSRResNet)",
         "srgan",
         "conv_first trunk_net.0.conv1 upsample1.upsample_conv conv_hr",
-        "trunk_net" + _CONV1,
-        r"upsample\d+\.upsample_conv",
-        _msrresnet("trunk_net", "upsample{}.upsample_conv", "conv_hr"),
-        _msr(activated=False),
+        _msrresnet("trunk_net", "upsample{k+1}.upsample_conv", "conv_hr"),
+        lambda _, width, depth, factors: MSRResNet(width, depth, factors, activated=False),
     ),
     *(
         Layout(
             f"Lornatang's SRGAN-PyTorch ({conv}1)",
             "srgan",
             f"{conv}1.0 trunk.0.rcb.0 upsampling.0.upsample_block.0 {conv}3",
-            r"trunk\.\d+\.rcb\.0",
-            r"upsampling\.\d+\.upsample_block\.0",
             _srresnet_lornatang(conv),
-            _sr(bias=False, tanh=False),
+            lambda _, width, depth, factors: SRResNet(width, depth, factors, bias=False, tanh=False),
         )
         for conv in ("conv", "conv_block")
     ),
@@ -251,10 +224,21 @@ LAYOUTS = (
         "leftthomas's SRGAN",
         "srgan",
         "block1.0 block2.conv1 block2.bn1",
-        r"block\d+\.conv1",
-        r"block\d+\.\d+\.conv",
-        _srresnet_leftthomas,
-        _sr(bias=True, tanh=True),
+        {
+            "head": "block1.0",
+            "head_activation": "block1.1",
+            "blocks.{n}.first": "block{n+2}.conv1",
+            "blocks.{n}.first_norm": "block{n+2}.bn1",
+            "blocks.{n}.activation": "block{n+2}.prelu",
+            "blocks.{n}.second": "block{n+2}.conv2",
+            "blocks.{n}.second_norm": "block{n+2}.bn2",
+            "trunk_end": "block{depth+2}.0",
+            "trunk_norm": "block{depth+2}.1",
+            "upsample.{k}": "block{depth+3}.{k}.conv",
+            "upsample_activation.{k}": "block{depth+3}.{k}.prelu",
+            "tail": "block{depth+3}.{stages}",
+        },
+        lambda _, width, depth, factors: SRResNet(width, depth, factors, bias=True, tanh=True),
     ),
 )
 """The accepted layouts of EDSR and SRGAN; those of ESRGAN and RCAN are in `vspsr.nn.pretrained`."""
