@@ -10,7 +10,7 @@ from vspsr import Degradation, write_image
 from vspsr.degradation import imresize
 from vspsr.images.picture import Picture
 from vspsr.upscaling import compare, degrade
-from vspsr.upscaling.projected_files import ProjectOptions, pair_files, project_file
+from vspsr.upscaling.projected_files import pair_files, project_file
 from vspsr.upscaling.projecting import project_picture
 
 
@@ -125,11 +125,11 @@ def test_files_that_exist_are_kept_or_refused(tmp_path: Path) -> None:
     write_image(sr_file, enlarged(lr))
     write_image(lr_file, lr)
     out.mkdir()
-    first = project_file(sr_file, lr_file, out, ProjectOptions())
+    first = project_file(sr_file, lr_file, out)
     assert (first["kept"], first["lr_values_wrong"]) == (False, 0)
-    assert project_file(sr_file, lr_file, out, ProjectOptions())["kept"]
+    assert project_file(sr_file, lr_file, out)["kept"]
     write_image(out / "a.png", hr_picture(seed=1), overwrite=True)
     with pytest.raises(Exception, match="exists already"):
-        project_file(sr_file, lr_file, out, ProjectOptions())
+        project_file(sr_file, lr_file, out)
     with pytest.raises(Exception, match="would replace an input"):
-        project_file(sr_file, lr_file, tmp_path, ProjectOptions(overwrite=True))
+        project_file(sr_file, lr_file, tmp_path, overwrite=True)

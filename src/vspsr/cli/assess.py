@@ -26,7 +26,7 @@ from vspsr.cli.reports import end, print_wrong, run_files
 from vspsr.errors import counted
 
 if TYPE_CHECKING:
-    from vspsr.upscaling.folders import Report
+    from vspsr.upscaling.folders import Progress, Report
     from vspsr.upscaling.intervals import IntervalCalibration
 
 
@@ -56,12 +56,17 @@ def project(
     Examples:  vspsr project esrgan.png photo.png -o out
     vspsr project esrgan/ lr/ -o out
     """
-    from vspsr.upscaling.projected_files import ProjectOptions, pair_files, project_files
+    from vspsr.upscaling.folders import each_file
+    from vspsr.upscaling.projected_files import pair_files, project_file
 
     depth = bits if bits == "auto" else int(bits)
-    options = ProjectOptions(scale, kernel, depth, rounding, overwrite, as_pixels, budget)
+    options = {"scale": scale, "kernel": kernel, "bits": depth, "rounding": rounding, "budget": budget}
     pairs = pair_files(sr, lr)
-    work = partial(project_files, pairs, output, options, on_error=print_error)
+
+    def one(path: Path, where: Path, _: "Progress") -> "Report":
+        return project_file(path, pairs[path], where, as_pixels, overwrite, **options)
+
+    work = partial(each_file, dict.fromkeys(pairs, Path()), output, None, one, on_error=print_error)
     reports = run_files(work, len(pairs), output, as_json, _projected)
     end(reports, print_wrong(reports))
 

@@ -189,18 +189,19 @@ def degrade_file(
     target = folder / f"{path.stem}x{degradation.scale}.png"
     hr = read_image(path, needed_per_pixel=DEGRADING)
     lr = degrade(cropped(hr, degradation.scale) if crop else hr, degradation, rounding)
-    kept = not overwrite and holds(target, lr)
-    if not kept:
-        write_image(target, lr, overwrite=overwrite)
+    kept = write_unless_there(target, lr, overwrite)
     return {"input": str(path), "output": str(target), "lr_size": list(lr.size), "kept": kept}
 
 
-def holds(path: Path, picture: Picture) -> bool:
-    """Whether a file is there and holds this picture."""
-    with suppress(ImageFileError):
-        found = read_image(path)
-        alphas = [torch.zeros(0) if p.alpha is None else p.alpha for p in (found, picture)]
-        return found.bits == picture.bits and torch.equal(found.pixels, picture.pixels) and torch.equal(*alphas)
+def write_unless_there(path: Path, picture: Picture, overwrite: bool) -> bool:
+    """`write_image`, unless a file is there that holds this picture and may be kept; returns whether it is kept."""
+    if not overwrite:
+        with suppress(ImageFileError):
+            found = read_image(path)
+            alphas = [torch.zeros(0) if p.alpha is None else p.alpha for p in (found, picture)]
+            if found.bits == picture.bits and torch.equal(found.pixels, picture.pixels) and torch.equal(*alphas):
+                return True
+    write_image(path, picture, overwrite=overwrite)
     return False
 
 

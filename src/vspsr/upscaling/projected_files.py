@@ -1,17 +1,17 @@
 """Upscaled image files of any origin, made to downscale to their LR files: pairs by name, outputs, reports."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vspsr.errors import OutputError
 from vspsr.files import one_line
-from vspsr.images import read_image, write_image
+from vspsr.images import read_image
 from vspsr.images.folders import belongs_to, composed_stem, image_files
 from vspsr.images.sources import read_source
 from vspsr.upscaling.comparison import DEGRADING
-from vspsr.upscaling.folders import OnError, Progress, Report, each_file, holds
+from vspsr.upscaling.folders import Report, write_unless_there
 from vspsr.upscaling.projecting import project_picture
 
 _LR_ENDING = re.compile(r"(?<=.)(?:[_-]?x\d+|[_-](?:LR|LRBI))$", re.IGNORECASE)
@@ -53,34 +53,19 @@ def _lr_file(path: Path, keys: Mapping[str, list[Path]], folder: Path) -> Path:
     return candidates[0]
 
 
-@dataclass(frozen=True)
-class ProjectOptions:
-    """How `project_files` works: see `project_picture`."""
-
-    scale: int | None = None
-    kernel: str = "bicubic"
-    bits: int | str = "auto"
-    rounding: str = "per-pass"
-    overwrite: bool = False
-    as_pixels: bool = False
-    budget: float | None = None
-
-
-def project_files(
-    pairs: Mapping[Path, Path], folder: Path, options: ProjectOptions, progress: Progress, on_error: OnError
-) -> Iterator[Report]:
-    """`project_file` for each pair, into one folder that is made if missing; errors as in `upscale_files`."""
-
-    def work(path: Path, where: Path, _: Progress) -> Report:
-        return project_file(path, pairs[path], where, options)
-
-    return each_file(dict.fromkeys(pairs, Path()), folder, None, work, progress, on_error)
-
-
-def project_file(sr: Path, lr: Path, folder: Path, options: ProjectOptions) -> Report:
+def project_file(
+    sr: Path, lr: Path, folder: Path, as_pixels: bool = False, overwrite: bool = False, **options: Any
+) -> Report:
     """Project one image file: out/photo.png for photo.png.
 
     An output that exists is kept if it holds the same image.
+
+    Args:
+        sr, lr: the image files.
+        folder: where to; must exist.
+        as_pixels: as in `read_source`.
+        overwrite: whether an output that exists is replaced.
+        options: of `project_picture`.
 
     Raises:
         ImageFileError: as `read_image`.
@@ -90,13 +75,10 @@ def project_file(sr: Path, lr: Path, folder: Path, options: ProjectOptions) -> R
     target = folder / f"{sr.stem}.png"
     if target.exists() and any(path.exists() and target.samefile(path) for path in (sr, lr)):
         raise OutputError(f"{one_line(target)}: would replace an input: give another folder for the outputs")
-    source = read_source(lr, as_pixels=options.as_pixels)
+    source = read_source(lr, as_pixels=as_pixels)
     picture = read_image(sr, needed_per_pixel=_NEEDED)
-    settings = options.scale, options.kernel, options.bits, options.rounding, options.budget
-    result = project_picture(picture, source, *settings)
-    kept = not options.overwrite and holds(target, result.picture)
-    if not kept:
-        write_image(target, result.picture, overwrite=options.overwrite)
+    result = project_picture(picture, source, **options)
+    kept = write_unless_there(target, result.picture, overwrite)
     return {
         "input": str(sr),
         "lr": str(lr),
