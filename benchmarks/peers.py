@@ -88,7 +88,7 @@ def projection_table(peers: Path, hr: Path, scale: int) -> Table:
 
 def assessment_table(peers: Path, hr: Path, model: VSpSR, name: str) -> Table:
     file = model_file(name, FILE_NAME)
-    true = None if file is None else read_calibration(file).true
+    true = None if file is None else read_calibration(file)
     rows: dict[str, list[Assessment]] = defaultdict(list)
     found: list[bool] = []
     for folder in sorted({p.parent.name for p in peers.glob(f"*_x{model.scale}/*")}):

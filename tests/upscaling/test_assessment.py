@@ -8,8 +8,10 @@ from skimage import data
 
 from vspsr import Degradation, VSpSR, project
 from vspsr.images.picture import Picture
+from vspsr.model import model_file
 from vspsr.upscaling import PictureSpace, degrade
-from vspsr.upscaling.assessment import Assessment, TruePictures, assess, pictures_of, unlikeliness
+from vspsr.upscaling.assessment import Assessment, assess, pictures_of, unlikeliness
+from vspsr.upscaling.intervals import FILE_NAME, read_calibration
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,10 @@ def test_members_are_likelier_than_the_truth_and_foreign_detail_less(model: VSpS
 
 def test_p_values_are_ranks(model: VSpSR, truth: Picture, lr: Picture) -> None:
     score = assess(truth, lr, model).unlikeliness
-    reference = TruePictures((score.whole / 2, score.whole * 2, score.whole * 3), tuple([score.foreign / 2] * 30))
+    whole, foreign = (score.whole / 2, score.whole * 2, score.whole * 3), tuple([score.foreign / 2] * 30)
+    shipped = model_file("vspsr-x4", FILE_NAME)
+    assert shipped is not None
+    reference = replace(read_calibration(shipped), unlikeliness=whole, foreign=foreign)
     found = assess(truth, lr, model, reference)
     assert (found.p_whole, found.p_foreign, found.p_smooth) == (3 / 4, 1 / 31, 2 / 4)
     assert not found.supported

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vspsr import VSpSR, read_image, write_image
+from vspsr.files import write_json
 from vspsr.images.picture import Picture
 from vspsr.model import model_file
 from vspsr.upscaling import PictureSpace
@@ -64,13 +65,12 @@ def calibration_for(model: VSpSR, factor: float = 2.5) -> IntervalCalibration:
 
 def test_the_file_comes_back(model: VSpSR, tmp_path: Path) -> None:
     path, made = tmp_path / "c.json", calibration_for(model)
-    made.write(path)
+    write_json(path, made)
     assert read_calibration(path) == made
-    assert made.true.foreign == (2.0, 3.0)
     assert "Bates" in json.loads(path.read_text())["method"]
     made.check_model(model, path)
     with pytest.raises(Exception, match="exists already"):
-        made.write(path)
+        write_json(path, made)
 
 
 def test_the_digest_is_of_what_mean_and_stddev_depend_on(model: VSpSR) -> None:
@@ -101,7 +101,7 @@ def test_the_digest_is_of_what_mean_and_stddev_depend_on(model: VSpSR) -> None:
 )
 def test_damaged_files_are_refused(model: VSpSR, tmp_path: Path, key: str, value: object) -> None:
     path = tmp_path / "c.json"
-    calibration_for(model).write(path)
+    write_json(path, calibration_for(model))
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(CalibrationError, match=r"c.json: is not a calibration file"):
         read_calibration(path)

@@ -118,9 +118,8 @@ def assess(
     known = model_file(model, FILE_NAME) if calibration is None else calibration
     true = None
     if known is not None:
-        found = read_calibration(known)
-        found.check_model(loaded, known)
-        true = found.true
+        true = read_calibration(known)
+        true.check_model(loaded, known)
     loaded.to(pick_device(device))
     with progress(1) as step:
         step(sr.name, 0)
@@ -155,7 +154,7 @@ def calibrate(
     from dataclasses import asdict
 
     from vspsr.evaluation.calibrating import calibrate_folder
-    from vspsr.files import check_free, one_line
+    from vspsr.files import check_free, one_line, write_json
     from vspsr.images.folders import image_files
     from vspsr.model import VSpSR
 
@@ -166,7 +165,7 @@ def calibrate(
     stopped = "nothing was written; run the same command again"
     with when_stopped(lambda: stopped), progress(len(image_files([folder]))) as step:
         result = calibrate_folder(folder, loaded, model, alpha, delta, rounding, step)
-    result.write(output, overwrite)
+    write_json(output, result, overwrite)
     if as_json:
         print(json.dumps(asdict(result), indent=2, ensure_ascii=False))
     else:

@@ -27,6 +27,7 @@ from vspsr.images.sources import Source, read_source, source_of
 from vspsr.model import VSpSR
 from vspsr.space import SRSpace
 from vspsr.upscaling.comparison import DEGRADING, Comparison, check_enlarged, compare
+from vspsr.upscaling.intervals import IntervalCalibration
 from vspsr.upscaling.pictures import PictureSpace
 from vspsr.upscaling.projecting import like
 
@@ -100,18 +101,6 @@ def unlikeliness(space: SRSpace, picture: Tensor) -> Unlikeliness:
 
 
 @dataclass(frozen=True)
-class TruePictures:
-    """The unlikeliness of true pictures of one kind.
-
-    Attributes:
-        whole, foreign: of each picture, as in `Unlikeliness`.
-    """
-
-    whole: tuple[float, ...]
-    foreign: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class Assessment:
     """What `assess` finds.
 
@@ -178,7 +167,7 @@ def assess(
     sr: Picture,
     lr: Picture | Source,
     model: VSpSR,
-    true: TruePictures | None = None,
+    true: IntervalCalibration | None = None,
     rounding: str = "per-pass",
 ) -> Assessment:
     """Whether an upscaled picture of any origin agrees with its LR picture and the model's space.
@@ -189,7 +178,7 @@ def assess(
             pictures are grey stored in colour, the space is that of the grey picture; the colours of an upscaled
             picture that has some count.
         model: the model.
-        true: true pictures to compare with.
+        true: the calibration whose pictures are those to compare with.
         rounding: how LR integers arise, as in `quantize`.
 
     Raises:
@@ -211,9 +200,9 @@ def assess(
     return Assessment(
         same,
         found,
-        _p_value(found.whole, true.whole),
+        _p_value(found.whole, true.unlikeliness),
         _p_value(found.foreign, true.foreign),
-        _p_value(-found.whole, [-whole for whole in true.whole]),
+        _p_value(-found.whole, [-whole for whole in true.unlikeliness]),
     )
 
 
@@ -227,7 +216,7 @@ def assess_file(
     lr: Path,
     model: VSpSR,
     name: str,
-    true: TruePictures | None = None,
+    true: IntervalCalibration | None = None,
     rounding: str = "per-pass",
     as_pixels: bool = False,
     folder: Path | None = None,
@@ -273,7 +262,7 @@ def assess_file(
         "p_value": result.p_whole,
         "p_value_foreign": result.p_foreign,
         "p_value_smooth": result.p_smooth,
-        "true_pictures": None if true is None else len(true.whole),
+        "true_pictures": None if true is None else len(true.unlikeliness),
         "assumed": source.assumed if len(found.outside) == 1 else source.note,
     }
     if folder is not None:

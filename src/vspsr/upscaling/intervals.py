@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from vspsr.errors import VSpSRError
-from vspsr.files import one_line, read_json, write_json
+from vspsr.files import one_line, read_json
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
 from vspsr.state_dicts import digest_of
-from vspsr.upscaling.assessment import TruePictures
 
 METHOD = (
     "risk-controlling prediction sets, Hoeffding-Bentkus bound (Bates et al., Journal of the ACM 2021); loss of a "
@@ -56,7 +55,7 @@ class IntervalCalibration:
         by_size: four classes of intervals, the smallest first: `smallest` and `largest` half-width in 8-bit levels,
             `share` of all values, and `coverage`.
         gaussian_factor, gaussian_coverage: the factor that a Gaussian would have at 1 − alpha, and its coverage.
-        unlikeliness, foreign: of these pictures, see `vspsr.upscaling.assessment.TruePictures`.
+        unlikeliness, foreign: of these pictures, `whole` and `foreign` of `vspsr.upscaling.assessment.Unlikeliness`.
         method: what was done.
     """
 
@@ -77,11 +76,6 @@ class IntervalCalibration:
     foreign: tuple[float, ...]
     method: str = METHOD
 
-    @property
-    def true(self) -> TruePictures:
-        """The pictures that others are compared with."""
-        return TruePictures(self.unlikeliness, self.foreign)
-
     def check_model(self, model: VSpSR, path: Path | str = "`calibration`") -> None:
         """CalibrationError unless it was made for this model."""
         if self.model_sha256 != model_digest(model):
@@ -91,17 +85,9 @@ class IntervalCalibration:
                 "make one for this by `vspsr calibrate`"
             )
 
-    def write(self, path: Path, overwrite: bool = False) -> None:
-        """Write the file. OutputError as in `vspsr.files.replacing`."""
-        write_json(path, self, overwrite)
-
 
 def read_calibration(path: Path) -> IntervalCalibration:
-    """A calibration file.
-
-    Raises:
-        CalibrationError: it cannot be read, or is none.
-    """
+    """A calibration file. CalibrationError where it cannot be read, or is none."""
     content = read_json(path, _LARGEST_FILE, CalibrationError)
     if not isinstance(content, dict) or not _is_calibration(content):
         problem = "is not a calibration file of this version: make one by `vspsr calibrate`"
