@@ -77,7 +77,7 @@ def promise(model: VSpSR, folder: Path, alpha: float, delta: float) -> Table:
     table = Table("", *columns, title=title)
     for name, factor in factors.items():
         inside = [f"{half.coverage(factor):.1%}" for half in halves]
-        classes = [f"{c.coverage:.1%} (± {c.smallest:.1f}…{c.largest:.1f})" for c in checked.by_size(factor)]
+        classes = [f"{c['coverage']:.1%} (± {c['smallest']:.1f}…{c['largest']:.1f})" for c in checked.by_size(factor)]
         table.add_row(name, f"{factor:.2f}", *inside, f"{checked.joint_coverage(factor, alpha):.0%}", *classes)
     return table
 

@@ -76,10 +76,10 @@ def test_by_size() -> None:
     sigma = torch.full((1, 8, 8), 2.0) ** torch.arange(-8.0, 0.0) / 4
     tally.update(mean + 0.002, mean, sigma)
     classes = tally.by_size(2.0)
-    assert [c.share for c in classes] == [0.25] * 4
-    assert [c.coverage for c in classes] == [1.0 if c.smallest / 255 > 0.002 else 0.5 for c in classes]
-    assert all(a.largest <= b.smallest * 1.01 for a, b in pairwise(classes))
-    total = sum(c.share * c.coverage for c in classes)
+    assert [c["share"] for c in classes] == [0.25] * 4
+    assert [c["coverage"] for c in classes] == [1.0 if c["smallest"] / 255 > 0.002 else 0.5 for c in classes]
+    assert all(a["largest"] <= b["smallest"] * 1.01 for a, b in pairwise(classes))
+    total = sum(c["share"] * c["coverage"] for c in classes)
     assert total == pytest.approx(tally.coverage(2.0))
 
 

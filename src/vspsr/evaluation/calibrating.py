@@ -5,7 +5,6 @@ too, so that `vspsr assess` can compare others with them.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from statistics import NormalDist
 
@@ -62,27 +61,6 @@ def calibrate_folder(
         tally.update(truth.to_float()[0], space.mean[0].cpu(), space.stddev[0].cpu())
         true.append(unlikeliness(space, truth.to_float().to(space.y)))
         step(pair.hr.name, 1)
-    return _calibration_of(tally, model, name, rounding, alpha, delta, [(u.whole, u.foreign) for u in true])
-
-
-def truth_and_space(model: VSpSR, pair: Pair, rounding: str = "per-pass") -> tuple[SRSpace, Picture]:
-    """The space of the LR picture of an HR picture, and the HR picture."""
-    pixels = read_integers(pair.hr, pair)
-    truth = Picture(pixels[:1] if pair.grey else pixels, pair.bits)
-    lr = Source(degrade(truth, model.degradation, rounding), as_colour=True)
-    return PictureSpace(model, lr, rounding=rounding).space, truth
-
-
-def _calibration_of(
-    tally: IntervalTally,
-    model: VSpSR,
-    name: str,
-    rounding: str,
-    alpha: float,
-    delta: float,
-    true: list[tuple[float, float]],
-) -> IntervalCalibration:
-    """The content of the file, from what was counted. ValueError as in `IntervalTally.factor`."""
     factor, gaussian = tally.factor(alpha, delta), round(NormalDist().inv_cdf(1 - alpha / 2), 3)
     return IntervalCalibration(
         model=name,
@@ -95,9 +73,17 @@ def _calibration_of(
         factor=factor,
         coverage=tally.coverage(factor),
         joint_coverage=tally.joint_coverage(factor, alpha),
-        by_size=tuple({k: round(v, 4) for k, v in asdict(c).items()} for c in tally.by_size(factor)),
+        by_size=tuple({k: round(v, 4) for k, v in size.items()} for size in tally.by_size(factor)),
         gaussian_factor=gaussian,
         gaussian_coverage=tally.coverage(gaussian),
-        unlikeliness=tuple(round(whole, 4) for whole, _ in true),
-        foreign=tuple(round(foreign, 4) for _, foreign in true),
+        unlikeliness=tuple(round(u.whole, 4) for u in true),
+        foreign=tuple(round(u.foreign, 4) for u in true),
     )
+
+
+def truth_and_space(model: VSpSR, pair: Pair, rounding: str = "per-pass") -> tuple[SRSpace, Picture]:
+    """The space of the LR picture of an HR picture, and the HR picture."""
+    pixels = read_integers(pair.hr, pair)
+    truth = Picture(pixels[:1] if pair.grey else pixels, pair.bits)
+    lr = Source(degrade(truth, model.degradation, rounding), as_colour=True)
+    return PictureSpace(model, lr, rounding=rounding).space, truth

@@ -13,7 +13,6 @@ The p-value is that of Hoeffding and Bentkus (Bates et al., 2021, proposition 6)
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -67,22 +66,6 @@ def check_level(value: float, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
         raise ValueError(f"`{name}` must lie between 0 and 1, got {value!r}")
     return float(value)
-
-
-@dataclass(frozen=True)
-class SizeClass:
-    """Intervals of similar size, about a quarter of all.
-
-    Attributes:
-        smallest, largest: half-widths between which they lie, in 8-bit levels, at most 255: no value is farther away.
-        share: of all values.
-        coverage: share of these values that lie within.
-    """
-
-    smallest: float
-    largest: float
-    share: float
-    coverage: float
 
 
 class IntervalTally:
@@ -148,8 +131,13 @@ class IntervalTally:
         """Share of pictures of which at least 1 − alpha of the values lie inside."""
         return float((self._shares(factor) >= 1 - alpha).double().mean())
 
-    def by_size(self, factor: float) -> list[SizeClass]:
-        """Coverage by size of the interval: four classes of about equal numbers of values, the smallest first."""
+    def by_size(self, factor: float) -> list[dict[str, float]]:
+        """Coverage by size of the interval: four classes of about equal numbers of values, the smallest first.
+
+        Returns:
+            smallest, largest: half-widths between which they lie, in 8-bit levels, at most 255: no value is farther
+                away; share: of all values; coverage: share of these values that lie within.
+        """
         rows = self._pooled.sum(1)
         inside = self._pooled[:, : self._place(factor) + 1].sum(1)
         before = (rows.cumsum(0) - rows / 2) / rows.sum()  # middle rank of each row
@@ -161,7 +149,8 @@ class IntervalTally:
                 continue
             low, high = (min(255.0, factor * 2.0 ** (int(i) / _OCTAVE - 10)) for i in (chosen[0], chosen[-1] + 1))
             count = int(rows[chosen].sum())
-            classes.append(SizeClass(low, high, count / int(rows.sum()), int(inside[chosen].sum()) / count))
+            share, coverage = count / int(rows.sum()), int(inside[chosen].sum()) / count
+            classes.append({"smallest": low, "largest": high, "share": share, "coverage": coverage})
         return classes
 
     def _place(self, factor: float) -> int:
