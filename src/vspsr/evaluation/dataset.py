@@ -52,15 +52,11 @@ class Pair:
         """(h, w)"""
         return self.size[0] // self.scale, self.size[1] // self.scale
 
-    @property
-    def files(self) -> dict[str, Path]:
-        """Role and name → file, of all files there are."""
-        roles = [("hr", self.hr), ("lr", self.lr), *(("sr", p) for p in (*self.samples, self.mean))]
-        return {f"{role}/{composed_stem(path)}{path.suffix}": path for role, path in roles if path is not None}
-
     def digests(self) -> dict[str, str]:
-        """Role and name → SHA-256 of the content. ImageFileError if a file cannot be read."""
-        return {name: sha256_of_image(path) for name, path in self.files.items()}
+        """Role and name → SHA-256 of the content, of all files there are. ImageFileError if one cannot be read."""
+        roles = [("hr", self.hr), ("lr", self.lr), *(("sr", p) for p in (*self.samples, self.mean))]
+        files = {f"{role}/{composed_stem(path)}{path.suffix}": path for role, path in roles if path is not None}
+        return {name: sha256_of_image(path) for name, path in files.items()}
 
 
 def find_pairs(

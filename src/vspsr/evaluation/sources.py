@@ -9,9 +9,8 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from vspsr.consistency.projection import project
@@ -21,8 +20,7 @@ from vspsr.degradation.resize import round_to_range
 from vspsr.errors import ConsistencyWarning
 from vspsr.evaluation.dataset import Pair, read_integers
 from vspsr.evaluation.names import EvaluationError
-from vspsr.evaluation.protocol import ROUNDING, SAMPLES
-from vspsr.evaluation.request import Request
+from vspsr.evaluation.request import ROUNDING, SAMPLES, Request
 from vspsr.images.picture import Picture
 from vspsr.images.sources import Source
 from vspsr.model import VSpSR
@@ -47,28 +45,11 @@ class Drawn:
     gaussian: tuple[Tensor, Tensor] | None = None
 
 
-class SRSource(Protocol):
-    """Where SR images come from."""
+def source_for(request: Request, n_found: int, device: str) -> "ModelSource | ResultsSource | BaselineSource":
+    """The source that is asked for; ``n_found``: number of samples of each image found in ``request.results``.
 
-    n_samples: int
-    """Number of samples of each image."""
-
-    def settings(self) -> dict[str, Any]:
-        """What identifies this source: shown in the report, and compared when an evaluation is resumed."""
-        ...
-
-    def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
-        """The SR images of one LR image; ``moments``: whether to compute `Drawn.gaussian`, which takes time."""
-        ...
-
-
-def source_for(request: Request, n_found: int, device: str = "cpu") -> SRSource:
-    """The source that is asked for.
-
-    Args:
-        request: what to evaluate.
-        n_found: number of samples of each image found in ``request.results``.
-        device: where networks run.
+    `settings` identifies a source: shown in the report, and compared when an evaluation is resumed. `draw` gives the
+    ``n_samples`` SR images of one LR image; ``moments``: whether to compute `Drawn.gaussian`, which takes time.
     """
     if request.model is not None:
         return ModelSource(request.model, request, device)
@@ -92,7 +73,7 @@ class ModelSource:
         self.temperature = self.model.temperature if request.temperature is None else request.temperature
 
     def settings(self) -> dict[str, Any]:
-        """See `SRSource`."""
+        """See `source_for`."""
         config = json.loads(json.dumps(self.model.config))
         return {
             "name": Path(self.name).name,
@@ -106,7 +87,7 @@ class ModelSource:
         }
 
     def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
-        """See `SRSource`; grey LR images get the grey space if the model has one."""
+        """See `source_for`; grey LR images get the grey space if the model has one."""
         try:
             space = PictureSpace(self.model, Source(lr, as_colour=True), self.temperature, rounding=ROUNDING)
         except NotGaussianError:
@@ -132,12 +113,12 @@ class ResultsSource:
         self.folder, self.n_samples, self.consistent = folder, n_samples, consistent
 
     def settings(self) -> dict[str, Any]:
-        """See `SRSource`."""
+        """See `source_for`."""
         name = self.folder.resolve().name
         return {"name": f"{name}+consistent" if self.consistent else name, "kind": "results", "version": ""}
 
     def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
-        """See `SRSource`."""
+        """See `source_for`."""
 
         def image(path: Path) -> Tensor:
             pixels = read_integers(path, pair)
@@ -158,7 +139,7 @@ class BaselineSource:
         self.consistent, self.device = request.consistent, device
 
     def settings(self) -> dict[str, Any]:
-        """See `SRSource`."""
+        """See `source_for`."""
         baseline = self.baseline
         return {
             "name": baseline.name,
@@ -169,7 +150,7 @@ class BaselineSource:
         }
 
     def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
-        """See `SRSource`."""
+        """See `source_for`."""
         x = self.baseline(lr.to_float().expand(1, 3, -1, -1).to(self.device))[0].cpu()
         return Drawn(iter([_quantized(x, lr, pair.scale) if self.consistent else _rounded(x, lr.white)]))
 
@@ -189,21 +170,3 @@ def _quantized(x: Tensor, lr: Picture, scale: int) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConsistencyWarning)  # wrong LR pixels are counted and reported
         return quantize(projected, target, degradation, lr.bits, ROUNDING).image.int()
-
-
-def draw_all(drawn: Drawn, n: int, bits: int) -> Tensor:
-    """All samples in one tensor: (n, 3, H, W), uint8 for 8 bits, else int32.
-
-    Raises:
-        EvaluationError: there are not n of them.
-    """
-    samples: Tensor | None = None
-    count = 0
-    for count, image in enumerate(drawn.samples, 1):
-        if samples is None:
-            samples = torch.empty(n, *image.shape, dtype=torch.uint8 if bits == 8 else torch.int32)
-        if count <= n:
-            samples[count - 1] = image
-    if samples is None or count != n:
-        raise EvaluationError(f"{count} samples where {n} were expected")
-    return samples
