@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -97,21 +97,17 @@ def score_all(scorer: Scorer, tasks: Sequence[Task], on: Sequence[str], processe
         initializer=_start,
         initargs=(scorer.request, scorer.source.n_samples, list(on), context.Value("i", 0), alive),
     )
-    waiting = list(tasks[::-1])
     running: dict[Future[str], Task] = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < 2 * processes:
-                task = waiting.pop()
-                running[pool.submit(_work, task)] = task
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future.result()
+        running |= {pool.submit(_work, task): task for task in tasks}
+        for future in as_completed(running):
+            yield running[future], future.result()
     except BrokenProcessPool as error:
         raise EvaluationError(
             "a worker process has died, most likely for want of memory: run again with fewer --processes"
         ) from error
     finally:
-        if running:  # an error or an interruption: images under way are given up
+        if not all(future.done() for future in running):  # an error or an interruption: images under way are given up
             ours.close()
         pool.shutdown(wait=True, cancel_futures=True)
         ours.close()
