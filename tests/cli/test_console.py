@@ -204,7 +204,7 @@ def test_did_you_mean() -> None:
 def test_a_long_search_is_noted_once(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """Without a terminal; short searches are not."""
     monkeypatch.setattr(console, "_LONG_SEARCH", 0.2)
-    console.name_options({"budget": "--budget"})
+    console.configure(False, {"budget": "--budget"})
     log = logging.getLogger(SEARCH_LOG)
     with console.progress(2) as step:
         step("a.png: s00.png", 0)

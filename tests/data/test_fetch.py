@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from vspsr.cli.data import app
+from vspsr.cli.main import app
 from vspsr.data import fetch as module
 from vspsr.data.fetch import DIV2K, Archive, DownloadError, download, fetch
 from vspsr.errors import OutputError
@@ -272,7 +272,7 @@ def test_a_spoiled_note_of_what_is_there_is_made_anew(server: Server, tmp_path: 
 
 def test_command(server: Server, tmp_path: Path) -> None:
     server.content = zipped({"0001.png": b"x"})
-    arguments = ["fetch", "div2k", "--root", str(tmp_path), "--mirror", server.url, "--parts", "tr_4X,va_4X"]
+    arguments = ["data", "fetch", "div2k", "--root", str(tmp_path), "--mirror", server.url, "--parts", "tr_4X,va_4X"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "DIV2K-va_4X" / "0001.png").exists()

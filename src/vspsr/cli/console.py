@@ -24,6 +24,7 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -69,14 +70,11 @@ _ASCII = str.maketrans({"×": "x", "…": "...", "–": "-", "∞": "inf", "≥"
 _FILE_SUFFIXES = {".csv", ".ckpt", ".html", ".json", ".npy", ".pdf", ".pt", ".pth", ".safetensors", ".svg", ".yaml"}
 
 
-def set_debug(debug: bool) -> None:
-    """Whether `print_error` shows tracebacks."""
+def configure(debug: bool, options: Mapping[str, str]) -> None:
+    """From now on, `print_error` shows tracebacks if ``debug``, and errors say `--option` where they name one of these
+    Python arguments in backquotes."""
     global _debug
     _debug = debug
-
-
-def name_options(options: Mapping[str, str]) -> None:
-    """From now on, errors say `--option` where they name one of these Python arguments in backquotes."""
     _options.clear()
     _options.update(options)
 
@@ -200,8 +198,7 @@ def device(name: str) -> str:
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[str, float], None]]:
     """A progress bar on standard error; yields step(what, advance)."""
-    columns = (SpinnerColumn("line"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _description())
-    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
+    with _bar(SpinnerColumn("line"), BarColumn(), MofNCompleteColumn()) as bar:
         task = bar.add_task("", total=total)
         now = ""
 
@@ -255,8 +252,7 @@ def _search_shown(show: Callable[[str], None], note: Callable[[str], None]) -> I
 @contextmanager
 def download_progress(name: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar for a download on standard error; yields step(bytes so far, size or 0)."""
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn(), _description())
-    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
+    with _bar(BarColumn(), DownloadColumn(), TransferSpeedColumn()) as bar:
         task = bar.add_task(name, total=None)
 
         def step(done: int, size: int) -> None:
@@ -265,5 +261,7 @@ def download_progress(name: str) -> Iterator[Callable[[int, int], None]]:
         yield step
 
 
-def _description() -> TextColumn:
-    return TextColumn("{task.description}", markup=False)
+def _bar(*columns: ProgressColumn) -> Progress:
+    description = TextColumn("{task.description}", markup=False)
+    disable = not _err.is_terminal
+    return Progress(*columns, TimeElapsedColumn(), description, console=_err, transient=True, disable=disable)

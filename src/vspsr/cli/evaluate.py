@@ -95,7 +95,13 @@ def evaluate(
     vspsr evaluate --table 2 report
     """
     if table is not None:
-        _print_table(table, reports or [], as_json)
+        from vspsr.report import tables
+
+        found = tables.paper_table(table, reports or [])
+        if as_json:
+            print(json.dumps(to_json(found), indent=2))
+        else:
+            out.print(tables.as_rich(found))
         return
     if reports:
         raise ValueError(f"{reports[0]}: report folders go with --table N")
@@ -104,6 +110,7 @@ def evaluate(
     from vspsr.evaluation.request import Request
     from vspsr.evaluation.runner import evaluate as run
     from vspsr.evaluation.runner import interrupted
+    from vspsr.images.folders import image_files
 
     request = Request(
         hr=hr,
@@ -125,7 +132,7 @@ def evaluate(
         pictures=pictures,
     )
     kept = 0
-    with when_stopped(lambda: interrupted(output)), progress(_count(hr)) as step:
+    with when_stopped(lambda: interrupted(output)), progress(len(image_files([hr]))) as step:
 
         def counting(what: str, advance: int) -> None:
             nonlocal kept
@@ -139,16 +146,6 @@ def evaluate(
         _show(summary, output)
         if kept:
             print_line(f"{kept} of {counted(summary['n_images'], 'image')} kept from an earlier run")
-
-
-def _print_table(number: int, reports: list[Path], as_json: bool) -> None:
-    from vspsr.report import tables
-
-    table = tables.paper_table(number, reports)
-    if as_json:
-        print(json.dumps(to_json(table), indent=2))
-    else:
-        out.print(tables.as_rich(table))
 
 
 def baselines(
@@ -193,16 +190,9 @@ def _checksum(sha256: str | None) -> str:
     return "whole" if len(sha256) == 64 else f"first {len(sha256)} digits"
 
 
-def _count(folder: Path) -> int:
-    """About how many images there are, for the progress bar."""
-    from vspsr.images.folders import image_files
-
-    return len(image_files([folder]))
-
-
 def _show(summary: dict[str, Any], output: Path) -> None:
     """The main figures as a table, and where the report is."""
-    from vspsr.report.numbers import mean_number, number
+    from vspsr.report.words import mean_number, number
 
     settings, n, samples = summary["settings"], summary["n_images"], summary["n_samples"]
     table = Table(

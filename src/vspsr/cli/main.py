@@ -8,16 +8,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vspsr.cli import assess, check, data, evaluate, explore, figures, images, models, train
+from vspsr.cli import assess, evaluate, explore, figures, images, models, train
 from vspsr.cli.console import (
     EXIT_CODES,
     ExitCode,
+    configure,
     encode_anything,
-    name_options,
     print_error,
     print_line,
     print_warnings,
-    set_debug,
     stop_code,
     stopping_signals,
 )
@@ -65,28 +64,28 @@ def _root(
     ),
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of every error.")] = False,
 ) -> None:
-    set_debug(debug)
     assert isinstance(context.command, TyperGroup)
     command = context.command.commands.get(context.invoked_subcommand or "")
     # A recipe has keys of the names of `train`'s options.
     parameters = [] if command is None or command.name == "train" else command.params
-    name_options({p.name: p.opts[0] for p in parameters if p.name and p.opts[0].startswith("--")})
+    configure(debug, {p.name: p.opts[0] for p in parameters if p.name and p.opts[0].startswith("--")})
 
 
-_commands: list[Callable[..., None]] = [images.upscale, images.degrade, check.check]
+_commands: list[Callable[..., None]] = [images.upscale, images.degrade, assess.check]
 _commands += [assess.project, assess.assess, assess.calibrate, models.models, models.info]
 _commands += [evaluate.evaluate, evaluate.baselines, explore.explore, figures.figures, train.train, train.export]
 for _command in _commands:
     app.command()(_command)
-app.add_typer(data.app, name="data")
+_data = typer.Typer(help="Training data.", no_args_is_help=True)
+_data.command()(train.fetch)
+app.add_typer(_data, name="data")
 
 
 def main() -> None:
     """Entry point: every error is one line on standard error and a non-zero exit code."""
     encode_anything()
     print_warnings()
-    set_debug(False)
-    name_options({})
+    configure(False, {})
     try:
         with stopping_signals():
             code = app(prog_name="vspsr", standalone_mode=False)
@@ -115,7 +114,3 @@ def _print_usage_error(problem: Any) -> None:
     hint = f": see {context.command_path} --help" if context else ""
     text = one_line(problem.format_message()).replace(": Value error, ", ": ", 1)  # pydantic's prefix
     print_error(f"{text.rstrip('.')}{hint}")
-
-
-if __name__ == "__main__":
-    main()
