@@ -20,8 +20,8 @@ from vspsr.files import write_json
 from vspsr.report import write_report
 from vspsr.report.calibration import coverage_curve, spread_and_skill
 from vspsr.report.folder import read_report
-from vspsr.report.numbers import number
 from vspsr.report.records import ReportError
+from vspsr.report.words import number
 
 
 class Elements(HTMLParser):

@@ -38,10 +38,6 @@ Step = Callable[[str, int], None]
 run."""
 
 
-def _no_step(_what: str, _advance: int) -> None:
-    pass
-
-
 _SETTINGS, _SUMMARY, _PAGE = "settings.json", "summary.json", "index.html"
 _TABLES = {"metrics.csv": samples, "references.csv": references}
 
@@ -52,7 +48,7 @@ def evaluate(
     device: str = "cpu",
     processes: int | None = None,
     overwrite: bool = False,
-    step: Step = _no_step,
+    step: Step = lambda *_: None,
 ) -> dict[str, Any]:
     """Run an evaluation, or resume one.
 
@@ -75,7 +71,7 @@ def evaluate(
     """
     on = devices(device)
     with one_thread():
-        scorer, pairs, todo = prepare(request, output, on[0], overwrite, step)
+        scorer, pairs, todo = _prepare(request, output, on[0], overwrite, step)
     if processes is None:
         processes = default_processes([t.pair for t in todo], request, scorer.source.n_samples, on)
     failures = []
@@ -93,13 +89,10 @@ def evaluate(
     return _finish(output)
 
 
-def prepare(
-    request: Request, output: Path, device: str, overwrite: bool = False, step: Step = _no_step
+def _prepare(
+    request: Request, output: Path, device: str, overwrite: bool, step: Step
 ) -> tuple[Scorer, list[Pair], list[Task]]:
-    """Check everything that can be checked before an image is scored: scorer, all images, those that are not finished.
-
-    Raises: as `evaluate`.
-    """
+    """Check all that can be checked before an image is scored: scorer, images, and those that are not finished."""
     _check_output(output)
     if find_spec("matplotlib") is None:  # known now, not after hours
         raise EvaluationError("the report needs the package matplotlib: install vspsr[eval]")
@@ -187,13 +180,13 @@ def _is_done(task: Task, scorer: Scorer) -> bool:
 
 def _finish(output: Path) -> dict[str, Any]:
     """Tables, summary and page of all records."""
-    from vspsr.report.page import write_page
+    from vspsr.report.page import write_report
 
     report = read_report(output)
     for name, table in _TABLES.items():
         write_bytes(output / name, table(report.records), overwrite=True)
     write_json(output / _SUMMARY, report.summary, overwrite=True)
-    write_page(report)
+    write_report(report)
     return report.summary
 
 

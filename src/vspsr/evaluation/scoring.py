@@ -12,9 +12,8 @@ from torch import Tensor
 from vspsr.degradation.operator import Degradation
 from vspsr.evaluation.dataset import Pair, read_integers
 from vspsr.evaluation.names import EvaluationError
-from vspsr.evaluation.protocol import PROTOCOLS, ROUNDING
-from vspsr.evaluation.request import Request
-from vspsr.evaluation.sources import Drawn, draw_all, source_for
+from vspsr.evaluation.request import PROTOCOLS, ROUNDING, Request
+from vspsr.evaluation.sources import source_for
 from vspsr.images.io import read_header, read_image
 from vspsr.images.picture import Picture, bicubic
 from vspsr.metrics.backends import perceptual_backend
@@ -24,8 +23,7 @@ from vspsr.metrics.diversity import diversity_score, pixel_stddev
 from vspsr.metrics.fidelity import psnr, ssim
 from vspsr.metrics.images import crop_to_multiple
 from vspsr.metrics.perceptual import PerceptualScore
-from vspsr.metrics.tallies import Calibration
-from vspsr.report.pictures import Shown, write_pictures
+from vspsr.report.pictures import write_pictures
 from vspsr.report.records import ImageRecord, SampleRow
 
 
@@ -83,7 +81,10 @@ class Scorer:
         hr, lr = self._truth(pair)
         details = self.request.details
         drawn = self.source.draw(pair, lr, moments=details or folder is not None)
-        samples = draw_all(drawn, self.source.n_samples, pair.bits)
+        kind = torch.uint8 if pair.bits == 8 else torch.int32
+        samples = torch.empty(self.source.n_samples, 3, *pair.size, dtype=kind)
+        for place, image in zip(samples, drawn.samples, strict=True):
+            place.copy_(image)
         several = len(samples) > 1
         mean = _mean(samples) if drawn.mean is None and several and details else drawn.mean
         enlarged = bicubic(lr, pair.size).pixels.expand(3, -1, -1)
@@ -111,14 +112,14 @@ class Scorer:
             curve=list(diversity.curve) if several else None,
             pixel_stddev=pixel_stddev(samples, white) if several else None,
             pairwise=perceptual.pairwise,
-            calibration=self._calibration(samples, hr, white, drawn),
+            calibration=calibrate(samples, hr, *(drawn.gaussian or ()), peak=white) if several and details else None,
             files=files,
         )
         if folder is not None:
             spread = None if drawn.gaussian is None else drawn.gaussian[1]
             profile = read_header(pair.hr, verify=False).profile
-            shown = Shown(hr, lr.pixels, samples, mean, others[-1], white, perceptual.maps, spread, profile)
-            record = replace(record, pictures=write_pictures(folder, shown))
+            pictures = write_pictures(folder, hr, lr, samples, mean, others[-1], perceptual.maps, spread, profile)
+            record = replace(record, pictures=pictures)
         return replace(record, seconds=round(time.monotonic() - started, 3))
 
     def _truth(self, pair: Pair) -> tuple[Tensor, Picture]:
@@ -162,12 +163,6 @@ class Scorer:
             return from_lr, from_lr, wrong  # LR is the downscaled truth, and nothing is cropped
         cropped, _ = against(self.crop(images), self.degradation.down_integers(truth, lr.bits, ROUNDING))
         return cropped, from_lr, wrong
-
-    def _calibration(self, samples: Tensor, hr: Tensor, white: int, drawn: Drawn) -> Calibration | None:
-        if not self.request.details or len(samples) < 2:
-            return None
-        mean, stddev = drawn.gaussian or (None, None)
-        return calibrate(samples, hr, mean, stddev, peak=white)
 
 
 def _mean(samples: Tensor) -> Tensor:

@@ -1,14 +1,13 @@
 """Calibration in the report: plots and a table of the tallies of all images."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from vspsr.metrics import LEVELS, Calibration, Marginals
-from vspsr.report.numbers import number
 from vspsr.report.plots import Series, pit_plot, reliability_plot, spread_skill_plot
+from vspsr.report.words import number
 
 _FEWEST = 1e-4  # share of all values that a bin of spread must hold to be drawn
 
@@ -63,19 +62,12 @@ def spread_and_skill(marginals: Marginals) -> tuple[list[float], list[float]]:
 
 
 def _table(tallies: Calibration, kinds: dict[str, Marginals]) -> dict[str, Any]:
-    def row(label: str, values: Sequence[float | None], digits: int) -> dict[str, Any]:
-        return {"label": label, "cells": [number(v, digits) for v in values]}
-
-    all_kinds = list(kinds.values())
-    only_samples: list[None] = [None] * (len(kinds) - 1)
-    rows = [row(f"inside {100 * v:g} % (%)", [100 * m.coverage(v) for m in all_kinds], 1) for v in LEVELS]
-    rows += [
-        row("spread / error", [m.spread_skill for m in all_kinds], 2),
-        row("RMSE of the mean", [m.rmse for m in all_kinds], 2),
-        row("CRPS", [m.crps for m in all_kinds], 2),
-        row("energy score", [tallies.energy_score, *only_samples], 2),
-        row("energy, 8×8 patches", [tallies.patch_energy_score, *only_samples], 2),
-    ]
-    labels = [r["label"] for r in rows]
-    cells = zip(*(r["cells"] for r in rows), strict=True)
-    return {"columns": labels, "rows": [{"label": k, "cells": list(c)} for k, c in zip(kinds, cells, strict=True)]}
+    labels = [f"inside {100 * v:g} % (%)" for v in LEVELS]
+    labels += ["spread / error", "RMSE of the mean", "CRPS", "energy score", "energy, 8×8 patches"]
+    rows = []
+    for name, m in kinds.items():
+        inside = [number(100 * m.coverage(v), 1) for v in LEVELS]
+        energies = (tallies.energy_score, tallies.patch_energy_score) if m is tallies.samples else (None, None)
+        figures = [number(v, 2) for v in (m.spread_skill, m.rmse, m.crps, *energies)]
+        rows.append({"label": name, "cells": inside + figures})
+    return {"columns": labels, "rows": rows}

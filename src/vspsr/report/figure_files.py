@@ -13,9 +13,9 @@ from vspsr.model import VSpSR
 from vspsr.report.coefficients import basis, sparsity
 from vspsr.report.figures import Box, Panel, busiest_boxes, plot_basis, plot_comparison, plot_sparsity
 from vspsr.report.folder import ReportFolder, read_report
-from vspsr.report.numbers import number
 from vspsr.report.plotting import save_figure
 from vspsr.report.records import ImageRecord, ReportError
+from vspsr.report.words import number
 from vspsr.upscaling import PictureSpace, degrade
 from vspsr.upscaling.comparison import cropped
 

@@ -48,15 +48,9 @@ def plot_sparsity(found: Sparsity, title: str = "") -> "Figure":
             for threshold, share in quantity.below.items():
                 if quantity.edges[0] < threshold < quantity.edges[-1]:
                     axes.axvline(threshold, color="#495057", linewidth=0.8, linestyle=":")
-                    place = {"xy": (threshold, 0.97), "xycoords": ("data", "axes fraction")}
-                    axes.annotate(
-                        f"{100 * share:.0f} % below {threshold:g}",
-                        **place,
-                        rotation=90,
-                        ha="right",
-                        va="top",
-                        fontsize=7,
-                    )
+                    text = f"{100 * share:.0f} % below {threshold:g}"
+                    place = axes.get_xaxis_transform()  # x is data, y a share of the height
+                    axes.text(threshold, 0.97, text, transform=place, rotation=90, ha="right", va="top", fontsize=7)
             axes.set_xlabel(f"{quantity.label}{f' ({quantity.unit})' if quantity.unit else ''}")
         panels[0].set_ylabel("% of coefficients")
         effective = f"{found.effective_atoms:.1f} of {found.n_atoms} atoms effective at a pixel"
@@ -133,20 +127,14 @@ def plot_comparison(panels: Sequence[Panel], boxes: Sequence[Box], title: str = 
             axes.add_patch(Rectangle(box[:2], box[2], box[2], fill=False, edgecolor=colour, linewidth=1.5))
             for i, panel in enumerate(panels):
                 cell = _bare(figure.add_subplot(grid[n * lines + i // columns, 1 + i % columns]), colour)
-                x0, y0, x1, y1 = _on(panel.picture, box, width)
+                factor = panel.picture.size[1] / width
+                x, y, length = (v * factor for v in box)
                 cell.imshow(_rgb(panel.picture), interpolation="nearest")
-                cell.set_xlim(x0 - 0.5, x1 - 0.5)
-                cell.set_ylim(y1 - 0.5, y0 - 0.5)
+                cell.set_xlim(x - 0.5, x + length - 0.5)
+                cell.set_ylim(y + length - 0.5, y - 0.5)
                 cell.set_title(panel.label, fontsize=8)
                 cell.set_xlabel(panel.caption, fontsize=7)
         return figure
-
-
-def _on(picture: Picture, box: Box, width: int) -> tuple[float, float, float, float]:
-    """A box of HR pixels on a picture of another size: left, top, right, bottom."""
-    factor = picture.size[1] / width
-    left, top, side = (v * factor for v in box)
-    return left, top, left + side, top + side
 
 
 def _bare(axes: "Axes", frame: str = "none") -> "Axes":

@@ -1,9 +1,6 @@
-"""The folder that an evaluation leaves: settings, one record for each image, the summary, pictures.
+"""The folder that an evaluation leaves: settings, one record for each image, pictures (`vspsr.evaluation.runner`).
 
-REPORT/settings.json          what was evaluated, how, with which versions
-REPORT/images/{stem}.json     a record for each image
-REPORT/images/{stem}/*.webp   pictures of some images: gt, lr, s00 …, mean, stddev, error, local_best
-REPORT/summary.json           means, worst, diversity, calibration: for other programs; here it follows from the records
+The summary follows from the records; summary.json is for other programs.
 """
 
 from dataclasses import dataclass

@@ -16,28 +16,26 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from vspsr.errors import size_text
+from vspsr.errors import counted, size_text
 from vspsr.files import printable, read_bytes, replacing
 from vspsr.report.calibration import calibration_parts
 from vspsr.report.folder import ReportFolder, read_report
-from vspsr.report.numbers import mean_number, number
 from vspsr.report.plots import diversity_plot
-from vspsr.report.published import PUBLISHED_BACKEND, Row, published_rows
 from vspsr.report.records import METRICS, ImageRecord, SampleRow
 from vspsr.report.summary import total_calibration
-from vspsr.report.tables import cells, own_row
-from vspsr.report.words import METRIC_WORDS, PICTURE_WORDS, provenance
+from vspsr.report.tables import PUBLISHED_BACKEND, Row, cells, own_row, published_rows
+from vspsr.report.words import METRIC_WORDS, PICTURE_WORDS, mean_number, number, provenance
 from vspsr.version import __version__
 
 _TABLES = {4: (2, 4), 8: (3, 5)}  # scale → tables of published rows
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path | ReportFolder) -> Path:
     """Write index.html into a report folder; one that exists is replaced.
 
     Args:
-        folder: a finished report folder, see `vspsr.report.folder`. Images without pictures get their figures
-            only.
+        folder: a finished report folder, see `vspsr.report.folder`, or what `read_report` made of one. Images
+            without pictures get their figures only.
 
     Returns:
         The page's file.
@@ -47,11 +45,7 @@ def write_report(folder: Path) -> Path:
         VSpSRError: matplotlib is not installed.
         OutputError: the file cannot be written.
     """
-    return write_page(read_report(folder))
-
-
-def write_page(report: ReportFolder) -> Path:
-    """As `write_report`, of a folder that has been read."""
+    report = folder if isinstance(folder, ReportFolder) else read_report(folder)
     context = _context(report)
     environment = Environment(loader=FunctionLoader(_resource), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"number": number, "mean_number": mean_number}
@@ -94,7 +88,13 @@ def _context(report: ReportFolder) -> dict[str, Any]:
         "script_hash": f"sha256-{digest}",
         "css": Markup(_resource("page.css")),
         "title": f"{report.name} on {report.images}" if report.images else report.name,
-        "facts": _facts(report),
+        "facts": [
+            "Super-resolution evaluation",
+            f"×{report.scale}",
+            counted(len(report.records), "image"),
+            f"{counted(report.records[0].n_samples, 'sample')} each",
+            f"protocol {printable(settings.get('protocol', 'unknown'))}",
+        ],
         "tiles": _tiles(report),
         "backend": report.backend,
         "backend_version": settings.get("backend_version", "version unknown"),
@@ -129,17 +129,6 @@ def _factors(report: ReportFolder) -> str:
     factors = {"samples": ("Samples", "temperature"), "gaussian": ("Closed form", "calibration")}
     values = [(title, name, report.settings.get(name)) for key, (title, name) in factors.items() if key in figures]
     return " ".join(f"{title}: σ × {name} {v:g}." for title, name, v in values if isinstance(v, int | float))
-
-
-def _facts(report: ReportFolder) -> list[str]:
-    n, samples = len(report.records), report.records[0].n_samples
-    return [
-        "Super-resolution evaluation",
-        f"×{report.scale}",
-        f"{n} image{'s' if n > 1 else ''}",
-        f"{samples} sample{'s' if samples > 1 else ''} each",
-        f"protocol {printable(report.settings.get('protocol', 'unknown'))}",
-    ]
 
 
 def _tiles(report: ReportFolder) -> list[dict[str, str]]:

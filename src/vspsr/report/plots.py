@@ -1,6 +1,6 @@
 """The plots of the report as SVG elements: diversity over the number of samples, and calibration."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vspsr.report.plotting import GRID, INK, SERIES, inline_svg, style
@@ -41,10 +41,12 @@ def diversity_plot(curve: Sequence[float | None]) -> str:
 
 def reliability_plot(series: Sequence[Series]) -> str:
     """Coverage of central intervals: the nominal share of truths inside, and the observed one (both 0 … 1)."""
-    words = "; ".join(
-        f"{name}: " + ", ".join(f"{100 * y:.1f} % inside the {100 * x:.0f} % interval" for x, y in _named(xs, ys))
-        for name, xs, ys in series
-    )
+    words = []
+    for name, xs, ys in series:
+        step = max(1, len(xs) // 4)
+        said = list(zip(xs, ys, strict=True))[step - 1 :: step]
+        inside = ", ".join(f"{100 * y:.1f} % inside the {100 * x:.0f} % interval" for x, y in said)
+        words.append(f"{name}: {inside}")
 
     def draw(axes: "Axes") -> None:
         axes.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle="--", label="calibrated")
@@ -56,13 +58,8 @@ def reliability_plot(series: Sequence[Series]) -> str:
         axes.set_ylim(0, 100)
         axes.legend(loc="upper left")
 
-    return _svg("reliability", f"Coverage of central intervals. {words}", "nominal (%)", "observed (%)", draw)
-
-
-def _named(xs: Sequence[float], ys: Sequence[float]) -> Iterator[tuple[float, float]]:
-    """The points worth saying in words."""
-    step = max(1, len(xs) // 4)
-    yield from list(zip(xs, ys, strict=True))[step - 1 :: step]
+    description = f"Coverage of central intervals. {'; '.join(words)}"
+    return _svg("reliability", description, "nominal (%)", "observed (%)", draw)
 
 
 def pit_plot(series: Sequence[tuple[str, Sequence[float]]]) -> str:

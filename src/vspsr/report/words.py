@@ -1,5 +1,9 @@
-"""Text of the report: names of metrics and pictures, and the settings."""
+"""Text of the report: numbers, names of metrics and pictures, and the settings.
 
+Numbers have a true minus, groups of thousands, ∞, and a dash for unknown values.
+"""
+
+import math
 from typing import Any, NamedTuple
 
 from vspsr.report.folder import ReportFolder
@@ -35,14 +39,30 @@ PICTURE_WORDS = {
 }
 """Picture → its name, what it shows (to be followed by "of" and the image), the unit of its colour scale."""
 
-_HEADS = {
-    "name": "evaluated", "kind": "kind", "version": "its version", "source": "source", "licence": "licence",
-    "seed": "seed", "temperature": "temperature of samples", "calibration": "calibration of σ", "scale": "scale",
-    "hr": "HR images", "lr": "LR images",
-    "samples": "samples", "n_samples": "samples", "protocol": "protocol", "backend": "perceptual backend",
+_HEADS = {  # of the settings that are not called by their keys
+    "name": "evaluated", "version": "its version", "temperature": "temperature of samples",
+    "calibration": "calibration of σ", "hr": "HR images", "lr": "LR images", "backend": "perceptual backend",
     "backend_version": "its version", "backend_range": "its colour range", "border": "border left out",
-    "channel": "channel of SSIM", "details": "all metrics", "images": "images",
+    "channel": "channel of SSIM", "details": "all metrics",
 }  # fmt: skip
+
+
+def number(value: float | None, digits: int) -> str:
+    """A number with so many decimals."""
+    if value is None or math.isnan(value):
+        return "—"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:,.{digits}f}" if abs(value) >= 10_000 else f"{value:.{digits}f}"
+    return text.replace("-", "−").replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def mean_number(figures: dict[str, Any], digits: int) -> tuple[str, str]:
+    """A mean of `metrics.aggregate` and a note. If only some values are infinite, the mean is that of the others."""
+    finite, infinite = figures["finite"], figures["infinite"]
+    if finite and infinite:
+        return number(figures["finite_mean"], digits), f"of {finite} finite; ∞ in {infinite} of {finite + infinite}"
+    return number(figures["mean"], digits), ""
 
 
 def provenance(report: ReportFolder) -> list[dict[str, Any]]:
