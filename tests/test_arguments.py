@@ -34,8 +34,8 @@ NOT_CALLED = {
     *("ConditionedSpace", "JpegDetailSpace", "JpegSpace", "NoisySpace"),
     # Constants, an error, an abstract class.
     *("BACKENDS", "KERNELS", "LEVELS", "NotGaussianError", "Observation"),
-    # The name of an argument in errors; the options of `VSpM`, in its tests.
-    *("crop_to_multiple.name", "crop_to_size.name", "VSpSR.from_authors_checkpoint.options"),
+    # The options of `VSpM`, in its tests.
+    "VSpSR.from_authors_checkpoint.options",
 }
 ALLOWED = {  # (argument, value): besides None by default, and True for what is true or false
     # Any text is valid.
@@ -205,8 +205,7 @@ CALLS: dict[str, Callable[[SimpleNamespace], tuple[Callable[..., Any], dict[str,
     ),
     "Backend.score": lambda o: (
         o.lpips.score,
-        {"samples": torch.rand(2, 3, 32, 32), "truth": torch.rand(3, 32, 32), "pairwise": False, "maps": True}
-        | {"peak": 1.0},
+        {"samples": torch.rand(2, 3, 32, 32), "truth": torch.rand(3, 32, 32), "pairwise": False} | {"peak": 1.0},
     ),
     "aggregate": lambda o: (metrics.aggregate, {"values": [1.0], "higher_is_better": True}),
     "calibrate": lambda o: (

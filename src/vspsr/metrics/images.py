@@ -49,27 +49,27 @@ def check_gaussian(truth: Tensor, mean: Tensor, stddev: Tensor) -> None:
         raise ValueError(f"`stddev` must not be negative, got {float(stddev.min()):g}")
 
 
-def crop_to_size(x: Tensor, height: int, width: int, name: str = "x") -> Tensor:
+def crop_to_size(x: Tensor, height: int, width: int) -> Tensor:
     """The upper left height×width of an image (..., H, W); ValueError where it is smaller than that."""
-    check_types(**{name: (x, Tensor)})
+    check_types(x=(x, Tensor))
     height, width = check_integer(height, "height", 1, 2**31), check_integer(width, "width", 1, 2**31)
     if x.shape[-2] < height or x.shape[-1] < width:
-        raise ValueError(f"`{name}` {size_text(x.shape)} must be at least {size_text((height, width))}")
+        raise ValueError(f"`x` {size_text(x.shape)} must be at least {size_text((height, width))}")
     return x[..., :height, :width]
 
 
-def crop_to_multiple(x: Tensor, multiple: int = 8, name: str = "x") -> Tensor:
+def crop_to_multiple(x: Tensor, multiple: int = 8) -> Tensor:
     """The upper left part of an image (..., H, W) whose sides are multiples of ``multiple``.
 
     The NTIRE 2021 challenge measures everything on the GT cropped to multiples of 8, at x4 and at x8, and crops the SR
     image to the same (`crop_to_size`). ValueError where nothing would be left.
     """
-    check_types(**{name: (x, Tensor)})
+    check_types(x=(x, Tensor))
     multiple = check_integer(multiple, "multiple", 1, 2**31)
     height, width = (n // multiple * multiple for n in x.shape[-2:])
     if not height or not width:
-        raise ValueError(f"`{name}` {size_text(x.shape)} pixels are too few: {multiple} on each side are needed")
-    return crop_to_size(x, height, width, name)
+        raise ValueError(f"`x` {size_text(x.shape)} pixels are too few: {multiple} on each side are needed")
+    return crop_to_size(x, height, width)
 
 
 def luma(x: Tensor, peak: float) -> Tensor:

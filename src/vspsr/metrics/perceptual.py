@@ -10,8 +10,8 @@ for features does not depend on the number of samples, and the figures of a samp
 """
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -75,7 +75,8 @@ class Backend:
         own = own.to(memory_format=torch.channels_last)
         net = own.get_submodule("net")
         self._stages = [net.get_submodule(f"slice{i + 1}") for i in range(_count(own))]
-        self._weights = [_last(own.get_submodule(f"lin{i}")).reshape(-1) for i in range(_count(own))]
+        linear = [list(own.get_submodule(f"lin{i}").parameters()) for i in range(_count(own))]
+        self._weights = [parameters[-1].reshape(-1) for parameters in linear]
         scaling = own.get_submodule("scaling_layer")
         # 2x − 1, then (· − shift)/scale: one multiplication and one addition.
         self._scale = 2 / scaling.get_buffer("scale").reshape(1, 3, 1, 1)
@@ -85,16 +86,13 @@ class Backend:
         return f"Backend({self.name!r}, {self.version!r})"
 
     @torch.no_grad()
-    def score(
-        self, samples: Tensor, truth: Tensor, pairwise: bool = False, maps: bool = True, peak: float = 1.0
-    ) -> PerceptualScore:
+    def score(self, samples: Tensor, truth: Tensor, pairwise: bool = False, peak: float = 1.0) -> PerceptualScore:
         """All distances, from one pass of the network per image.
 
         Args:
             samples: (n, 3, H, W) RGB in 0 … peak, floating point or integers; converted one at a time.
             truth: (3, H, W), likewise.
             pairwise: whether to compute the mean distance between samples as well (n ≥ 2).
-            maps: False leaves the maps out, (n, 0, 0).
             peak: 1 for [0, 1], 255 for 8-bit integers, 65535 for 16-bit.
 
         Returns:
@@ -103,13 +101,16 @@ class Backend:
         Raises:
             ValueError: shapes that do not fit, values out of range, fewer than two samples for ``pairwise``.
         """
-        check_types(pairwise=(pairwise, bool), maps=(maps, bool))
+        check_types(pairwise=(pairwise, bool))
         self._check(samples, truth, pairwise, peak)
         height, width = truth.shape[-2:]
-        n, shape = len(samples), (height, width) if maps else (0, 0)
-        out = torch.empty(n, *shape, device=self.device)
+        n = len(samples)
+        maps = torch.empty(n, height, width, device=self.device)
         distances = torch.zeros(n, dtype=torch.float64, device=self.device)
-        with self._exact():
+        # Full single precision: no autocast, no TF32.
+        flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+        exact = flags if self.device.type == "cuda" else nullcontext()
+        with torch.autocast(self.device.type, enabled=False), exact:
             references = [unit for unit, _ in self._features(truth, peak)]
             sums = [torch.zeros_like(r) for r in references] if pairwise else []
             for k, sample in enumerate(samples):
@@ -121,13 +122,12 @@ class Backend:
                     distance = error.square_() @ self._weights[i]
                     distances[k] += distance.mean(dtype=torch.float64)
                     layers[size] = layers[size] + distance if size in layers else distance
-                if maps:
-                    out[k] = _upsampled(layers, height, width)
+                maps[k] = _upsampled(layers, height, width)
             between = None
             if pairwise:
                 cross = [(s.square_() @ w).mean(dtype=torch.float64) for s, w in zip(sums, self._weights, strict=True)]
                 between = max(0.0, float(n * distances.sum() - torch.stack(cross).sum()) / (n * (n - 1) / 2))
-        return PerceptualScore(out.to(samples.device), distances.to(samples.device), between)
+        return PerceptualScore(maps.to(samples.device), distances.to(samples.device), between)
 
     def _features(self, image: Tensor, peak: float) -> Iterator[tuple[Tensor, tuple[int, int]]]:
         """Unit features (places, channels) of an image (3, H, W), layer by layer, and the layer's size."""
@@ -138,16 +138,6 @@ class Backend:
             places = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
             length = torch.linalg.vector_norm(places, dim=1, keepdim=True)
             yield places / length.add_(_EPS), (x.shape[2], x.shape[3])
-
-    @contextmanager
-    def _exact(self) -> Iterator[None]:
-        """Full single precision: no autocast, no TF32."""
-        with ExitStack() as stack:
-            stack.enter_context(torch.autocast(self.device.type, enabled=False))
-            if self.device.type == "cuda":
-                flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-                stack.enter_context(flags)
-            yield
 
     def _check(self, samples: Tensor, truth: Tensor, pairwise: bool, peak: float) -> None:
         for x, name, axes in ((samples, "samples", 4), (truth, "truth", 3)):
@@ -179,8 +169,3 @@ def _count(module: nn.Module) -> int:
     """How many layers are compared."""
     names = [name for name, _ in module.named_children() if name.startswith("lin")]
     return sum(name.removeprefix("lin").isdigit() for name in names)
-
-
-def _last(linear: nn.Module) -> Tensor:
-    parameters: Sequence[Tensor] = list(linear.parameters())
-    return parameters[-1]
