@@ -133,7 +133,8 @@ class ConsistentPictures:
     def _colours(self, x: Tensor) -> tuple[Tensor, Exactness]:
         if (noise := self._worked_on.noise) is None:
             result = self._quantized(x, self._target)
-            wrong, deviation = self._copies * int(result.lr_values_wrong), int(result.lr_max_deviation)
+            copies = len(self.source.picture.pixels) // len(self._target)  # 3 for grey in colour
+            wrong, deviation = copies * int(result.lr_values_wrong), int(result.lr_max_deviation)
             return result.image, Exactness(wrong, deviation, float(result.moved_rms), float(result.moved_max))
         peak = 2**self.out_bits - 1
         wanted = x.double().cpu() * peak
@@ -151,11 +152,6 @@ class ConsistentPictures:
         peak = 2**self.out_bits - 1
         pixels = (x[0].double().cpu() * peak).round().clamp(0, peak)
         return self._picture(pixels, None if self._alpha is None else self._alpha.image.int())
-
-    @property
-    def _copies(self) -> int:
-        """How many channels of the pictures are made of one: 3 for grey in colour, else 1."""
-        return len(self.source.picture.pixels) // len(self._target)
 
     def _picture(self, pixels: Tensor, alpha: Tensor | None = None) -> Picture:
         pixels = pixels.int().expand(len(self.source.picture.pixels), -1, -1).contiguous()

@@ -255,7 +255,8 @@ def upscale_file(
     mean, stddev, values, sheet = (f"{stem}_{end}" for end in ends)
     wanted |= {mean: {}} if options.mean else {}
     wanted |= {stddev: {}, values: {}} if options.stddev else {}
-    bounds = {f"{stem}_{kind}.png": kind for kind in options.calibrated_kinds}
+    kinds = {"low": options.intervals, "high": options.intervals, "trust": options.trust_mask}
+    bounds = {f"{stem}_{kind}.png": kind for kind, asked_for in kinds.items() if asked_for}
     wanted |= {name: {"factor": options.calibration.factor} for name in bounds} if options.calibration else {}
     wanted |= {sheet: {"samples": min(options.samples, _SHOWN)}} if options.contact_sheet else {}
     outputs = Outputs(folder / f"{stem}.json", settings, wanted, options.overwrite)

@@ -76,12 +76,12 @@ class Options:
             raise ValueError(
                 "`calibration` and `intervals` or `trust_mask` go together: `vspsr calibrate` makes the former"
             )
-        if self.calibration is not None and self.denoising:
+        if self.calibration is not None and is_denoising(self.denoise):
             raise ValueError("`calibration` and `denoise` exclude each other: the former holds for exact pixels")
         if self.calibration is not None and self.calibration.rounding != self.rounding:
             made_for = f"`calibration` was made for `rounding` {self.calibration.rounding}, not {self.rounding}"
             raise ValueError(f"{made_for}: make one for this by `vspsr calibrate`")
-        if self.was_jpeg and (self.as_pixels or self.denoising):
+        if self.was_jpeg and (self.as_pixels or is_denoising(self.denoise)):
             other = "as_pixels" if self.as_pixels else "denoise"
             raise ValueError(
                 f"`was_jpeg` and `{other}` exclude each other: the one uses coefficients, the other pixels"
@@ -93,19 +93,9 @@ class Options:
             raise ValueError(f"`format` {self.format} holds 8 bits and `bits` is 16: use png or tiff")
 
     @property
-    def denoising(self) -> bool:
-        """Whether pixels are taken as noisy."""
-        return is_denoising(self.denoise)
-
-    @property
     def suffix(self) -> str:
         """Of samples and the mean, with its dot."""
         return FORMATS[self.format]
-
-    @property
-    def calibrated_kinds(self) -> tuple[str, ...]:
-        """What to write of `SavedPictures.calibrated`."""
-        return (*(("low", "high") if self.intervals else ()), *(("trust",) if self.trust_mask else ()))
 
     @property
     def lossy(self) -> bool:
@@ -127,17 +117,12 @@ class Options:
 
     def by_coefficients(self, image: ImageFile) -> bool:
         """Whether a file counts by its JPEG coefficients, if they can be read. ImageFileError as in `read_image`."""
-        by_pixels = self.as_pixels or self.denoising or self.calibration is not None
+        by_pixels = self.as_pixels or is_denoising(self.denoise) or self.calibration is not None
         return not by_pixels and (self.was_jpeg or is_jpeg(image))
 
     def read(self, image: ImageFile, needed_per_pixel: int = 0) -> Source:
         """The LR picture of a file. ImageFileError as in `read_image`."""
         return read_source(image, as_pixels=self.as_pixels, was_jpeg=self.was_jpeg, needed_per_pixel=needed_per_pixel)
-
-    @property
-    def exact_until(self) -> str:
-        """Up to where the exactness in the report holds, in words; "" if it holds for the files."""
-        return f"before it was saved as {self.format} of quality {self.quality or QUALITY}" if self.lossy else ""
 
 
 @dataclass
@@ -183,6 +168,7 @@ class SavedPictures:
     def about(self) -> dict[str, Any]:
         """What the report says about the picture."""
         picture, jpeg, noise = self.source.picture, self.source.jpeg, self.source.noise
+        saved = f"before it was saved as {self.options.format} of quality {self.options.quality or QUALITY}"
         return {
             "lr_size": list(picture.size),
             "lr_values": picture.n_values,
@@ -194,7 +180,7 @@ class SavedPictures:
             "noise": None if noise is None else [round(sigma, 6) for sigma in noise.sigma.tolist()],
             "noise_gain": None if noise is None else [round(gain, 6) for gain in noise.gain.tolist()],
             "jpeg": None if jpeg is None else jpeg.description(),
-            "exact_until": self.options.exact_until,
+            "exact_until": saved if self.options.lossy else "",  # where the exactness stated here ends
         }
 
     def sample(self, index: int) -> tuple[Picture, Exactness]:
