@@ -177,10 +177,6 @@ def _unwrapped(content: Any) -> dict[str, Any]:
 def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     if any(k.startswith(_GENERATOR) for k in state):
         state = {k: v for k, v in state.items() if not k.startswith(_BESIDES) and k != "step_counter"}
-    changed = True
-    while changed:
-        changed = False
-        for prefix in _PREFIXES:
-            if all(k.startswith(prefix) for k in state):
-                state, changed = {k.removeprefix(prefix): v for k, v in state.items()}, True
+    while prefix := next((p for p in _PREFIXES if all(k.startswith(p) for k in state)), None):
+        state = {k.removeprefix(prefix): v for k, v in state.items()}
     return state

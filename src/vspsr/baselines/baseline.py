@@ -112,7 +112,6 @@ class Baseline(nn.Module):
             self.network = Consistent(self.network, Degradation(scale))
         self.name = f"{name}+consistent" if consistent else name
         self.scale, self.source, self.licence, self.version = scale, source, licence, version
-        self.consistent = consistent
         self.eval()
 
     @torch.no_grad()
