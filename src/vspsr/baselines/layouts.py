@@ -51,12 +51,7 @@ def layout_of(state: State) -> Layout | None:
 
 
 def build(state: State, layout: Layout, name: str) -> nn.Module:
-    """The network of a checkpoint, in evaluation mode, single precision.
-
-    Args:
-        state: keys as published.
-        layout: of the keys.
-        name: of the checkpoint, for messages.
+    """The network of a checkpoint, in evaluation mode, single precision; ``name``: of the checkpoint, for messages.
 
     Raises:
         ModelError: keys are missing or unknown, shapes do not fit together, values are not finite.

@@ -38,9 +38,7 @@ def calibrate_folder(
     intervals is at most alpha on further pictures of the same kind: see `vspsr.metrics.intervals`.
 
     Args:
-        folder: HR pictures.
-        model: the model.
-        name: what to call it in the file.
+        name: what to call the model in the file.
         alpha, delta: between 0 and 1.
         rounding: how LR integers arise, as in `quantize`.
         step: called with (name of a file, files done) for a progress bar.

@@ -70,10 +70,7 @@ def find_pairs(
     """The images of an evaluation by stem, from the names and the headers of their files; no image is decoded.
 
     Args:
-        hr: folder of HR images (or one file).
-        scale: s.
-        lr: folder of LR images.
-        results: folder of SR images.
+        hr, lr, results: folders of HR, LR and SR images (or one file each).
         n_samples: number of samples of each image that are used, from the first; None for all.
         step: called with (stem, images done) for a progress bar.
 

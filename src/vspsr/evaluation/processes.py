@@ -74,11 +74,7 @@ def memory_needed(request: Request, n_samples: int, pixels: int) -> int:
 def score_all(scorer: Scorer, tasks: Sequence[Task], on: Sequence[str], processes: int) -> Iterator[tuple[Task, str]]:
     """Score images and write their records; yields each with the error of its files, or "".
 
-    Args:
-        scorer: of the request; used itself if there is one process.
-        tasks: the images.
-        on: devices, distributed over the processes.
-        processes: number of processes.
+    The devices ``on`` are distributed over the processes. One process is this one, with the scorer itself.
 
     Raises:
         EvaluationError: a worker process has died.

@@ -53,12 +53,10 @@ def evaluate(
     """Run an evaluation, or resume one.
 
     Args:
-        request: what to evaluate.
         output: the report folder; made if missing.
         device: "cpu", "cuda" (all GPUs) or "cuda:1" …
         processes: worker processes; None for as many as there are cores, images and memory for.
         overwrite: whether a report made with other settings is replaced.
-        step: callback for a progress bar.
 
     Returns:
         What summary.json holds.

@@ -66,11 +66,7 @@ class Scorer:
         }
 
     def score(self, pair: Pair, folder: Path | None = None) -> ImageRecord:
-        """All figures of one image.
-
-        Args:
-            pair: the image.
-            folder: for its pictures; None for no pictures.
+        """All figures of one image; its pictures go to ``folder``, None for no pictures.
 
         Raises:
             ImageFileError: a file cannot be decoded.
@@ -85,6 +81,7 @@ class Scorer:
         samples = torch.empty(self.source.n_samples, 3, *pair.size, dtype=kind)
         for place, image in zip(samples, drawn.samples, strict=True):
             place.copy_(image)
+        centre, sigma = drawn.gaussian or (None, None)
         several = len(samples) > 1
         mean = _mean(samples) if drawn.mean is None and several and details else drawn.mean
         enlarged = bicubic(lr, pair.size).pixels.expand(3, -1, -1)
@@ -112,13 +109,12 @@ class Scorer:
             curve=list(diversity.curve) if several else None,
             pixel_stddev=pixel_stddev(samples, white) if several else None,
             pairwise=perceptual.pairwise,
-            calibration=calibrate(samples, hr, *(drawn.gaussian or ()), peak=white) if several and details else None,
+            calibration=calibrate(samples, hr, centre, sigma, peak=white) if several and details else None,
             files=files,
         )
         if folder is not None:
-            spread = None if drawn.gaussian is None else drawn.gaussian[1]
             profile = read_header(pair.hr, verify=False).profile
-            pictures = write_pictures(folder, hr, lr, samples, mean, others[-1], perceptual.maps, spread, profile)
+            pictures = write_pictures(folder, hr, lr, samples, mean, others[-1], perceptual.maps, sigma, profile)
             record = replace(record, pictures=pictures)
         return replace(record, seconds=round(time.monotonic() - started, 3))
 

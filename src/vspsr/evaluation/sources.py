@@ -101,13 +101,7 @@ class ModelSource:
 
 
 class ResultsSource:
-    """SR images in files.
-
-    Args:
-        folder: its name is the name of the results.
-        n_samples: of each image.
-        consistent: whether the exact projection is applied to them.
-    """
+    """SR images in files of a folder, which names them; ``consistent``: the exact projection is applied to them."""
 
     def __init__(self, folder: Path, n_samples: int, consistent: bool) -> None:
         self.folder, self.n_samples, self.consistent = folder, n_samples, consistent

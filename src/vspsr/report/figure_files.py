@@ -67,9 +67,7 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
 
     Args:
         path: an LR image, or an HR one with ``options.hr``. Alpha is left out.
-        model: gives the space.
         name: what to call the model.
-        options: what to draw.
 
     Yields:
         Each file when it is written: {stem}_sparsity, _comparison, _atoms with the suffix, and {stem}_sparsity.json.

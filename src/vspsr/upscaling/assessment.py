@@ -177,7 +177,6 @@ def assess(
         lr: the LR picture. The space is that of its pixels, also of a JPEG, whose coefficients are compared. If both
             pictures are grey stored in colour, the space is that of the grey picture; the colours of an upscaled
             picture that has some count.
-        model: the model.
         true: the calibration whose pictures are those to compare with.
         rounding: how LR integers arise, as in `quantize`.
 

@@ -79,9 +79,6 @@ def upscale_files(
 
     Args:
         files: each with the subfolder of ``folder`` that its outputs go to, as `input_files` finds them.
-        folder, options: as in `upscale_file`.
-        models: the one for exact pixels and the one for JPEGs.
-        progress, on_error: called with what is done, and with errors.
     """
     if options.calibration is not None:
         options.calibration.check_model(models.fitting()[0])
@@ -217,11 +214,8 @@ def upscale_file(
     others are PNG.
 
     Args:
-        path: the image file.
         folder: where to; must exist.
-        model: the model.
-        name: what to call it in the report.
-        options: what to write, and how.
+        name: what to call the model in the report.
         progress: called at the beginning of each step.
 
     Returns:

@@ -1,9 +1,7 @@
 """From pictures to pictures: super-resolution of everything that an image file can hold.
 
-Grey pictures get the grey space, so that they stay grey, also those that are stored in colour. Alpha is upscaled by
-itself, once for all samples. Every picture that comes out downscales to the one that went in, bit for bit, or the
-report says by how much it does not.
-For a JPEG, it downscales to pixels that give the same coefficients when they are saved with the tables of the file.
+Grey pictures get the grey space, so that they stay grey, also those that are stored in colour. What comes out
+downscales to the picture that went in: see `vspsr.upscaling.consistent`.
 """
 
 from collections.abc import Iterator
@@ -60,8 +58,6 @@ class PictureSpace:
     """The super-resolution space of one picture: the network has run, pictures are made on demand.
 
     Args:
-        model: the model.
-        lr: the LR picture.
         temperature: as in `SRSpace`; None for the model's.
         bits, rounding, budget: of each HR picture, as in `ConsistentPictures`.
         by_place: for large pictures: run the network on the parts that are asked for, if the model is local (see

@@ -61,7 +61,6 @@ def project_file(
     An output that exists is kept if it holds the same image.
 
     Args:
-        sr, lr: the image files.
         folder: where to; must exist.
         as_pixels: as in `read_source`.
         overwrite: whether an output that exists is replaced.

@@ -130,11 +130,9 @@ class SavedPictures:
     """The pictures of one LR picture as they are saved.
 
     Args:
-        model: the model.
-        name: what to call it: a shipped model, a folder or a Hub id.
+        name: what to call the model: a shipped model, a folder or a Hub id.
         digest: of the model, see `model_digest`.
         source: the LR picture.
-        options: what is saved, and how.
 
     Raises:
         OutputError: the format cannot hold the pictures.
