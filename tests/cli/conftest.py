@@ -1,34 +1,5 @@
-"""The command line as a user has it."""
+"""`vspsr` in this process for all tests of this folder."""
 
-import io
-import subprocess
-import sys
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
-from typing import Any
+from command_line import run
 
-import pytest
-
-from vspsr.cli.main import main
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`vspsr ARGUMENTS` in an empty folder, in this process."""
-
-    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-        code: Any = 0
-        stdout, stderr = io.StringIO(), io.StringIO()
-        with monkeypatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
-            patch.chdir(tmp_path)
-            patch.setattr(sys, "argv", ["vspsr", *map(str, arguments)])
-            try:
-                main()
-            except SystemExit as stop:
-                code = stop.code or 0
-        return subprocess.CompletedProcess(arguments, code, stdout.getvalue(), stderr.getvalue())
-
-    return call
+__all__ = ["run"]

@@ -1,20 +1,17 @@
 """`vspsr project`, `assess` and `calibrate`, as a user has them: files in, files out, exit codes, clear errors."""
 
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from command_line import Run, fails_clearly
 from skimage import data
 
 from vspsr import read_image, write_image
 from vspsr.degradation import Degradation, imresize
 from vspsr.images.picture import Picture
 from vspsr.upscaling import degrade
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def photograph(top: int = 60, left: int = 170, side: int = 64) -> Picture:
@@ -33,12 +30,6 @@ def files(tmp_path: Path) -> dict[str, Path]:
         paths[name].parent.mkdir()
         write_image(paths[name], picture)
     return paths
-
-
-def fails_clearly(result: subprocess.CompletedProcess[str], *words: str) -> None:
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert all(word in lines[0] for word in ("error: ", *words)), lines[0]
 
 
 def test_project(run: Run, files: dict[str, Path], tmp_path: Path) -> None:

@@ -12,19 +12,18 @@ import unicodedata
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from evaluation_tools import AbsoluteDifference, fails, image_set, noisy, photo, run, save, stand_in
+from command_line import Run
+from command_line import fails_clearly as fails
+from evaluation_tools import AbsoluteDifference, image_set, noisy, photo, save, stand_in
 
 from vspsr import VSpSR
 from vspsr.errors import counted
 from vspsr.evaluation.scoring import Scorer
 
-__all__ = ["run", "stand_in"]
-
-Run = Callable[..., SimpleNamespace]
+__all__ = ["stand_in"]
 
 
 @pytest.fixture
@@ -44,8 +43,8 @@ def records(output: Path) -> dict[str, int]:
 def test_the_main_job(run: Run, images: Path, tmp_path: Path, stand_in: None) -> None:
     output = tmp_path / "report"
     result = run(*command(images, output, "--json", "--pictures", 2))
-    assert result.code == 0, result.err
-    summary = json.loads(result.out)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)
     assert summary == json.loads((output / "summary.json").read_text())
     assert summary["n_images"] == 3
     assert summary["n_samples"] == 2
@@ -63,7 +62,7 @@ def test_the_main_job(run: Run, images: Path, tmp_path: Path, stand_in: None) ->
     assert "stlpips-alex" in page
     assert str(tmp_path) not in page + (output / "settings.json").read_text()  # reports are shared
     # The table for people.
-    shown = run(*command(images, output)).out
+    shown = run(*command(images, output)).stdout
     assert "stlpips-alex" in shown
     assert "diversity score" in shown
     assert "index.html" in shown.replace("\n", "")
@@ -71,13 +70,13 @@ def test_the_main_job(run: Run, images: Path, tmp_path: Path, stand_in: None) ->
 
 def test_all_there_already(run: Run, images: Path, tmp_path: Path, stand_in: None) -> None:
     output = tmp_path / "report"
-    assert run(*command(images, output)).code == 0
+    assert run(*command(images, output)).returncode == 0
     before, summary = records(output), (output / "summary.json").read_bytes()
     (output / "summary.json").unlink()
     (output / "index.html").unlink()
     again = run(*command(images, output))
-    assert again.code == 0
-    assert f"{len(before)} of {len(before)} images kept" in again.out
+    assert again.returncode == 0
+    assert f"{len(before)} of {len(before)} images kept" in again.stdout
     assert records(output) == before
     assert (output / "summary.json").read_bytes() == summary
     assert (output / "index.html").exists()
@@ -87,7 +86,7 @@ def test_going_on_after_an_interruption(
     run: Run, images: Path, tmp_path: Path, stand_in: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, whole = tmp_path / "report", tmp_path / "whole"
-    assert run(*command(images, whole)).code == 0
+    assert run(*command(images, whole)).returncode == 0
     score = Scorer.score
 
     def stopped(self: Scorer, pair: object, folder: Path | None = None) -> object:
@@ -97,14 +96,14 @@ def test_going_on_after_an_interruption(
 
     monkeypatch.setattr(Scorer, "score", stopped)
     result = run(*command(images, output))
-    assert result.code == 130
-    assert result.err.strip().startswith("stopped: 1 image done and kept")
-    assert "run the same command again" in result.err
+    assert result.returncode == 130
+    assert result.stderr.strip().startswith("stopped: 1 image done and kept")
+    assert "run the same command again" in result.stderr
     assert not (output / "summary.json").exists()
     first = records(output)
     assert list(first) == ["a.json"]
     monkeypatch.setattr(Scorer, "score", score)
-    assert run(*command(images, output)).code == 0
+    assert run(*command(images, output)).returncode == 0
     assert records(output)["a.json"] == first["a.json"]
     for name in ("summary.json", "metrics.csv", "references.csv", "settings.json"):
         assert (output / name).read_bytes() == (whole / name).read_bytes(), name
@@ -112,11 +111,11 @@ def test_going_on_after_an_interruption(
 
 def test_files_that_have_changed_are_scored_anew(run: Run, images: Path, tmp_path: Path, stand_in: None) -> None:
     output = tmp_path / "report"
-    assert run(*command(images, output)).code == 0
+    assert run(*command(images, output)).returncode == 0
     before = records(output)
     save(images / "sr" / "b_s01.png", noisy(photo(40, 72, 4, 5), 99))
     (output / "images" / "c.json").write_text("{")  # damaged
-    assert run(*command(images, output)).code == 0
+    assert run(*command(images, output)).returncode == 0
     after = records(output)
     assert after["a.json"] == before["a.json"]
     assert after["b.json"] > before["b.json"]
@@ -126,21 +125,21 @@ def test_files_that_have_changed_are_scored_anew(run: Run, images: Path, tmp_pat
 def test_a_report_with_the_old_names(run: Run, images: Path, tmp_path: Path, stand_in: None) -> None:
     """`lpips` beside `distance`, as before: refused in one line where it is read, scored anew where it is resumed."""
     output, old = tmp_path / "report", tmp_path / "report" / "images" / "b.json"
-    assert run(*command(images, output, "--pictures", 3)).code == 0
+    assert run(*command(images, output, "--pictures", 3)).returncode == 0
     new, summary = old.read_bytes(), (output / "summary.json").read_bytes()
     old.write_bytes(new.replace(b'"distance"', b'"lpips"').replace(b'"distance_without_map"', b'"distance"'))
     words = "b.json: not of this version of vspsr", "distance", "evaluate anew with --overwrite"
     fails(run("evaluate", "--table", 2, output), *words)
     fails(run("figures", output, "--figure", "comparison", "-o", tmp_path / "figures"), *words)
     before = records(output)
-    assert run(*command(images, output, "--pictures", 3)).code == 0
+    assert run(*command(images, output, "--pictures", 3)).returncode == 0
     assert [name for name, time in records(output).items() if time != before[name]] == ["b.json"]
     assert (output / "summary.json").read_bytes() == summary
 
 
 def test_other_settings_need_another_folder(run: Run, images: Path, tmp_path: Path, stand_in: None) -> None:
     output = tmp_path / "report"
-    assert run(*command(images, output)).code == 0
+    assert run(*command(images, output)).returncode == 0
     before = records(output)
     fails(run(*command(images, output, "--border", 4)), "settings.json: a report with border = 0, not 4", "--overwrite")
     assert records(output) == before
@@ -149,7 +148,7 @@ def test_other_settings_need_another_folder(run: Run, images: Path, tmp_path: Pa
     for i in range(2):
         (images / "sr" / f"c_s0{i}.png").unlink()
     fails(run(*command(images, output)), "images = ['a', 'b', 'c'], not ['a', 'b']")
-    assert run(*command(images, output, "--border", 4, "--overwrite")).code == 0
+    assert run(*command(images, output, "--border", 4, "--overwrite")).returncode == 0
     assert list(records(output)) == ["a.json", "b.json"]
     assert not (output / "images" / "c").exists()
 
@@ -180,7 +179,7 @@ def test_a_sample_that_cannot_be_decoded(run: Run, images: Path, tmp_path: Path,
     assert not (output / "summary.json").exists()
     before = records(output)
     bad.write_bytes(content)
-    assert run(*command(images, output)).code == 0
+    assert run(*command(images, output)).returncode == 0
     assert {k: v for k, v in records(output).items() if k != "a.json"} == before
 
 
@@ -264,9 +263,9 @@ def test_matplotlib_is_missed_at_once(
 
 def test_the_same_numbers_with_any_number_of_processes(run: Run, images: Path, tmp_path: Path) -> None:
     """The same files, byte for byte, from one process and from two workers."""
-    assert run(*command(images, tmp_path / "one", "--challenge-only")).code == 0
+    assert run(*command(images, tmp_path / "one", "--challenge-only")).returncode == 0
     workers = run(*command(images, tmp_path / "workers", "--challenge-only", "--processes", 2))
-    assert workers.code == 0, workers.err
+    assert workers.returncode == 0, workers.stderr
     for name in ("summary.json", "metrics.csv", "references.csv", "settings.json"):
         assert (tmp_path / "workers" / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
     summary = json.loads((tmp_path / "one" / "summary.json").read_text())
@@ -338,13 +337,13 @@ def test_an_umlaut_is_one_letter(run: Run, images: Path, tmp_path: Path, stand_i
     renamed(images, composed.encode(), decomposed.encode())
     output = tmp_path / "report"
     result = run(*command(images, output))
-    assert result.code == 0, result.err
+    assert result.returncode == 0, result.stderr
     before = records(output)
     assert f"{composed}.json" in before
     for folder, form in (("hr", "NFD"), ("sr", "NFC")):
         for path in (images / folder).iterdir():
             path.rename(path.with_name(unicodedata.normalize(form, path.name)))
-    assert run(*command(images, output, "--json")).code == 0
+    assert run(*command(images, output, "--json")).returncode == 0
     assert records(output)[f"{composed}.json"] == before[f"{composed}.json"]  # the same image still
 
 
@@ -353,13 +352,13 @@ def test_names_that_are_not_utf8(run: Run, images: Path, tmp_path: Path, stand_i
     renamed(images, b"caf\xe9", b"caf\xe9")
     output = tmp_path / "report"
     result = run(*command(images, output, "--pictures", 3))
-    assert result.code == 0, result.err
+    assert result.returncode == 0, result.stderr
     assert (output / "images" / os.fsdecode(b"caf\xe9.json")).exists()
     for name in ("settings.json", "summary.json", "metrics.csv", "references.csv", "index.html"):
         (output / name).read_bytes().decode("utf-8")
     assert r"caf\xe9,0," in (output / "metrics.csv").read_text()
     before = records(output)
-    assert run(*command(images, output, "--pictures", 3)).code == 0
+    assert run(*command(images, output, "--pictures", 3)).returncode == 0
     assert records(output) == before
     save(images / "sr" / os.fsdecode(b"caf\xe9_s01.png"), photo(40, 71))
     fails(run(*command(images, output)), r"caf\xe9_s01.png: 71×40 pixels")
@@ -371,7 +370,7 @@ def test_other_weights_are_another_model(run: Run, images: Path, tmp_path: Path,
     line = ["evaluate", "--model", folder, "--hr", images / "hr", "-o", output, "--samples", 2, "--processes", 1]
     options = {"scale": 4, "n_atoms": 4, "channels": 8, "blocks": 1, "n_modes": 1}
     VSpSR("overlapping", options).save_pretrained(folder)
-    assert run(*line).code == 0
+    assert run(*line).returncode == 0
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "kernel": "bilinear"}))
     fails(run(*line), "settings.json: a report with architecture = ")
@@ -379,7 +378,7 @@ def test_other_weights_are_another_model(run: Run, images: Path, tmp_path: Path,
     fails(run(*line), "settings.json: a report with calibration = 1.0, not 1.5")
     VSpSR("overlapping", options).save_pretrained(folder)
     fails(run(*line), "settings.json: a report with version = ")
-    assert run(*line, "--overwrite").code == 0
+    assert run(*line, "--overwrite").returncode == 0
 
 
 def test_every_file_of_an_image_counts(run: Run, images: Path, tmp_path: Path, stand_in: None) -> None:
@@ -389,10 +388,10 @@ def test_every_file_of_an_image_counts(run: Run, images: Path, tmp_path: Path, s
     for path in sr.iterdir():
         path.rename(sr / path.name.replace("_s00", "")) if "_s00" in path.name else path.unlink()
     line = ["evaluate", "--results", sr, "--hr", hr, "-o", tmp_path / "report", "--processes", 1]
-    assert run(*line).code == 0
+    assert run(*line).returncode == 0
     before = records(tmp_path / "report")
     save(hr / "b.png", noisy(photo(40, 72, 4, 5), 3))
-    assert run(*line).code == 0
+    assert run(*line).returncode == 0
     after = records(tmp_path / "report")
     assert [k for k in after if after[k] != before[k]] == ["b.json"]
 
@@ -400,12 +399,12 @@ def test_every_file_of_an_image_counts(run: Run, images: Path, tmp_path: Path, s
 def test_spoiled_settings(run: Run, images: Path, tmp_path: Path, stand_in: None) -> None:
     """Named; with --overwrite, no record that stands beside them is believed."""
     output = tmp_path / "report"
-    assert run(*command(images, output, "--border", 2)).code == 0
+    assert run(*command(images, output, "--border", 2)).returncode == 0
     for content in ("{", "[]", "[" * 200_000, '{"images": 5}', '{"images": ["../../x", 5, null]}'):
         (output / "settings.json").write_text(content)
         fails(run(*command(images, output)), "settings.json: ")
-    assert run(*command(images, output, "--overwrite")).code == 0
-    assert run(*command(images, tmp_path / "fresh")).code == 0
+    assert run(*command(images, output, "--overwrite")).returncode == 0
+    assert run(*command(images, tmp_path / "fresh")).returncode == 0
     assert (output / "summary.json").read_bytes() == (tmp_path / "fresh" / "summary.json").read_bytes()
 
 
@@ -424,10 +423,10 @@ def test_a_run_that_was_killed_at_once_can_go_on(
             raise SystemExit(9)
 
         monkeypatch.setattr(runner, name, killed)
-        assert run(*command(images, output)).code == 9
+        assert run(*command(images, output)).returncode == 9
         monkeypatch.setattr(runner, name, original)
         result = run(*command(images, output))
-        assert result.code == 0, result.err
+        assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.slow
@@ -439,7 +438,7 @@ def test_peers_on_set14(run: Run, shared: Path, tmp_path: Path) -> None:
     output = tmp_path / "report"
     peers = ["--results", shared / "peers/Set14_x4/SRGAN", "--hr", shared / "data/test/Set14"]
     result = run("evaluate", *peers, "-o", output, "--json", "--pictures", 0)
-    assert result.code == 0, result.err
-    means = json.loads(result.out)
+    assert result.returncode == 0, result.stderr
+    means = json.loads(result.stdout)
     assert means["means"]["distance"]["mean"] == pytest.approx(0.126, abs=0.001)
     assert means["means_of_bicubic"]["distance"]["mean"] == pytest.approx(0.402, abs=0.001)

@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from command_line import Run, fails_clearly
 
 from vspsr import VSpSR, read_image, write_image
 from vspsr.cli.evaluate import evaluate
@@ -23,7 +23,6 @@ from vspsr.evaluation.request import PROTOCOLS
 from vspsr.images.picture import Picture
 from vspsr.metrics.backends import BACKENDS
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cat.png"
 
 
@@ -45,16 +44,6 @@ def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
     write_image(path, Picture(whole.pixels[:, 20:44, 40:76]))
     return path
-
-
-def fails_clearly(result: subprocess.CompletedProcess[str], *words: str) -> None:
-    """One line on standard error that holds the words; a non-zero exit; no traceback."""
-    assert result.returncode != 0
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("error: ")
-    for word in words:
-        assert word in lines[0], lines[0]
 
 
 def test_the_main_job(run: Run, run_process: Run, photo: Path, tmp_path: Path) -> None:

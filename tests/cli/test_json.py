@@ -2,13 +2,12 @@
 
 import json
 import re
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from command_line import Run
 from PIL import Image
 from skimage import data
 
@@ -17,7 +16,6 @@ from vspsr.degradation import Degradation
 from vspsr.images.picture import Picture
 from vspsr.upscaling import degrade
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 TABLE = re.compile(r"^\| (?P<name>[^|]+?) \| \|\n\|---\|---\|\n(?P<rows>(?:\|.*\n)+)", re.MULTILINE)
 

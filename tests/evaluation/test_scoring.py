@@ -5,14 +5,14 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import pyvips
 import torch
-from evaluation_tools import AbsoluteDifference, image_set, noisy, photo, run, save, stand_in
+from command_line import Run, run
+from evaluation_tools import AbsoluteDifference, image_set, noisy, photo, save, stand_in
 from pydantic import TypeAdapter
 from torch import Tensor
 
@@ -168,17 +168,15 @@ def test_a_models_samples_downscale_exactly(tmp_path: Path, stand_in: None, kind
     assert 0.3 < tally.gaussian.coverage(0.9) <= 1
 
 
-def test_a_model_and_its_files_have_the_same_figures(
-    tmp_path: Path, stand_in: None, run: Callable[..., SimpleNamespace]
-) -> None:
+def test_a_model_and_its_files_have_the_same_figures(tmp_path: Path, stand_in: None, run: Run) -> None:
     """Scored directly, and through `vspsr degrade` and `vspsr upscale`: the same numbers to the last digit."""
     image_set(tmp_path)
-    assert run("degrade", tmp_path / "hr", "-o", tmp_path / "lr").code == 0
+    assert run("degrade", tmp_path / "hr", "-o", tmp_path / "lr").returncode == 0
     lrs = sorted((tmp_path / "lr").iterdir())
     for path in lrs:
         path.rename(path.with_name(path.name.replace("x4", "")))
     options = ["--samples", 3, "--seed", 5, "--temperature", 0.8, "--mean", "--stddev", "--contact-sheet"]
-    assert run("upscale", tmp_path / "lr", "-o", tmp_path / "up", *options).code == 0
+    assert run("upscale", tmp_path / "lr", "-o", tmp_path / "up", *options).returncode == 0
     common = {"hr": tmp_path / "hr", "lr": tmp_path / "lr", "scale": 4}
     of_model = Request(**common, model="vspsr-x4", samples=3, seed=5, temperature=0.8)
     direct, files = scored(of_model, "b"), scored(Request(**common, results=tmp_path / "up"), "b")

@@ -1,15 +1,12 @@
 """What the tests of the evaluation share: small image sets on disk, and a perceptual distance that costs nothing."""
 
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
 from vspsr import read_image, write_image
-from vspsr.cli.main import main
 from vspsr.images.picture import Picture
 from vspsr.metrics import PerceptualScore
 
@@ -33,35 +30,6 @@ class AbsoluteDifference:
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluate with `AbsoluteDifference`: for tests that are about something else than perceptual distances."""
     monkeypatch.setattr("vspsr.evaluation.scoring.perceptual_backend", lambda _name, _device: AbsoluteDifference())
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., SimpleNamespace]:
-    """`vspsr ARGUMENTS` in this process, through the entry point: exit code, standard output and error."""
-
-    def call(*arguments: object) -> SimpleNamespace:
-        monkeypatch.setattr("sys.argv", ["vspsr", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as exit_:
-            code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
-        captured = capsys.readouterr()
-        return SimpleNamespace(code=code, out=captured.out, err=captured.err)
-
-    return call
-
-
-def fails(result: SimpleNamespace, *words: str) -> None:
-    """One line on standard error that holds the words; a non-zero exit; no traceback."""
-    assert result.code != 0
-    lines = result.err.strip().splitlines()
-    assert len(lines) == 1, result.err
-    assert lines[0].startswith("error: ")
-    for word in words:
-        assert word in lines[0], lines[0]
 
 
 def photo(height: int, width: int, top: int = 0, left: int = 0) -> Tensor:

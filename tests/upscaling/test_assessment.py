@@ -15,11 +15,6 @@ from vspsr.upscaling.intervals import FILE_NAME, read_calibration
 
 
 @pytest.fixture(scope="module")
-def model() -> VSpSR:
-    return VSpSR.from_pretrained("vspsr-x4")
-
-
-@pytest.fixture(scope="module")
 def truth() -> Picture:
     """96×96 pixels of a photograph."""
     return Picture(torch.from_numpy(data.astronaut()[60:156, 170:266].copy()).permute(2, 0, 1).int().contiguous())

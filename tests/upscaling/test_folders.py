@@ -22,11 +22,6 @@ from vspsr.upscaling.folders import Options, upscale_file
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cat.png"
 
 
-@pytest.fixture(scope="module")
-def model() -> VSpSR:
-    return VSpSR.from_pretrained("vspsr-x4")
-
-
 def photo(path: Path, left: int = 40) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_image(path, Picture(read_image(EXAMPLE).pixels[:, 20:30, left : left + 12]), overwrite=True)

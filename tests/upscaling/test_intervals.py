@@ -27,11 +27,6 @@ from vspsr.upscaling.saving import Options
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cat.png"
 
 
-@pytest.fixture(scope="module")
-def model() -> VSpSR:
-    return VSpSR.from_pretrained("vspsr-x4")
-
-
 @pytest.mark.parametrize("name", ["vspsr-x4", "vspsr-x4-explore", "vspsr-x8"])
 def test_the_calibrations_that_models_come_with_are_theirs(name: str) -> None:
     path = model_file(name, FILE_NAME)

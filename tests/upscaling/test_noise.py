@@ -25,11 +25,6 @@ from vspsr.upscaling.saving import Options
 SIGMA = 12
 
 
-@pytest.fixture(scope="module")
-def model() -> VSpSR:
-    return VSpSR.from_pretrained("vspsr-x4")
-
-
 def pictures(bits: int = 8) -> tuple[Picture, Picture]:
     """Clean and noisy."""
     hr = torch.from_numpy(data.astronaut()[:128, 128:288].copy()).permute(2, 0, 1)

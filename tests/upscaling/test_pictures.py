@@ -26,11 +26,6 @@ def picture(h: int = 9, w: int = 12, channels: int = 3, bits: int = 8, alpha: bo
     return degrade(made, Degradation(4))
 
 
-@pytest.fixture(scope="module")
-def model() -> VSpSR:
-    return VSpSR.from_pretrained("vspsr-x4")
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("alpha", [False, True])
