@@ -152,7 +152,7 @@ A, B = pair()
             r"`lr` \(3, 40, 53\) must be \(3, 10, 14\), the LR image of `sr`",
         ),
         (lambda: crop_to_multiple(A[..., :7]), "`x` 7×40 pixels are too few: 8 on each side are needed"),
-        (lambda: crop_to_size(A, 41, 8, "sr"), "`sr` 53×40 must be at least 8×41"),
+        (lambda: crop_to_size(A, 41, 8), "`x` 53×40 must be at least 8×41"),
     ],
 )
 def test_bad_input_is_named(call: Callable[[], Any], message: str) -> None:

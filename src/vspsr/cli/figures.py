@@ -62,8 +62,9 @@ def figures(
     from vspsr.upscaling.folders import Progress, Report, each_file
 
     check_seed(seed)
-    boxes = [_box(text) for text in crop or []]
     kinds = tuple(dict.fromkeys(figure or Kind))
+    boxes = tuple(_box(text) for text in crop or [])
+    options = FigureOptions(output, kinds, boxes, hr, samples, seed, file_format, overwrite)
     written: list[Path] = []
 
     def status() -> str:
@@ -76,13 +77,11 @@ def figures(
             raise ValueError(f"{other}: is no report folder; reports and images cannot be mixed")
         if figure and "comparison" not in kinds:
             raise ValueError("`--figure`: report folders hold pictures only: the comparison can be drawn from them")
-        options = FigureOptions(output, boxes=tuple(boxes), suffix=file_format, overwrite=overwrite)
         total = len(list((reports[0] / "images").glob("*.json")))
         with folder_for_outputs(output), when_stopped(status), progress(total) as step:
             written.extend(figures_of_reports(reports, options, lambda stem: step(stem, 1)))
         print_line(status())
         return
-    options = FigureOptions(output, kinds, tuple(boxes), hr, samples, seed, file_format, overwrite)
     loaded = VSpSR.from_pretrained(model)
     loaded.to(pick_device(device))
     files = dict.fromkeys(image_files(inputs), Path())

@@ -148,20 +148,18 @@ def _take_companions(group: dict[Path, Place]) -> Path | None:
 
 def _check_tags(groups: Mapping[str, Mapping[Path, Place]], what: str) -> None:
     """EvaluationError unless all file names have the same form."""
+    first_of: dict[str, Path] = {}
     for stem, group in groups.items():
         tags: dict[tuple[str, bool], Path] = {}
         for path, (_, tag, index) in group.items():
             tags.setdefault((tag, index is None), path)
+            first_of.setdefault(tag, path)
         if len(tags) > 1:
             first, second = list(tags.values())[:2]
             raise EvaluationError(
                 f"{first}: {second.name} could be meant as well for the HR image {stem}: keep one set of {what} files "
                 "in the folder"
             )
-    first_of: dict[str, Path] = {}
-    for group in groups.values():
-        for path, (_, tag, _index) in group.items():
-            first_of.setdefault(tag, path)
     if len(first_of) > 1:
         first, second = list(first_of.values())[:2]
         raise EvaluationError(

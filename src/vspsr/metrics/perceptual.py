@@ -10,6 +10,7 @@ for features does not depend on the number of samples, and the figures of a samp
 """
 
 import copy
+import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -167,5 +168,4 @@ def _upsampled(layers: dict[tuple[int, int], Tensor], height: int, width: int) -
 
 def _count(module: nn.Module) -> int:
     """How many layers are compared."""
-    names = [name for name, _ in module.named_children() if name.startswith("lin")]
-    return sum(name.removeprefix("lin").isdigit() for name in names)
+    return sum(re.fullmatch(r"lin\d+", name) is not None for name, _ in module.named_children())

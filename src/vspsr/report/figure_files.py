@@ -97,18 +97,14 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
             write_json(todo["values"], content, options.overwrite)
             yield todo["values"]
     if "comparison" in todo:
-        panels = [] if truth is None else [Panel("ground truth", truth)]
         height, width = picture.size
-        panels += [
-            Panel("LR", picture),
-            Panel("bicubic", bicubic(picture, (model.scale * height, model.scale * width))),
-        ]
+        lr = Panel("LR", picture)
+        enlarged = Panel("bicubic", bicubic(picture, (model.scale * height, model.scale * width)))
+        panels = [enlarged, lr] if truth is None else [Panel("ground truth", truth), lr, enlarged]
         if space.space.is_gaussian:
             panels.append(Panel("mean", space.mean()[0]))
         drawn = space.samples(options.samples, options.seed)
         panels += [Panel(f"sample {i}", sample) for i, (sample, _) in enumerate(drawn)]
-        whole = panels[0] if truth is not None else panels.pop(1)
-        panels = [whole, *(p for p in panels if p is not whole)]
         yield _comparison(panels, model.scale, title, todo["comparison"], options)
     if "atoms" in todo:
         yield options.save(plot_basis(basis(space.space), title), todo["atoms"])

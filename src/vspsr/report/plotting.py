@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,13 +82,9 @@ def inline_svg(figure: "Figure", name: str, description: str) -> str:
     for marker, colour in _ON_PAGE.items():
         text = text.replace(marker, colour)
     width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)[0]
-    head = f'<svg class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{_escaped(description)}"'
+    head = f'<svg class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(description)}"'
     namespaces = 'xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg"'
     return re.sub(r"<svg[^>]*>", f"{head} {namespaces}>", text, count=1).strip()
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
 
 
 def save_figure(figure: "Figure", path: Path, overwrite: bool = False) -> None:

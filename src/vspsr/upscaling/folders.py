@@ -17,6 +17,7 @@ from vspsr.degradation import Degradation
 from vspsr.errors import ImageFileError, explain, is_expected
 from vspsr.files import folder_for_outputs, lies_within, one_line
 from vspsr.images import read_image, write_image
+from vspsr.images.encoding import QUALITY
 from vspsr.images.folders import image_files
 from vspsr.images.opening import sha256_of_image
 from vspsr.images.picture import Picture
@@ -238,7 +239,14 @@ def upscale_file(
         "temperature": temperature,
         "calibration": model.calibration,
         "degradation": {"scale": model.scale, "kernel": model.degradation.kernel, "rounding": options.rounding},
-        **options.settings(),
+        "bits": options.bits,
+        "as_pixels": options.as_pixels,
+        "was_jpeg": options.was_jpeg,
+        "format": options.format,
+        "quality": (options.quality or QUALITY) if options.lossy else None,
+        "keep_print_size": options.keep_print_size,
+        "denoise": options.denoise,
+        "budget": options.budget,
         "device": next(model.parameters()).device.type,
         "vspsr": __version__,
         "torch": torch.__version__,

@@ -79,11 +79,9 @@ class IntervalCalibration:
     def check_model(self, model: VSpSR, path: Path | str = "`calibration`") -> None:
         """CalibrationError unless it was made for this model."""
         if self.model_sha256 != model_digest(model):
-            raise CalibrationError(
-                f"{one_line(path)}: was made for another model ({one_line(self.model)}, x{self.scale}, digest "
-                f"{self.model_sha256[:12]}…): "
-                "make one for this by `vspsr calibrate`"
-            )
+            other = f"{one_line(self.model)}, x{self.scale}, digest {self.model_sha256[:12]}…"
+            made_for = f"was made for another model ({other}): make one for this by `vspsr calibrate`"
+            raise CalibrationError(f"{one_line(path)}: {made_for}")
 
 
 def read_calibration(path: Path) -> IntervalCalibration:

@@ -102,19 +102,6 @@ class Options:
         """Whether files hold less than the pictures."""
         return self.suffix in LOSSY
 
-    def settings(self) -> dict[str, Any]:
-        """What decides the content of the files, beside the seed and the temperature, for the report."""
-        return {
-            "bits": self.bits,
-            "as_pixels": self.as_pixels,
-            "was_jpeg": self.was_jpeg,
-            "format": self.format,
-            "quality": (self.quality or QUALITY) if self.lossy else None,
-            "keep_print_size": self.keep_print_size,
-            "denoise": self.denoise,
-            "budget": self.budget,
-        }
-
     def by_coefficients(self, image: ImageFile) -> bool:
         """Whether a file counts by its JPEG coefficients, if they can be read. ImageFileError as in `read_image`."""
         by_pixels = self.as_pixels or is_denoising(self.denoise) or self.calibration is not None
