@@ -228,7 +228,7 @@ def upscale_file(
     """
     stem = f"{path.stem}_x{model.scale}"
     temperature = model.temperature if options.temperature is None else options.temperature
-    settings = {
+    settings: dict[str, Any] = {
         "input": path.name,
         "input_sha256": sha256_of_image(path),
         "model": name,
