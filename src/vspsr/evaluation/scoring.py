@@ -83,7 +83,9 @@ class Scorer:
             place.copy_(image)
         centre, sigma = drawn.gaussian or (None, None)
         several = len(samples) > 1
-        mean = _mean(samples) if drawn.mean is None and several and details else drawn.mean
+        mean = drawn.mean
+        if mean is None and several and details:
+            mean = (samples.sum(0, dtype=torch.int64).double() / len(samples)).round().int()
         enlarged = bicubic(lr, pair.size).pixels.expand(3, -1, -1)
         others = torch.stack([x for x in (mean, enlarged) if x is not None])
         crop, white = self.crop, lr.white
@@ -159,8 +161,3 @@ class Scorer:
             return from_lr, from_lr, wrong  # LR is the downscaled truth, and nothing is cropped
         cropped, _ = against(self.crop(images), self.degradation.down_integers(truth, lr.bits, ROUNDING))
         return cropped, from_lr, wrong
-
-
-def _mean(samples: Tensor) -> Tensor:
-    """The mean of integer images (n, 3, H, W), rounded: (3, H, W) int32."""
-    return (samples.sum(0, dtype=torch.int64).double() / len(samples)).round().int()

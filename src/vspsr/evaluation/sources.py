@@ -146,11 +146,9 @@ class BaselineSource:
     def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
         """See `source_for`."""
         x = self.baseline(lr.to_float().expand(1, 3, -1, -1).to(self.device))[0].cpu()
-        return Drawn(iter([_quantized(x, lr, pair.scale) if self.consistent else _rounded(x, lr.white)]))
-
-
-def _rounded(x: Tensor, white: int) -> Tensor:
-    return _rgb(round_to_range(x * white, white).int())
+        if self.consistent:
+            return Drawn(iter([_quantized(x, lr, pair.scale)]))
+        return Drawn(iter([round_to_range(x * lr.white, lr.white).int()]))
 
 
 def _rgb(x: Tensor) -> Tensor:

@@ -37,32 +37,20 @@ class ReportFolder:
         settings: settings.json.
         summary: as `vspsr.report.summary.summarize` gives it.
         records: one for each image, in the order of their stems.
+        scale: s.
+        backend: name of the perceptual distance.
+        name: what was evaluated: the model, baseline or folder of results.
+        images: name of the set of images: that of their folder.
     """
 
     path: Path
     settings: dict[str, Any]
     summary: dict[str, Any]
     records: list[ImageRecord]
-
-    @property
-    def name(self) -> str:
-        """What was evaluated: the model, baseline or folder of results."""
-        return str(self.settings.get("name") or self.path.name)
-
-    @property
-    def scale(self) -> int:
-        """s"""
-        return int(self.settings["scale"])
-
-    @property
-    def backend(self) -> str:
-        """Name of the perceptual distance."""
-        return str(self.settings["backend"])
-
-    @property
-    def images(self) -> str:
-        """Name of the set of images: that of their folder."""
-        return str(self.settings.get("hr") or "")
+    scale: int
+    backend: str
+    name: str
+    images: str
 
     def pictures(self, record: ImageRecord) -> dict[str, Path]:
         """Name → file of the pictures of an image; empty where none were written."""
@@ -78,14 +66,17 @@ def read_report(folder: Path) -> ReportFolder:
     """
     if not folder.is_dir():
         raise ReportError(f"{one_line(folder)}: no such folder: give one that `vspsr evaluate` has written")
-    settings = read_as(dict[str, Any], folder / "settings.json")
+    settings: dict[str, Any] = read_as(dict[str, Any], folder / "settings.json")
+    used: _Settings = read_as(_Settings, folder / "settings.json")
+    name, images = str(settings.get("name") or folder.name), str(settings.get("hr") or "")
     records = []
-    for stem in sorted(read_as(_Settings, folder / "settings.json").images):
+    for stem in sorted(used.images):
         path = folder / "images" / f"{stem}.json"
         if not path.exists():
             raise ReportError(f"{one_line(path)}: missing: run `vspsr evaluate` to the end")
         records.append(read_record(path))
     try:
-        return ReportFolder(folder, settings, summarize(settings, records), records)
+        summary = summarize(settings, records)
     except (ValueError, ArithmeticError) as error:
         raise ReportError(f"{one_line(folder)}: its records do not fit together ({error}): evaluate anew") from error
+    return ReportFolder(folder, settings, summary, records, used.scale, used.backend, name, images)

@@ -101,9 +101,8 @@ def project_picture(
     for seed in range(1, 1 if is_jpeg else _ATTEMPTS):
         if exactness.exact and exactness.moved_max <= _USUAL_MOVE * sr.white / 255:
             break
-        other = attempt(seed)
-        if _badness(other[1]) < _badness(exactness):
-            picture, exactness = other
+        made = (picture, exactness), attempt(seed)
+        picture, exactness = min(made, key=lambda m: (m[1].lr_values_wrong, m[1].moved_rms))
     return Projected(replace(picture, metadata=sr.metadata), exactness, before)
 
 
@@ -119,10 +118,6 @@ def _corrected(x: Tensor, y: Tensor, degradation: Degradation, level: float, see
     wrong = ((down - y).abs() > 0.5 * level).to(x)
     around = interpolate(max_pool2d(wrong, 3, 1, 1), scale_factor=degradation.scale)
     return x + degradation.pseudo_inverse(target - down) + noise * around
-
-
-def _badness(exactness: Exactness) -> tuple[int, float]:
-    return exactness.lr_values_wrong, exactness.moved_rms
 
 
 def like(hr: Picture, lr: Picture) -> Picture:
