@@ -19,7 +19,7 @@ from vspsr.cli.options import Kernel
 from vspsr.degradation import KERNELS
 from vspsr.evaluation.dataset import find_pairs
 from vspsr.evaluation.names import EvaluationError
-from vspsr.evaluation.request import PROTOCOLS
+from vspsr.evaluation.protocol import PROTOCOLS
 from vspsr.images.picture import Picture
 from vspsr.metrics.backends import BACKENDS
 

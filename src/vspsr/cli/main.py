@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from vspsr.cli import assess, evaluate, explore, figures, images, models, train
+from vspsr.cli import assess, data, evaluate, explore, figures, images, models, train
 from vspsr.cli.console import (
     EXIT_CODES,
     ExitCode,
@@ -77,7 +77,7 @@ _commands += [evaluate.evaluate, evaluate.baselines, explore.explore, figures.fi
 for _command in _commands:
     app.command()(_command)
 _data = typer.Typer(help="Training data.", no_args_is_help=True)
-_data.command()(train.fetch)
+_data.command()(data.fetch)
 app.add_typer(_data, name="data")
 
 

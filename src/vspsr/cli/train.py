@@ -1,4 +1,4 @@
-"""`vspsr train`, `vspsr export` and `vspsr data fetch`: parse, call, print."""
+"""`vspsr train` and `vspsr export`: parse, call, print."""
 
 import re
 from pathlib import Path
@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from vspsr.checks import value_text
-from vspsr.cli.console import download_progress, output_folder, print_line, progress, when_stopped
+from vspsr.cli.console import print_line, progress
 from vspsr.cli.options import Folder, Output
-from vspsr.errors import did_you_mean
 
 _SHARES = 1000  # that the progress bar is divided into
 
@@ -84,41 +83,6 @@ def export(
     count = sum(p.numel() for p in model.parameters())
     print_line(f"{output}: x{model.scale}, {count / 1e6:.2f} M parameters; its card is {output / 'README.md'}")
     print_line(f"try it:  vspsr upscale photo.png --model {output} --contact-sheet")
-
-
-def fetch(
-    name: Annotated[str, typer.Argument(help="div2k", show_default=False)],
-    root: Annotated[
-        Path, typer.Option(help="Folder to put it in; made if missing.", show_default=False, callback=output_folder)
-    ],
-    parts: Annotated[
-        str, typer.Option(help="Archives, by commas: tr_1X … va_8X (NTIRE 2021), train_HR … valid_LR_x8 (DIV2K).")
-    ] = "tr_1X,tr_4X,va_1X,va_4X",
-    mirror: Annotated[str | None, typer.Option(help="Another host with the same paths.", show_default=False)] = None,
-) -> None:
-    """Download a published data set. After an interruption, run the same command again to go on.
-
-    DIV2K is for academic research only: read its terms at https://data.vision.ee.ethz.ch/cvl/DIV2K/.
-
-    Example:  vspsr data fetch div2k --root data/div2k --parts tr_1X,tr_4X,va_1X,va_4X
-    """
-    from vspsr.data.fetch import DIV2K, HOST
-    from vspsr.data.fetch import fetch as fetch_archive
-
-    if name.lower() != "div2k":
-        raise ValueError(f"unknown data set {name!r}: there is div2k")
-    wanted = [part.strip() for part in parts.split(",") if part.strip()]
-    for part in wanted:
-        if part not in DIV2K:
-            raise ValueError(f"`--parts` {part!r}: {did_you_mean(part, DIV2K)}")
-    host = HOST if mirror is None else mirror.rstrip("/") + "/"
-    done: list[str] = []
-    with when_stopped(lambda: f"{len(done)} of {len(wanted)} archives fetched; run the same command again to go on"):
-        for part in wanted:
-            with download_progress(part) as step:
-                folder = fetch_archive(DIV2K[part], root, host, step)
-            done.append(part)
-            print_line(f"{part}: in {folder}")
 
 
 def _seconds(text: str) -> float:

@@ -12,7 +12,8 @@ from torch import Tensor
 from vspsr.degradation.operator import Degradation
 from vspsr.evaluation.dataset import Pair, read_integers
 from vspsr.evaluation.names import EvaluationError
-from vspsr.evaluation.request import PROTOCOLS, ROUNDING, Request
+from vspsr.evaluation.protocol import PROTOCOLS, ROUNDING
+from vspsr.evaluation.request import Request
 from vspsr.evaluation.sources import source_for
 from vspsr.images.io import read_header, read_image
 from vspsr.images.picture import Picture, bicubic

@@ -20,7 +20,8 @@ from vspsr.degradation.resize import round_to_range
 from vspsr.errors import ConsistencyWarning
 from vspsr.evaluation.dataset import Pair, read_integers
 from vspsr.evaluation.names import EvaluationError
-from vspsr.evaluation.request import ROUNDING, SAMPLES, Request
+from vspsr.evaluation.protocol import ROUNDING, SAMPLES
+from vspsr.evaluation.request import Request
 from vspsr.images.picture import Picture
 from vspsr.images.sources import Source
 from vspsr.model import VSpSR
