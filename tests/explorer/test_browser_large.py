@@ -78,13 +78,13 @@ def held(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> Iterator[lis
         yield released
 
 
-def cancelled_by_its_button(page: Any, what: str) -> None:
+def cancelled_by_its_button(page: Any, what: str, where: str = "#jobs") -> None:
     """A job shows how much is done, and ends when its button is pressed."""
-    cancel = page.locator(f"#jobs button[aria-label='Cancel: {what}']")
+    cancel = page.locator(f"{where} button[aria-label='Cancel: {what}']")
     cancel.wait_for()
     page.wait_for_function(
         "(bar) => ((p) => p.value === 1 && p.max === 4)(document.querySelector(bar))",
-        arg=f"#jobs progress[aria-label='{what}']",
+        arg=f"{where} progress[aria-label='{what}']",
     )
     cancel.click()
     cancel.wait_for(state="detached")
@@ -163,13 +163,25 @@ def test_thumbnails_show_progress_and_are_cancelled(large: Page, monkeypatch: py
     with held(monkeypatch, work, "layer") as ended:
         page.click("button:text-is('More')")
         assert page.locator(".gallery .pending").count() == 4
-        cancelled_by_its_button(page, "making a thumbnail")
+        cancelled_by_its_button(page, "making a thumbnail", "#behind")
         until(lambda: ended == ["cancelled"])
     page.wait_for_timeout(1500)
     assert page.locator(".gallery .pending").count() == 4
-    assert page.locator("#jobs .job").count() == 0
+    assert page.locator(".job").count() == 0
     page.locator(".gallery .pending .picture").nth(1).click()
     page.wait_for_function("() => document.querySelectorAll('.gallery .pending').length === 3")
     large.wait()
     assert len(asked) == 1
     assert "0 of 576" in large.badge
+
+
+def test_a_box_whose_components_are_cancelled_goes_away(large: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = large.page
+    large.open("Region")
+    with held(monkeypatch, work, "components") as ended:
+        page.click("text=Middle of the view")
+        cancelled_by_its_button(page, "finding the components of the region")
+        until(lambda: ended == ["cancelled"])
+    assert page.locator(".sliders input").count() == 0
+    page.click("text=Middle of the view")
+    page.locator(".sliders input").first.wait_for()

@@ -128,6 +128,7 @@ class Page:
     def close(self) -> None:
         """Nothing went wrong, and nothing was asked of others."""
         self.context.close()
-        assert self.complaints == [], self.complaints
+        # OpenSeadragon says of tiles that come when their picture is gone that it ignores them.
+        assert [c for c in self.complaints if not c.startswith("Ignoring tile")] == []
         origin = self.address.split("/?")[0]
         assert [r for r in self.requests if not r.startswith((origin, "blob:", "data:"))] == []

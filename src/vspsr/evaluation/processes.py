@@ -30,7 +30,7 @@ from vspsr.images.io import available_memory
 _PER_GPU = 4  # processes that share a GPU: much of the work runs on CPUs
 
 # Memory, measured and rounded up; tests/evaluation/test_memory.py compares the peaks with it.
-_BASE = 850 << 20  # bytes of a process beside its image: Python, torch, the weights of a model and of the distance
+_BASE = 1100 << 20  # bytes of a process beside its image: Python, torch, the weights of a model and of the distance
 _BASELINE = 300 << 20  # bytes to load the largest baseline, EDSR with 43 million parameters
 _ALEX, _VGG, _EDSR = 1200, 2800, 3000  # bytes per HR pixel: features of the distance and of the widest baseline
 _SAMPLE = 24  # bytes per HR pixel: the values of a sample, 16 bits deep, and its map of distances

@@ -54,7 +54,7 @@ export async function follow(base, report, background = false, signal = null) {
   const cancel = () => request("DELETE", `${base}/jobs/${report.job}`).catch(() => {});
   if (signal?.aborted) cancel();
   signal?.addEventListener("abort", cancel);
-  const row = new JobRow(report.what, cancel, background ? 1000 : 500);
+  const row = new JobRow(report.what, cancel, background);
   try {
     // Browsers open six connections to a server: no request may be left waiting.
     for (let pause = 30; !["done", "failed", "cancelled"].includes(report.state); pause = Math.min(400, 1.4 * pause)) {
@@ -71,20 +71,20 @@ export async function follow(base, report, background = false, signal = null) {
   return report.result;
 }
 
-/** A line that appears once a job takes longer than so many milliseconds. */
+/** A line that appears once a job takes longer than half a second; for one in the background where it covers nothing. */
 class JobRow {
-  constructor(what, cancel, patience) {
+  constructor(what, cancel, background) {
     this.bar = h("progress", { "aria-label": what });
     this.seconds = h("span", { class: "seconds" });
     this.row = h("div", { class: "job" }, h("span", {}, what), this.bar, this.seconds,
       h("button", { onclick: cancel, "aria-label": `Cancel: ${what}` }, "Cancel"));
     const began = performance.now();
     this.timer = setTimeout(() => {
-      $("#jobs").append(this.row);
+      $(background ? "#behind" : "#jobs")?.append(this.row);
       this.clock = setInterval(() => {
         this.seconds.textContent = `${Math.round((performance.now() - began) / 1000)} s`;
       }, 500);
-    }, patience);
+    }, 500);
   }
 
   update(report) {
