@@ -191,7 +191,7 @@ def test_processes_are_as_many_as_cores_images_and_memory_allow(
 
     assert count(None) == 8
     assert count(None, cores=64) == 30
-    assert count(2 << 30) == 2
+    assert count(3 << 30) == 2
     assert count(1 << 20) == 1
     assert count(None, on=("cuda:0", "cuda:1"), cores=64) == 8
 
