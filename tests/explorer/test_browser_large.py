@@ -163,7 +163,7 @@ def test_thumbnails_show_progress_and_are_cancelled(large: Page, monkeypatch: py
     with held(monkeypatch, work, "layer") as ended:
         page.click("button:text-is('More')")
         assert page.locator(".gallery .pending").count() == 4
-        cancelled_by_its_button(page, "making a thumbnail", "#behind")
+        cancelled_by_its_button(page, "making a thumbnail", "#background-jobs")
         until(lambda: ended == ["cancelled"])
     page.wait_for_timeout(1500)
     assert page.locator(".gallery .pending").count() == 4

@@ -36,6 +36,9 @@ class Photographs:
     """
 
     def __init__(self, images: Sequence[Tensor], device: torch.device | str = "cpu") -> None:
+        for image in images:
+            if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+                raise ValueError(f"`images` must be (3, H, W) uint8, got {image.dtype} {tuple(image.shape)}")
         self.device = torch.device(device)
         self.sizes = torch.tensor([image.shape[1:] for image in images], dtype=torch.int64)
         counts = self.sizes.prod(1)

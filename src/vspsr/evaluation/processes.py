@@ -95,7 +95,8 @@ def score_all(scorer: Scorer, tasks: Sequence[Task], on: Sequence[str], processe
     )
     running: dict[Future[str], Task] = {}
     try:
-        running |= {pool.submit(_work, task): task for task in tasks}
+        for task in tasks:
+            running[pool.submit(_work, task)] = task
         for future in as_completed(running):
             yield running[future], future.result()
     except BrokenProcessPool as error:

@@ -80,7 +80,7 @@ class JobRow {
       h("button", { onclick: cancel, "aria-label": `Cancel: ${what}` }, "Cancel"));
     const began = performance.now();
     this.timer = setTimeout(() => {
-      $(background ? "#behind" : "#jobs")?.append(this.row);
+      $(background ? "#background-jobs" : "#jobs")?.append(this.row);
       this.clock = setInterval(() => {
         this.seconds.textContent = `${Math.round((performance.now() - began) / 1000)} s`;
       }, 500);

@@ -25,7 +25,7 @@ class Gallery {
     return section("Samples", true,
       this.#grid, h("p", {}, h("button", { onclick: () => this.more() }, "More"),
         h("button", { onclick: () => look.compare(store.doc.pins.slice(0, 6)) }, "Pinned side by side")),
-      this.#between, h("div", { id: "behind" }));
+      this.#between, h("div", { id: "background-jobs" }));
   }
 
   more() {
