@@ -2,13 +2,14 @@
 
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from skimage import data
 from torch import Tensor
 
-from vspsr import Degradation, project, quantize
+from vspsr import Degradation, project, quantize, read_image
 from vspsr.errors import ConsistencyWarning
 
 
@@ -73,6 +74,20 @@ def test_what_was_downscaled_is_met(case: tuple[str, int, int, str]) -> None:
 @pytest.mark.parametrize("case", SLOW, ids=str)
 def test_more_of_what_was_downscaled_is_met(case: tuple[str, int, int, str]) -> None:
     assert missed(*case) <= LEFT.get(case, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [4, 8])
+@pytest.mark.parametrize("rounding", ["per-pass", "single"])
+def test_a_slide_of_text_at_16_bits_is_met_within_the_budget(shared: Path, scale: int, rounding: str) -> None:
+    """Most of its values lie at the ends of the range, where plain corrections crawl."""
+    hr = read_image(shared / "data" / "test" / "Set14" / "img_013.png").pixels.expand(3, -1, -1) * 257
+    height, width = (n // scale * scale for n in hr.shape[1:])
+    degradation = Degradation(scale)
+    y = degradation.down_integers(hr[:, :height, :width], 16, rounding)
+    result = quantize(degradation.pseudo_inverse(y.double() / 65535), y, degradation, 16, rounding)
+    assert result.exact
+    assert torch.equal(degradation.down_integers(result.image, 16, rounding), y)
 
 
 def test_a_hopeless_picture_ends_in_time_with_the_best_found() -> None:

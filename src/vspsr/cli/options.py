@@ -33,7 +33,7 @@ Budget = Annotated[
     typer.Option(
         min=0,
         help="Seconds of processor time after which the search for a picture's exact integers ends.",
-        show_default="30 for each million LR pixels, at least 30",
+        show_default="30 for each million LR pixels, at least 10",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist; they are kept otherwise.")]

@@ -13,6 +13,10 @@ _PATIENCE = 4
 _DESCENT = 60
 """Steps of the descent. If no image has the target, the misses are then within 10 % of the smallest possible."""
 
+_CRAWLING, _LONG_DESCENT = 40, 150
+"""Corrections of the whole image after which a descent of so many steps takes the place of the next: photographs need
+fewer. With 20 some photographs take longer, with 60 a slide of antialiased text does."""
+
 _GAIN = 16.0
 """Largest factor by which corrections are enlarged to make up for the range clamp: a larger one overshoots."""
 
@@ -22,7 +26,7 @@ def alternate(state: IntegerImage, skipped: Tensor, deadline: float) -> bool:
 
     Values in ``skipped`` (C, h, w) are left alone.
     """
-    fewest, since = state.target.numel() + 1, 0
+    fewest, since, corrections = state.target.numel() + 1, 0, 0
     while True:
         missing = state.residual().masked_fill_(skipped, 0.0)
         index = missing.nonzero()
@@ -34,12 +38,16 @@ def alternate(state: IntegerImage, skipped: Tensor, deadline: float) -> bool:
             return False
         # Local corrections overlap: where they add up to half the image, the whole is corrected faster.
         if len(index) * state.rows.width * state.columns.width > state.image.numel() // 2:
-            _correct_everywhere(state, missing)
+            corrections += 1
+            if corrections % _CRAWLING:
+                _correct_everywhere(state, missing)
+            else:
+                descend(state, deadline, _LONG_DESCENT)
         else:
             _correct_locally(state, missing, index)
 
 
-def descend(state: IntegerImage, deadline: float) -> None:
+def descend(state: IntegerImage, deadline: float, steps: int = _DESCENT) -> None:
     """Minimise the squared misses before rounding: the nearest LR image that an image in range has, if not the target.
 
     Correct-and-clamp is projected gradient descent on half the squared distance from consistency, in the metric of
@@ -49,7 +57,7 @@ def descend(state: IntegerImage, deadline: float) -> None:
     rows, columns = state.rows, state.columns
     x = ahead = state.image
     t = 1.0
-    for _ in range(_DESCENT):
+    for _ in range(steps):
         if time.thread_time() > deadline:
             break
         vertical = rows.down.apply(ahead, -2)

@@ -13,7 +13,7 @@ from vspsr.degradation import Degradation
 from vspsr.degradation.banded import lasting_tensors
 from vspsr.errors import ConsistencyWarning, counted, size_text
 
-_BUDGET_PER_LR_PIXEL, _LEAST_BUDGET = 30e-6, 30.0
+_BUDGET_PER_LR_PIXEL, _LEAST_BUDGET = 30e-6, 10.0
 """Seconds: several times what photographs need."""
 
 _CHANNEL_BY_CHANNEL = 1 << 22
@@ -69,7 +69,7 @@ def quantize(
         bits: 8 or 16.
         rounding: how the LR integers arise: "per-pass" rounds after each axis, rows first (MATLAB's `imresize` on
             integers, and how the challenge makes its files), "single" once at the end.
-        budget: seconds per image after which the search ends; by default 30 for each million LR pixels, at least 30.
+        budget: seconds per image after which the search ends; by default 30 for each million LR pixels, at least 10.
             They are processor time of the calling thread, so that other load on the machine does not change the
             result. They are compared between steps, which take up to a second, longer for images of many megapixels.
 
