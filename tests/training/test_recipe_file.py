@@ -326,13 +326,14 @@ class TestChanges:
         with pytest.raises(RecipeError, match="'x' stands where a list has numbers"):
             load_recipe(self.write(tmp_path), ["phases.x.steps=2"])
 
-    def test_recipes_of_the_guide(self, tmp_path: Path) -> None:
-        guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
-        blocks = [b for b in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "phases:" in b]
+    def test_recipes_of_the_docs(self, tmp_path: Path) -> None:
+        docs = Path(__file__).parents[2] / "docs"
+        text = "".join((docs / name).read_text(encoding="utf-8") for name in ("training.md", "experiments.md"))
+        blocks = [b for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "phases:" in b]
         for i, block in enumerate(blocks):
             (tmp_path / f"{i}.yaml").write_text(block)
             load_recipe(tmp_path / f"{i}.yaml")
-        assert len(blocks) == 3
+        assert len(blocks) == 4
 
     def test_files_that_are_no_recipe(self, tmp_path: Path) -> None:
         with pytest.raises(

@@ -3,7 +3,8 @@
 Rounding an image that downscales to y moves each LR value by about 0.06 levels (0.13 when the first axis is rounded
 too), so all but one LR value in a thousand round back to y at once. More are missed in saturated areas, where the
 range clamp pulls the image away from consistency. `alternate` corrects, clamps and rounds where LR values are missed.
-That is all most photographs need. It crawls where most pixels are black or white. What it leaves goes, in rounds, to
+That is all most photographs need. It crawls where most pixels are black or white; there a descent with momentum
+(`descend`) takes turns with it. What it leaves goes, in rounds, to
 
 1. Douglas–Rachford splitting of large tiles (`splitting_iterates`), which gets close however the rows are clipped;
 2. the same in windows around single groups, then an interior-point method (`interior_point`), which is accurate;
