@@ -1,6 +1,7 @@
 """`vspsr project`, `assess` and `calibrate`, as a user has them: files in, files out, exit codes, clear errors."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,33 @@ def test_project(run: Run, files: dict[str, Path], tmp_path: Path) -> None:
     assert "kept" in again.stdout
     exact = run("project", files["hr"], files["lr"], "-o", "other")
     assert "0 before, 0 after; not moved" in exact.stdout
+
+
+def test_project_takes_several_lr_images(run: Run, files: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("lr", "sr"):
+        picture = read_image(files[name])
+        write_image(files[name].with_name("b.png"), replace(picture, pixels=picture.pixels.flip(2)))
+    four = [tmp_path / kind / f"{name}.png" for kind in ("sr", "lr") for name in ("a", "b")]
+    reports = json.loads(run("project", *four, "-o", "out", "--json").stdout)
+    assert [r["lr_values_wrong"] for r in reports] == [0, 0]
+    assert all(run("check", tmp_path / f"out/{n}.png", tmp_path / f"lr/{n}.png").returncode == 0 for n in "ab")
+    fails_clearly(run("project", four[0], "-o", "out"), "and then their LR images")
+
+
+def test_a_patch_is_where_lr_values_are_wrong(run: Run, files: dict[str, Path], tmp_path: Path) -> None:
+    """As pasted: within a kernel of LR pixels 4 to 9 by 2 to 7."""
+    patched = photograph()
+    patched.pixels[:, 16:40, 8:32] = photograph(200, 60).pixels[:, 16:40, 8:32]
+    write_image(tmp_path / "p.png", patched)
+    report = json.loads(run("assess", tmp_path / "p.png", files["lr"], "--json").stdout)
+    for (first, last), (low, high) in ((report["lr_wrong_rows"], (4, 9)), (report["lr_wrong_columns"], (2, 7))):
+        assert low - 2 <= first <= low + 1
+        assert high - 1 <= last <= high + 2
+    line = run("check", tmp_path / "p.png", files["lr"])
+    where = "within LR rows {} to {} and columns {} to {} (".format(
+        *report["lr_wrong_rows"], *report["lr_wrong_columns"]
+    )
+    assert where in line.stdout
 
 
 def test_project_says_what_stays_wrong(run: Run, files: dict[str, Path], tmp_path: Path) -> None:

@@ -148,6 +148,8 @@ def test_degrade_and_check(run: Run, tmp_path: Path) -> None:
         "lr_pixels": 54,
         "lr_values_wrong": 0,
         "lr_values": 162,
+        "lr_wrong_rows": None,
+        "lr_wrong_columns": None,
         "lr_max_deviation": 0,
         "lr_psnr": None,
         "scale": 4,
@@ -159,6 +161,7 @@ def test_degrade_and_check(run: Run, tmp_path: Path) -> None:
     different = run("check", "hr.png", "other.png", "--scale", 4)
     assert different.returncode == 3
     assert "1 of 162 LR values wrong, in 1 of 54 LR pixels, by at most 7 levels of 8 bits" in different.stdout
+    assert ", within LR rows 2 to 2 and columns 3 to 3 (LR-PSNR " in different.stdout
     kept = (tmp_path / "lr" / "hrx4.png").stat().st_mtime_ns
     assert "hr.png: kept" in run("degrade", "hr.png", "-o", "lr").stdout
     assert (tmp_path / "lr" / "hrx4.png").stat().st_mtime_ns == kept

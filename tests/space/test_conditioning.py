@@ -107,6 +107,12 @@ def test_samples_have_the_conditional_mean_and_covariance(kind: str) -> None:
     assert 0 < float(variances[0]) < SIGMA**2
     stddev = samples.square().mean(0).sqrt().view_as(given.stddev)
     assert float(((given.stddev - stddev) / given.stddev_error).abs().max()) < 5.5
+    other = space.condition(*given.observations, seed=3)
+    assert torch.equal(other.sample(1, seed=1), given.sample(1, seed=1))
+    difference = (other.stddev - given.stddev) / (2**0.5 * given.stddev_error)
+    assert 0.5 < float(difference.square().mean().sqrt()) < 1.5
+    with pytest.raises(ValueError, match="`seed`"):
+        space.condition(*given.observations, seed=-1)
 
 
 @pytest.mark.parametrize("kind", EXACT)

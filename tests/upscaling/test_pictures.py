@@ -117,6 +117,9 @@ def test_compare_counts_pixels_and_deviation() -> None:
     found = compare(hr, replace(lr, pixels=changed))
     assert (found.exact, found.lr_pixels_wrong, found.lr_pixels) == (False, 1, 4)
     assert (found.lr_max_deviation, found.scale, found.bits) == (5, 4, 8)
+    assert (found.lr_wrong_rows, found.lr_wrong_columns) == ((0, 0), (0, 0))
+    assert found.where == ", within LR rows 0 to 0 and columns 0 to 0"
+    assert compare(hr, lr).where == ""
     mse = (9 + 25) / 12
     assert found.lr_psnr == pytest.approx(10 * torch.log10(torch.tensor(255**2 / mse)).item(), abs=1e-4)
     assert compare(hr, lr).lr_psnr == float("inf")

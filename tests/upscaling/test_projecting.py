@@ -108,15 +108,40 @@ def test_files_are_paired_by_name(tmp_path: Path) -> None:
     for name in ("sr/cat_ESRGAN.png", "sr/cat2.png", "sr/dogx4_out.png", "lr/cat.png", "lr/cat2x4.png", "lr/dogx4.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    pairs = {k.name: v.name for k, v in pair_files([tmp_path / "sr"], tmp_path / "lr").items()}
+    pairs = {k.name: v.name for k, v in pair_files([tmp_path / "sr", tmp_path / "lr"]).items()}
     assert pairs == {"cat_ESRGAN.png": "cat.png", "cat2.png": "cat2x4.png", "dogx4_out.png": "dogx4.png"}
-    assert set(pair_files([tmp_path / "sr"], tmp_path / "lr/cat.png").values()) == {tmp_path / "lr/cat.png"}
+    assert set(pair_files([tmp_path / "sr", tmp_path / "lr/cat.png"]).values()) == {tmp_path / "lr/cat.png"}
     (tmp_path / "lr/cat_LR.png").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"cat_ESRGAN.png: cat.png and cat_LR.png may both be its LR file"):
-        pair_files([tmp_path / "sr"], tmp_path / "lr")
+        pair_files([tmp_path / "sr", tmp_path / "lr"])
     (tmp_path / "sr/cow.png").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"cow.png: no LR file for it in"):
-        pair_files([tmp_path / "sr/cow.png"], tmp_path / "lr")
+    with pytest.raises(ValueError, match=r"cow.png: no LR file for it: name both alike"):
+        pair_files([tmp_path / "sr/cow.png", tmp_path / "lr"])
+
+
+@pytest.mark.parametrize(
+    ("images", "lr"),
+    [
+        ("a.png b.png", "b"),
+        ("a_ESRGAN.png a_RCAN.png a.png", "a a"),
+        ("a_ESRGAN.png b_ESRGAN.png a.png b.png", "a b"),
+        ("a_ESRGAN.png b_ESRGAN.png b_RCAN.png ax4.png b.png", "ax4 b b"),
+        ("sr/a.png sr/b.png lr/a.png lr/b.png", "a b"),
+        ("one.png two.png three.png four.png", "four four four"),
+        ("folder a.png b.png", "a b"),
+        ("folder b.png", "b b"),
+        ("folder folder/a_1.png b.png", "b b b"),
+    ],
+)
+def test_the_last_files_are_lr_files(tmp_path: Path, images: str, lr: str) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("a_1.png", "b_1.png"):
+        (tmp_path / "folder" / name).write_bytes(b"x")
+    pairs = pair_files([tmp_path / name for name in images.split()])
+    assert [v.stem for v in pairs.values()] == lr.split()[: len(pairs)]
+    assert all("lr" in str(v.relative_to(tmp_path)) for v in pairs.values()) == ("lr/" in images)
+    with pytest.raises(ValueError, match="give upscaled images, or a folder of them, and then their LR images"):
+        pair_files([tmp_path / "a.png"])
 
 
 def test_files_that_exist_are_kept_or_refused(tmp_path: Path) -> None:

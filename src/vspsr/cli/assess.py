@@ -65,20 +65,20 @@ def check(
     elif source.jpeg is not None:
         _print_jpeg(found, source.jpeg.subsampling)
     else:
-        _print_pixels(found, f" ({source.note})" if source.note else "")
+        _print_pixels(found, result.where, f" ({source.note})" if source.note else "")
     if not result.exact:
         raise typer.Exit(ExitCode.LR_WRONG)
 
 
-def _print_pixels(found: dict[str, Any], assumed: str) -> None:
+def _print_pixels(found: dict[str, Any], where: str, assumed: str) -> None:
     if found["exact"]:
         print_line(f"exact: all {found['lr_pixels']} LR pixels are reproduced bit for bit (LR-PSNR ∞){assumed}")
         return
     print_line(
         f"not exact: {found['lr_values_wrong']} of {counted(found['lr_values'], 'LR value')} wrong, in "
         f"{found['lr_pixels_wrong']} of {counted(found['lr_pixels'], 'LR pixel')}, by at most "
-        f"{counted(found['lr_max_deviation'], 'level')} of {found['bits']} bits "
-        f"(LR-PSNR {found['lr_psnr']:.2f} dB){assumed}"
+        f"{counted(found['lr_max_deviation'], 'level')} of {found['bits']} bits"
+        f"{where} (LR-PSNR {found['lr_psnr']:.2f} dB){assumed}"
     )
 
 
@@ -92,9 +92,13 @@ def _print_jpeg(found: dict[str, Any], subsampling: str) -> None:
 
 
 def project(
-    sr: Annotated[list[Path], typer.Argument(help="Upscaled images, or folders of them.", show_default=False)],
-    lr: Annotated[
-        Path, typer.Argument(help="Their LR image, or a folder with one of the same name each.", show_default=False)
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SR... LR...",
+            help="Upscaled images, or folders of them; then their LR images, or a folder of these.",
+            show_default=False,
+        ),
     ],
     output: Folder = Path("vspsr-projected"),
     scale: Annotated[int | None, typer.Option(help="Integer ≥ 2.", show_default="from the sizes")] = None,
@@ -110,19 +114,20 @@ def project(
 ) -> None:
     """Make upscaled images of any origin downscale to their LR images exactly, with the smallest change.
 
-    photo.png becomes DIR/photo.png. In a folder, the LR image of photo_ESRGAN.png is photo.png or photox4.png.
+    photo.png becomes DIR/photo.png. The LR image of photo_ESRGAN.png is photo.png or photox4.png; to a single LR image
+    all others belong.
     For a JPEG, each output gives the same coefficients when it is downscaled and saved with the tables of the file.
     Where no such image is found, the closest one is written, and the exit code is 3.
 
     Examples:  vspsr project esrgan.png photo.png -o out
-    vspsr project esrgan/ lr/ -o out
+    vspsr project esrgan/*.png lr/*.png -o out
     """
     from vspsr.upscaling.folders import each_file
     from vspsr.upscaling.projected_files import pair_files, project_file
 
     depth = bits if bits == "auto" else int(bits)
     options = {"scale": scale, "kernel": kernel, "bits": depth, "rounding": rounding, "budget": budget}
-    pairs = pair_files(sr, lr)
+    pairs = pair_files(images)
 
     def one(path: Path, where: Path, _: "Progress") -> "Report":
         return project_file(path, pairs[path], where, as_pixels, overwrite, **options)

@@ -21,12 +21,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from vspsr.checks import value_text
+from vspsr.checks import check_seed, value_text
 from vspsr.errors import ConditionWarning
 from vspsr.space.base import EXTRA_ROW, SpaceBase
 from vspsr.space.covariance import ConditionedCovariance, Covariance, ObservedSystem
 from vspsr.space.drawing import Noise
-from vspsr.space.estimates import ESTIMATE_SEED, RELATIVE_ERROR, sampled_stddev
+from vspsr.space.estimates import RELATIVE_ERROR, sampled_stddev
 from vspsr.space.nearest import Nearest
 from vspsr.space.noise import BLOCK
 from vspsr.space.observations import Conflict, LinearMap, Observation, SparseMap
@@ -53,18 +53,19 @@ class ConditionedSpace(SRSpace):
     _inner: tuple[slice, slice]  # those of them that S is computed from
     _prior_kind: type[SRSpace]
     _prior_cache: dict[tuple[str, bool], Any]
+    _estimate_seed: int
 
     @classmethod
-    def build(cls, space: SRSpace, observations: Sequence[Observation]) -> "ConditionedSpace":
+    def build(cls, space: SRSpace, observations: Sequence[Observation], seed: int) -> "ConditionedSpace":
         """See `SRSpace.condition`."""
         prior = space._prior if isinstance(space, ConditionedSpace) else space
         before = space.observations if isinstance(space, ConditionedSpace) else ()
-        made = cls._of(prior, (*before, *observations))
+        made = cls._of(prior, (*before, *observations), check_seed(seed))
         made._warn(len(before))
         return made
 
     @classmethod
-    def _of(cls, prior: SRSpace, observations: Sequence[Observation]) -> "ConditionedSpace":
+    def _of(cls, prior: SRSpace, observations: Sequence[Observation], seed: int) -> "ConditionedSpace":
         for observation in observations:
             if not isinstance(observation, Observation):
                 got = value_text(observation)
@@ -81,6 +82,7 @@ class ConditionedSpace(SRSpace):
                 window.append(slice(max(0, first - around), min(n, last + around)))
         own: dict[str, Any] = {"_maps": maps, "_values": torch.cat(values), "_sigma": torch.cat(sigma)}
         own |= {"_window": tuple(windows[0]), "_inner": tuple(windows[1]), "_prior_kind": type(prior)}
+        own["_estimate_seed"] = seed
         return prior._as(cls, **own, observations=tuple(observations), _cache={}, _prior_cache=prior._cache)
 
     @property
@@ -124,7 +126,8 @@ class ConditionedSpace(SRSpace):
     def conflicts(self) -> list[Conflict]:
         """How each condition, by itself, agrees with the space as it was."""
         single = len(self.observations) == 1
-        return [(self if single else self._of(self._prior, [o]))._conflict() for o in self.observations]
+        seed = self._estimate_seed
+        return [(self if single else self._of(self._prior, [o], seed))._conflict() for o in self.observations]
 
     def grey(self) -> Self:
         """Not offered, always a ValueError: conditions are on colours."""
@@ -136,7 +139,7 @@ class ConditionedSpace(SRSpace):
 
     def to(self, device: torch.device | str) -> "ConditionedSpace":  # type: ignore[override]
         """The same space on another device."""
-        return self._of(self._prior.to(device), self.observations)
+        return self._of(self._prior.to(device), self.observations, self._estimate_seed)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_prior_cache": {}}
@@ -245,7 +248,7 @@ class ConditionedSpace(SRSpace):
         prior, drawn_at = part._prior._drawn_at_calibration(), self.calibration * part.temperature
 
         def draw(i: int) -> Tensor:
-            noise = partial(part._noise, ESTIMATE_SEED, i, 0)
+            noise = partial(part._noise, self._estimate_seed, i, 0)
             return part._given_errors(prior._draw_one(0, noise, drawn_at), noise, _of_errors(temperature))
 
         stddev[self._hr_window] = sampled_stddev(draw, part.mean, subtract_mean=self._prior_kind is not SRSpace)

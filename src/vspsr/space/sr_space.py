@@ -53,7 +53,7 @@ class SRSpace(SpaceBase):
 
     observations: tuple[Observation, ...] = ()
     _stddev_name: ClassVar[str] = "stddev"  # in the cache, which is shared with other classes of spaces
-    _given: ClassVar[Callable[["SRSpace", Sequence[Observation]], "SRSpace"]]  # set by `vspsr.space.conditioning`
+    _given: ClassVar[Callable[["SRSpace", Sequence[Observation], int], "SRSpace"]]  # set by `vspsr.space.conditioning`
 
     @property
     def conflicts(self) -> list[Conflict]:
@@ -170,7 +170,7 @@ class SRSpace(SpaceBase):
         self._require_one("region")
         return Region(self, top, left, height, width)
 
-    def condition(self, *observations: Observation) -> "SRSpace":
+    def condition(self, *observations: Observation, seed: int = ESTIMATE_SEED) -> "SRSpace":
         """The space given observations of the picture: a space again, whose members downscale to what
         those of this space do (given a noisy LR image, conditions may move that within its noise).
 
@@ -181,13 +181,15 @@ class SRSpace(SpaceBase):
         Args:
             observations: `vspsr.space.Pixels`, `Average`, `Same` or `Linear`; their standard deviations are at
                 least 1e-6, so that there is always an answer.
+            seed: of the 100 samples that `stddev` around what is observed is estimated from.
 
         Raises:
-            ValueError: an observation that does not fit the picture, a space of several pictures.
+            ValueError: an observation that does not fit the picture, a seed out of its range, a space of several
+                pictures.
             NotGaussianError: the space is not a Gaussian, or its detail is not random.
         """
         self._require_one("condition")
-        return type(self)._given(self, observations)
+        return type(self)._given(self, observations, seed)
 
     def nearest(self, picture: Tensor, stddev: float = 4 / 255) -> Nearest:
         """The member closest to a picture, how unusual the picture is, and what of it no member has.

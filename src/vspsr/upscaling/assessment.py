@@ -134,7 +134,7 @@ class Assessment:
         """One line."""
         found, same = self.unlikeliness, self.comparison
         what = "LR values" if same.unit == "lr_values" else "JPEG coefficients"
-        lr = "downscales to LR exactly" if same.exact else f"{same.wrong} of {same.total} {what} are wrong"
+        lr = "downscales to LR exactly" if same.exact else f"{same.wrong} of {same.total} {what} are wrong{same.where}"
         if self.p_whole is None or self.p_foreign is None or self.p_smooth is None:
             return f"{lr}; unlikeliness {found.whole:.2f} on average (1 is usual)"
         top, left = found.at
@@ -253,6 +253,8 @@ def assess_file(
         "supported": result.supported,
         f"{same.unit}_wrong": same.wrong,
         same.unit: same.total,
+        "lr_wrong_rows": same.lr_wrong_rows,
+        "lr_wrong_columns": same.lr_wrong_columns,
         "distance": found.distance,
         "expected_distance": found.expected,
         "unlikeliness": found.whole,

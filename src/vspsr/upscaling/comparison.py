@@ -50,6 +50,7 @@ class Comparison:
         unit: which of them, "lr_values" or "coefficients".
         scale: s.
         lr_pixels_wrong, lr_pixels: LR pixels in which any channel differs, and all.
+        lr_wrong_rows, lr_wrong_columns: the first and the last that have such a pixel; None where exact.
         lr_max_deviation: largest difference, in levels.
         lr_psnr: LR-PSNR in dB over all values compared, infinite where exact.
         bits: depth of the comparison, that of the HR picture.
@@ -61,6 +62,8 @@ class Comparison:
     scale: int
     lr_pixels_wrong: int | None = None
     lr_pixels: int | None = None
+    lr_wrong_rows: tuple[int, int] | None = None
+    lr_wrong_columns: tuple[int, int] | None = None
     lr_max_deviation: int | None = None
     lr_psnr: float | None = None
     bits: int | None = None
@@ -70,10 +73,20 @@ class Comparison:
         """Whether nothing differs."""
         return self.wrong == 0
 
+    @property
+    def where(self) -> str:
+        """The part of the LR picture outside of which nothing is wrong, as the end of a clause; "" if unknown."""
+        if self.lr_wrong_rows is None or self.lr_wrong_columns is None:
+            return ""
+        return ", within LR rows {} to {} and columns {} to {}".format(*self.lr_wrong_rows, *self.lr_wrong_columns)
+
     def record(self) -> dict[str, Any]:
         """What applies, as `vspsr check --json` names it."""
         named = {"exact": self.exact, f"{self.unit}_wrong": self.wrong, self.unit: self.total}
-        rest = {k: v for k, v in vars(self).items() if k not in ("wrong", "total", "unit") and v is not None}
+        pixels = self.unit == "lr_values"
+        rest = {
+            k: v for k, v in vars(self).items() if k not in ("wrong", "total", "unit") and (pixels or v is not None)
+        }
         return named | rest
 
 
@@ -105,17 +118,26 @@ def compare(
         alpha = to_bits(lr.alpha, lr.bits, hr.bits)
         difference = torch.cat([difference * (lr.alpha > 0), (down.alpha - alpha).abs()])
     mse = float(difference.double().square().mean())
+    wrong_pixels = difference.amax(0) > 0
     return Comparison(
         int(difference.count_nonzero()),
         source.n_values,
         source.unit,
         degradation.scale,
-        lr_pixels_wrong=int(difference.amax(0).count_nonzero()),
-        lr_pixels=lr.size[0] * lr.size[1],
+        lr_pixels_wrong=int(wrong_pixels.count_nonzero()),
+        lr_pixels=wrong_pixels.numel(),
+        lr_wrong_rows=_first_and_last(wrong_pixels.any(1)),
+        lr_wrong_columns=_first_and_last(wrong_pixels.any(0)),
         lr_max_deviation=int(difference.max()),
         lr_psnr=10 * math.log10(hr.white**2 / mse) if mse else math.inf,
         bits=hr.bits,
     )
+
+
+def _first_and_last(wrong: Tensor) -> tuple[int, int] | None:
+    """The first and the last index at which a vector is true."""
+    at = wrong.nonzero().flatten().tolist()
+    return (at[0], at[-1]) if at else None
 
 
 def degradation_of_pair(hr: Picture, lr: Picture, scale: int | None, kernel: str | Sequence[float]) -> Degradation:

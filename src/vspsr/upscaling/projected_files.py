@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +19,54 @@ _LR_ENDING = re.compile(r"(?<=.)(?:[_-]?x\d+|[_-](?:LR|LRBI))$", re.IGNORECASE)
 _NEEDED = DEGRADING + 60  # bytes for each HR pixel: `quantize` holds several copies in float64
 
 
-def pair_files(sr: Sequence[Path], lr: Path) -> dict[Path, Path]:
+def pair_files(images: Sequence[Path]) -> dict[Path, Path]:
     """SR file → its LR file.
 
     Args:
-        sr: image files, and folders of them.
-        lr: one file, to which all SR files belong; or a folder. There an SR file belongs to the LR file whose stem its
-            own begins with, the longest such, where the LR file's ending `x4`, `_x4` or `_LR` may be missing.
+        images: SR files, and folders of them; then a folder of LR files, or LR files. An SR file belongs to the LR file
+            whose stem its own begins with, the longest such, where the LR file's ending `x4`, `_x4` or `_LR` may be
+            missing. Of files, as few of the last are LR as this allows, with at least one SR file for each; where it
+            allows none, all others belong to the last.
 
     Raises:
         ImageFileError: a folder without images.
-        ValueError: an SR file without an LR file, two LR files that it may belong to.
+        ValueError: fewer than two, an SR file without an LR file, two LR files that it may belong to.
     """
-    files = image_files(sr)
-    if not lr.is_dir():
-        return dict.fromkeys(files, lr)
+    if len(images) < 2:
+        raise ValueError("give upscaled images, or a folder of them, and then their LR images")
+    *others, last = images
+    files = image_files(others)
+    if last.is_dir():
+        return _by_name(files, image_files([last]))
+    folders = [i for i, path in enumerate(others) if path.is_dir()]
+    for n in range(min(len(others) - max(folders, default=-1) - 1, len(files) // 2) + 1):
+        sr, lr = files[: len(files) - n], [*files[len(files) - n :], last]
+        with suppress(ValueError):
+            pairs = _by_name(sr, lr)
+            if len(set(pairs.values())) == len(lr) and pairs.keys().isdisjoint(lr):
+                return pairs
+    return dict.fromkeys(files, last)
+
+
+def _by_name(sr: Sequence[Path], lr: Sequence[Path]) -> dict[Path, Path]:
+    """ValueError unless there is one LR file for each SR file."""
     keys: dict[str, list[Path]] = {}
-    for path in image_files([lr]):
+    for path in lr:
         stem = composed_stem(path)
         for key in {stem, _LR_ENDING.sub("", stem)}:
             keys.setdefault(key, []).append(path)
-    return {path: _lr_file(path, keys, lr) for path in files}
+    return {path: _lr_file(path, keys) for path in sr}
 
 
-def _lr_file(path: Path, keys: Mapping[str, list[Path]], folder: Path) -> Path:
+def _lr_file(path: Path, keys: Mapping[str, list[Path]]) -> Path:
     stem = composed_stem(path)
     fitting = [key for key in keys if belongs_to(stem, key)]
     if not fitting:
-        raise ValueError(f"{one_line(path)}: no LR file for it in {one_line(folder)}: name both alike")
+        raise ValueError(f"{one_line(path)}: no LR file for it: name both alike")
     candidates = keys[max(fitting, key=len)]
     if len(candidates) > 1:
         names = " and ".join(one_line(c.name) for c in candidates)
-        raise ValueError(f"{one_line(path)}: {names} may both be its LR file: keep one in the folder")
+        raise ValueError(f"{one_line(path)}: {names} may both be its LR file: give one of them")
     return candidates[0]
 
 
