@@ -1,11 +1,16 @@
 """Real files dropped onto the page: a photo to open, an own picture beside the others, candidates to ask about."""
 
 import base64
+import threading
+from typing import Any
 
 import numpy as np
 import pytest
 from explorer_page import Page
 from explorer_tools import photo, png
+
+from vspsr.explorer import app
+from vspsr.explorer.session import Sessions
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +43,42 @@ def test_a_photo_is_opened(opened: Page) -> None:
     page.keyboard.press("1")
     opened.wait()
     assert np.abs(opened.picture()[2::4, 2::4] - photo(seed=3)).max() <= 2
+
+
+def test_reading_a_file_is_cancelled_by_its_button(opened: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server, which may be reading it, does not open it then."""
+    page, own, released, added = opened.page, app.read_upload, threading.Event(), []
+
+    def held(*arguments: Any) -> Any:
+        released.wait(60)
+        try:
+            return own(*arguments)
+        finally:
+            added.append("read")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(app, "read_upload", held)
+        patched.setattr(Sessions, "add", lambda *_: added.append("opened") or [])
+        page.click("#close")
+        page.wait_for_selector("#welcome:not([hidden])")
+        drop(opened, ".drop", "large.png", png(photo(seed=3)))
+        page.click("#jobs button[aria-label='Cancel: reading large.png']")
+        page.wait_for_selector("#welcome:not([hidden])")
+        page.wait_for_timeout(500)  # until the browser has closed the connection
+        released.set()
+        page.wait_for_timeout(500)
+        assert added == ["read"]
+    opened.open_photo()
+    assert opened.badge == "0 of 576 LR values wrong"
+
+
+def test_the_example_is_opened(opened: Page) -> None:
+    page = opened.page
+    page.click("#close")
+    page.click("#example")
+    page.wait_for_selector("#title:has-text('example.png')")
+    opened.wait()
+    assert opened.badge.startswith("0 of ")
 
 
 def test_an_own_picture_is_shown_and_measured(opened: Page) -> None:

@@ -52,6 +52,7 @@ def test_texture_brushes_and_the_eraser(opened: Page) -> None:
     opened.open("Edit")
     page.fill("[aria-label='Size of the brush in pixels']", "12")
     opened.paint("Less texture", (14, 24), (20, 24))
+    assert page.inner_text(".sigma") == "no condition"
     calm = opened.picture()
     inside = (slice(18, 30), slice(8, 26))
     assert np.abs(calm - mean)[inside].mean() < 0.75 * np.abs(sample - mean)[inside].mean()
@@ -70,6 +71,8 @@ def test_colour_brightness_copy_and_repeat(opened: Page) -> None:
     page.fill("[aria-label='Size of the brush in pixels']", "1")
     opened.paint("Brighter", (40.5, 30.5), (40.7, 30.5))
     assert opened.picture()[30, 40].sum() > before[30, 40].sum() + 5
+    opened.paint("Darker", (50.5, 20.5), (50.7, 20.5))
+    assert opened.picture()[20, 50].sum() < before[20, 50].sum() - 2
     page.fill("[aria-label='Colour of the brush']", "#ff8080")
     opened.paint("Colour of an area", (10.5, 10.5), (10.7, 10.5))
     shown = opened.picture()
@@ -95,9 +98,9 @@ def test_colour_brightness_copy_and_repeat(opened: Page) -> None:
     page.mouse.click(*opened.at(30.5, 38.5))
     opened.wait()
     names = page.locator(".edits .name").all_inner_texts()
-    assert names == ["Brighter", "Colour", "Repeat", "Copied patch"]
-    page.click("[aria-label='Move up: Copied patch 4']")
-    assert page.locator(".edits .name").all_inner_texts()[2] == "Copied patch"
+    assert names == ["Brighter", "Darker", "Colour", "Repeat", "Copied patch"]
+    page.click("[aria-label='Move up: Copied patch 5']")
+    assert page.locator(".edits .name").all_inner_texts()[3] == "Copied patch"
     assert "0 of 576" in opened.badge
 
 

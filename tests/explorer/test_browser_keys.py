@@ -5,18 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from explorer_page import Page
+from explorer_page import Page, reach
 from explorer_tools import pixels
-
-
-def reach(page: Any, selector: str) -> None:
-    """Press Tab until what is wanted has the focus."""
-    wanted = page.locator(selector).element_handle()
-    for _ in range(150):
-        if wanted.evaluate("(e) => e === document.activeElement"):
-            return
-        page.keyboard.press("Tab")
-    raise AssertionError(f"{selector} is not reached with Tab")
 
 
 def press(page: Any, *keys: str) -> None:

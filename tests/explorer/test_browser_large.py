@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from explorer_page import Page
-from explorer_tools import running_server
+from explorer_tools import photo, running_server
 
 from vspsr.explorer import app, work
 from vspsr.explorer.limits import Limits
@@ -56,6 +56,87 @@ def test_drafts_go_on_without_the_exact_picture(large: Page, monkeypatch: pytest
         page.keyboard.press("+")
     page.wait_for_selector("#badge:has-text('Draft, not measured')")
     monkeypatch.undo()
+
+
+def test_drafts_on_either_side_of_the_curtain_and_in_the_lens(large: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, own, mean = large.page, work.layer, large.picture()
+    blocks = np.repeat(np.repeat(photo().astype(int), 4, 0), 4, 1)
+
+    def endless(session: Any, member: Any, edits: Any, progress: Any) -> Any:
+        while member.kind == "sample" and member.seed >= 9:
+            progress(1, 2)  # may be cancelled here
+            time.sleep(0.02)
+        return own(session, member, edits, progress)
+
+    def drafted() -> np.ndarray:
+        page.wait_for_selector("#badge.pending:has-text('Draft, not measured')")
+        return large.picture()
+
+    left, right, below = slice(0, 28), slice(36, 64), slice(10, 34)  # the names of the sides, above jobs
+    page.select_option(".behind select", label="LR")
+    page.locator(".behind select").evaluate("select => select.blur()")
+    page.keyboard.press("c")
+    large.wait()
+    monkeypatch.setattr(work, "layer", endless)
+    show = """async ([what, member]) => {
+        const { view, show } = await import("/static/js/view.js");
+        if (what === "shown") show(member);
+        else view.setBehind(member);
+    }"""
+    page.evaluate(show, ["shown", {"kind": "sample", "seed": 9}])
+    one = drafted()
+    assert np.abs(one - mean)[below, left].mean() > 2
+    assert np.abs(one - blocks)[below, right].max() <= 2
+    page.evaluate(show, ["shown", {"kind": "mean"}])
+    large.wait()
+    page.evaluate(show, ["behind", {"kind": "sample", "seed": 9}])
+    other = drafted()
+    assert np.abs(other - mean)[below, left].max() <= 2
+    assert np.abs(other - mean)[below, right].mean() > 2
+    page.locator(".curtain").press("Home")  # it is cut as the curtain is
+    whole = large.picture()
+    assert np.abs(whole - one)[below, left][:, 2:].max() <= 2
+    assert np.abs(whole - other)[below, right].max() <= 2
+    page.keyboard.press("l")
+    page.mouse.move(*large.at(20, 27))
+    page.mouse.move(*large.at(20.5, 27.5))
+    through = drafted()
+    assert np.abs(through - whole)[26:30, 16:19].max() <= 2
+    assert np.abs(through - mean)[below, 44:].max() <= 2
+    page.evaluate(show, ["shown", {"kind": "sample", "seed": 10}])
+    page.evaluate(show, ["behind", {"kind": "lr"}])
+    around = drafted()
+    assert np.abs(around - blocks)[26:30, 16:19].max() <= 2
+    assert np.abs(around - mean)[below, 44:].mean() > 2
+    monkeypatch.undo()
+
+
+def test_a_picture_that_was_given_up_is_made_when_it_is_wanted_again(
+    large: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, own, released = large.page, work.layer, list[bool]()
+
+    def slow(session: Any, member: Any, edits: Any, progress: Any) -> Any:
+        while member.kind == "sample" and not released:
+            progress(1, 2)  # may be cancelled here
+            time.sleep(0.02)
+        return own(session, member, edits, progress)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(work, "layer", slow)
+        show = """async (seeds) => {
+            const { show } = await import("/static/js/view.js");
+            for (const seed of seeds) show(seed ? { kind: "sample", seed } : { kind: "mean" });
+        }"""
+        page.evaluate(show, [9])
+        page.wait_for_selector("#badge.pending:has-text('Draft, not measured')")
+        page.evaluate(show, [0, 9])
+        page.wait_for_timeout(1000)
+        page.wait_for_selector("#badge.pending:has-text('Draft, not measured')")
+        released.append(True)
+        large.wait()
+    assert large.badge == "0 of 576 LR values wrong"
+    assert page.locator(".look button[aria-pressed=true]").inner_text().endswith("Sample 9")
 
 
 @contextmanager

@@ -195,6 +195,29 @@ def test_the_curtain_by_touch(phone: Page) -> None:
     assert int(page.get_attribute(".curtain", "aria-valuenow")) < 45
 
 
+@pytest.mark.slow
+def test_values_are_those_of_the_picture_that_is_seen_there(opened: Page) -> None:
+    """On either side of the curtain and in the lens, with its name."""
+    page, mean, lr = opened.page, opened.kept(), lr_blocks()
+
+    def reads(text: str) -> None:
+        page.wait_for_function("(text) => document.querySelector('#readout').textContent.startsWith(text)", arg=text)
+
+    with_lr(opened, "c")
+    page.mouse.move(*opened.at(10.5, 20.5))
+    reads(f"Mean, x 10, y 20: R {mean[20, 10, 0]}, ")
+    page.mouse.move(*opened.at(50.5, 20.5))
+    reads(f"LR, x 50, y 20: R {lr[20, 50, 0]}, ")
+    page.locator(".curtain").press("End")  # it goes over what is looked at
+    reads(f"Mean, x 50, y 20: R {mean[20, 50, 0]}, ")
+    page.keyboard.press("l")
+    page.mouse.move(*opened.at(30.5, 20.5))
+    reads(f"LR, x 30, y 20: R {lr[20, 30, 0]}, ")
+    page.keyboard.press("s")
+    page.mouse.move(*opened.at(31.5, 20.5))
+    reads(f"x 31, y 20: R {mean[20, 31, 0]}, ")
+
+
 def test_curtain_and_lens_say_what_both_pictures_miss(opened: Page) -> None:
     """Whatever is in view is measured, and the sides of the curtain are named."""
     page, alone = opened.page, {}

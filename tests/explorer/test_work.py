@@ -231,6 +231,22 @@ def test_asking_finds_the_candidate_that_belongs_here(client: Client) -> None:
         assert "`width`" in report["error"]
 
 
+def test_candidates_are_asked_about_as_they_are_shown(client: Client) -> None:
+    """With the edits: the mean, against a file of what is shown of it and a file of what it was."""
+    edit, region = scribble(), {"top": 4, "left": 4, "height": 3, "width": 3}
+    part, files = (slice(16, 28), slice(16, 28)), []
+    for edits in ([edit], []):
+        content = png(client.layer(MEAN, edits)[1][part].astype(np.uint8))
+        files.append({"kind": "file", "file": client.http.post(f"{client.base}/files", content=content).json()["file"]})
+    nats = [
+        [client.run("ask", {"region": region, "a": MEAN, "b": file, "edits": edits})["nats"] for file in files]
+        for edits in ([edit], [])
+    ]
+    assert abs(nats[0][0]) < 0.1 * abs(nats[0][1])
+    assert abs(nats[1][1]) < 0.1 * abs(nats[1][0])
+    assert nats[0][1] < 0 < nats[1][0]  # what the edit asks for is less likely than the mean
+
+
 def test_the_value_under_the_pointer(client: Client, space: PictureSpace) -> None:
     about, shown = client.layer(MEAN)
     path = f"{client.base}/layers/{about['layer']}/pixel?x=20&y=9"

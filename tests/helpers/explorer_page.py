@@ -131,3 +131,13 @@ class Page:
         assert self.complaints == [], self.complaints
         origin = self.address.split("/?")[0]
         assert [r for r in self.requests if not r.startswith((origin, "blob:", "data:"))] == []
+
+
+def reach(page: Any, selector: str) -> None:
+    """Press Tab until what is wanted has the focus."""
+    wanted = page.locator(selector).element_handle()
+    for _ in range(150):
+        if wanted.evaluate("(e) => e === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{selector} is not reached with Tab")

@@ -82,10 +82,11 @@ def test_principal_components_are_those_of_a_dense_eigendecomposition(kind: str)
     torch.testing.assert_close(found.explained, values[:k] / values.sum(), rtol=0.1, atol=0)
     directions = found.directions.flatten(1)
     torch.testing.assert_close(directions @ directions.T, torch.eye(k, dtype=torch.float64))
-    # The true subspace that ends at the widest gap, as eigenvectors of equal values could be any.
-    j = 1 + int((values[:k] - values[1 : k + 1]).argmax())
-    cosines = torch.linalg.svdvals(directions[:j] @ vectors[:, :j])
-    assert float(torch.rad2deg(cosines.clamp(max=1).acos()).max()) < 2
+    # Between directions of equal variance a true subspace could end anywhere; here all are 1 % apart.
+    assert float((values[1 : k + 1] / values[:k]).max()) < 0.99
+    for j in range(1, k + 1):
+        cosines = torch.linalg.svdvals(directions[:j] @ vectors[:, :j])
+        assert float(torch.rad2deg(cosines.clamp(max=1).acos()).max()) < 2
     # The stated accuracy is a bound.
     nearest = (values[:, None] - found.stddev.square()).abs().amin(0)
     assert bool((nearest <= found.residual * found.stddev.square() + 1e-12).all())

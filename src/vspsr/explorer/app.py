@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from vspsr.errors import VSpSRError, explain, is_expected
 from vspsr.explorer import work
@@ -274,6 +275,8 @@ def _add_handlers(app: FastAPI) -> None:
 
     def answer(status: int, text: str) -> JSONResponse:
         return JSONResponse({"error": text}, status)
+
+    app.add_exception_handler(ClientDisconnect, lambda *_: answer(499, "cancelled"))  # which nobody receives
 
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

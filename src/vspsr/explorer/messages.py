@@ -232,11 +232,12 @@ class Clip(_Message):
 
 
 class Ask(_WithMember):
-    """Which of two candidates for a region: a file (resized to the region) or a member."""
+    """Which of two candidates for a region: a file (resized to the region), or a member given edits."""
 
     region: Box
     a: File | Member
     b: File | Member
+    edits: Edits = ()
     stddev: Sigma = 4 / 255
 
 

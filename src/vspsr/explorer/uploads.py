@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from vspsr.errors import ImageFileError
 from vspsr.explorer.limits import Limits
@@ -18,13 +19,18 @@ from vspsr.images.sources import Source, read_source
 
 @asynccontextmanager
 async def received(request: Request, folder: Path) -> AsyncIterator[tuple[Path, str]]:
-    """The body of a request as a file in a folder, which is removed at the end; and its name on the user's machine."""
+    """The body of a request as a file in a folder, which is removed at the end; and its name on the user's machine.
+
+    ClientDisconnect if the sender has gone, also at the end: what was read is then not wanted any more.
+    """
     path = folder / f"upload-{secrets.token_hex(12)}"
     try:
         with path.open("xb") as file:
             async for chunk in request.stream():
                 file.write(chunk)
         yield path, unquote(request.headers.get("x-name", "picture"))[:200]
+        if await request.is_disconnected():
+            raise ClientDisconnect
     finally:
         path.unlink(missing_ok=True)
 

@@ -208,7 +208,7 @@ def ask(session: Session, request: Ask, progress: Progress = no_progress) -> dic
                 patch = imresize(patch, size=size).clamp(0, 1)
         else:
             with estimate_progress(progress), one_of(3, i):
-                patch = member_part(session, (), candidate, (r.top, r.left, r.height, r.width))
+                patch = member_part(session, request.edits, candidate, (r.top, r.left, r.height, r.width))
         patches.append(patch)
     with estimate_progress(progress), one_of(3, 2):
         ratio = region.likelihood_ratio(patches[0], patches[1], request.stddev)

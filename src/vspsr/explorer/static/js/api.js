@@ -19,10 +19,10 @@ export const answered = (base) =>
   Promise.allSettled([...waiting].filter(([, path]) => path.startsWith(base)).map(([answer]) => answer));
 
 /** Answer of the server as JSON, or a Blob if ``raw``. An Error with the server's own words if it refuses. */
-export async function request(method, path, body, { headers = {}, raw = false } = {}) {
+export async function request(method, path, body, { headers = {}, raw = false, signal } = {}) {
   if ([...closed].some((base) => path.startsWith(`${base}/`))) throw new Cancelled("closed");
   const json = body !== undefined && !(body instanceof Blob);
-  const options = { method, headers: { ...headers } };
+  const options = { method, headers: { ...headers }, signal };
   if (json) options.headers["content-type"] = "application/json";
   if (body !== undefined) options.body = json ? JSON.stringify(body) : body;
   const answer = fetch(path, options);
@@ -31,6 +31,7 @@ export async function request(method, path, body, { headers = {}, raw = false } 
   try {
     response = await answer;
   } catch {
+    if (signal?.aborted) throw new Cancelled("cancelled");
     throw new Error("The server does not answer. Is `vspsr explore` still running?");
   } finally {
     waiting.delete(answer);
@@ -98,9 +99,16 @@ class JobRow {
   }
 }
 
-/** Send a file. */
-export const upload = (path, file) =>
-  request("POST", path, file, { headers: { "x-name": encodeURIComponent(file.name || "picture") } });
+/** Send a file, which the server reads. */
+export async function upload(path, file) {
+  const controller = new AbortController(), { signal } = controller, name = file.name || "picture";
+  const row = new JobRow(`reading ${name}`, () => controller.abort());
+  try {
+    return await request("POST", path, file, { headers: { "x-name": encodeURIComponent(name) }, signal });
+  } finally {
+    row.remove();
+  }
+}
 
 /** Save something the server made as a file of the user's. */
 export async function download(base, made) {

@@ -71,7 +71,7 @@ class AskPanel {
     if (!region) return say("Box a region first (in “Region”).");
     if (!a || !b) return say("Give two candidates first.");
     const { base } = store;
-    const found = await run(base, "ask", { region, a, b });
+    const found = await run(base, "ask", { region, a, b, edits: store.doc.edits.filter((edit) => edit.on) });
     if (base !== store.base) return undefined;
     const [winner, loser] = found.nats >= 0 ? ["A", "B"] : ["B", "A"];
     const sign = Math.sign(found.nats);

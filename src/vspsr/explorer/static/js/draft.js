@@ -13,15 +13,18 @@ const MIDDLE = { members: 96, stddev: 48 }; // LR pixels of a large picture that
 
 export class Draft {
   #pane;
+  #slot; // 0 for the picture below, 1 for that across the curtain or in the lens
   #listener;
   #wanted = null; // member and edits that are being made
   #timer = 0;
   #controller = null; // of the draft that is under way
   #image = null; // on the pane
+  #made = null; // what the server says of it
 
   /** ``listener(name, made)`` is called when something is shown in place of the picture, a draft that was made or not. */
-  constructor(pane, listener) {
+  constructor(pane, slot, listener) {
     this.#pane = pane;
+    this.#slot = slot;
     this.#listener = listener;
     pane.viewer.addHandler("animation-finish", () => this.#ask());
   }
@@ -34,7 +37,7 @@ export class Draft {
     if (!isMember(member) && member.kind !== "stddev") return;
     this.#timer = setTimeout(() => {
       this.#wanted = wanted(member);
-      if (!this.#pane.layer) this.#stand();
+      if (!this.#slot && !this.#pane.layer) this.#stand();
       this.#ask();
     }, PATIENCE);
   }
@@ -56,7 +59,7 @@ export class Draft {
   }
 
   async #ask() {
-    const part = this.#wanted && this.#pane.mode === "none" && visible(this.#pane);
+    const part = this.#wanted && visible(this.#pane);
     this.#controller?.abort();
     if (!part) return;
     const controller = this.#controller = new AbortController();
@@ -88,6 +91,11 @@ export class Draft {
     return spread ? parts.filter((some) => some.height * some.width * scale ** 2 < 0.5 * width * height) : parts;
   }
 
+  /** Cut it as the picture in its place is cut. */
+  reclip() {
+    if (this.#image) this.#image.style.clipPath = this.#pane.cutOf(this.#slot, this.#made);
+  }
+
   #show(image, made) {
     const { viewer } = this.#pane, w = store.info?.width;
     if (image) {
@@ -99,6 +107,8 @@ export class Draft {
       this.#image.remove();
     }
     this.#image = image;
+    this.#made = made;
+    this.reclip();
   }
 }
 

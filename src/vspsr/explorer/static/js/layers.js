@@ -7,7 +7,8 @@ import { store } from "./store.js";
 const known = new Map(); // session and request → promise of the layer
 
 const spreads = new Map(); // session and request → layer of a σ map that is there
-const making = new Map(); // session and request → AbortController of a layer to look at that is under way
+const making = new Map(); // session and request → AbortController and promise of a layer to look at that is under way
+const ending = new Map(); // session and request → promise of the end of a layer that is no longer wanted
 let visible = null; // draft of the σ map that was made last
 let estimate = null; // AbortController of σ with edits that is under way
 
@@ -23,13 +24,13 @@ export function layerOf(member, background = false, { edits } = wanted(member)) 
   const request = { member, edits, background };
   const own = keyOf(request), key = background + own;
   if (!known.has(key)) {
-    const controller = new AbortController();
-    const made = run(store.base, "layers", request, background, controller.signal);
-    made.catch(() => known.delete(key));
+    const controller = new AbortController(), { base } = store;
+    const made = Promise.resolve(ending.get(own)).then(() => run(base, "layers", request, background, controller.signal));
+    made.catch(() => known.get(key) === made && known.delete(key));
     known.set(key, made);
     if (!background) {
-      making.set(own, controller);
-      made.finally(() => making.get(own) === controller && making.delete(own)).catch(() => {});
+      making.set(own, { controller, made });
+      made.finally(() => making.get(own)?.made === made && making.delete(own)).catch(() => {});
     }
     while (known.size > 20) known.delete(known.keys().next().value);
     if (member.kind === "stddev") {
@@ -52,7 +53,14 @@ export function drop(members) {
   const { seeds, likes, pins } = store.doc;
   const all = [...members, ...seeds.map((seed) => ({ kind: "sample", seed })), ...likes, ...pins];
   const kept = new Set(all.map((member) => keyOf(wanted(member))));
-  for (const [own, controller] of making) if (!kept.has(own)) controller.abort();
+  for (const [own, { controller, made }] of making) {
+    if (kept.has(own)) continue;
+    controller.abort();
+    making.delete(own);
+    known.delete(`false${own}`); // if it is wanted again, it is made anew
+    const ended = made.catch(() => {}).then(() => ending.get(own) === ended && ending.delete(own));
+    ending.set(own, ended);
+  }
 }
 
 /** The server keeps a layer no more: it is asked for again when it is wanted. Returns whether it was known. */

@@ -95,7 +95,7 @@ class Look {
     this.#list.replaceChildren(...entries.map((member, i) => {
       const key = i < 9 && i < all.length ? String(i + 1) : "";
       const text = JSON.stringify(member);
-      const tick = h("input", { type: "checkbox", checked: this.#side.has(text), "aria-label": `Side by side: ${nameOf(member)}`,
+      const tick = h("input", { type: "checkbox", checked: this.#side.has(text), disabled: this.#side.size >= 6 && !this.#side.has(text), "aria-label": `Side by side: ${nameOf(member)}`,
         onchange: () => { this.#side[tick.checked ? "add" : "delete"](text); this.#compareTicked(); } });
       return h("div", { class: "entry" }, tick,
         h("button", { "aria-pressed": String(same(member, shown)), onclick: () => this.show(member) },

@@ -14,6 +14,7 @@ export class Pane {
 
   constructor(element, { reduced }) {
     this.element = element;
+    this.drafts = []; // of the picture below, and of that above where there can be one
     this.viewer = new OpenSeadragon.Viewer({
       loadTilesWithAjax: true, // so that closing a picture ends them
       element, drawer: "canvas", showNavigationControl: false, imageSmoothingEnabled: true,
@@ -32,6 +33,10 @@ export class Pane {
     this.edge = 0.5; // of the curtain, as a share of the pane's width
     this.lens = null; // HR coordinates of its middle
     this.standIn = false; // what is shown stands in for a picture that is to come
+    this.layer = null; // below, as the server describes it, and its name
+    this.name = "";
+    this.above = null; // the same of the other picture of a curtain or a lens
+    this.aboveName = "";
   }
 
   #resized() {
@@ -142,6 +147,7 @@ export class Pane {
     for (const item of [this.#items[1], more]) {
       if (item) item.setClip(this.#clip(item));
     }
+    for (const draft of this.drafts) draft.reclip();
     this.onclip?.();
   }
 
@@ -165,6 +171,34 @@ export class Pane {
       return new OpenSeadragon.Rect(x, y, Math.max(0, Math.min(right, size.x) - x), Math.max(0, Math.min(bottom, size.y) - y));
     }
     return new OpenSeadragon.Rect(0, 0, 0, 0);
+  }
+
+  /** The layer that is seen at HR coordinates, and its name where there are two. */
+  seenAt(x, y) {
+    if (!this.above) return { layer: this.layer, name: "" };
+    const across = this.toPane(x, y)[0] >= this.edge * this.element.clientWidth;
+    // What is looked at is in the middle of the lens.
+    const isAbove = this.mode === "lens" ? this.lens !== null : across;
+    return isAbove ? { layer: this.above, name: this.aboveName } : { layer: this.layer, name: this.name };
+  }
+
+  /** The CSS clip-path of an image over a part of the picture, in the place of the layer below (0) or above (1). */
+  cutOf(slot, { left, top, width, height }) {
+    if (this.mode === "none") return "none";
+    const share = (x, y) => {
+      const at = this.toImage(x, y);
+      return [100 * (at[0] - left) / width, 100 * (at[1] - top) / height];
+    };
+    if (this.mode === "curtain") {
+      const [x] = share(this.edge * this.element.clientWidth, 0);
+      return slot ? `inset(0 0 0 ${x}%)` : `inset(0 ${100 - x}% 0 0)`;
+    }
+    if (!this.lensBox) return slot ? "inset(50%)" : "none";
+    const [x0, y0, x1, y1] = this.lensBox;
+    const [l, t] = share(x0, y0), [r, b] = share(x1, y1);
+    if (slot) return `inset(${t}% ${100 - r}% ${100 - b}% ${l}%)`;
+    const hole = [[l, t], [r, t], [r, b], [l, b], [l, t]].map(([x, y]) => `${x}% ${y}%`);
+    return `polygon(evenodd, 0 0, 100% 0, 100% 100%, 0 100%, 0 0, ${hole.join(", ")})`;
   }
 
   /** Left, top, right and bottom of the lens in the pane; null if there is none. */
@@ -211,7 +245,7 @@ export class Pane {
   }
 
   destroy() {
-    this.draft.stop();
+    for (const draft of this.drafts) draft.stop();
     this.resizes.disconnect();
     this.viewer.destroy();
     this.figure.remove();

@@ -56,12 +56,12 @@ class Values {
     if (!pane?.layer) return;
     const [x, y] = at.map(Math.floor), { width, height } = store.info;
     if (x < 0 || y < 0 || x >= width || y >= height) return;
-    const spread = spreadAt(x, y);
-    const path = `${store.base}/layers/${pane.layer.layer}/pixel?x=${x}&y=${y}${spread ? `&spread=${spread.name}` : ""}`;
+    const spread = spreadAt(x, y), { layer, name } = pane.seenAt(...at);
+    const path = `${store.base}/layers/${layer.layer}/pixel?x=${x}&y=${y}${spread ? `&spread=${spread.name}` : ""}`;
     const found = await request("GET", path).catch(() => null);
     if (!found || at !== this.#at) return;
     const unedited = spread && !spread.edited && wanted({ kind: "stddev" }).edits.length > 0;
-    $("#readout").textContent = inWords(x, y, found) + (unedited ? " (σ without the edits)" : "");
+    $("#readout").textContent = (name && `${name}, `) + inWords(x, y, found) + (unedited ? " (σ without the edits)" : "");
   }, 60);
 }
 

@@ -66,7 +66,8 @@ class View {
     pane.figure = figure;
     pane.label = label;
     pane.onLost = () => this.refresh();
-    pane.draft = new Draft(pane, (name, made) => first && this.#drafted(name, made));
+    pane.drafts = [new Draft(pane, 0, (name, made) => first && this.#drafted(name, made))];
+    if (first) pane.drafts.push(new Draft(pane, 1, (name) => this.#drafted(name)));
     values.watch(pane);
     pane.viewer.addHandler("viewport-change", () => this.#follow(pane));
     if (first) this.#addCurtain(pane);
@@ -103,6 +104,7 @@ class View {
       this.curtain.setAttribute("aria-valuenow", String(percent));
       this.curtain.setAttribute("aria-valuetext", `${percent} % from the left`);
       pane.reclip();
+      values.read();
     };
     this.curtain.addEventListener("pointerdown", (event) => {
       this.curtain.setPointerCapture(event.pointerId);
@@ -157,7 +159,7 @@ class View {
     drop([...members, ...above]);
     const others = members.map(async (member, i) => {
       const pane = this.panes[i];
-      pane.draft.start(member);
+      pane.drafts[0].start(member);
       const layer = await layerOf(member);
       if (turn !== this.#turn) return null;
       if (i === 0) this.#layer = layer;
@@ -165,16 +167,25 @@ class View {
       pane.label.textContent = this.compared.length ? caption([member, layer]) : "";
       await pane.show(layer);
       if (turn !== this.#turn) return null;
-      pane.draft.stop();
+      pane.drafts[0].stop();
       if (i === 0) this.#arrived(layer, member);
       return [member, layer];
     });
-    if (!above.length) this.main.show(null, 1);
+    if (!above.length) {
+      this.main.above = null;
+      this.main.drafts[1].stop();
+      this.main.show(null, 1);
+    }
     const measured = [others[0], ...above.map(async (member) => {
+      this.main.drafts[1].start(member);
       const layer = await layerOf(member);
       if (turn !== this.#turn) return null;
       await this.main.show(layer, 1);
-      this.sides.children[1].textContent = nameOf(member);
+      if (turn !== this.#turn) return null;
+      this.main.drafts[1].stop();
+      this.sides.children[1].textContent = this.main.aboveName = nameOf(member);
+      this.main.above = layer;
+      values.read();
       return [member, layer];
     })];
     others.push(Promise.all(measured).then((pictures) => turn === this.#turn && this.#measured(pictures)));
@@ -200,7 +211,7 @@ class View {
   #missed(error) {
     // Drafts of a large picture go on without the exact one.
     if (!store.info.large || error.name !== "Cancelled") {
-      for (const pane of this.panes) pane.draft.stop();
+      for (const draft of this.panes.flatMap((pane) => pane.drafts)) draft.stop();
       this.#legend(...this.#shown);
     }
     const badge = $("#badge");
@@ -224,7 +235,7 @@ class View {
 
   #arrived(layer, member) {
     this.#shown = [member, layer];
-    this.sides.children[0].textContent = nameOf(member);
+    this.sides.children[0].textContent = this.main.name = nameOf(member);
     this.#legend(member, layer);
     values.read();
     for (const listener of this.#listeners) listener(layer, member);
