@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from explorer_page import Page
+from explorer_page import PHONE, Page
 from explorer_tools import pixels
 
 KEYS = re.compile(r"\b(arrow|keys?|space|esc|press v)\b", re.IGNORECASE)
@@ -188,3 +188,56 @@ def test_a_second_finger_zooms_and_moves_instead_of_drawing(
         opened.wait()
         assert page.locator(".edits li").count() == 1
     opened.close()
+
+
+CONTROLS = """() => [...document.querySelectorAll("button, .button, input, select, summary, [role=slider], a[href]")]
+    .filter((e) => e.checkVisibility({ visibilityProperty: true, opacityProperty: true }) && !e.matches(".skip"))
+    .map((e) => {
+        const { width, height } = e.getBoundingClientRect();
+        const main = e.matches("button, .button, summary, select") && !e.closest(".edits, .gallery");
+        return [main, width, height, e.outerHTML.slice(0, 90)];
+    })"""
+
+
+def _check_targets(page: Any, least: int) -> None:
+    """Of more than so many controls; none is cut off at the side."""
+    found = page.evaluate(CONTROLS)
+    assert len(found) > least
+    assert [f for f in found if min(f[1], f[2]) < 24] == []
+    assert [f for f in found if f[0] and min(f[1], f[2]) < 44] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["viewport"]["width"]
+
+
+def test_a_finger_hits_every_control(phone: Page) -> None:
+    """At a phone's width: 24×24 CSS pixels (WCAG 2.2, 2.5.8), 44 for what is used most."""
+    page = phone.page
+    for name in ("Region", "Edit", "Ask", "Keep"):
+        page.locator(f"summary:text-is('{name}')").tap()
+    for number in (1, 2):
+        page.locator(f"[aria-label='Pin Sample {number}']").tap()
+    page.evaluate(
+        """async () => {
+            const { newId, store } = await import("/static/js/store.js");
+            const area = { strokes: [{ points: [20, 20], radius: 1, erase: false }] };
+            const value = [0.5, 0.5, 0.5];
+            store.commit({ edits: [
+                { id: newId(), on: true, kind: "scribble", value, stddev: 0.03, area },
+                { id: newId(), on: true, kind: "texture", factor: 1.5, area } ] });
+        }"""
+    )
+    page.locator("text=Middle of the view").tap()
+    page.locator(".sliders input").first.wait_for()
+    page.locator("#toolbar button:text-is('Curtain')").tap()
+    phone.wait()
+    _check_targets(page, 60)
+    # What a slider of an edit changes, and what a button of a candidate opens, can be read.
+    assert page.locator(".edits li").first.locator("label").all_inner_texts() == ["Error"]
+    assert page.locator(".edits li").last.locator("label").all_inner_texts() == ["Strength"]
+    assert page.locator(".candidate .button").all_inner_texts() == ["Choose a file…"] * 2
+    cut = "(e) => e.scrollWidth > e.clientWidth"
+    assert not any(label.evaluate(cut) for label in page.locator(".candidate, .candidate .button, .edits label").all())
+    with page.expect_file_chooser():
+        page.locator(".candidate .button").first.tap()
+    page.locator("#close").tap()
+    page.wait_for_selector("#welcome:not([hidden])")
+    _check_targets(page, 1)

@@ -132,6 +132,11 @@ class Assessment:
     @property
     def verdict(self) -> str:
         """One line."""
+        found = self.unlikeliness
+        return f"{self._statement}; Mahalanobis distance {found.distance / found.expected:.2f}·√n"
+
+    @property
+    def _statement(self) -> str:
         found, same = self.unlikeliness, self.comparison
         what = "LR values" if same.unit == "lr_values" else "JPEG coefficients"
         lr = "downscales to LR exactly" if same.exact else f"{same.wrong} of {same.total} {what} are wrong{same.where}"
