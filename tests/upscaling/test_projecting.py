@@ -115,7 +115,7 @@ def test_files_are_paired_by_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cat_ESRGAN.png: cat.png and cat_LR.png may both be its LR file"):
         pair_files([tmp_path / "sr", tmp_path / "lr"])
     (tmp_path / "sr/cow.png").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"cow.png: no LR file for it: name both alike"):
+    with pytest.raises(ValueError, match=r"cow.png: no LR file for it in"):
         pair_files([tmp_path / "sr/cow.png", tmp_path / "lr"])
 
 
@@ -142,6 +142,19 @@ def test_the_last_files_are_lr_files(tmp_path: Path, images: str, lr: str) -> No
     assert all("lr" in str(v.relative_to(tmp_path)) for v in pairs.values()) == ("lr/" in images)
     with pytest.raises(ValueError, match="give upscaled images, or a folder of them, and then their LR images"):
         pair_files([tmp_path / "a.png"])
+
+
+def test_several_lr_files_that_do_not_belong_to_all_are_refused(tmp_path: Path) -> None:
+    """They would be taken for upscaled images, and the last for the LR image of all."""
+    lr = degrade(hr_picture(), Degradation(4))
+    for name, picture in (("a_big", hr_picture()), ("b_big", hr_picture()), ("a", lr), ("c", lr)):
+        write_image(tmp_path / f"{name}.png", picture)
+    images = [tmp_path / f"{name}.png" for name in ("a_big", "b_big", "a", "c")]
+    with pytest.raises(
+        ValueError, match=r"a\.png: is no larger than .*c\.png: give one LR image for all, or one for each"
+    ):
+        pair_files(images)
+    assert set(pair_files([*images[:2], images[3]]).values()) == {images[3]}
 
 
 def test_files_that_exist_are_kept_or_refused(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vspsr.errors import OutputError
+from vspsr.errors import OutputError, VSpSRError
 from vspsr.files import one_line
-from vspsr.images import read_image
+from vspsr.images import read_header, read_image
 from vspsr.images.folders import belongs_to, composed_stem, image_files
 from vspsr.images.sources import read_source
 from vspsr.upscaling.comparison import DEGRADING
@@ -30,43 +30,56 @@ def pair_files(images: Sequence[Path]) -> dict[Path, Path]:
 
     Raises:
         ImageFileError: a folder without images.
-        ValueError: fewer than two, an SR file without an LR file, two LR files that it may belong to.
+        ValueError: fewer than two, an SR file without an LR file, two LR files that it may belong to, several LR files
+            that do not belong to all others by name.
     """
     if len(images) < 2:
         raise ValueError("give upscaled images, or a folder of them, and then their LR images")
     *others, last = images
     files = image_files(others)
     if last.is_dir():
-        return _by_name(files, image_files([last]))
+        return _by_name(files, image_files([last]), last)
     folders = [i for i, path in enumerate(others) if path.is_dir()]
     for n in range(min(len(others) - max(folders, default=-1) - 1, len(files) // 2) + 1):
         sr, lr = files[: len(files) - n], [*files[len(files) - n :], last]
         with suppress(ValueError):
-            pairs = _by_name(sr, lr)
+            pairs = _by_name(sr, lr, last)
             if len(set(pairs.values())) == len(lr) and pairs.keys().isdisjoint(lr):
                 return pairs
+    for path in files[1:]:  # what was meant as a further LR file
+        if (size := _size(path)) is not None and (of_lr := _size(last)) is not None and size[0] <= of_lr[0]:
+            text = f"{one_line(path)}: is no larger than {one_line(last)}: give one LR image for all, or one for each, "
+            raise ValueError(text + "named as it is")
     return dict.fromkeys(files, last)
 
 
-def _by_name(sr: Sequence[Path], lr: Sequence[Path]) -> dict[Path, Path]:
+def _size(path: Path) -> tuple[int, int] | None:
+    """Height and width of an image file; None if it is none, which is said when it is read."""
+    try:
+        return read_header(path, verify=False).size
+    except VSpSRError:
+        return None
+
+
+def _by_name(sr: Sequence[Path], lr: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """ValueError unless there is one LR file for each SR file."""
     keys: dict[str, list[Path]] = {}
     for path in lr:
         stem = composed_stem(path)
         for key in {stem, _LR_ENDING.sub("", stem)}:
             keys.setdefault(key, []).append(path)
-    return {path: _lr_file(path, keys) for path in sr}
+    return {path: _lr_file(path, keys, folder) for path in sr}
 
 
-def _lr_file(path: Path, keys: Mapping[str, list[Path]]) -> Path:
+def _lr_file(path: Path, keys: Mapping[str, list[Path]], folder: Path) -> Path:
     stem = composed_stem(path)
     fitting = [key for key in keys if belongs_to(stem, key)]
     if not fitting:
-        raise ValueError(f"{one_line(path)}: no LR file for it: name both alike")
+        raise ValueError(f"{one_line(path)}: no LR file for it in {one_line(folder)}: name both alike")
     candidates = keys[max(fitting, key=len)]
     if len(candidates) > 1:
         names = " and ".join(one_line(c.name) for c in candidates)
-        raise ValueError(f"{one_line(path)}: {names} may both be its LR file: give one of them")
+        raise ValueError(f"{one_line(path)}: {names} may both be its LR file: keep one in the folder")
     return candidates[0]
 
 
