@@ -12,8 +12,8 @@ from explorer_tools import Client, http_client, photo
 
 from vspsr.explorer.drafts import draft
 from vspsr.explorer.editing import unlikeliness
-from vspsr.explorer.messages import Ask, DraftRequest, Scribble
-from vspsr.explorer.work import ask
+from vspsr.explorer.messages import Ask, Components, DraftRequest, Scribble
+from vspsr.explorer.work import ask, components
 from vspsr.images.sheets import coloured
 
 STDDEV = {"kind": "stddev"}
@@ -75,9 +75,10 @@ def test_a_draft_of_the_map_is_its_part(client: Client, edits: list[dict[str, An
         assert np.abs(shown - drafted(client, STDDEV, edits[1:], PART)).mean() > 5
 
 
-@pytest.mark.parametrize("what", ["unlikeliness", "ask", "drafts"])
+@pytest.mark.parametrize("what", ["unlikeliness", "ask", "drafts", "components", "components with edits"])
 def test_progress(client: Client, what: str) -> None:
-    """Of how unlikely an edit is, of which candidate is supported, of a draft of σ: it grows to nearly all."""
+    """Of how unlikely an edit is, of which candidate is supported, of a draft of σ, of the components of a region: it
+    grows to nearly all."""
     session = client.http.app.state.sessions.get(client.info["session"])  # type: ignore[attr-defined]
     blot = scribble(21, 20) | {"area": {"strokes": [{"points": [24.0, 24.0], "radius": 6}]}}
     seen: list[tuple[int, int]] = []
@@ -89,6 +90,9 @@ def test_progress(client: Client, what: str) -> None:
         unlikeliness(session, [Scribble.model_validate(blot)], follow)
     elif what == "ask":
         ask(session, Ask.model_validate({"region": PART, "a": {"kind": "mean"}, "b": SAMPLE}), follow)
+    elif what.startswith("components"):
+        edits = [blot] if "edits" in what else []
+        components(session, Components.model_validate({"member": SAMPLE, "region": PART, "edits": edits}), follow)
     else:
         other = PART | {"left": 3}  # not known yet
         draft(session, DraftRequest.model_validate({"member": STDDEV, "part": other}), follow)

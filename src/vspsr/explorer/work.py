@@ -133,7 +133,8 @@ def components(session: Session, request: Components, progress: Progress) -> dic
     space, conditioned = textured_space(session, request.edits), conditioned_space(session, request.edits)
     region, s = region_of(space, request.region), space.degradation.scale
     free = space.y.shape[1] * request.region.height * request.region.width * (s**2 - 1)
-    found = found_components(session, space, request.region, min(request.count, free))
+    with estimate_progress(progress), one_of(1 if conditioned is None else 2, 0):
+        found = found_components(session, space, request.region, min(request.count, free))
     part = region.surroundings
     top, left, height, width = part
     image, shifts = member_part(session, request.edits, request.member, part), region.shifts(found)
@@ -142,7 +143,7 @@ def components(session: Session, request: Components, progress: Progress) -> dic
         base = free_part(session, request.edits, request.member, around.surroundings)
         fixed = around.corrected(base)
         for i in range(len(shifts)):
-            progress(i, len(shifts))
+            progress(len(shifts) + i, 2 * len(shifts))
             moved = added(base.clone(), around.surroundings, shifts[i], part, s)
             shifts[i] = around.corrected(moved) - fixed
     values = torch.cat([image[None], shifts]).expand(-1, 3, -1, -1)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vspsr.space.estimates import report_progress
+
 Product = Callable[[Tensor], Tensor]
 """(N, n) → (N, n): a symmetric positive semi-definite matrix applied to each of N vectors."""
 
@@ -53,7 +55,7 @@ class Eigenpairs:
 
 
 def leading_eigenpairs(product: Product, start: Tensor, k: int, tolerance: float, max_dimensions: int) -> Eigenpairs:
-    """The k largest eigenvalues and their vectors.
+    """The k largest eigenvalues and their vectors. A step of its progress is one that is found.
 
     Args:
         product: C.
@@ -65,6 +67,7 @@ def leading_eigenpairs(product: Product, start: Tensor, k: int, tolerance: float
     n = start.shape[1]
     basis = _orthonormal(start[: min(len(start), n)], start[:0])
     projected = torch.zeros(0, 0, dtype=torch.float64, device=start.device)
+    done = 0
     block = basis
     while True:
         image = product(block)
@@ -83,9 +86,12 @@ def leading_eigenpairs(product: Product, start: Tensor, k: int, tolerance: float
         residuals = (rest.double().T @ y[m - b :, :k]).norm(dim=0)
         wanted = values[:k].clamp_min(torch.finfo(start.dtype).tiny)
         room = min(n, max(max_dimensions, k)) - m
-        if m >= k and (room <= 0 or bool((residuals <= tolerance * wanted).all())):
+        found = residuals <= tolerance * wanted
+        if m >= k and (room <= 0 or bool(found.all())):
             vectors = y[:, :k].T.to(basis) @ basis
             return Eigenpairs(values[:k].clamp_min(0), vectors, residuals, basis, float(projected.trace()))
+        done = max(done, int(found.sum()))
+        report_progress(done, k)
         block = _orthonormal(rest[: max(room, 1)], basis)
         basis = torch.cat([basis, block])
 
