@@ -80,8 +80,8 @@ def test_more_of_what_was_downscaled_is_met(case: tuple[str, int, int, str]) -> 
 @pytest.mark.parametrize("scale", [4, 8])
 @pytest.mark.parametrize("rounding", ["per-pass", "single"])
 def test_a_slide_of_text_at_16_bits_is_met(shared: Path, scale: int, rounding: str) -> None:
-    """Most of its values lie at the ends of the range, where plain corrections crawl. On an idle core it takes 4 to 9 s,
-    on one that shares its caches up to twice as long, so that the default budget would test the machine.
+    """Most of its values lie at the ends of the range, where plain corrections crawl. An idle core takes 4 to 9 s, one
+    that shares its caches up to twice as long: the default budget would test the machine.
     """
     hr = read_image(shared / "data" / "test" / "Set14" / "img_013.png").pixels.expand(3, -1, -1) * 257
     height, width = (n // scale * scale for n in hr.shape[1:])
