@@ -64,12 +64,14 @@ def descend(state: IntegerImage, deadline: float, steps: int = _DESCENT) -> None
         vertical = rows.down.apply(ahead, -2)
         inner = vertical.clamp(0, state.peak) if state.per_pass else vertical
         missing = state.deviation(columns.down.apply(inner, -1), tolerance=0.0)
-        new = (ahead + rows.up.apply(columns.up.apply(missing, -1), -2)).clamp_(0, state.peak)
-        if float(((ahead - new) * (new - x)).sum()) > 0:
+        # In place where that is possible: making new images takes longer than the sums.
+        new = rows.up.apply(columns.up.apply(missing, -1), -2).add_(ahead).clamp_(0, state.peak)
+        step = new - x
+        if float((ahead - new).mul_(step).sum()) > 0:
             t, ahead = 1.0, new
         else:
             following = (1 + math.sqrt(1 + 4 * t * t)) / 2
-            ahead, t = new + (t - 1) / following * (new - x), following
+            ahead, t = step.mul_((t - 1) / following).add_(new), following
         x = new
     state.set_image(x)
 

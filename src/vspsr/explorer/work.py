@@ -36,7 +36,7 @@ from vspsr.explorer.messages import (
 from vspsr.explorer.session import Session
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
-from vspsr.space.estimates import estimate_progress, one_of, report_progress
+from vspsr.space.estimates import estimate_progress, one_of, part_of, report_progress
 from vspsr.upscaling import Exactness, PictureSpace, compare
 
 _INTERVAL = 1.6448536269514722  # σ to either side that hold 90 % of a Gaussian
@@ -142,8 +142,9 @@ def components(session: Session, request: Components, progress: Progress) -> dic
         around = conditioned.region(*part)
         base = free_part(session, request.edits, request.member, around.surroundings)
         fixed = around.corrected(base)
+        rest = part_of(progress, 2, 1)
         for i in range(len(shifts)):
-            progress(len(shifts) + i, 2 * len(shifts))
+            rest(i, len(shifts))
             moved = added(base.clone(), around.surroundings, shifts[i], part, s)
             shifts[i] = around.corrected(moved) - fixed
     values = torch.cat([image[None], shifts]).expand(-1, 3, -1, -1)

@@ -137,6 +137,7 @@ class Assessment:
 
     @property
     def _statement(self) -> str:
+        """Whether it agrees with the LR picture, and whether true pictures are like it."""
         found, same = self.unlikeliness, self.comparison
         what = "LR values" if same.unit == "lr_values" else "JPEG coefficients"
         lr = "downscales to LR exactly" if same.exact else f"{same.wrong} of {same.total} {what} are wrong{same.where}"

@@ -46,17 +46,18 @@ def pair_files(images: Sequence[Path]) -> dict[Path, Path]:
             pairs = _by_name(sr, lr, last)
             if len(set(pairs.values())) == len(lr) and pairs.keys().isdisjoint(lr):
                 return pairs
+    height = _height(last)
     for path in files[1:]:  # what was meant as a further LR file
-        if (size := _size(path)) is not None and (of_lr := _size(last)) is not None and size[0] <= of_lr[0]:
+        if height is not None and (own := _height(path)) is not None and own <= height:
             text = f"{one_line(path)}: is no larger than {one_line(last)}: give one LR image for all, or one for each, "
             raise ValueError(text + "named as it is")
     return dict.fromkeys(files, last)
 
 
-def _size(path: Path) -> tuple[int, int] | None:
-    """Height and width of an image file; None if it is none, which is said when it is read."""
+def _height(path: Path) -> int | None:
+    """Of an image file; None if it is none, which is said when it is read."""
     try:
-        return read_header(path, verify=False).size
+        return read_header(path, verify=False).size[0]
     except VSpSRError:
         return None
 

@@ -2,7 +2,7 @@
 
 import { h, guarded, section, say } from "./dom.js";
 import { run, upload } from "./api.js";
-import { isJpeg, isMember, nameOf } from "./layers.js";
+import { editsOn, isJpeg, isMember, nameOf } from "./layers.js";
 import { regionPanel } from "./region.js";
 import { store } from "./store.js";
 
@@ -71,7 +71,7 @@ class AskPanel {
     if (!region) return say("Box a region first (in “Region”).");
     if (!a || !b) return say("Give two candidates first.");
     const { base } = store;
-    const found = await run(base, "ask", { region, a, b, edits: store.doc.edits.filter((edit) => edit.on) });
+    const found = await run(base, "ask", { region, a, b, edits: editsOn() });
     if (base !== store.base) return undefined;
     const [winner, loser] = found.nats >= 0 ? ["A", "B"] : ["B", "A"];
     const sign = Math.sign(found.nats);

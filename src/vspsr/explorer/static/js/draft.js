@@ -37,7 +37,7 @@ export class Draft {
     if (!isMember(member) && member.kind !== "stddev") return;
     this.#timer = setTimeout(() => {
       this.#wanted = wanted(member);
-      if (!this.#slot && !this.#pane.layer) this.#stand();
+      if (!this.#slot && !this.#pane.below) this.#stand();
       this.#ask();
     }, PATIENCE);
   }

@@ -99,7 +99,9 @@ class EditsPanel {
   #sigma(edit, name) {
     const own = keyOf(edit), found = this.#unlikely.get(own);
     if (!edit.on) return h("output", { class: "sigma" });
-    if (edit.kind === "texture") return h("output", { class: "sigma", title: "It changes how much samples vary, and asks nothing of them" }, "no condition");
+    if (edit.kind === "texture") {
+      return h("output", { class: "sigma", title: "It changes how much samples vary, and asks nothing of them" }, "no condition");
+    }
     if (this.#skipped.has(own)) {
       return h("button", { "aria-label": `How unlikely: ${name}`, title: "How unlikely", onclick: () => {
         this.#skipped.delete(own);

@@ -5,7 +5,7 @@ import { request } from "./api.js";
 import { isMember, layerOf, nameOf, same, thumbnail } from "./layers.js";
 import { look } from "./look.js";
 import { store } from "./store.js";
-import { show } from "./view.js";
+import { MOST, show } from "./view.js";
 
 const ALIKE = 0.25; // how far others like one are from it, 1 being a sample of its own
 const OTHERS = 100000; // seeds of others begin here
@@ -24,7 +24,7 @@ class Gallery {
     this.#between.append(h("label", {}, "From ", this.#from), h("label", {}, "to ", this.#to), this.#slider);
     return section("Samples", true,
       this.#grid, h("p", {}, h("button", { onclick: () => this.more() }, "More"),
-        h("button", { onclick: () => look.compare(store.doc.pins.slice(0, 6)) }, "Pinned side by side")),
+        h("button", { onclick: () => look.compare(store.doc.pins.slice(0, MOST)) }, "Pinned side by side")),
       this.#between, h("div", { id: "background-jobs" }));
   }
 

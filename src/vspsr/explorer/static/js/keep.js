@@ -2,7 +2,7 @@
 
 import { h, guarded, say, section } from "./dom.js";
 import { download, run } from "./api.js";
-import { isMember, nameOf, verdict, wanted } from "./layers.js";
+import { editsOn, isMember, nameOf, verdict, wanted } from "./layers.js";
 import { store } from "./store.js";
 import { inView } from "./view.js";
 
@@ -22,7 +22,7 @@ class KeepPanel {
     const base = store.base;
     if (what === "session") await store.flush();
     const { member, edits: own } = wanted(inView());
-    const edits = store.doc.edits.filter((edit) => edit.on);
+    const edits = editsOn();
     const others = store.doc.pins.filter(isMember);
     const names = [`${nameOf(member)} (shown${own.length ? ", edited" : ""})`, ...others.map(nameOf)].map((name) => name.slice(0, 200));
     const made = await run(base, "exports", { what, member, others, names, edits, format: this.#format.value, bits: Number(this.#bits.value) });

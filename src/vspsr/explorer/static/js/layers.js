@@ -14,15 +14,18 @@ let estimate = null; // AbortController of σ with edits that is under way
 
 const fixed = new Set(["lr", "bicubic", "file"]); // edits change nothing about them
 
+/** The edits that are not switched off. */
+export const editsOn = () => store.doc.edits.filter((edit) => edit.on);
+
 /** What is shown of a member with the present edits. */
-export const wanted = (member) => ({ member, edits: store.doc.edits.filter((edit) => edit.on && !fixed.has(member.kind)) });
+export const wanted = (member) => ({ member, edits: fixed.has(member.kind) ? [] : editsOn() });
 
 const keyOf = ({ member, edits }) => store.info.session + JSON.stringify([member, edits.map(({ id, ...rest }) => rest)]);
 
 /** The layer of a member given edits, the present ones by default. */
 export function layerOf(member, background = false, { edits } = wanted(member)) {
   const request = { member, edits, background };
-  const own = keyOf(request), key = background + own;
+  const own = keyOf(request), key = background ? `background ${own}` : own;
   if (!known.has(key)) {
     const controller = new AbortController(), { base } = store;
     const made = Promise.resolve(ending.get(own)).then(() => run(base, "layers", request, background, controller.signal));
@@ -57,7 +60,7 @@ export function drop(members) {
     if (kept.has(own)) continue;
     controller.abort();
     making.delete(own);
-    known.delete(`false${own}`); // if it is wanted again, it is made anew
+    known.delete(own); // if it is wanted again, it is made anew
     const ended = made.catch(() => {}).then(() => ending.get(own) === ended && ending.delete(own));
     ending.set(own, ended);
   }

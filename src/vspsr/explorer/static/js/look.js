@@ -5,7 +5,7 @@ import { upload } from "./api.js";
 import { nameOf, same } from "./layers.js";
 import { store } from "./store.js";
 import { tools } from "./tools.js";
-import { show, view } from "./view.js";
+import { MOST, show, view } from "./view.js";
 
 const FIXED = [{ kind: "lr" }, { kind: "bicubic" }, { kind: "mean" }, { kind: "stddev" }];
 
@@ -95,7 +95,8 @@ class Look {
     this.#list.replaceChildren(...entries.map((member, i) => {
       const key = i < 9 && i < all.length ? String(i + 1) : "";
       const text = JSON.stringify(member);
-      const tick = h("input", { type: "checkbox", checked: this.#side.has(text), disabled: this.#side.size >= 6 && !this.#side.has(text), "aria-label": `Side by side: ${nameOf(member)}`,
+      const checked = this.#side.has(text), disabled = !checked && this.#side.size >= MOST;
+      const tick = h("input", { type: "checkbox", checked, disabled, "aria-label": `Side by side: ${nameOf(member)}`,
         onchange: () => { this.#side[tick.checked ? "add" : "delete"](text); this.#compareTicked(); } });
       return h("div", { class: "entry" }, tick,
         h("button", { "aria-pressed": String(same(member, shown)), onclick: () => this.show(member) },

@@ -33,10 +33,8 @@ export class Pane {
     this.edge = 0.5; // of the curtain, as a share of the pane's width
     this.lens = null; // HR coordinates of its middle
     this.standIn = false; // what is shown stands in for a picture that is to come
-    this.layer = null; // below, as the server describes it, and its name
-    this.name = "";
+    this.below = null; // { layer, name }: what has arrived, as the server describes it
     this.above = null; // the same of the other picture of a curtain or a lens
-    this.aboveName = "";
   }
 
   #resized() {
@@ -152,53 +150,30 @@ export class Pane {
   }
 
   #clip(item) {
-    const size = item.getContentSize();
-    const image = (x, y) => {
-      const point = this.viewer.viewport.pointFromPixel(new OpenSeadragon.Point(x, y), true);
-      return [point.x * size.x, point.y * size.x];
-    };
-    const width = this.element.clientWidth;
-    if (this.mode === "curtain") {
-      const [x] = image(this.edge * width, 0);
-      const left = Math.min(Math.max(x, 0), size.x);
-      return new OpenSeadragon.Rect(left, 0, size.x - left, size.y);
-    }
-    if (this.lensBox) {
-      const [x0, y0, x1, y1] = this.lensBox;
-      const [left, top] = image(x0, y0);
-      const [right, bottom] = image(x1, y1);
-      const x = Math.max(left, 0), y = Math.max(top, 0);
-      return new OpenSeadragon.Rect(x, y, Math.max(0, Math.min(right, size.x) - x), Math.max(0, Math.min(bottom, size.y) - y));
-    }
-    return new OpenSeadragon.Rect(0, 0, 0, 0);
-  }
-
-  /** The layer that is seen at HR coordinates, and its name where there are two. */
-  seenAt(x, y) {
-    if (!this.above) return { layer: this.layer, name: "" };
-    const across = this.toPane(x, y)[0] >= this.edge * this.element.clientWidth;
-    // What is looked at is in the middle of the lens.
-    const isAbove = this.mode === "lens" ? this.lens !== null : across;
-    return isAbove ? { layer: this.above, name: this.aboveName } : { layer: this.layer, name: this.name };
+    const { x: width } = item.getContentSize(), scale = width / store.info.width;
+    const [left, top, right, bottom] = this.#upper.map((v) => Math.max(0, scale * v));
+    return new OpenSeadragon.Rect(left, top, Math.max(0, Math.min(right, width) - left), bottom - top);
   }
 
   /** The CSS clip-path of an image over a part of the picture, in the place of the layer below (0) or above (1). */
   cutOf(slot, { left, top, width, height }) {
-    if (this.mode === "none") return "none";
-    const share = (x, y) => {
-      const at = this.toImage(x, y);
-      return [100 * (at[0] - left) / width, 100 * (at[1] - top) / height];
-    };
-    if (this.mode === "curtain") {
-      const [x] = share(this.edge * this.element.clientWidth, 0);
-      return slot ? `inset(0 0 0 ${x}%)` : `inset(0 ${100 - x}% 0 0)`;
-    }
-    if (!this.lensBox) return slot ? "inset(50%)" : "none";
-    const [x0, y0, x1, y1] = this.lensBox;
-    const [l, t] = share(x0, y0), [r, b] = share(x1, y1);
+    const [l, t, r, b] = this.#upper.map((v, i) => 100 * (i % 2 ? (v - top) / height : (v - left) / width));
     if (slot) return `inset(${t}% ${100 - r}% ${100 - b}% ${l}%)`;
     const hole = [[l, t], [r, t], [r, b], [l, b], [l, t]].map(([x, y]) => `${x}% ${y}%`);
     return `polygon(evenodd, 0 0, 100% 0, 100% 100%, 0 100%, 0 0, ${hole.join(", ")})`;
+  }
+
+  /** What is seen at HR coordinates, `below` or `above`. */
+  seenAt(x, y) {
+    const [left, top, right, bottom] = this.#upper;
+    return this.above && x >= left && x < right && y >= top && y < bottom ? this.above : this.below;
+  }
+
+  /** Left, top, right and bottom, in HR coordinates, of where the upper layer is seen: its side of the curtain, or the lens. */
+  get #upper() {
+    const { clientWidth, clientHeight } = this.element;
+    const box = this.mode === "curtain" ? [this.edge * clientWidth, 0, clientWidth, clientHeight] : this.lensBox;
+    return box ? [...this.toImage(box[0], box[1]), ...this.toImage(box[2], box[3])] : [0, 0, 0, 0];
   }
 
   /** Left, top, right and bottom of the lens in the pane; null if there is none. */

@@ -195,7 +195,7 @@ class Tools {
     const context = canvas.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
-    if (!view.main?.layer) return;
+    if (!view.main?.below) return;
     for (const mark of this.marks) mark(context, view.main);
     this.active?.draw?.(context, view.main);
     const at = this.#cross ?? (this.active?.radius ? this.#at : null);

@@ -53,7 +53,7 @@ class Values {
   /** Show the values, which may have changed. */
   read = debounce(async () => {
     const pane = this.#pane, at = this.#at;
-    if (!pane?.layer) return;
+    if (!pane?.below) return;
     const [x, y] = at.map(Math.floor), { width, height } = store.info;
     if (x < 0 || y < 0 || x >= width || y >= height) return;
     const spread = spreadAt(x, y), { layer, name } = pane.seenAt(...at);
@@ -61,7 +61,7 @@ class Values {
     const found = await request("GET", path).catch(() => null);
     if (!found || at !== this.#at) return;
     const unedited = spread && !spread.edited && wanted({ kind: "stddev" }).edits.length > 0;
-    $("#readout").textContent = (name && `${name}, `) + inWords(x, y, found) + (unedited ? " (σ without the edits)" : "");
+    $("#readout").textContent = (pane.above ? `${name}, ` : "") + inWords(x, y, found) + (unedited ? " (σ without the edits)" : "");
   }, 60);
 }
 

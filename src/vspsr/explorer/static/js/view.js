@@ -7,6 +7,9 @@ import { Pane } from "./pane.js";
 import { store } from "./store.js";
 import { values } from "./values.js";
 
+/** How many pictures have room side by side. */
+export const MOST = 6;
+
 const NOTHING = [{ kind: "nothing" }, {}];
 const reduced = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
@@ -142,7 +145,7 @@ class View {
 
   /** Show members side by side, 2 … 6; fewer for one pane. */
   compare(members) {
-    this.compared = members.length > 1 ? members.slice(0, 6) : [];
+    this.compared = members.length > 1 ? members.slice(0, MOST) : [];
     const count = this.compared.length || 1;
     if (count !== this.panes.length) this.#rebuild(count);
     if (this.compared.length) this.setMode("none");
@@ -163,7 +166,7 @@ class View {
       const layer = await layerOf(member);
       if (turn !== this.#turn) return null;
       if (i === 0) this.#layer = layer;
-      pane.layer = layer;
+      pane.below = { layer, name: nameOf(member) };
       pane.label.textContent = this.compared.length ? caption([member, layer]) : "";
       await pane.show(layer);
       if (turn !== this.#turn) return null;
@@ -183,8 +186,8 @@ class View {
       await this.main.show(layer, 1);
       if (turn !== this.#turn) return null;
       this.main.drafts[1].stop();
-      this.sides.children[1].textContent = this.main.aboveName = nameOf(member);
-      this.main.above = layer;
+      this.sides.children[1].textContent = nameOf(member);
+      this.main.above = { layer, name: nameOf(member) };
       values.read();
       return [member, layer];
     })];
@@ -235,7 +238,7 @@ class View {
 
   #arrived(layer, member) {
     this.#shown = [member, layer];
-    this.sides.children[0].textContent = this.main.name = nameOf(member);
+    this.sides.children[0].textContent = nameOf(member);
     this.#legend(member, layer);
     values.read();
     for (const listener of this.#listeners) listener(layer, member);
