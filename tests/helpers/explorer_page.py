@@ -100,6 +100,8 @@ class Page:
             send("touchMove", self.at(*point))
         send("touchEnd")
         fingers.detach()
+        if len(points) > 1:  # Chromium may make no click of a tap that follows at once
+            self.page.wait_for_timeout(1000)
 
     def paint(self, brush: str, *points: tuple[float, float]) -> None:
         """One stroke of a brush."""
