@@ -92,6 +92,7 @@ def assessment_table(peers: Path, hr: Path, model: VSpSR, name: str) -> Table:
     rows: dict[str, list[Assessment]] = defaultdict(list)
     found: list[bool] = []
     bounded: list[bool] = []
+    on_map: list[bool] = []
     for folder in sorted({p.parent.name for p in peers.glob(f"*_x{model.scale}/*")}):
         kind = folder.removesuffix(f"_x{model.scale}")
         truths = hr_pictures(hr / kind, model.scale)
@@ -113,6 +114,8 @@ def assessment_table(peers: Path, hr: Path, model: VSpSR, name: str) -> Table:
                     for b, e in zip(bounds, expected, strict=True)
                 )
             )
+            place = divmod(int(as_pasted.unlikeliness.by_pixel.argmax()), lr.size[1])
+            on_map.append(all(low <= p <= high for p, (low, high) in zip(place, expected, strict=True)))
             judged = assess(project_picture(patched, lr).picture, lr, model, true)
             rows[f"{kind}: the same, made exact"].append(judged)
             centre = [model.scale * n for n in judged.unlikeliness.at]
@@ -123,8 +126,9 @@ def assessment_table(peers: Path, hr: Path, model: VSpSR, name: str) -> Table:
         rows[method].append(assess(sr, lr, model, true))
     columns = "LR values wrong", "distance / expected", "unlikeliness", "most foreign", "p < 0.05", "smooth: p < 0.05"
     title = (
-        f"vspsr assess, {name}; as pasted, the wrong LR values bound the patch to 2 LR pixels in {sum(bounded)} of "
-        f"{len(bounded)}; made exact, it is the most foreign place in {sum(found)} of {len(found)}"
+        f"vspsr assess, {name}; as pasted, the red dots of the map bound the patch to 2 LR pixels in {sum(bounded)} of "
+        f"{len(bounded)}, and the most unlikely LR pixel lies in it in {sum(on_map)}; made exact, it is the most "
+        f"foreign place in {sum(found)} of {len(found)}"
     )
     table = Table("medians", *columns, title=title)
     for row, values in rows.items():

@@ -128,13 +128,27 @@ def test_every_kind(model: VSpSR, truth: Picture) -> None:
 
 
 def test_pictures_show_the_maps(model: VSpSR, truth: Picture, lr: Picture) -> None:
-    shown = pictures_of(assess(pasted(truth, lr), lr, model).unlikeliness)
+    shown = pictures_of(assess(pasted(truth, lr), lr, model))
     assert shown["unlikely"].size == (160, 96 + 90)
     assert shown["unsupported"].size == (96, 96)
     spread = (shown["unsupported"].pixels - 128).abs().double().mean(0)
     assert spread[48:80, 32:64].mean() > 3 * spread[:, 72:].mean()
     bright = shown["unlikely"].pixels[:, :96, :96].double().mean(0)
     assert bright[48:80, 32:64].mean() > bright[:, 72:96].mean()
+
+
+def test_the_map_has_a_red_dot_in_each_wrong_lr_pixel(model: VSpSR, truth: Picture, lr: Picture) -> None:
+    patched = replace(truth, pixels=truth.pixels.clone())
+    patched.pixels[:, 40:64, 20:52] = truth.pixels[:, 8:32, 60:92]
+    wrong = (degrade(patched, model.degradation).pixels != lr.pixels).any(0)
+    shown = pictures_of(assess(patched, lr, model))["unlikely"].pixels
+    red = (shown == torch.tensor([255, 80, 80])[:, None, None]).all(0)
+    places = red[:96, :96].nonzero().tolist()
+    assert {(row // 4, column // 4) for row, column in places} == {(r, c) for r, c in wrong.nonzero().tolist()}
+    assert len(places) == 4 * int(wrong.sum())  # the colour around a dot still tells how unlikely the place is
+    assert red[140:160, 96:].any()  # and what a dot means stands below the scale
+    exact = pictures_of(assess(truth, lr, model))["unlikely"].pixels
+    assert not (exact == torch.tensor([255, 80, 80])[:, None, None]).all(0).any()
 
 
 def test_the_smallest_pictures(model: VSpSR) -> None:

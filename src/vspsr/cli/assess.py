@@ -171,8 +171,9 @@ def assess(
 
     Unlikeliness is about 1 where detail is as usual as in photographs, larger where it is not.
     It is compared with true pictures: p is the share of them that are at least as unlikely. Below 0.05 is unusual.
-    With -o, NAME_unlikely.png, NAME_unsupported.png (detail that no member of the space has) and NAME_report.json are
-    written. Usual detail need not be true. The exit code is 0, whatever the verdict.
+    With -o, NAME_unlikely.png (a map, with red dots where LR values are wrong), NAME_unsupported.png (detail that no
+    member of the space has) and NAME_report.json are written. Usual detail need not be true.
+    The exit code is 0, whatever the verdict.
 
     Example:  vspsr assess esrgan.png photo.png --calibration mine.json -o out
     """

@@ -14,7 +14,7 @@ from vspsr.images.picture import Picture, bicubic
 
 # Anchors of a perceptually even map from dark to light (viridis, CC0), linear in between.
 _ANCHORS = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"]
-_BACKGROUND, _INK = (24, 24, 24), (235, 235, 235)
+_BACKGROUND, _INK, _MARK = (24, 24, 24), (235, 235, 235), (255, 80, 80)
 _MARGIN, _LABEL = 10, 22
 _CELL = 384  # longer side of a cell
 _CROP = 48  # LR… HR side of the close-up, in HR pixels, at scale 4; shown magnified
@@ -59,12 +59,23 @@ def stddev_map(stddev: Tensor) -> Picture:
     return value_map(levels, scale_end(levels), "levels")
 
 
-def value_map(values: NDArray[np.floating], end: float, unit: str) -> Picture:
-    """Values (H, W) as a colour map from 0 to ``end``, its scale drawn beside it: RGB, (3, max(H, 160), W + 90)."""
+def value_map(
+    values: NDArray[np.floating], end: float, unit: str, marked: NDArray[np.bool_] | None = None, mark: str = ""
+) -> Picture:
+    """Values (H, W) as a colour map from 0 to ``end``, its scale drawn beside it: RGB, (3, max(H, 160), W + 90).
+
+    Pixels that are ``marked`` (H, W) are red, and if there are any, so is ``mark``, a word below the scale.
+    """
     height, width = values.shape
     canvas = Image.new("RGB", (width + 90, max(height, 160)), _BACKGROUND)
-    canvas.paste(Image.fromarray(coloured(values / end)))
-    _draw_scale(canvas, (width + 14, 10), max(height, 160) - 20, end, unit)
+    rgb = coloured(values / end)
+    room = max(height, 160) - 20
+    if marked is not None and marked.any():
+        rgb[marked] = _MARK
+        room -= 20
+        ImageDraw.Draw(canvas).text((width + 14, room + 14), mark, fill=_MARK, font=_font(12))
+    canvas.paste(Image.fromarray(rgb))
+    _draw_scale(canvas, (width + 14, 10), room, end, unit)
     return _as_picture(np.asarray(canvas))
 
 
@@ -126,7 +137,7 @@ def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Pict
         draw.text((left, top), label, fill=_INK, font=_font())
         whole = image.resize(cell, resample)
         marks = ImageDraw.Draw(whole)
-        marks.rectangle([round(v * factor) for v in (box[0], box[1], box[2] - 1, box[3] - 1)], outline=(255, 80, 80))
+        marks.rectangle([round(v * factor) for v in (box[0], box[1], box[2] - 1, box[3] - 1)], outline=_MARK)
         canvas.paste(whole, (left, top + _LABEL))
         close = image.crop(box).resize((crop, crop), Image.Resampling.NEAREST)
         canvas.paste(close, (left + cell[0] + _MARGIN // 2, top + _LABEL))

@@ -156,15 +156,20 @@ class Assessment:
         return f"{lr}; its detail is no more unlikely than that of true pictures: {', '.join(parts)}"
 
 
-def pictures_of(found: Unlikeliness) -> dict[str, Picture]:
-    """The pictures of an assessment: `unlikely`, a map with one colour scale for all pictures, and `unsupported`, the
-    detail that no member has, on grey."""
-    outside = found.outside
-    scale = outside.shape[-1] // found.by_pixel.shape[-1]
+def pictures_of(result: Assessment) -> dict[str, Picture]:
+    """The pictures of an assessment: `unlikely`, a map with one colour scale for all pictures and a red dot in each
+    LR pixel that is wrong, and `unsupported`, the detail that no member has, on grey."""
+    found, wrong = result.unlikeliness, result.comparison.lr_wrong
+    scale = result.comparison.scale
     enlarged = found.by_pixel.double().repeat_interleave(scale, 0).repeat_interleave(scale, 1)
-    grey = (128 + 255 * outside.double()).round().clamp(0, 255).int()
+    dots = torch.zeros(enlarged.shape, dtype=torch.bool)
+    if wrong is not None:
+        side = scale // 2
+        inner = slice((scale - side) // 2, (scale + side) // 2)
+        dots.unflatten(1, (-1, scale)).unflatten(0, (-1, scale))[:, inner, :, inner] = wrong[:, None, :, None]
+    grey = (128 + 255 * found.outside.double()).round().clamp(0, 255).int()
     return {
-        "unlikely": value_map(enlarged.numpy(), _MAP_END, "1: usual"),
+        "unlikely": value_map(enlarged.numpy(), _MAP_END, "1: usual", dots.numpy(), "LR wrong"),
         "unsupported": Picture(grey, mode="grey" if len(grey) == 1 else "RGB"),
     }
 
@@ -274,7 +279,7 @@ def assess_file(
     }
     if folder is not None:
         make_folder(folder)
-        for kind, made in pictures_of(found).items():
+        for kind, made in pictures_of(result).items():
             write_image(files[f"{kind}.png"], made, overwrite=overwrite)
         write_json(files["report.json"], report, overwrite)
     return report

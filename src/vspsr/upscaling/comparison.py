@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -49,8 +49,7 @@ class Comparison:
         wrong, total: LR values (pixels × channels, alpha included) that differ, and all; for a JPEG, DCT coefficients.
         unit: which of them, "lr_values" or "coefficients".
         scale: s.
-        lr_pixels_wrong, lr_pixels: LR pixels in which any channel differs, and all.
-        lr_wrong_rows, lr_wrong_columns: the first and the last that have such a pixel; None where exact.
+        lr_wrong: (h, w), LR pixels in which any channel differs.
         lr_max_deviation: largest difference, in levels.
         lr_psnr: LR-PSNR in dB over all values compared, infinite where exact.
         bits: depth of the comparison, that of the HR picture.
@@ -60,10 +59,7 @@ class Comparison:
     total: int
     unit: str
     scale: int
-    lr_pixels_wrong: int | None = None
-    lr_pixels: int | None = None
-    lr_wrong_rows: tuple[int, int] | None = None
-    lr_wrong_columns: tuple[int, int] | None = None
+    lr_wrong: Tensor | None = field(default=None, compare=False)
     lr_max_deviation: int | None = None
     lr_psnr: float | None = None
     bits: int | None = None
@@ -74,6 +70,30 @@ class Comparison:
         return self.wrong == 0
 
     @property
+    def lr_pixels(self) -> int | None:
+        """LR pixels compared."""
+        return None if self.lr_wrong is None else self.lr_wrong.numel()
+
+    @property
+    def lr_pixels_wrong(self) -> int | None:
+        """LR pixels in which any channel differs."""
+        return None if self.lr_wrong is None else int(self.lr_wrong.count_nonzero())
+
+    @property
+    def lr_wrong_rows(self) -> tuple[int, int] | None:
+        """The first and the last LR row that has a wrong pixel; None where exact."""
+        return self._first_and_last(1)
+
+    @property
+    def lr_wrong_columns(self) -> tuple[int, int] | None:
+        """The first and the last LR column that has a wrong pixel; None where exact."""
+        return self._first_and_last(0)
+
+    def _first_and_last(self, across: int) -> tuple[int, int] | None:
+        at = [] if self.lr_wrong is None else self.lr_wrong.any(across).nonzero().flatten().tolist()
+        return (at[0], at[-1]) if at else None
+
+    @property
     def where(self) -> str:
         """The part of the LR picture outside of which nothing is wrong, as the end of a clause; "" if unknown."""
         if self.lr_wrong_rows is None or self.lr_wrong_columns is None:
@@ -82,12 +102,18 @@ class Comparison:
 
     def record(self) -> dict[str, Any]:
         """What applies, as `vspsr check --json` names it."""
-        named = {"exact": self.exact, f"{self.unit}_wrong": self.wrong, self.unit: self.total}
-        pixels = self.unit == "lr_values"
-        rest = {
-            k: v for k, v in vars(self).items() if k not in ("wrong", "total", "unit") and (pixels or v is not None)
+        named = {"exact": self.exact, f"{self.unit}_wrong": self.wrong, self.unit: self.total, "scale": self.scale}
+        if self.lr_wrong is None:
+            return named
+        return named | {
+            "lr_pixels_wrong": self.lr_pixels_wrong,
+            "lr_pixels": self.lr_pixels,
+            "lr_wrong_rows": self.lr_wrong_rows,
+            "lr_wrong_columns": self.lr_wrong_columns,
+            "lr_max_deviation": self.lr_max_deviation,
+            "lr_psnr": self.lr_psnr,
+            "bits": self.bits,
         }
-        return named | rest
 
 
 def compare(
@@ -118,26 +144,16 @@ def compare(
         alpha = to_bits(lr.alpha, lr.bits, hr.bits)
         difference = torch.cat([difference * (lr.alpha > 0), (down.alpha - alpha).abs()])
     mse = float(difference.double().square().mean())
-    wrong_pixels = difference.amax(0) > 0
     return Comparison(
         int(difference.count_nonzero()),
         source.n_values,
         source.unit,
         degradation.scale,
-        lr_pixels_wrong=int(wrong_pixels.count_nonzero()),
-        lr_pixels=wrong_pixels.numel(),
-        lr_wrong_rows=_first_and_last(wrong_pixels.any(1)),
-        lr_wrong_columns=_first_and_last(wrong_pixels.any(0)),
+        lr_wrong=difference.amax(0) > 0,
         lr_max_deviation=int(difference.max()),
         lr_psnr=10 * math.log10(hr.white**2 / mse) if mse else math.inf,
         bits=hr.bits,
     )
-
-
-def _first_and_last(wrong: Tensor) -> tuple[int, int] | None:
-    """The first and the last index at which a vector is true."""
-    at = wrong.nonzero().flatten().tolist()
-    return (at[0], at[-1]) if at else None
 
 
 def degradation_of_pair(hr: Picture, lr: Picture, scale: int | None, kernel: str | Sequence[float]) -> Degradation:
