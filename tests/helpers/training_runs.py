@@ -83,16 +83,8 @@ def shipped(path: Path, folder: Path, *changes: str) -> Recipe:
 
 def run(recipe: Recipe, output: Path, resume: bool = False, lines: list[str] | None = None, **options: Any) -> Engine:
     """Trains in this process; the engine as it was after the last step."""
-    engines: list[Engine] = []
-    after = options.pop("after_step", lambda _: None)
-
-    def after_step(engine: Engine) -> None:
-        engines[:] = [engine]
-        after(engine)
-
     report = (lines if lines is not None else []).append
-    train(recipe, RunOptions(output, resume, accelerator="cpu", report=report, after_step=after_step, **options))
-    return engines[0]
+    return train(recipe, RunOptions(output, resume, accelerator="cpu", report=report, **options))[0]
 
 
 def weights(engine: Engine) -> dict[str, Tensor]:

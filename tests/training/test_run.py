@@ -290,6 +290,14 @@ class TestClock:
         assert engine.step == 6
         assert engine.seconds > 50
 
+    def test_a_run_at_its_end_says_how_to_train_on(self, photos: Path, tmp_path: Path) -> None:
+        """More time does not make an annealed run go back."""
+        lines = list[str]()
+        small.run(small.recipe_of(photos), tmp_path, max_time=1000.0, lines=lines)
+        assert not any("initial=" in line for line in lines)
+        assert small.run(small.recipe_of(photos), tmp_path, resume=True, max_time=10**6, lines=lines).step == 6
+        assert lines[-1] == f"it is at its end: a run in another folder goes on with --set initial={tmp_path}"
+
     def test_less_time_may_skip_to_a_phase_with_an_optimiser_of_its_own(
         self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

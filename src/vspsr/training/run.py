@@ -130,6 +130,8 @@ class _Run:
             checkpoint.check_same_images(self.images, len(pairs), state, options.output)
             self.engine.restore(state, str(found))
             self.report(f"resuming at step {self.engine.step} from {found}")
+            if self.engine.done:
+                self.report(f"it is at its end: a run in another folder goes on with --set initial={options.output}")
         if fabric.is_global_zero:
             for part in _FOLDERS:
                 make_folder(options.output / part)
