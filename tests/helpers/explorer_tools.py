@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import numpy as np
 import torch
 import uvicorn
@@ -59,7 +60,7 @@ def pixels(content: bytes) -> NDArray[np.int64]:
 class Client:
     """A test client of one open picture."""
 
-    def __init__(self, http: TestClient, image: NDArray[np.uint8] | bytes, name: str = "a photo.png") -> None:
+    def __init__(self, http: httpx.Client, image: NDArray[np.uint8] | bytes, name: str = "a photo.png") -> None:
         """Open pixels (h, w, 3), or the content of a file."""
         self.http = http
         content = image if isinstance(image, bytes) else png(image)
