@@ -1,4 +1,6 @@
-"""The pictures of docs/photographs.md, from photographs of scikit-image that are CC0 or in the public domain.
+"""The pictures of docs/photographs.md and docs/assess.md.
+
+They are made from photographs of scikit-image that are CC0 or in the public domain.
 
 python benchmarks/photograph_figures.py -o docs/images
 """
@@ -14,7 +16,9 @@ from skimage import data
 
 from vspsr import Degradation, VSpSR, upscale
 from vspsr.images import Picture
-from vspsr.upscaling import Upscaled
+from vspsr.upscaling import Upscaled, degrade
+from vspsr.upscaling.assessment import assess, pictures_of
+from vspsr.upscaling.projecting import project_picture
 
 SIDE, GAP, TITLE = 64, 6, 18
 NOISE = 10  # levels of 255
@@ -47,6 +51,22 @@ def panels(path: Path, *rows: dict[str, Image.Image]) -> None:
     print(path, f"{path.stat().st_size / 1000:.0f} kB")
 
 
+def assessed(path: Path, model: VSpSR) -> None:
+    """A picture with a patch of another one: where LR is wrong, and how unlikely its detail is."""
+    pixels = torch.from_numpy(data.astronaut()[:256, 100:356]).permute(2, 0, 1).int()
+    true, pasted = Picture(pixels), Picture(pixels.clone())
+    pasted.pixels[:, 136:184, 24:72] = torch.from_numpy(data.coffee()[190:238, 250:298]).permute(2, 0, 1)
+    lr = degrade(true, model.degradation)
+    shown = {
+        "true": true,
+        "with a foreign patch": pasted,
+        "made exact by vspsr project": project_picture(pasted, lr).picture,
+    }
+    maps = {title: pictures_of(assess(picture, lr, model))["unlikely"] for title, picture in shown.items()}
+    without_scale = {title: pillow(picture).crop((0, 0, 256, 256)) for title, picture in maps.items()}
+    panels(path, {title: pillow(picture) for title, picture in shown.items()}, without_scale)
+
+
 def pillow(picture: Picture) -> Image.Image:
     return Image.fromarray(picture.to_array())
 
@@ -60,6 +80,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
     clean_model, jpeg_model = (VSpSR.from_pretrained(name) for name in ("vspsr-x4", "vspsr-x4-explore"))
+
+    assessed(args.output / "assess-map.webp", clean_model)
 
     def one(image: bytes | Image.Image, model: VSpSR = clean_model, **options: object) -> Upscaled:
         return upscale(image, model, samples=1, **options)  # type: ignore[arg-type]

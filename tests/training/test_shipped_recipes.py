@@ -29,7 +29,7 @@ def ids(path: Path) -> str:
 
 def test_all_recipes_are_here() -> None:
     paper = [f"paper/x{scale}{kind}" for scale in (4, 8) for kind in ("", "-authors")]
-    expected = ["x4", "x4-jpeg", "x8", *paper, *(f"ablation/{i}" for i in range(1, 10))]
+    expected = ["x4", "x4-jpeg", "x8", "x8-jpeg", *paper, *(f"ablation/{i}" for i in range(1, 10))]
     assert sorted(ids(p) for p in ALL) == sorted(f"{name}.yaml" for name in expected)
 
 
@@ -133,9 +133,10 @@ def test_our_recipes(scale: int) -> None:
     assert sum(p.numel() for p in model.parameters()) * 4 < 16 * 2**20
 
 
-def test_the_recipe_for_jpegs_starts_from_what_the_shipped_model_says() -> None:
+@pytest.mark.parametrize("scale", [4, 8])
+def test_the_recipes_for_jpegs_start_from_what_the_shipped_models_say(scale: int) -> None:
     """Half of the LR images are JPEGs; the model is the shipped one's, and at the start so is what it says."""
-    recipe, shipped = load_recipe(CONFIGS / "x4-jpeg.yaml"), VSpSR.from_pretrained("vspsr-x4")
+    recipe, shipped = load_recipe(CONFIGS / f"x{scale}-jpeg.yaml"), VSpSR.from_pretrained(f"vspsr-x{scale}")
     assert recipe.data.jpeg is not None
     assert recipe.model.options == shipped.config["options"]
     y = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
