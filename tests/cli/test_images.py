@@ -292,13 +292,15 @@ def test_bad_files(run: Run, photo: Path, tmp_path: Path) -> None:
     [
         (("--model", "vspsr-x4"), ""),
         (("--model", "vspsr-x4-explore"), ""),
-        (("--scale", "8"), "vspsr-x8 was not trained on JPEGs and may draw their ripples\n"),
+        (("--model", "./own"), "./own was not trained on JPEGs and may draw their ripples\n"),
+        (("--scale", "8"), "upscaled with vspsr-x8, which was trained on JPEGs"),
         ((), "upscaled with vspsr-x4-explore, which was trained on JPEGs"),
     ],
 )
 def test_what_is_said_about_models_and_jpegs(run: Run, tmp_path: Path, model: tuple[str, ...], note: str) -> None:
     from PIL import Image
 
+    VSpSR("vspm", {"scale": 4, "n_atoms": 8}).save_pretrained(tmp_path / "own")
     Image.new("RGB", (16, 16), (90, 120, 60)).save(tmp_path / "a.jpg")
     Image.new("RGB", (16, 16), (90, 120, 60)).save(tmp_path / "b.png")
     result = run("upscale", "a.jpg", "b.png", "-o", "out", *model, "--samples", 1)
