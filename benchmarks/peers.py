@@ -114,13 +114,11 @@ def assessment_table(peers: Path, hr: Path, model: VSpSR, name: str) -> Table:
                     for b, e in zip(bounds, expected, strict=True)
                 )
             )
-            place = divmod(int(as_pasted.unlikeliness.by_pixel.argmax()), lr.size[1])
-            on_map.append(all(low <= p <= high for p, (low, high) in zip(place, expected, strict=True)))
             judged = assess(project_picture(patched, lr).picture, lr, model, true)
             rows[f"{kind}: the same, made exact"].append(judged)
-            centre = [model.scale * n for n in judged.unlikeliness.at]
-            inside = all(start <= c < start + PATCH for c, start in zip(centre, (top, left), strict=True))
-            found.append(inside)
+            most_unlikely = divmod(int(as_pasted.unlikeliness.by_pixel.argmax()), lr.size[1])
+            for places, place in ((on_map, most_unlikely), (found, judged.unlikeliness.at)):
+                places.append(all(low <= p <= high for p, (low, high) in zip(place, expected, strict=True)))
     others = list(methods(peers, hr, model.scale))
     for method, _, sr, _, lr in track(others, console=Console(stderr=True), transient=True):
         rows[method].append(assess(sr, lr, model, true))

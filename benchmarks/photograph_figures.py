@@ -63,7 +63,7 @@ def assessed(path: Path, model: VSpSR) -> None:
         "made exact by vspsr project": project_picture(pasted, lr).picture,
     }
     maps = {title: pictures_of(assess(picture, lr, model))["unlikely"] for title, picture in shown.items()}
-    without_scale = {title: pillow(picture).crop((0, 0, 256, 256)) for title, picture in maps.items()}
+    without_scale = {title: pillow(picture).crop((0, 0, 4 * SIDE, 4 * SIDE)) for title, picture in maps.items()}
     panels(path, {title: pillow(picture) for title, picture in shown.items()}, without_scale)
 
 

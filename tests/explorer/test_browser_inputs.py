@@ -121,6 +121,8 @@ def test_edits_are_made_switched_off_changed_and_ordered(hand: Hand) -> None:
     page.fill("[aria-label='Size of the brush in pixels']", "1")  # LR decides on the colour of larger areas
     coloured = hand.stroke("Colour of an area")
     assert np.abs(coloured - erased)[22:27, 31:38].max() > 4
+    redder = (coloured - erased)[23:25, 33:35]  # keys paint between two rows
+    assert (redder[..., 0] - redder[..., 1]).mean(1).max() > 2
     names = page.locator(".edits .name").all_inner_texts()
     assert names[-1] == "Colour"
     row = f".edits li:nth-child({len(names)})"
