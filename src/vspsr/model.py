@@ -202,19 +202,8 @@ class VSpSR(nn.Module):
         """
         check_types(name_or_path_or_hub_id=(name_or_path_or_hub_id, str | Path))
         folder = _locate(str(name_or_path_or_hub_id))
-        config, weights = _read_config(folder / _CONFIG), folder / _WEIGHTS
-        state = read_state(weights)
-        try:
-            options = config["options"]
-            if isinstance(options.get("deterministic"), dict):
-                options["deterministic"] = pretrained_part(state, "network.", str(weights))
-            with torch.device("meta"):  # compared before memory is allocated for sizes that the file asks for
-                wanted = build_network(config.get("network", "overlapping"), options).state_dict(prefix="network.")
-            check_keys(state, wanted, f"{weights}: does not fit the model's configuration:")
-            model = cls(**config)
-        except ValueError as error:
-            raise ModelError(f"{folder / _CONFIG}: not the configuration of a vspsr model ({error})") from error
-        return _filled(model, state, weights)
+        config = read_json(folder / _CONFIG, _MAX_CONFIG, ModelError)
+        return model_of(config, read_state(folder / _WEIGHTS), str(folder / _CONFIG), str(folder / _WEIGHTS))
 
     @classmethod
     def from_authors_checkpoint(cls, path: str | Path, **options: Any) -> "VSpSR":
@@ -235,28 +224,45 @@ class VSpSR(nn.Module):
             converted = convert_authors_state(state)
         except ValueError as error:
             raise ModelError(f"{path}: {error}") from error
-        return _filled(cls("vspm", options), {f"network.{k}": v for k, v in converted.items()}, Path(path))
+        return _filled(cls("vspm", options), {f"network.{k}": v for k, v in converted.items()}, str(path))
 
 
-def _filled(model: VSpSR, state: Mapping[str, Tensor], path: Path) -> VSpSR:
-    """The model with a file's weights, float32 whatever the default dtype is."""
-    model.float()
-    load(model, state, str(path))
-    return model
+def model_of(config: Any, state: Mapping[str, Tensor], source: str, weights: str) -> VSpSR:
+    """A model from its configuration and weights, neither of which is trusted: float32, in evaluation mode.
 
+    Args:
+        config: what `VSpSR.config` gave.
+        state: what `VSpSR.state_dict` gave.
+        source, weights: names of the files they are from, for messages.
 
-def _read_config(path: Path) -> dict[str, Any]:
-    """The constructor's arguments in a model's configuration, their names and types checked; ModelError otherwise."""
-    config = read_json(path, _MAX_CONFIG, ModelError)
+    Raises:
+        ModelError: not the configuration of a model, or weights that do not fit it.
+    """
+    refused = f"{source}: not the configuration of a vspsr model"
     if not isinstance(config, dict) or not isinstance(config.get("options"), dict):
-        raise ModelError(f"{path}: not the configuration of a vspsr model (it has no `options`)")
+        raise ModelError(f"{refused} (it has no `options`)")
     known = inspect.signature(VSpSR).parameters
     if unknown := [one_line(key)[:60] for key in config if key not in known]:
-        hint = did_you_mean(unknown[0], known)
-        raise ModelError(f"{path}: not the configuration of a vspsr model (unknown {unknown[0]!r}: {hint})")
-    if config.get("network") == "vspm":
-        config["options"] = {k: v for k, v in config["options"].items() if k not in _PRIOR}
-    return config
+        raise ModelError(f"{refused} (unknown {unknown[0]!r}: {did_you_mean(unknown[0], known)})")
+    name = config.get("network", "overlapping")
+    options = {k: v for k, v in config["options"].items() if name != "vspm" or k not in _PRIOR}
+    try:
+        if isinstance(options.get("deterministic"), dict):
+            options["deterministic"] = pretrained_part(state, weights)
+        with torch.device("meta"):  # compared before memory is allocated for sizes that the file asks for
+            wanted = build_network(name, options).state_dict(prefix="network.")
+        check_keys(state, wanted, f"{weights}: does not fit the model's configuration:")
+        model = VSpSR(**config | {"options": options})
+    except ValueError as error:
+        raise ModelError(f"{refused} ({error})") from error
+    return _filled(model, state, weights)
+
+
+def _filled(model: VSpSR, state: Mapping[str, Tensor], weights: str) -> VSpSR:
+    """The model with a file's weights, float32 whatever the default dtype is."""
+    model.float()
+    load(model, state, weights)
+    return model
 
 
 def _locate(name: str) -> Path:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from vspsr import VSpSR
 from vspsr.cli.main import app
 from vspsr.errors import ModelError, OutputError
+from vspsr.training.build import build_model
 from vspsr.training.checkpoint import latest, read_checkpoint
 from vspsr.training.export import export
 from vspsr.training.recipe import RecipeError
@@ -57,6 +58,41 @@ def test_the_card_tells_of_the_run(run: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
         export(run, tmp_path / "model")
     export(run, tmp_path / "model", overwrite=True)
+
+
+def test_a_run_of_an_earlier_version(run: Path, tmp_path: Path) -> None:
+    """Its weights are exported and trained on; its recipe, of losses that may be gone, is not interpreted."""
+    found = latest(run)
+    assert found is not None
+    now = read_checkpoint(found)
+    recipe = {"name": "old", "steps": 6, "phases": [{"name": "first", "losses": {"sparsity": {"weight": 1.0}}}]}
+    old = tmp_path / "run" / "checkpoints" / "step-000000006.pt"
+    old.parent.mkdir(parents=True)
+    kept = {key: now[key] for key in ("step", "network", "average", "discriminator", "optimisers", "sums", "counted")}
+    config = {k: v for k, v in now["model"].items() if k not in ("calibration", "trained_on_jpegs")}
+    torch.save({**kept, "format": 1, "recipe": recipe, "model": config, "skipped": 0, "best": None}, old)
+
+    result = CliRunner().invoke(app, ["export", str(tmp_path / "run"), "-o", str(tmp_path / "model")])
+    assert result.exit_code == 0, result.output
+    exported = VSpSR.from_pretrained(tmp_path / "model").network.state_dict()
+    begun = build_model(small.recipe_of(tmp_path).model_copy(update={"initial": tmp_path / "run"})).network.state_dict()
+    for key, value in now["average"].items():
+        assert torch.equal(exported[key], value)
+        assert torch.equal(begun[key], value)
+    assert "'sparsity': {'weight': 1.0}" in (tmp_path / "model" / "README.md").read_text()
+    with pytest.raises(ModelError, match="cannot be resumed: start one with `--set initial="):
+        read_checkpoint(old)
+
+
+@pytest.mark.parametrize("key", ["format", "recipe", "model", "step", "average", "optimisers"])
+def test_a_checkpoint_that_lacks_something(run: Path, tmp_path: Path, key: str) -> None:
+    found = latest(run)
+    assert found is not None
+    content = read_checkpoint(found)
+    del content[key]
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(ModelError, match="not a checkpoint of `vspsr train`"):
+        export(tmp_path / "a.pt", tmp_path / "model")
 
 
 def test_nothing_to_export(tmp_path: Path) -> None:

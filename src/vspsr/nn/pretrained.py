@@ -85,12 +85,9 @@ def load_pretrained(path: Path, scale: int, trainable: bool = False) -> Pretrain
     return network
 
 
-def pretrained_part(state: State, network: str, name: str) -> PretrainedSR:
-    """`pretrained_from_state` of the deterministic part of a model, from the state of the model or its network.
-
-    ``network``: what keys of the network begin with, "network." or "".
-    """
-    prefix = f"{network}deterministic.module."
+def pretrained_part(state: State, name: str) -> PretrainedSR:
+    """`pretrained_from_state` of the deterministic part of a model, from the model's state."""
+    prefix = "network.deterministic.module."
     return pretrained_from_state({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, name)
 
 

@@ -9,18 +9,14 @@ from torch import Tensor
 from vspsr.errors import ModelError
 from vspsr.model import VSpSR, shipped_models
 from vspsr.nn.overlapping import with_quantisation
-from vspsr.nn.pretrained import load_pretrained, pretrained_part
+from vspsr.nn.pretrained import load_pretrained
 from vspsr.state_dicts import load
 from vspsr.training.checkpoint import latest, read_checkpoint
 from vspsr.training.recipe import Recipe, RecipeError
 
 
-def build_model(recipe: Recipe, state: Mapping[str, Tensor] | None = None) -> VSpSR:
-    """The model of a recipe, in evaluation mode.
-
-    Args:
-        state: weights of the network, of a checkpoint; None for those at the start of the run: drawn from torch's
-            generator or from `initial`.
+def build_model(recipe: Recipe) -> VSpSR:
+    """The model of a recipe at the start of its run, in evaluation mode: weights from `initial` or torch's generator.
 
     Raises:
         RecipeError: options that the network does not have, or a `mean_gradient_scale` where samples are not affine in
@@ -30,17 +26,12 @@ def build_model(recipe: Recipe, state: Mapping[str, Tensor] | None = None) -> VS
     arguments = {**dict(recipe.model), "trained_on_jpegs": recipe.data.jpeg is not None}
     if (part := recipe.deterministic) is not None:
         options = arguments["options"] = dict(recipe.model.options)
-        if state is None:
-            options["deterministic"] = load_pretrained(part.checkpoint, int(options.get("scale", 4)), part.trainable)
-        else:  # the checkpoint holds the pretrained part too: its own file may be gone
-            options["deterministic"] = pretrained_part(state, "", "the checkpoint")
+        options["deterministic"] = load_pretrained(part.checkpoint, int(options.get("scale", 4)), part.trainable)
     try:
         model = VSpSR(**arguments)
     except ValueError as error:
         raise RecipeError(f"`model`: {error}") from error
-    if state is not None:
-        load(model.network, state, "the checkpoint", "does not fit its recipe:")
-    elif (path := recipe.initial) is not None:
+    if (path := recipe.initial) is not None:
         initial = with_quantisation(_initial_state(path), model.network)
         load(model.network, initial, str(path), "does not fit the recipe's model:")
     if any(getattr(loss, "mean_gradient_scale", 1) < 1 for phase in recipe.phases for _, loss in phase.terms()):
@@ -64,4 +55,4 @@ def _initial_state(path: Path) -> Mapping[str, Tensor]:
     found = path if path.is_file() else latest(path)
     if found is None:
         raise ModelError(f"{path}: no run with checkpoints, model's folder or one of {', '.join(shipped_models())}")
-    return read_checkpoint(found)["average"]  # type: ignore[no-any-return]
+    return read_checkpoint(found, to_resume=False)["average"]  # type: ignore[no-any-return]

@@ -21,8 +21,9 @@ from vspsr.training.recipe_file import parse_recipe
 
 FORMAT = 2
 _NAME = re.compile(r"step-\d+\.pt")
-_KEYS = {"format", "recipe", "model", "n_images", "images", "step", "seconds", "position", "sums", "counted", "failed"}
-_KEYS |= {"network", "average", "discriminator", "optimisers"}
+_EARLIER = {"recipe", "model", "step", "average"}  # what is read of format 1
+_KEYS = _EARLIER | {"n_images", "images", "seconds", "position", "sums", "counted", "failed"}
+_KEYS |= {"network", "discriminator", "optimisers"}
 
 FREE = ("name", "description", "initial", "validation", "checkpoints", "log_every", "micro_batch", "compile")
 """Entries of a recipe that may change when a run is resumed: the weights do not depend on them."""
@@ -38,15 +39,23 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     write_bytes(path, buffer.getvalue(), overwrite=True)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, to_resume: bool = True) -> dict[str, Any]:
     """A checkpoint, on the CPU.
 
+    Args:
+        to_resume: whether the run goes on from it. Otherwise it may be one of format 1, which had other engines.
+
     Raises:
-        ModelError: the file is missing, damaged, or holds something else.
+        ModelError: the file is missing, damaged, of a run that cannot be resumed, or holds something else.
     """
     content = read_tensors(path)
-    if not isinstance(content, dict) or not content.keys() >= _KEYS or content["format"] != FORMAT:
+    version = content.get("format") if isinstance(content, dict) else None
+    if version not in (1, FORMAT) or not content.keys() >= (_KEYS if version == FORMAT else _EARLIER):
         raise ModelError(f"{path}: not a checkpoint of `vspsr train`")
+    if to_resume and version != FORMAT:
+        raise ModelError(
+            f"{path}: a run of an earlier version, which cannot be resumed: start one with `--set initial={path}`"
+        )
     return content
 
 

@@ -209,14 +209,9 @@ class Engine:
     def state(self) -> dict[str, Any]:
         """Tensors and plain containers from which the run goes on exactly."""
         return {
-            "step": self.step,
-            "seconds": self.seconds,
-            "position": self.position,
+            **{name: getattr(self, name) for name in ("step", "seconds", "position", "sums", "counted", "failed")},
             **{name: module.state_dict() if module else None for name, module in self._modules().items()},
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            "sums": self.sums,
-            "counted": self.counted,
-            "failed": self.failed,
         }
 
     def restore(self, state: Mapping[str, Any], source: str) -> None:

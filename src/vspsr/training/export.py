@@ -1,5 +1,6 @@
 """From a run to a model: the form that `VSpSR.from_pretrained` reads, with a model card filled in from the run."""
 
+import pprint
 from collections import Counter
 from importlib import resources
 from pathlib import Path
@@ -8,9 +9,8 @@ from typing import Any
 from vspsr.checks import check_temperature
 from vspsr.errors import ModelError
 from vspsr.files import check_free, read_bytes, read_csv, write_bytes
-from vspsr.model import VSpSR
-from vspsr.training.build import build_model
-from vspsr.training.checkpoint import latest, read_checkpoint
+from vspsr.model import VSpSR, model_of
+from vspsr.training.checkpoint import FORMAT, latest, read_checkpoint
 from vspsr.training.metrics_table import MetricsTable
 from vspsr.training.recipe import Recipe
 from vspsr.training.recipe_file import parse_recipe
@@ -36,19 +36,17 @@ def export(
         half: store the weights in float16.
 
     Raises:
-        ModelError: no checkpoint there, or a damaged one; a weight that float16 cannot hold; other weights that do
-            not fit.
+        ModelError: no checkpoint there, or a damaged one; a weight that float16 cannot hold.
         OutputError: a file of one of these names is there already, or cannot be written. Nothing has been written.
         VSpSRError: the run's metrics.csv or picture cannot be read.
     """
     path = latest(checkpoint) if checkpoint.is_dir() else checkpoint
     if path is None:
         raise ModelError(f"{checkpoint}: no checkpoint of a run in this folder")
-    state = read_checkpoint(path)
-    recipe = parse_recipe(state["recipe"], str(path))
+    state = read_checkpoint(path, to_resume=False)
     for name in ("config.json", "model.safetensors", _CARD, _EXAMPLE):
         check_free(output / name, overwrite)
-    model = build_model(recipe, state["average"])
+    model = model_of(state["model"], {f"network.{k}": v for k, v in state["average"].items()}, str(path), str(path))
     if temperature is not None:
         model.temperature = check_temperature(temperature)
     run = path.parent.parent
@@ -56,15 +54,23 @@ def export(
     figures = {k.removeprefix("val/"): v for k, v in rows[-1].items() if k.startswith("val/") and v} if rows else {}
     pictures = sorted((run / "pictures").glob("step-*.png"))
     files = {_EXAMPLE: read_bytes(pictures[-1])} if pictures else {}
-    files[_CARD] = _card(model, recipe, state, figures, bool(pictures)).encode()
+    card = _card(model, state, figures, bool(pictures), path) if state["format"] == FORMAT else _earlier_card(state)
+    files[_CARD] = card.encode()
     model.save_pretrained(output, half)
     for name, content in files.items():
         write_bytes(output / name, content, overwrite)
     return model
 
 
-def _card(model: VSpSR, recipe: Recipe, state: dict[str, Any], figures: dict[str, str], picture: bool) -> str:
+def _earlier_card(state: dict[str, Any]) -> str:
+    """The card of a run of an earlier version, whose recipe may have losses that are no longer there."""
+    recipe = pprint.pformat(state["recipe"], sort_dicts=False, width=120)
+    return f"{state['step']} steps by an earlier version of vspsr, by this recipe:\n\n```python\n{recipe}\n```\n"
+
+
+def _card(model: VSpSR, state: dict[str, Any], figures: dict[str, str], picture: bool, path: Path) -> str:
     """The template beside this file, filled in."""
+    recipe = parse_recipe(state["recipe"], str(path))
     origin, projected, seen = "", "", "without noise or compression"
     if recipe.initial is not None:
         origin = f"It went on from `{recipe.initial}`: what that was trained on counts, too. "

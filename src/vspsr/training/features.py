@@ -1,7 +1,4 @@
-"""Frozen feature networks: torchvision's and timm's by name, with their weights or from a local safetensors file.
-
-Nothing in them is ever trained.
-"""
+"""Frozen feature networks: torchvision's and timm's by name, with their weights or from a local safetensors file."""
 
 from collections.abc import Sequence
 from typing import Self

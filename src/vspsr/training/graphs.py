@@ -23,7 +23,6 @@ class Graphs:
         Args:
             owner: what the function belongs to; one that lives as long as this object.
             function: of these tensors alone: what else it reads must not change, nor move, while this object lives.
-            tensors: of any shapes.
         """
         if not all(t.is_cuda for t in tensors) or not torch.is_grad_enabled():
             return function(*tensors)
