@@ -1,5 +1,7 @@
 """Coefficients of JPEG files against jpeglib, which is libjpeg's own reader; damaged and unsupported files."""
 
+import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,9 @@ from jpeg_files import coefficients_differ, photo, saved
 from PIL import Image
 
 from vspsr.errors import ImageFileError
-from vspsr.images import jpeg_coefficients
+from vspsr.images import jpeg_coefficients, write_image
 from vspsr.images.jpeg_file import read_coefficients
+from vspsr.images.sources import read_source
 
 jpeglib = pytest.importorskip("jpeglib")
 
@@ -57,7 +60,7 @@ def test_orientation(orientation: int) -> None:
     image = photo(20, 28)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    code = read_coefficients(saved(image, exif=exif.tobytes()))
+    code = jpeg_coefficients(saved(image, exif=exif.tobytes()))
     assert code.orientation == orientation
     turned = Image.fromarray(image.permute(1, 2, 0).numpy())
     turned.getexif()[0x0112] = orientation
@@ -65,6 +68,33 @@ def test_orientation(orientation: int) -> None:
     assert torch.equal(code.upright(image), upright)
     assert torch.equal(code.stored(upright), image)
     assert code.upright_size == tuple(upright.shape[1:])
+
+
+ODD_ORIENTATIONS = {  # (type, count, value) of each entry
+    "twice, upright first": [(3, 1, 1), (3, 1, 3)],
+    "twice, upright last": [(3, 1, 6), (3, 1, 1)],
+    "a signed byte": [(6, 1, 6)],
+    "a signed short": [(8, 1, 6)],
+    "a signed long": [(9, 1, 6)],
+    "a long with high bits": [(4, 1, 6 + (1 << 16))],
+    "no values": [(3, 0, 6)],
+    "an offset": [(13, 1, 6)],
+    "out of range": [(3, 1, 9)],
+}
+
+
+@pytest.mark.parametrize("entries", ODD_ORIENTATIONS.values(), ids=ODD_ORIENTATIONS.keys())
+def test_odd_orientations(entries: list[tuple[int, int, int]], tmp_path: Path) -> None:
+    """Pixels and coefficients are turned alike, and what is written is upright for others, too."""
+    block = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries))
+    block += b"".join(struct.pack("<HHII", 0x0112, *entry) for entry in entries) + bytes(4)
+    content = saved(photo(24, 24), quality=90, exif=block)
+    source = read_source(content)
+    assert source.jpeg is not None
+    stored = torch.from_numpy(np.array(Image.open(io.BytesIO(content)))).permute(2, 0, 1)
+    assert torch.equal(source.picture.pixels, source.jpeg.upright(stored).int())
+    write_image(tmp_path / "a.png", source.picture)
+    assert Image.open(tmp_path / "a.png").getexif().get(0x0112, 1) in (1, b"\1")
 
 
 def patched(content: bytes, marker: bytes, offset: int, value: bytes) -> bytes:

@@ -90,7 +90,7 @@ def test_bleed_does_not_change_its_arguments() -> None:
 
 def tiff(order: str, big: bool, kind: int = 3) -> bytes:
     """A directory with an orientation (6), a kind of colours (2) and a compression (7), nothing else."""
-    size = {1: 1, 3: 2, 4: 4}[kind]
+    size = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4}[kind]
 
     def number(value: int, width: int) -> bytes:
         return value.to_bytes(width, "little" if order == "II" else "big")
@@ -105,7 +105,7 @@ def tiff(order: str, big: bool, kind: int = 3) -> bytes:
 
 @pytest.mark.parametrize("order", ["II", "MM"])
 @pytest.mark.parametrize("big", [False, True])
-@pytest.mark.parametrize("kind", [1, 3, 4])
+@pytest.mark.parametrize("kind", [1, 3, 4, 6, 8, 9, 13])
 @pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
 def test_tiff_directories(order: str, big: bool, kind: int, prefix: bytes) -> None:
     block = tiff(order, big, kind)

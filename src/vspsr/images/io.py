@@ -72,7 +72,7 @@ def _read(path: ImageFile, needed_per_pixel: int, strict: bool) -> Picture:
         return _decode(image, palette)
 
 
-def read_header(path: str | Path, verify: bool = True) -> Header:
+def read_header(path: ImageFile, verify: bool = True) -> Header:
     """What a file states about its image, without decoding it.
 
     Args:
@@ -84,10 +84,11 @@ def read_header(path: str | Path, verify: bool = True) -> Header:
     """
     check_types(verify=(verify, bool))
     with _opened(path, strict=False, verify=verify) as (image, _):
-        turned = image.get_typeof("orientation") and image.get("orientation") > 4
-        size = (image.width, image.height) if turned else (image.height, image.width)
+        orientation = int(image.get("orientation")) if image.get_typeof("orientation") else 1
+        size = (image.width, image.height) if orientation > 4 else (image.height, image.width)
         profile = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else None
-        return Header(size, 1 if image.bands < 3 else 3, _BITS[image.format], bool(image.hasalpha()), profile)
+        channels, alpha = 1 if image.bands < 3 else 3, bool(image.hasalpha())
+        return Header(size, channels, _BITS[image.format], alpha, profile, orientation)
 
 
 class _HarmlessError(Exception):

@@ -7,21 +7,21 @@ progressive Huffman coding, 8 bits, grey or YCbCr (ITU-T T.81 and T.871).
 import re
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
 from vspsr.errors import ImageFileError
+from vspsr.images.io import read_header
 from vspsr.images.jpeg_scans import ZIGZAG, HuffmanTable, Scan, decode_scan
-from vspsr.images.metadata import exif_orientation
 from vspsr.images.opening import ImageFile, name_of, open_file
 
 _SOF, _NOT_SOF = range(0xC0, 0xD0), (0xC4, 0xC8, 0xCC)
 _HUFFMAN = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 _PROGRESSIVE = 0xC2
-_DHT, _SOS, _DQT, _DRI, _EOI, _DNL, _APP1, _APP14 = 0xC4, 0xDA, 0xDB, 0xDD, 0xD9, 0xDC, 0xE1, 0xEE
+_DHT, _SOS, _DQT, _DRI, _EOI, _DNL, _APP14 = 0xC4, 0xDA, 0xDB, 0xDD, 0xD9, 0xDC, 0xEE
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a segment
 _END_OF_SCAN = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
 _RESTART = re.compile(rb"\xff+[\xd0-\xd7]")
@@ -55,8 +55,6 @@ class _State:
     tables: dict[int, np.ndarray] = field(default_factory=dict)
     huffman: dict[int, HuffmanTable] = field(default_factory=dict)
     restart: int = 0
-    exif: bool = False
-    orientation: int = 1
     transform: int | None = None
 
 
@@ -74,15 +72,17 @@ def jpeg_coefficients(path: ImageFile) -> JpegCoefficients:
     name = name_of(path)
     try:
         with open_file(path) as file:
-            return read_coefficients(file.read())
+            code = read_coefficients(file.read())
     except _UnsupportedError as error:
         raise ImageFileError(f"{name}: its JPEG coefficients cannot be used: {error}") from error
     except ValueError as error:
         raise ImageFileError(f"{name}: damaged or cut short ({error})") from error
+    # As libvips turns the pixels: readers of EXIF disagree on odd blocks.
+    return replace(code, orientation=read_header(path, verify=False).orientation)
 
 
 def read_coefficients(data: bytes) -> JpegCoefficients:
-    """`jpeg_coefficients` of a file's content. ValueError where it is damaged."""
+    """`jpeg_coefficients` of a file's content, its orientation left out. ValueError where it is damaged."""
     state = _State()
     for marker, segment, entropy in _segments(data):
         if marker in _SOF and marker not in _NOT_SOF:
@@ -93,8 +93,6 @@ def read_coefficients(data: bytes) -> JpegCoefficients:
             _read_huffman(state, segment)
         elif marker == _DRI:
             state.restart = int.from_bytes(segment[:2], "big")
-        elif marker == _APP1 and segment.startswith(b"Exif\0\0") and not state.exif:
-            state.exif, state.orientation = True, exif_orientation(segment)
         elif marker == _APP14 and segment.startswith(b"Adobe") and len(segment) >= 12:
             state.transform = segment[11]
         elif marker == _DNL:
@@ -249,6 +247,4 @@ def _result(state: _State) -> JpegCoefficients:
         coefficients.append(torch.from_numpy(blocks[: c.blocks[0], : c.blocks[1]].copy()))
         assert c.steps is not None
         tables.append(torch.from_numpy(c.steps))
-    return JpegCoefficients(
-        state.size, coefficients, tables, state.sampling, state.orientation, progressive=state.progressive
-    )
+    return JpegCoefficients(state.size, coefficients, tables, state.sampling, progressive=state.progressive)

@@ -20,7 +20,9 @@ _OTHERS = {4: "a mask", _YCBCR: "YCbCr", 8: "Lab", 9: "Lab", 10: "Lab", 32803: "
 _JPEG = 7  # the compression whose decoder undoes YCbCr
 _PHOTOMETRIC, _COMPRESSION, _ORIENTATION, _SAMPLES, _EXTRA = 262, 259, 274, 277, 338
 _ALPHA = {1, 2}  # extra samples: alpha, premultiplied or not
-_INTEGERS = {1: "B", 3: "H", 4: "I"}  # TIFF's type codes of integers that fit in 32 bits
+_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "B", 8: "H", 9: "I", 13: "I"}
+"""TIFF's type codes of integers that fit in 32 bits; of what is read here, none is negative."""
+
 _MOST_TAGS = 4096  # far above any real directory: bounds the work on a damaged file
 _EXIF_PREFIX = b"Exif\0\0"
 PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"  # of Photoshop's resources in JPEG's APP13
@@ -49,14 +51,15 @@ _RESOLUTIONS = ("tiff:XResolution", "tiff:YResolution")
 
 
 class _Tag(NamedTuple):
-    """The first value of an integer tag, its `struct` format and its position from the start of the file."""
+    """An integer tag, its first value, its `struct` format and its position from the start of the file."""
 
+    tag: int
     value: int
     format: str
     position: int
 
 
-def _tiff_tags(file: BinaryIO) -> dict[int, _Tag] | None:
+def _tiff_tags(file: BinaryIO) -> list[_Tag] | None:
     """Read the integer tags of the first directory of a TIFF or BigTIFF file; None for anything else."""
     file.seek(0)
     header = file.read(16).ljust(16, b"\0")
@@ -67,7 +70,7 @@ def _tiff_tags(file: BinaryIO) -> dict[int, _Tag] | None:
     count_format, entry_size, value_at = ("Q", 20, 12) if big else ("H", 12, 8)
     (directory,) = struct.unpack_from(order + ("Q" if big else "I"), header, 8 if big else 4)
     position = directory + struct.calcsize(count_format)
-    tags: dict[int, _Tag] = {}
+    tags: list[_Tag] = []
     try:
         file.seek(directory)
     except (OSError, OverflowError):  # far beyond any file's end
@@ -80,7 +83,7 @@ def _tiff_tags(file: BinaryIO) -> dict[int, _Tag] | None:
         tag, kind = struct.unpack(order + "HH", entry[:4])
         if kind in _INTEGERS:
             (value,) = struct.unpack_from(order + _INTEGERS[kind], entry, value_at)
-            tags[tag] = _Tag(value, order + _INTEGERS[kind], position + value_at)
+            tags.append(_Tag(tag, value, order + _INTEGERS[kind], position + value_at))
         position += entry_size
     return tags
 
@@ -99,7 +102,8 @@ def tiff_colours(file: BinaryIO) -> TiffColours | None:
     tags = _tiff_tags(file)
     if tags is None:
         return None
-    return TiffColours(*(tags[t].value if t in tags else None for t in (_PHOTOMETRIC, _COMPRESSION, _SAMPLES, _EXTRA)))
+    values = {tag.tag: tag.value for tag in tags}
+    return TiffColours(*(values.get(t) for t in (_PHOTOMETRIC, _COMPRESSION, _SAMPLES, _EXTRA)))
 
 
 def unsupported_tiff(tiff: TiffColours) -> str:
@@ -133,26 +137,14 @@ def carried_over(blocks: Mapping[str, bytes]) -> dict[str, bytes]:
     return kept
 
 
-def exif_orientation(exif: bytes) -> int:
-    """The orientation that an EXIF block states, 1 … 8; 1 where it states none."""
-    tag = _orientation_tag(exif)
-    return tag.value if tag is not None and 1 <= tag.value <= 8 else 1
-
-
 def upright_exif(exif: bytes) -> bytes:
-    """Set the orientation in an EXIF block to 1 (upright); all other bytes stay."""
-    orientation = _orientation_tag(exif)
-    if orientation is None:
-        return exif
-    block = bytearray(exif)
-    struct.pack_into(orientation.format, block, orientation.position, 1)
-    return bytes(block)
-
-
-def _orientation_tag(exif: bytes) -> _Tag | None:
+    """Set the orientation in an EXIF block to 1 (upright), wherever it stands; all other bytes stay."""
     start = len(_EXIF_PREFIX) if exif.startswith(_EXIF_PREFIX) else 0
-    tag = (_tiff_tags(io.BytesIO(exif[start:])) or {}).get(_ORIENTATION)
-    return None if tag is None else tag._replace(position=start + tag.position)
+    block = bytearray(exif)
+    for tag in _tiff_tags(io.BytesIO(exif[start:])) or ():
+        if tag.tag == _ORIENTATION:
+            struct.pack_into(tag.format, block, start + tag.position, 1)
+    return bytes(block)
 
 
 def upright_xmp(xmp: bytes) -> bytes:

@@ -25,6 +25,7 @@ class Header:
         bits: 8 or 16.
         alpha: whether it has alpha.
         profile: its ICC profile, None where it has none.
+        orientation: how it is stored, 1 … 8 as in EXIF.
     """
 
     size: tuple[int, int]
@@ -32,6 +33,7 @@ class Header:
     bits: int
     alpha: bool
     profile: bytes | None = None
+    orientation: int = 1
 
 
 @dataclass(frozen=True, eq=False)
