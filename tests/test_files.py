@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,23 @@ def test_a_file_is_not_replaced_by_half_of_another(tmp_path: Path) -> None:
         interrupt(path)
     assert path.read_bytes() == b"old"
     assert temporaries(tmp_path) == []
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appears_meanwhile_is_not_replaced(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError("no links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", link)
+    for name, existing in (("a", False), ("b", True)):
+        with pytest.raises(OutputError, match="exists") if existing else nullcontext(), replacing(tmp_path / name) as f:
+            f.write(b"ours")
+            if existing:
+                (tmp_path / name).write_bytes(b"theirs")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"ours", "b": b"theirs"}
 
 
 @pytest.mark.parametrize("error", [RuntimeError("bug"), KeyError("bug")])

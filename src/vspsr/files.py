@@ -203,9 +203,14 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())  # some disks say no earlier that they are full
-            check_free(path, overwrite)  # it may have appeared in the meantime
             if sys.platform == "win32":  # no open file can be renamed there
                 file.close()
+            if not overwrite:
+                try:
+                    os.link(temporary, final)  # fails if it has appeared in the meantime
+                    return
+                except OSError:  # or on file systems without such links
+                    check_free(path, overwrite)
             temporary.replace(final)
     except OSError as error:
         raise OutputError(f"{name}: cannot be written ({reason_of(error)})") from error

@@ -48,6 +48,21 @@ def made(photo: Path, folder: Path, model: VSpSR, *steps: Options) -> dict[str, 
     return contents(folder)
 
 
+def test_of_two_that_begin_together_with_other_settings_one_goes_on(tmp_path: Path) -> None:
+    """Both have found an empty folder. With the same settings both go on: they make the same files."""
+    settings: dict[str, object] = {"input_sha256": "a", "seed": 1}
+    both = [outputs.Outputs(tmp_path / "a.json", {**settings, "seed": seed}, {"a": {}}, False) for seed in (1, 2, 1)]
+    about = {"lr_values": 1, "coefficients": None}
+    with both[0].being_made(about):
+        with pytest.raises(OutputError, match="seed = 1 exist, not 2"), both[1].being_made(about):
+            pytest.fail("it went on")
+        with both[2].being_made(about):
+            both[2].write("a", b"x", {})
+        both[0].write("a", b"x", {})
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert (report["seed"], report["outputs"]) == (1, {"a": {}})
+
+
 STOPS = [
     (KeyboardInterrupt(), False, 1.0),
     (OSError(errno.ENOSPC, "No space left on device"), True, 0.0),

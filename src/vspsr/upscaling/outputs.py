@@ -47,6 +47,7 @@ class Outputs:
         self, report: Path, settings: Mapping[str, Any], wanted: Mapping[str, Record], overwrite: bool
     ) -> None:
         self._path, self._settings = report, json.loads(json.dumps(settings))  # lists for tuples, as in the file
+        self._overwrite = overwrite
         previous = {} if overwrite else _read(report, self._settings)
         known: dict[str, Record | None] = previous.get("outputs", {})
         existing = {name for name in known.keys() | wanted if os.path.lexists(report.with_name(name))}
@@ -73,8 +74,15 @@ class Outputs:
 
         Args:
             about: what the report says about the picture.
+
+        Raises:
+            OutputError: the report cannot be written, or another program has begun with other settings in the meantime.
         """
         self._about = dict(about)
+        if not self._overwrite:
+            with suppress(OutputError):  # it is there, from before or from another program that has begun by now
+                write_json(self._path, self.report())
+            _read(self._path, self._settings)
         self._save()
         try:
             yield
