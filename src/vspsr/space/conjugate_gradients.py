@@ -15,81 +15,110 @@ from torch import Tensor
 from vspsr.errors import ConvergenceWarning
 from vspsr.space.estimates import report_progress
 
-_LOOK_BACK = 5
-_MAX_ITERATIONS = 1000  # 30 to 60 are usual; what takes more than 1,000 has a σ too small for the dtype
+_MAX_ITERATIONS = 1000  # 30 to 400 are usual; what takes more than 1,000 has a σ too small for the dtype
 
 
-def conjugate_gradients(
-    product: Callable[[Tensor], Tensor], b: Tensor, tolerance: float, energy_tolerance: float = 0.0
-) -> Tensor:
+def conjugate_gradients(product: Callable[[Tensor], Tensor], b: Tensor, tolerance: float) -> Tensor:
     """S⁻¹ b for a symmetric positive definite S. A ConvergenceWarning says if 1,000 products do not suffice.
 
     Args:
         product: S, (n,) → (n,); its result may be of lower precision than b.
         b: (n,), float64, so that many steps do not add up rounding errors.
-        tolerance: of ‖b − S x‖ / ‖b‖ …
-        energy_tolerance: … or of bᵀ S⁻¹ b, which grows with every step: stop when the last five steps added less than
-            this share of it (Strakoš & Tichý, ETNA 2002). 0 for the first alone.
+        tolerance: of ‖b − S x‖ / ‖b‖.
     """
-    whole, gains, report = float(b @ b), [0.0], _reporter(float(b @ b), tolerance)
-    for x, rest, gain in _iterates(product, b):
-        report(float(rest @ rest))
-        gains.append(gain)
-        settled = len(gains) > _LOOK_BACK + 1 and sum(gains[-_LOOK_BACK:]) < energy_tolerance * sum(gains)
-        if float(rest @ rest) <= tolerance**2 * whole or settled:
+    whole = float(b @ b)
+    report, goal = _reporter(whole), tolerance**2 * whole
+    for x, rest in _iterates(product, b):
+        square = float(rest @ rest)
+        report(square, goal)
+        if square <= goal:
             return x
-    _warn(float(rest @ rest), whole)
+    _warn(square, whole)
     return x
 
 
-def smoothed_gradients(product: Callable[[Tensor], Tensor], b: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """S⁻¹ b and what is left, b − S x: (n,) and (n,). Arguments and the warning as in `conjugate_gradients`."""
-    whole, report = float(b @ b), _reporter(float(b @ b), tolerance)
+def smoothed_gradients(
+    product: Callable[[Tensor], Tensor], b: Tensor, tolerance: float, smallest: float, energy_tolerance: float
+) -> tuple[Tensor, float]:
+    """x = S⁻¹ b and the energy bᵀ S⁻¹ b: (n,) and a number. The warning is that of `conjugate_gradients`.
+
+    Args:
+        product, b, tolerance: as in `conjugate_gradients`.
+        smallest: no eigenvalue of S is smaller, so that the energy is known to ‖b − S x‖² / smallest …
+        energy_tolerance: … which is at most this share of it.
+    """
+    whole = float(b @ b)
+    report = _reporter(whole)
     best, left = torch.zeros_like(b), b.clone()
-    for x, rest, _ in _iterates(product, b):
+    for x, rest in _iterates(product, b):
         change = left - rest
         share = float(left @ change) / max(float(change @ change), 1e-300)
         best.lerp_(x, share)
         left.lerp_(rest, share)
-        report(float(left @ left))
-        if float(left @ left) <= tolerance**2 * whole:
-            return best, left
-    _warn(float(left @ left), whole)
-    return best, left
+        square, energy = float(left @ left), float(best @ (b + left))  # of what is left and, up to its own, of b
+        goal = min(tolerance**2 * whole, energy_tolerance * smallest * energy)
+        report(square, goal)
+        if square <= goal:
+            return best, energy
+    _warn(square, whole)
+    return best, energy
 
 
-def _iterates(product: Callable[[Tensor], Tensor], b: Tensor) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """x, b − S x and the growth of bᵀ x, from x = 0 on. The tensors are overwritten by the next step."""
+def inverse_form(
+    product: Callable[[Tensor], Tensor], u: Tensor, v: Tensor, smallest: float, accuracy: tuple[float, float]
+) -> float:
+    """uᵀ S⁻¹ v, from x ≈ S⁻¹ u and z ≈ S⁻¹ v as xᵀ v + zᵀ (u − S x): its error is the product of both errors.
+
+    Args:
+        product, u, v: as in `conjugate_gradients`.
+        smallest: no eigenvalue of S is smaller, so that the error is at most ‖u − S x‖ ‖v − S z‖ / smallest.
+        accuracy: the error allowed, absolute or as a share, whichever is more. A ConvergenceWarning if 1,000 steps do
+            not suffice.
+    """
+    absolute, share = accuracy
+    whole = float(u.norm() * v.norm())
+    report = _reporter(whole)
+    for (x, of_u), (z, of_v) in zip(_iterates(product, u), _iterates(product, v), strict=False):
+        value, left = float(x @ v + z @ of_u), float(of_u.norm() * of_v.norm())
+        goal = smallest * max(absolute, share * abs(value))
+        report(left, goal)
+        if left <= goal:
+            return value
+    _warn(left, whole)
+    return value
+
+
+def _iterates(product: Callable[[Tensor], Tensor], b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """x and b − S x, from x = 0 on. The tensors are overwritten by the next step."""
     x, rest, direction = torch.zeros_like(b), b.clone(), b.clone()
-    square, gain = float(b @ b), 0.0
+    square = float(b @ b)
     for _ in range(_MAX_ITERATIONS):
-        yield x, rest, gain
+        yield x, rest
         if square == 0:
             return
         image = product(direction).to(b)
         step = square / float(direction @ image)
-        gain = step * square
         x.add_(direction, alpha=step)
         rest.sub_(image, alpha=step)
         square, previous = float(rest @ rest), square
         direction.mul_(square / previous).add_(rest)
-    yield x, rest, gain
+    yield x, rest
 
 
-def _reporter(whole: float, tolerance: float) -> Callable[[float], None]:
-    """Reports progress by ‖b − S x‖², which falls about exponentially."""
-    goal, done = -2 * math.log(tolerance) if 0 < tolerance < 1 else math.inf, 0
+def _reporter(whole: float) -> Callable[[float, float], None]:
+    """Reports progress by something that falls about exponentially from ``whole``: what it is, and what it shall be."""
+    done = 0
 
-    def report(left: float) -> None:
+    def report(left: float, goal: float) -> None:
         nonlocal done
-        if left > 0:
-            done = max(done, min(99, int(100 * math.log(whole / left) / goal)))
-            report_progress(done, 100)
+        if 0 < goal < whole and left > 0:
+            done = max(done, min(99, int(100 * math.log(whole / left) / math.log(whole / goal))))
+        report_progress(done, 100)
 
     return report
 
 
 def _warn(square: float, whole: float) -> None:
     left = (square / max(whole, 1e-300)) ** 0.5
-    text = f"a solve stopped after {_MAX_ITERATIONS} steps at a relative residual of {left:.1g}"
-    warnings.warn(text, ConvergenceWarning, 3)
+    text = f"a solve stopped after {_MAX_ITERATIONS} steps at a relative residual of {left:.1g}, which may be "
+    warnings.warn(f"{text}too much: take a larger `stddev`, or a space in float64", ConvergenceWarning, 3)

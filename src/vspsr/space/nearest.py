@@ -9,8 +9,9 @@ patch has values. With α = S⁻¹ (p − m),
 
 S does not mix what y fixes (D⁺D x) with the rest. The distance is that of the rest, of n = channels·(s² − 1)·h·w
 dimensions; d² of a true member is n on average. The space of a noisy LR image leaves all open, n = channels·s²·h·w, and
-the distance is that of the whole picture, its LR image included. In float64 the solve is accurate to 1e-10; in float32
-it stops when d is accurate to about 1 %, after 30 to 60 products with the covariance.
+the distance is that of the whole picture, its LR image included. S has no eigenvalue below τ², which bounds the errors
+of what a solve gives. In float64 it is accurate to 1e-10; in float32 it stops when d is accurate to 1 %, and a
+likelihood ratio to 2 % or half a nat.
 """
 
 from collections.abc import Callable
@@ -21,14 +22,15 @@ from torch import Tensor
 
 from vspsr.checks import check_image
 from vspsr.space.base import SpaceBase
-from vspsr.space.conjugate_gradients import conjugate_gradients, smoothed_gradients
+from vspsr.space.conjugate_gradients import inverse_form, smoothed_gradients
 from vspsr.space.covariance import Covariance
 from vspsr.space.observations import check_stddev
 
-_MEMBER_TOLERANCE = 0.1
-"""Of the closest member in float32, as a share of the picture's distance from the mean."""
+_MEMBER, _ENERGY = 0.1, 0.02
+"""Tolerances in float32: of the closest member, as a share of the picture's distance from the mean, and of d²."""
 
-_SINGLE = (1e-3, 0.02)  # tolerances of a solve in float32, of the residual and of d²: d is then accurate to 1 %
+_RATIO = {torch.float32: (1.0, 0.02), torch.float64: (1e-6, 1e-10)}
+"""Accuracy of differences of d², twice the ratio in nats: absolute, and as a share."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,12 @@ def nearest(space: SpaceBase, picture: Tensor, stddev: float) -> Nearest:
     _, channels, height, width = picture.shape
     difference = picture - space.mean
     detail = covariance.detail(difference)
+    product = _product(covariance, detail, tau)
     # The member is wrong by C S⁻¹ times the residual, which is no larger than the residual.
-    exact = detail.dtype == torch.float64
-    product, b = _product(covariance, detail, tau), detail.double().flatten()
-    solved, left = smoothed_gradients(product, b, 1e-10 if exact else _MEMBER_TOLERANCE)
-    alpha, squared = solved.view_as(detail), float(solved @ (b + left))  # bᵀ S⁻¹ b up to the square of the error
-    if covariance.lr_variance is not None:
-        lr = difference - detail
-        of_lr = _solve(covariance, lr, tau)
-        alpha, squared = alpha + of_lr, squared + float((of_lr * lr).sum())
+    tolerances = (1e-10, tau**2, 1e-10) if detail.dtype == torch.float64 else (_MEMBER, tau**2, _ENERGY)
+    parts = [detail] if covariance.lr_variance is None else [detail, difference - detail]
+    solved = [smoothed_gradients(product, part.double().flatten(), *tolerances) for part in parts]
+    alpha, squared = torch.stack([x for x, _ in solved]).sum(0).view_as(detail), sum(energy for _, energy in solved)
     eps = covariance.root_adjoint(alpha.to(picture)).double()
     rest = alpha.square().unflatten(-1, (-1, scale)).unflatten(-3, (-1, scale)).sum((0, 1, 3, 5))
     by_pixel = (eps.square().sum((0, 1)) + tau**2 * rest) / (channels * scale**2 * covariance.open_share)
@@ -119,22 +118,22 @@ def likelihood_ratio(space: SpaceBase, picture_a: Tensor, picture_b: Tensor, std
     total = (a[..., rows, columns] + b[..., rows, columns] - 2 * window.mean).double()
     covariance = window._covariance()
     detail = covariance.detail(difference)
-    alpha = _solve(covariance, detail, tau)
     lr = difference - detail
-    lr_alpha = lr.double() / tau**2 if covariance.lr_variance is None else _solve(covariance, lr, tau)
-    detail_nats, lr_nats = (-0.5 * float((part * total).sum()) for part in (alpha, lr_alpha))
-    return LikelihoodRatio(detail_nats + lr_nats, lr_nats, detail_nats)
+
+    def form(x: Tensor, y: Tensor) -> float:
+        u, v = x.double().flatten(), y.double().flatten()
+        return inverse_form(_product(covariance, x, tau), u, v, tau**2, _RATIO[x.dtype])
+
+    if covariance.lr_variance is None:  # S is τ² I for what y fixes
+        of_detail, of_lr = form(detail, covariance.detail(total)), float((lr.double() * total).sum()) / tau**2
+    else:
+        of_detail, of_lr = form(detail, total), form(lr, total)
+    return LikelihoodRatio(-0.5 * (of_detail + of_lr), -0.5 * of_lr, -0.5 * of_detail)
 
 
 def _product(covariance: Covariance, x: Tensor, tau: float) -> Callable[[Tensor], Tensor]:
     """u (n,) → (C + τ² I) u for images like x, in the precision of x."""
     return lambda u: covariance.product(u.to(x.dtype).view_as(x)).double().flatten() + tau**2 * u
-
-
-def _solve(covariance: Covariance, x: Tensor, tau: float) -> Tensor:
-    """(C + τ² I)⁻¹ x of one image (1, channels, H, W), float64."""
-    tolerances = (1e-10, 0.0) if x.dtype == torch.float64 else _SINGLE
-    return conjugate_gradients(_product(covariance, x, tau), x.double().flatten(), *tolerances).view_as(x)
 
 
 def _checked(space: SpaceBase, picture: Tensor, name: str) -> Tensor:
