@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+_HOTTEST = 1e6
+
 
 def check_types(**arguments: tuple[object, Any]) -> None:
     """ValueError that names the first argument that is not of its type or union: ``check_types(x=(x, Tensor))``."""
@@ -83,8 +85,10 @@ def check_seed(seed: object, name: str = "seed") -> int:
 
 
 def check_temperature(temperature: object) -> float:
-    """The temperature as a float; ValueError unless it is finite and ≥ 0."""
-    return check_number(temperature, "temperature")
+    """The temperature as a float; ValueError unless it is 0 … 10⁶, at which images are far from overflowing."""
+    if (value := check_number(temperature, "temperature")) > _HOTTEST:
+        raise ValueError(f"`temperature` must be at most {_HOTTEST:g}, got {value:g}")
+    return value
 
 
 def check_bits_and_rounding(bits: int, rounding: str) -> int:

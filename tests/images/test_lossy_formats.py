@@ -23,6 +23,22 @@ def picture(bands: int = 3, alpha: bool = False, bits: int = 8) -> Picture:
     return Picture(planes[:bands], bits, planes[bands:] if alpha else None)
 
 
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".png", ".tif"])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_damaged_profiles_keep_no_picture_from_being_written(suffix: str, bands: int, tmp_path: Path) -> None:
+    """What follows a profile's stated end is cut off, one that is cut short is left out, others may be."""
+    sound = len(PROFILE) % 4 == 0 or PROFILE[8] < 4
+    followed = {PROFILE + bytes(n) for n in (1, 3, 4, 1000, 70000)} if sound and bands == 3 else set()
+    short = [PROFILE[:n] for n in (0, 1, 3, 36, 127, 131, 132, len(PROFILE) // 2, len(PROFILE) - 1)]
+    odd = [b"\4" + PROFILE[1:], bytes(200), PROFILE[:8] + b"\5" + PROFILE[9:], PROFILE[:16] + b"CMYK" + PROFILE[20:]]
+    for profile in [*followed, *short, *odd]:
+        given = replace(picture(bands), metadata={"icc-profile-data": profile})
+        write_image(tmp_path / f"a{suffix}", given, overwrite=True)
+        kept = read_image(tmp_path / f"a{suffix}").metadata.get("icc-profile-data")
+        assert profile not in followed or kept == PROFILE
+        assert profile not in short or kept is None
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("bands", [1, 3])
 def test_as_pillow_reads_it(suffix: str, bands: int, tmp_path: Path) -> None:

@@ -109,6 +109,16 @@ def test_hidden_colour_may_be_anything_for_a_check() -> None:
     assert compare(hr, seen).exact
 
 
+@pytest.mark.parametrize("kind", ["grey", "RGB"])
+def test_no_pixel_is_visible(model: VSpSR, kind: str) -> None:
+    """Colours that nobody sees are not searched for: noise of black and white is no downscaled picture."""
+    noise = 255 * torch.randint(2, (1 if kind == "grey" else 3, 9, 11), dtype=torch.int32)
+    lr = Picture(noise, 8, torch.zeros(1, 9, 11, dtype=torch.int32))
+    result = upscale(lr, model, samples=2)
+    assert result.exact
+    assert all(compare(hr, lr).exact and not hr.alpha.any() for hr in result.samples)
+
+
 def test_compare_counts_pixels_and_deviation() -> None:
     hr = Picture(torch.full((3, 8, 8), 100, dtype=torch.int32))
     lr = degrade(hr, Degradation(4))

@@ -10,7 +10,7 @@ from pyvips.enums import ForeignKeep, ForeignPngFilter
 
 from vspsr.checks import check_integer
 from vspsr.images.colours import vips_image
-from vspsr.images.metadata import PHOTOSHOP_PREFIX, UNSTATED, photoshop_block, resized_xmp, sizeless_iptc
+from vspsr.images.metadata import PHOTOSHOP_PREFIX, UNSTATED, photoshop_block, resized_xmp, sizeless_iptc, whole_profile
 from vspsr.images.picture import Picture
 
 _KEEP = {
@@ -97,6 +97,8 @@ def encode(picture: Picture, suffix: str, target: pyvips.Target, quality: int | 
         block = photoshop_block(sizeless_iptc(records))  # libvips truncates TIFF's own IPTC tag
         del metadata["iptc-data"]
         metadata |= {"iptc-data": PHOTOSHOP_PREFIX + block} if suffix in _WITHOUT_ALPHA else {"photoshop-data": block}
+    if isinstance(profile := metadata.pop("icc-profile-data", None), bytes) and (profile := whole_profile(profile)):
+        metadata["icc-profile-data"] = profile
     if isinstance(xmp := metadata.get("xmp-data"), bytes):
         metadata["xmp-data"] = resized_xmp(xmp, *picture.size)
     keep = ForeignKeep.NONE

@@ -24,6 +24,7 @@ _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "B", 8: "H", 9: "I", 13: "I"}
 """TIFF's type codes of integers that fit in 32 bits; of what is read here, none is negative."""
 
 _MOST_TAGS = 4096  # far above any real directory: bounds the work on a damaged file
+_PROFILE_HEADER = 132  # bytes, with the number of tags
 _EXIF_PREFIX = b"Exif\0\0"
 PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"  # of Photoshop's resources in JPEG's APP13
 _IPTC_RESOURCE = 0x0404
@@ -135,6 +136,13 @@ def carried_over(blocks: Mapping[str, bytes]) -> dict[str, bytes]:
         if records := iptc_records(blocks.get(name, b"")):
             kept["iptc-data"] = records
     return kept
+
+
+def whole_profile(profile: bytes) -> bytes:
+    """A colour profile up to the end that it states; empty if it is cut short, or if PNG does not take its length."""
+    stated = int.from_bytes(profile[:4], "big")
+    sound = _PROFILE_HEADER <= stated <= len(profile) and (profile[8] < 4 or stated % 4 == 0)
+    return profile[:stated] if sound else b""
 
 
 def upright_exif(exif: bytes) -> bytes:

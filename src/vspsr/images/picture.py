@@ -147,8 +147,8 @@ def bleed(pixels: Tensor, alpha: Tensor) -> Tensor:
         alpha: (1, H, W), 0 where fully transparent.
 
     Returns:
-        (C, H, W): `pixels` itself where every pixel, or none, is visible; otherwise a new tensor, equal to it
-        wherever alpha > 0.
+        (C, H, W): `pixels` itself where every pixel is visible; otherwise a new tensor, equal to it wherever
+        alpha > 0; 0 where no pixel is visible.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -156,8 +156,10 @@ def bleed(pixels: Tensor, alpha: Tensor) -> Tensor:
     if alpha.shape != (1, *pixels.shape[1:]):
         raise ValueError(f"`alpha` must be {(1, *pixels.shape[1:])}, got {tuple(alpha.shape)}")
     visible = (alpha[0] > 0).cpu().numpy()
-    if visible.all() or not visible.any():
+    if visible.all():
         return pixels
+    if not visible.any():
+        return torch.zeros_like(pixels)
     # One integer holds a distance (high 32 bits) and the pixel it leads to (low 32 bits): minima carry both.
     key = np.arange(visible.size, dtype=np.int64).reshape(visible.shape) + np.where(visible, 0, 1 << 62)
     nearest = _shorten(_shorten(key, axis=1), axis=0) & 0xFFFFFFFF

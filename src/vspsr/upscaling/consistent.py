@@ -50,8 +50,8 @@ class Exactness:
 
     @property
     def exact(self) -> bool:
-        """Whether nothing is wrong."""
-        return self.lr_values_wrong == 0 and not self.coefficients_wrong
+        """Whether nothing is wrong; False for a noisy LR picture, whose colours are met up to the noise alone."""
+        return self.lr_values_wrong == 0 and not self.coefficients_wrong and self.noise_ratio is None
 
     def record(self) -> dict[str, int | float]:
         """What applies, by name."""

@@ -50,7 +50,8 @@ class Upscaled:
 
     @property
     def exact(self) -> bool:
-        """Whether every picture downscales to the LR picture bit for bit, or to one that gives the JPEG."""
+        """Whether every picture downscales to the LR picture bit for bit, or to one that gives the JPEG. With `denoise`
+        none does: see `Exactness.noise_ratio`."""
         return all(e.exact for e in self.exactness)
 
 
