@@ -74,8 +74,8 @@ def quantize(
             result. They are compared between steps, which take up to a second, longer for images of many megapixels.
 
     Returns:
-        `Quantized`. If no image in range was found that gives exactly y: of those found the one with the fewest LR values
-        wrong, their number and the largest deviation, and a `ConsistencyWarning`.
+        `Quantized`. If no image in range was found that gives exactly y: of those found, the one with the fewest LR
+        values wrong, their number and the largest deviation, and a `ConsistencyWarning`.
 
     Raises:
         ValueError: an unknown option, sizes that do not fit, values that are not finite, y out of range, a negative
