@@ -2,7 +2,8 @@
 
 The residual of conjugate gradients rises and falls on its way. `smoothed_gradients` gives, at no cost, the combination
 of all iterates whose residual is about the smallest (minimal residual smoothing: Zhou & Walker, SIAM J. Sci. Comput.
-1994).
+1994). How far an iterate is off is bounded from a number that no eigenvalue of S is below (Meurant & Tichý, Numer.
+Algorithms 2013).
 """
 
 import math
@@ -28,7 +29,7 @@ def conjugate_gradients(product: Callable[[Tensor], Tensor], b: Tensor, toleranc
     """
     whole = float(b @ b)
     report, goal = _reporter(whole), tolerance**2 * whole
-    for x, rest in _iterates(product, b):
+    for _, x, rest in _iterates(product, b):
         square = float(rest @ rest)
         report(square, goal)
         if square <= goal:
@@ -44,21 +45,20 @@ def smoothed_gradients(
 
     Args:
         product, b, tolerance: as in `conjugate_gradients`.
-        smallest: no eigenvalue of S is smaller, so that the energy is known to ‖b − S x‖² / smallest …
-        energy_tolerance: … which is at most this share of it.
+        smallest: no eigenvalue of S is smaller.
+        energy_tolerance: error of the energy that is allowed, as a share of it.
     """
     whole = float(b @ b)
     report = _reporter(whole)
     best, left = torch.zeros_like(b), b.clone()
-    for x, rest in _iterates(product, b):
+    for bound, x, rest in _iterates(product, b, smallest):
         change = left - rest
         share = float(left @ change) / max(float(change @ change), 1e-300)
         best.lerp_(x, share)
         left.lerp_(rest, share)
-        square, energy = float(left @ left), float(best @ (b + left))  # of what is left and, up to its own, of b
-        goal = min(tolerance**2 * whole, energy_tolerance * smallest * energy)
-        report(square, goal)
-        if square <= goal:
+        square, energy = float(left @ left), float(x @ (b + rest))
+        report(square, tolerance**2 * whole)
+        if square <= tolerance**2 * whole and bound <= energy_tolerance * energy:
             return best, energy
     _warn(square, whole)
     return best, energy
@@ -71,29 +71,33 @@ def inverse_form(
 
     Args:
         product, u, v: as in `conjugate_gradients`.
-        smallest: no eigenvalue of S is smaller, so that the error is at most ‖u − S x‖ ‖v − S z‖ / smallest.
+        smallest: no eigenvalue of S is smaller.
         accuracy: the error allowed, absolute or as a share, whichever is more. A ConvergenceWarning if 1,000 steps do
             not suffice.
     """
     absolute, share = accuracy
-    whole = float(u.norm() * v.norm())
-    report = _reporter(whole)
-    for (x, of_u), (z, of_v) in zip(_iterates(product, u), _iterates(product, v), strict=False):
-        value, left = float(x @ v + z @ of_u), float(of_u.norm() * of_v.norm())
-        goal = smallest * max(absolute, share * abs(value))
-        report(left, goal)
-        if left <= goal:
+    report = _reporter(float(u.norm() * v.norm()) / smallest)
+    for (of_x, x, left), (of_z, z, _) in zip(*(_iterates(product, b, smallest) for b in (u, v)), strict=False):
+        value, bound = float(x @ v + z @ left), (of_x * of_z) ** 0.5
+        goal = max(absolute, share * abs(value))
+        report(bound, goal)
+        if bound <= goal:
             return value
-    _warn(left, whole)
+    _warn(float(left @ left), float(u @ u))
     return value
 
 
-def _iterates(product: Callable[[Tensor], Tensor], b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """x and b − S x, from x = 0 on. The tensors are overwritten by the next step."""
+def _iterates(
+    product: Callable[[Tensor], Tensor], b: Tensor, smallest: float = math.inf
+) -> Iterator[tuple[float, Tensor, Tensor]]:
+    """A bound of (b − S x)ᵀ S⁻¹ (b − S x), x and b − S x, from x = 0 on. The tensors are overwritten by the next step.
+
+    ``smallest``: no eigenvalue of S is smaller; without it there is no bound.
+    """
     x, rest, direction = torch.zeros_like(b), b.clone(), b.clone()
-    square = float(b @ b)
+    square, inverse = float(b @ b), 1 / smallest
     for _ in range(_MAX_ITERATIONS):
-        yield x, rest
+        yield inverse * square, x, rest
         if square == 0:
             return
         image = product(direction).to(b)
@@ -102,7 +106,9 @@ def _iterates(product: Callable[[Tensor], Tensor], b: Tensor) -> Iterator[tuple[
         rest.sub_(image, alpha=step)
         square, previous = float(rest @ rest), square
         direction.mul_(square / previous).add_(rest)
-    yield x, rest
+        ahead = inverse - step  # by rounding alone it may be negative
+        inverse = ahead / (smallest * ahead + square / previous) if ahead > 0 else 1 / smallest
+    yield inverse * square, x, rest
 
 
 def _reporter(whole: float) -> Callable[[float, float], None]:
