@@ -101,7 +101,8 @@ def size_text(size: Sequence[int]) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error about an unknown name: the known name nearest to it, or else the known names."""
-    names = list(known)
+    if not (names := list(known)):
+        return "there are none"
     if near := difflib.get_close_matches(name, names, 1):
         return f"did you mean `{near[0]}`?"
     return f"known are {', '.join(names[:_LISTED])}{' …' if len(names) > _LISTED else ''}"

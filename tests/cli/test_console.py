@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 import typer
+from rich.console import Console
 
 from vspsr import VSpSR, write_image
 from vspsr.cli import console
@@ -199,6 +201,7 @@ def test_did_you_mean() -> None:
     assert did_you_mean("bacth", ["batch", "crop"]) == "did you mean `batch`?"
     assert did_you_mean("zzz", ["batch", "crop"]) == "known are batch, crop"
     assert did_you_mean("zzz", map(str, range(100))).endswith("11 …")
+    assert did_you_mean("zzz", []) == "there are none"
 
 
 def test_a_long_search_is_noted_once(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -217,6 +220,27 @@ def test_a_long_search_is_noted_once(monkeypatch: pytest.MonkeyPatch, capfd: pyt
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("a.png: s00.png: searching for exact integers: ")
     assert "--budget" in line
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("bar", ["progress", "training_progress", "download_progress"])
+def test_a_bar_is_whole_whatever_it_is_of(bar: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count or share and time are in one line; the end of a long description is cut off."""
+    stream, long = io.StringIO(), "first " + "x" * 300
+    monkeypatch.setattr(console, "_err", Console(file=stream, force_terminal=True, width=columns, markup=False))
+    if bar == "progress":
+        with console.progress(20) as step:
+            step(long, 5)
+    elif bar == "training_progress":
+        with console.training_progress() as step_to:
+            step_to(long, 5, 20, "no line where there is a terminal")
+    else:
+        with console.download_progress(long) as reached:
+            reached(5_000_000, 20_000_000)
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).strip())
+    count = {"progress": "5/20", "training_progress": "25%", "download_progress": "5.0/20.0 MB"}[bar]
+    assert re.search(rf"━{{3,}}.* {count} .*\d:\d\d:\d\d first.*…$", lines[-1])
+    assert {len(line) for line in lines} <= {0, columns}
 
 
 def test_counted() -> None:

@@ -11,7 +11,7 @@ from vspsr import VSpSR
 from vspsr.cli.main import app
 from vspsr.errors import ModelError, OutputError
 from vspsr.training.build import build_model
-from vspsr.training.checkpoint import latest, read_checkpoint
+from vspsr.training.checkpoint import latest, read_checkpoint, write_checkpoint
 from vspsr.training.export import export
 from vspsr.training.recipe import RecipeError
 
@@ -36,6 +36,18 @@ def test_the_model_is_the_average_of_the_run(run: Path, tmp_path: Path) -> None:
         assert torch.equal(model.network.state_dict()[key], value)
     assert model.temperature == 0.8
     assert model(torch.rand(1, 3, 5, 7)).sample(1).shape == (1, 1, 3, 20, 28)
+
+
+def test_a_run_whose_steps_had_no_effect(run: Path, tmp_path: Path) -> None:
+    """Earlier versions did not refuse them: such a run is exported, and goes on without them."""
+    found = latest(run)
+    assert found is not None
+    state = read_checkpoint(found)
+    path = tmp_path / "run" / "checkpoints" / found.name
+    write_checkpoint(path, {**state, "recipe": {**state["recipe"], "steps": 1000}})
+    export(tmp_path / "run", tmp_path / "model")
+    (tmp_path / "run" / "recipe.yaml").write_bytes(b"")
+    assert small.run(small.recipe_of(run.parent / "photos"), tmp_path / "run", resume=True).step == 6
 
 
 def test_half_the_size(run: Path, tmp_path: Path) -> None:

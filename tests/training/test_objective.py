@@ -1,7 +1,10 @@
 """What an objective is put together from: bands, gradients that are held back, terms worked out in one pass."""
 
+import re
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from vspsr.nn.overlapping import OverlappingVSpM
 from vspsr.nn.vspm import VSpM
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.synthesis import synthesize
+from vspsr.training import features
 from vspsr.training.graphs import Graphs
 from vspsr.training.losses import StepImages
 from vspsr.training.losses.prior import KL
@@ -25,13 +29,13 @@ from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.sampling import draw, normals
 
 
-def recipe(losses: dict[str, Any], crop: int = 8) -> Recipe:
+def recipe(losses: dict[str, Any], crop: int = 8, features: Sequence[str] = ("squeezenet", "other")) -> Recipe:
     return Recipe.model_validate(
         {
             "name": "test",
             "model": {"network": "overlapping", "options": {"scale": 4}},
             "crop": crop,
-            "features": {key: {"network": "squeezenet1_1", "weights": "random"} for key in ("squeezenet", "other")},
+            "features": {key: {"network": "squeezenet1_1", "weights": "random"} for key in features},
             "phases": [{"name": "only", "steps": 1, "losses": losses}],
         }
     )
@@ -43,6 +47,34 @@ def test_all_feature_networks_that_cannot_be_had_are_named_at_once() -> None:
     made = made.model_copy(update={"features": {"squeezenet": entry, "other": entry}})
     with pytest.raises(ModelError, match=r"`features.squeezenet`: .*; `features.other`: "):
         Objective(made, Degradation(4))
+
+
+@pytest.mark.parametrize("wrong", [(0,), (1,), (0, 2), (1, 2)])
+def test_wrong_files_show_before_anything_is_downloaded(
+    wrong: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the order of the entries. Without wrong files, all that cannot be downloaded are named at once."""
+    downloads: list[str] = []
+    make = features.get_model
+
+    def offline(name: str, weights: str | None) -> Any:
+        if weights is not None:
+            downloads.append(name)
+            raise OSError("no network")
+        return make(name, weights=weights)
+
+    monkeypatch.setattr(features, "get_model", offline)
+    names = ("squeezenet", "other", "third")
+    made = recipe({"energy_features": [{"weight": 1, "features": name} for name in names]}, features=names)
+    for files, failed, downloaded in ((wrong, wrong, 0), ((), range(3), 3)):
+        weights = [str(tmp_path / "none.safetensors") if i in files else None for i in range(3)]
+        entries = {
+            name: made.features[name].model_copy(update={"weights": w}) for name, w in zip(names, weights, strict=True)
+        }
+        with pytest.raises(ModelError) as caught:
+            Objective(made.model_copy(update={"features": entries}), Degradation(4))
+        assert re.findall(r"`features\.(\w+)`: ", str(caught.value)) == [names[i] for i in failed]
+        assert len(downloads) == downloaded
 
 
 def gradients(losses: dict[str, Any]) -> dict[str, Tensor | None]:

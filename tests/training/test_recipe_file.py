@@ -61,7 +61,16 @@ def test_recipes_of_the_package_by_name(name: str, tmp_path: Path, monkeypatch: 
                     {"name": "a", "steps": 1, "losses": {"energy_features": {"weight": 1, "features": "squeeze"}}}
                 ],
             },
-            "no entry 'squeeze': did you mean `squeezenet`",
+            "no entry 'squeeze' .*: did you mean `squeezenet`",
+        ),
+        (
+            {"phases": [{"name": "a", "steps": 1, "losses": {"perceptual": 1}}]},
+            r"`features` has no entry 'vgg19' \(e\.g\. `vgg19: {network: vgg19}`\): there are none$",
+        ),
+        ({"steps": 9}, "`steps` 9 has no effect: no phase has a `share`. Leave it out and set `phases.0.steps`$"),
+        (
+            {"steps": 9, "phases": [{"name": n, n: 1, "losses": {"mse": 1}} for n in ("epochs", "steps")]},
+            "`steps` 9 has no effect: .* set `phases.0.epochs`, `phases.1.steps`$",
         ),
         ({"phases": [{"name": "a", "share": 0.5, "losses": {"mse": 1}}]}, "must have `steps`"),
         ({"optimiser": {"betas": [1.5, 2]}}, r"`optimiser.betas.0`: .*less than 1, got 1.5"),
@@ -228,7 +237,7 @@ class TestExtends:
         build_model(found)  # the weights of the initial model fit
 
     def test_a_list_replaces_a_list(self, tmp_path: Path) -> None:
-        text = "extends: x4\nphases: [{name: only, steps: 3, losses: {mean_l1: 1}}]\n"
+        text = "extends: x4\nsteps: null\nphases: [{name: only, steps: 3, losses: {mean_l1: 1}}]\n"
         assert [p.name for p in load_recipe(self.recipe(tmp_path, "a.yaml", text)).phases] == ["only"]
 
     def test_circles(self, tmp_path: Path) -> None:
@@ -291,6 +300,15 @@ def test_the_means_gradient_is_scaled_only_where_samples_are_affine(
         return
     with pytest.raises(RecipeError, match="`mean_gradient_scale`: must be 1 where samples are not affine"):
         build_model(recipe(0.5))
+
+
+@pytest.mark.parametrize("loss", ["perceptual", "energy_features"])
+def test_the_entry_of_features_that_the_error_proposes_is_one(loss: str) -> None:
+    content = {**small.RECIPE, "phases": [{"name": "a", "steps": 1, "losses": {loss: 1}}]}
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(content)
+    (example,) = re.findall("e.g. `(.*?)`", str(caught.value))
+    assert parse_recipe({**content, "features": yaml.safe_load(example)}).features
 
 
 def test_as_many_layer_weights_as_layers() -> None:

@@ -1,5 +1,6 @@
 """The recipes of the package: all are valid, say what the paper and its authors' code say, and take a step."""
 
+import re
 from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from vspsr.nn.vspm import VSpM
 from vspsr.training.build import build_model
 from vspsr.training.losses.prior import KL
 from vspsr.training.objective import Objective
+from vspsr.training.recipe import RecipeError
 from vspsr.training.recipe_file import load_recipe, shipped_recipes
 from vspsr.training.schedule import Schedule
 
@@ -41,12 +43,25 @@ def test_every_recipe_builds_and_runs_a_step(path: Path, tmp_path: Path) -> None
     phases = [
         f"phases.{i}.{key}" for i in range(len(recipe.phases)) for key in ("steps=1", "share=null", "epochs=null")
     ]
-    tiny = small.shipped(path, photos, *phases)
+    tiny = small.shipped(path, photos, "steps=null", *phases)
     engine = small.run(tiny, tmp_path / "run")
     assert engine.step == len(recipe.phases)
     assert all(v.isfinite().all() for v in small.weights(engine).values())
     assert (tmp_path / "run" / "recipe.yaml").exists()
     assert load_recipe(tmp_path / "run" / "recipe.yaml") == tiny
+
+
+@pytest.mark.parametrize("path", ALL, ids=ids)
+def test_steps_change_the_length_or_are_refused(path: Path) -> None:
+    """The error names what does change it."""
+    before = Schedule(load_recipe(path), n_images=800).steps
+    try:
+        after = load_recipe(path, ["steps=123"])
+    except RecipeError as error:
+        changes = [f"{key}=1" for key in re.findall(r"phases\.\d+\.\w+", str(error))]
+        assert len(changes) == len(load_recipe(path).phases)
+        after = load_recipe(path, changes)
+    assert Schedule(after, n_images=800).steps < before
 
 
 PAPER = [(4, "bilinear", 1.0, 48), (8, "bicubic", 0.1, 32)]

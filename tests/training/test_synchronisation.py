@@ -41,13 +41,13 @@ def waits(recipe: Recipe, output: Path) -> Counter[str]:
     """Operations of some steps that would wait for a GPU: how many of each."""
     trace = profile(activities=[ProfilerActivity.CPU])
 
-    def watch(engine: Engine) -> None:
+    def watch(engine: Engine, _: object) -> None:
         if engine.step == FIRST:
             trace.start()
         if engine.step == LAST:
             trace.stop()
 
-    small.run(recipe, output, after_step=watch)
+    small.run(recipe, output, progress=watch)
     events = trace.events() or []
     called = Counter(event.name for event in events)
     # Adam on the CPU reads its count of steps, a tensor; on a GPU that lies on the device, and its kernel reads it.
@@ -89,11 +89,11 @@ def test_what_reads_from_the_device_is_found(recipe: Recipe, tmp_path: Path, mon
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_no_step_waits_for_the_gpu(recipe: Recipe, tmp_path: Path) -> None:
-    def forbid(engine: Engine) -> None:
+    def forbid(engine: Engine, _: object) -> None:
         torch.cuda.set_sync_debug_mode("error" if FIRST <= engine.step < LAST else "default")
 
     try:
-        train(recipe, RunOptions(tmp_path / "run", accelerator="gpu", devices=1, report=str, after_step=forbid))
+        train(recipe, RunOptions(tmp_path / "run", accelerator="gpu", devices=1, report=str, progress=forbid))
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert latest(tmp_path / "run") is not None

@@ -26,10 +26,12 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     SpinnerColumn,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 
 from vspsr.errors import VSpSRWarning, explain, is_expected
 from vspsr.files import one_line, printable
@@ -61,6 +63,7 @@ EXIT_CODES = {
 # Names of files are shown as they are: brackets are no markup, and :a: is no emoji.
 out, _err = (Console(stderr=stderr, markup=False, emoji=False, highlight=False) for stderr in (False, True))
 _LONG_SEARCH = 10.0  # seconds
+_BAR = 20  # the width of bars
 _debug = False
 _options: dict[str, str] = {}
 _ARGUMENT = re.compile(r"(?<!did you mean )`(\w+)`")
@@ -198,7 +201,7 @@ def device(name: str) -> str:
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[str, float], None]]:
     """A progress bar on standard error; yields step(what, advance)."""
-    with _bar(SpinnerColumn("line"), BarColumn(), MofNCompleteColumn()) as bar:
+    with _bar(SpinnerColumn("line"), BarColumn(_BAR), MofNCompleteColumn()) as bar:
         task = bar.add_task("", total=total)
         now = ""
 
@@ -252,7 +255,7 @@ def _search_shown(show: Callable[[str], None], note: Callable[[str], None]) -> I
 @contextmanager
 def download_progress(name: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar for a download on standard error; yields step(bytes so far, size or 0)."""
-    with _bar(BarColumn(), DownloadColumn(), TransferSpeedColumn()) as bar:
+    with _bar(BarColumn(_BAR), DownloadColumn(), TransferSpeedColumn()) as bar:
         task = bar.add_task(name, total=None)
 
         def step(done: int, size: int) -> None:
@@ -261,7 +264,24 @@ def download_progress(name: str) -> Iterator[Callable[[int, int], None]]:
         yield step
 
 
+@contextmanager
+def training_progress() -> Iterator[Callable[[str, float, float, str], None]]:
+    """A progress bar on standard error, from the first step on; yields step(what, position, steps, line). Without a
+    terminal, ``line`` is printed on standard output, if it is not empty."""
+    with _bar(BarColumn(_BAR // 2), TaskProgressColumn()) as bar:
+        task = bar.add_task("", visible=False)
+
+        def step(what: str, position: float, steps: float, line: str) -> None:
+            bar.update(task, description=one_line(what), completed=position, total=steps, visible=True)
+            if line and not _err.is_terminal:
+                print_line(line)
+
+        yield step
+
+
 def _bar(*columns: ProgressColumn) -> Progress:
-    description = TextColumn("{task.description}", markup=False)
-    disable = not _err.is_terminal
-    return Progress(*columns, TimeElapsedColumn(), description, console=_err, transient=True, disable=disable)
+    """Where a line is too narrow, the description at its end is cut off."""
+    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    description = TextColumn("{task.description}", markup=False, table_column=rest)
+    every = *columns, TimeElapsedColumn(), description
+    return Progress(*every, console=_err, transient=True, expand=True, disable=not _err.is_terminal)

@@ -1,16 +1,21 @@
 """`vspsr train` and `vspsr export`: parse, call, print."""
 
 import re
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vspsr.checks import value_text
-from vspsr.cli.console import print_line, progress
+from vspsr.cli.console import print_line, training_progress
 from vspsr.cli.options import Folder, Output
 
-_SHARES = 1000  # that the progress bar is divided into
+if TYPE_CHECKING:
+    from vspsr.training.engine import Engine
+    from vspsr.training.schedule import ScheduledPhase
 
 
 def train(
@@ -43,16 +48,10 @@ def train(
     folder = output or Path("runs") / recipe.name
     device_count: int | str = int(devices) if re.fullmatch("[0-9]{1,9}", devices) else devices
     seconds = None if max_time is None else _seconds(max_time)
-    with progress(_SHARES) as step:
-        done = 0
-
-        def show(share: float, text: str) -> None:
-            nonlocal done
-            step(text, int(share * _SHARES) - done)
-            done = int(share * _SHARES)
-
+    with training_progress() as step:
+        shown = _Shown(step)
         options = RunOptions(
-            folder, resume, seconds, accelerator, device_count, nodes, report=print_line, progress=show
+            folder, resume, seconds, accelerator, device_count, nodes, report=print_line, progress=shown.update
         )
         engine, signal = run(recipe, options)
     if engine.done:
@@ -83,6 +82,41 @@ def export(
     count = sum(p.numel() for p in model.parameters())
     print_line(f"{output}: x{model.scale}, {count / 1e6:.2f} M parameters; its card is {output / 'README.md'}")
     print_line(f"try it:  vspsr upscale photo.png --model {output} --contact-sheet")
+
+
+class _Shown:
+    """What is shown of a run under way: how far it is, how fast it has been in this phase, and the losses last logged.
+
+    Args:
+        step: as `training_progress` yields it.
+    """
+
+    def __init__(self, step: Callable[[str, float, float, str], None]) -> None:
+        self.step, self.losses = step, ""
+        self.stage: ScheduledPhase | None = None  # of the speed, which is that since `start`
+        self.start = 0, 0.0, 0.0, 0.0
+
+    def update(self, engine: "Engine", figures: Mapping[str, float]) -> None:
+        """To be called after each step, with the figures that were logged, if any."""
+        schedule, stage = engine.schedule, engine.schedule.stage(engine.position)
+        now = engine.step, engine.position, engine.seconds, time.monotonic()
+        if self.stage is None:  # what a resumed run's first step took is not known
+            fresh = engine.step == 1
+            self.stage, self.start = (schedule.stages[0], (0, 0.0, 0.0, now[3] - now[2])) if fresh else (stage, now)
+        steps, positions, seconds, passed = (a - b for a, b in zip(now, self.start, strict=True))
+        text = f"step {engine.step}" if schedule.max_time else f"step {engine.step} of {schedule.steps}"
+        if positions > 0 and seconds > 0:
+            left = timedelta(seconds=round(max(0.0, schedule.steps - engine.position) * passed / positions))
+            text += f", {left} left, {self.stage.batch * steps / seconds:.1f} crops/s"
+        if figures:
+            names = sorted((k for k in figures if k.startswith("train/")), key=lambda k: k != "train/loss")
+            losses = " ".join(f"{k.removeprefix('train/')} {figures[k]:.4g}" for k in names)
+            self.losses = f", {self.stage.phase.name}: {losses}"
+        text += self.losses
+        line = f"{timedelta(seconds=int(engine.seconds))} {text}" if figures else ""
+        self.step(text, engine.position, schedule.steps, line)
+        if stage is not self.stage or positions < 0:
+            self.stage, self.start = stage, now
 
 
 def _seconds(text: str) -> float:

@@ -53,9 +53,7 @@ def read_checkpoint(path: Path, to_resume: bool = True) -> dict[str, Any]:
     if version not in (1, FORMAT) or not content.keys() >= (_KEYS if version == FORMAT else _EARLIER):
         raise ModelError(f"{path}: not a checkpoint of `vspsr train`")
     if to_resume and version != FORMAT:
-        raise ModelError(
-            f"{path}: a run of an earlier version, which cannot be resumed: start one with `--set initial={path}`"
-        )
+        raise ModelError(f"{path}: of an earlier version, cannot be resumed: start one with `--set initial={path}`")
     return content
 
 
@@ -72,12 +70,13 @@ def prune(folder: Path, keep: int) -> None:
 
 def check_same_recipe(recipe: Recipe, saved: Any, path: Path) -> None:
     """RecipeError where a run would go on by another recipe than it began with: it could not be exact."""
-    ours, theirs = recipe.model_dump(mode="json"), parse_recipe(saved, str(path)).model_dump(mode="json")
+    ours, theirs = recipe.model_dump(mode="json"), parse_recipe(saved, str(path), True).model_dump(mode="json")
     for side in (ours, theirs):
         data = side.pop("data")
         side |= {f"data.{key}": value for key, value in data.items() if key not in FREE_OF_DATA}
     # A discriminator normalises each piece of the batch by itself.
-    free = set(FREE) - {"micro_batch"} if recipe.adversarial else FREE
+    free = set(FREE) - {"micro_batch"} if recipe.adversarial else set(FREE)
+    free |= {"steps"} if recipe.steps is None else set()  # there they had no effect
     for key in ours:
         if key not in free and ours[key] != theirs[key]:
             raise RecipeError(

@@ -5,7 +5,7 @@ would have to be kept. Learning rates and phases are functions of the position i
 the step, the seconds trained, the weights, their average, and the optimisers' moments: `state` and `restore`.
 
 Nothing in a step waits for the device. Figures are added up there, and read when they are logged. A gradient that is
-not finite counts as zero; too many of them end the run when they are read.
+not finite counts as zero; too many of them spoil the run.
 """
 
 import copy
@@ -19,7 +19,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from vspsr.data.crops import Batch, Crops
-from vspsr.errors import ModelError, VSpSRError
+from vspsr.errors import ModelError
 from vspsr.files import one_line
 from vspsr.model import VSpSR
 from vspsr.state_dicts import load
@@ -29,13 +29,9 @@ from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.schedule import Schedule, ScheduledPhase
 
 PATIENCE = 10
-"""Steps without a finite gradient between two lines of the log after which a run ends."""
+"""Steps without a finite gradient between two lines of the log that spoil a run."""
 
 _MICRO_BATCH = 8  # of a CPU: what a piece needs in memory
-
-
-class NotFiniteError(VSpSRError):
-    """Training stopped because the gradient was not finite too many times."""
 
 
 class Engine:
@@ -50,6 +46,7 @@ class Engine:
     Attributes:
         average: the model with the averaged weights, for validation and export.
         whole: whether no step is under way, so that `state` is that of the end of a step.
+        finite: whether the gradient of the last step was, a bool on the device.
     """
 
     def __init__(
@@ -72,6 +69,7 @@ class Engine:
         self.sums: dict[str, Tensor] = {}
         self.counted = 0
         self.failed = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.finite = self.failed == 0
         for stage in self.schedule.stages:
             if stage.batch % fabric.world_size:
                 raise RecipeError(f"`batch` {stage.batch} is no multiple of {fabric.world_size} devices")
@@ -80,6 +78,11 @@ class Engine:
     def done(self) -> bool:
         """Whether the schedule is at its end."""
         return self.position >= self.schedule.steps
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether too many steps failed since `log`: the run must end, and its state is worth nothing."""
+        return bool(self.failed >= PATIENCE)
 
     def train_step(self) -> None:
         """One step of the network, and one of the discriminator in adversarial phases."""
@@ -94,10 +97,10 @@ class Engine:
                 group.update(lr=rate, betas=settings.betas, weight_decay=settings.weight_decay)
         for batch in self._batches(stage):
             self._backward(batch, stage, adversary, figures)
-        finite = self._update(self.optimisers[0], settings.clip, figures, "gradient_norm")
+        self.finite = self._update(self.optimisers[0], settings.clip, figures, "gradient_norm")
         if adversary is not None:
-            finite = finite & self._update(self.optimisers[1], settings.clip, figures, "discriminator_gradient_norm")
-        self.failed += ~finite
+            self.finite &= self._update(self.optimisers[1], settings.clip, figures, "discriminator_gradient_norm")
+        self.failed += ~self.finite
         for name, value in figures.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.counted += 1
@@ -110,17 +113,11 @@ class Engine:
         self.whole = True
 
     def log(self) -> dict[str, float]:
-        """Means of the figures since the last call, over all processes. NotFiniteError where too many steps failed."""
-        failed, self.failed = int(self.failed), torch.zeros_like(self.failed)
+        """Means of the figures since the last call, over all processes."""
         names = list(self.sums)
         values = torch.stack([self.sums[n].float() for n in names]) / max(1, self.counted)
         means = self.fabric.all_reduce(values, reduce_op="mean").tolist()  # type: ignore[union-attr]
-        self.sums, self.counted = {}, 0
-        if failed >= PATIENCE:
-            raise NotFiniteError(
-                f"step {self.step}: the gradient was not finite in {failed} of the last steps: resume with a lower "
-                "`optimiser.rate` or in precision fp32"
-            )
+        self.sums, self.counted, self.failed = {}, 0, torch.zeros_like(self.failed)
         return dict(zip(names, means, strict=True))
 
     def autocast(self) -> AbstractContextManager[None]:

@@ -20,11 +20,7 @@ _CARD, _EXAMPLE = "README.md", "example.png"
 
 
 def export(
-    checkpoint: Path,
-    output: Path,
-    temperature: float | None = None,
-    overwrite: bool = False,
-    half: bool = False,
+    checkpoint: Path, output: Path, temperature: float | None = None, overwrite: bool = False, half: bool = False
 ) -> VSpSR:
     """Write a run's averaged weights as a model: config.json, model.safetensors, README.md (its card), a picture.
 
@@ -70,7 +66,7 @@ def _earlier_card(state: dict[str, Any]) -> str:
 
 def _card(model: VSpSR, state: dict[str, Any], figures: dict[str, str], picture: bool, path: Path) -> str:
     """The template beside this file, filled in."""
-    recipe = parse_recipe(state["recipe"], str(path))
+    recipe = parse_recipe(state["recipe"], str(path), saved=True)
     origin, projected, seen = "", "", "without noise or compression"
     if recipe.initial is not None:
         origin = f"It went on from `{recipe.initial}`: what that was trained on counts, too. "

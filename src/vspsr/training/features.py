@@ -62,10 +62,8 @@ class FeatureNetwork(nn.Module):
         try:
             whole, normalisation = _network(network, weights is None)
         except (OSError, RuntimeError) as error:
-            why = f"its weights cannot be downloaded ({one_line(error)[:120]})"
-            raise ModelError(
-                f"{network}: {why}: give a safetensors file (`--set features.NAME.weights=FILE`)"
-            ) from error
+            why = f"{network}: its weights cannot be downloaded ({one_line(error)[:120]})"
+            raise ModelError(f"{why}: give a safetensors file (`--set features.NAME.weights=FILE`)") from error
         names = sorted(name for name, _ in whole.named_modules() if name)
         layers = layers or _TAPS.get(network)
         if not layers:

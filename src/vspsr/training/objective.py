@@ -32,13 +32,15 @@ class Objective(nn.Module):
         terms = [(phase, name, loss) for phase in recipe.phases for name, loss in phase.terms()]
         used = {loss.features for _, _, loss in terms if isinstance(loss, FeatureLoss)}
         networks, errors = nn.ModuleDict(), []
-        for name in (n for n in recipe.features if n in used):  # all that cannot be had are named at once
-            try:
-                networks[name] = FeatureNetwork(**dict(recipe.features[name]))
-            except ModelError as error:
-                errors.append(f"`features.{name}`: {error}")
-        if errors:
-            raise ModelError("; ".join(errors))
+        for download in (False, True):  # what is wrong with files shows before anything is downloaded
+            for name, entry in ((n, e) for n, e in recipe.features.items() if n in used):
+                try:
+                    if (entry.weights is None) == download:
+                        networks[name] = FeatureNetwork(**dict(entry))
+                except ModelError as error:  # all that cannot be had are named at once
+                    errors.append(f"`features.{name}`: {error}")
+            if errors:
+                raise ModelError("; ".join(errors))
         self.networks = networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for phase, name, loss in terms:
             crop = phase.crop or recipe.crop

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from vspsr.data.crops import Jpegs
 from vspsr.errors import VSpSRError, did_you_mean
@@ -185,13 +185,17 @@ class Recipe(Part):
         return any("adversarial" in phase.losses for phase in self.phases)
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Recipe":
+    def _fits_together(self, info: ValidationInfo) -> "Recipe":
         if self.steps is None and any(p.share is not None for p in self.phases):
             raise ValueError("a phase has a `share`, so the recipe must have `steps`")
+        if self.steps is not None and all(p.share is None for p in self.phases) and not info.context:
+            own = ", ".join(f"`phases.{i}.{'steps' if p.steps else 'epochs'}`" for i, p in enumerate(self.phases))
+            raise ValueError(f"`steps` {self.steps} has no effect: no phase has a `share`. Leave it out and set {own}")
         if self.data.jpeg is not None and (self.data.lr_folder or any((p.crop or self.crop) % 16 for p in self.phases)):
             raise ValueError("`data.jpeg` needs crops of a multiple of 16 LR pixels, and LR images made on the fly")
         for phase in self.phases:
             for _, loss in phase.terms():
                 if isinstance(loss, FeatureLoss) and (used := loss.features) not in self.features:
-                    raise ValueError(f"`features` has no entry {used!r}: {did_you_mean(used, self.features)}")
+                    hint = did_you_mean(used, self.features)
+                    raise ValueError(f"`features` has no entry {used!r} (e.g. `{used}: {{network: vgg19}}`): {hint}")
         return self

@@ -19,10 +19,10 @@ from vspsr.files import kind_of, one_line, read_text
 from vspsr.training.recipe import Recipe, RecipeError
 
 
-def parse_recipe(content: Any, name: str = "recipe") -> Recipe:
-    """A recipe from plain containers. RecipeError, one line, names the key that is wrong."""
+def parse_recipe(content: Any, name: str = "recipe", saved: bool = False) -> Recipe:
+    """A recipe from plain containers, ``saved``: of a run. RecipeError, one line, names the key that is wrong."""
     try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(content, context=saved)  # earlier versions ran recipes with `steps` of no effect
     except ValidationError as error:
         raise RecipeError(f"{name}: {_explain(error)}") from error
     except RecursionError as error:

@@ -7,7 +7,7 @@ pictures/step-*.png     a validation image: bicubic, mean, two samples, HR
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +28,15 @@ from vspsr.training.engine import Engine
 from vspsr.training.metrics_table import MetricsTable
 from vspsr.training.recipe import Recipe, RecipeError
 from vspsr.training.recipe_file import plain, to_yaml
+from vspsr.training.schedule import ScheduledPhase
 from vspsr.training.signals import noted_signals
 from vspsr.training.validation import validate_image
 
 _FOLDERS = "checkpoints", "pictures"
+
+
+class NotFiniteError(VSpSRError):
+    """Training stopped because the gradient was not finite too many times."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,7 @@ class RunOptions:
         max_time: seconds of training in which to come to the end of the schedule, or None.
         accelerator, devices, nodes: as Lightning's Fabric takes them; "auto" is one process on a CPU, all GPUs else.
         report: is given lines for people.
-        progress: is given the share of the schedule done, and what to say beside it.
-        after_step: is called after each step with the engine; for tests and profiles.
+        progress: is called after each step, with the engine and the figures that were logged, if any.
     """
 
     output: Path
@@ -55,12 +59,11 @@ class RunOptions:
     devices: int | str = "auto"
     nodes: int = 1
     report: Callable[[str], None] = print
-    progress: Callable[[float, str], None] = lambda _share, _text: None
-    after_step: Callable[[Engine], None] = lambda _engine: None
+    progress: Callable[[Engine, Mapping[str, float]], None] = lambda _engine, _figures: None
 
 
 def train(recipe: Recipe, options: RunOptions) -> tuple[Engine, int | None]:
-    """Train by a recipe, to its end, a signal or an error; the newest state is saved in each case.
+    """Train by a recipe, to its end, a signal or an error; the newest state is saved in each case, unless it is spoilt.
 
     Returns:
         The engine as it was after the last step, and the signal that stopped the run, if one did.
@@ -68,7 +71,7 @@ def train(recipe: Recipe, options: RunOptions) -> tuple[Engine, int | None]:
     Raises:
         RecipeError: the recipe has no data folder, or differs from the one being resumed.
         OutputError: a folder among the training images, or that holds another run or files of other origin.
-        VSpSRError: data or weights that cannot be read, a gradient that stays not finite.
+        VSpSRError: data or weights that cannot be read; NotFiniteError: a gradient that stays not finite.
     """
     if recipe.data.folder is None:
         raise RecipeError("`data.folder`: say where the training images lie (--data DIR)")
@@ -111,6 +114,7 @@ class _Run:
     def __init__(self, recipe: Recipe, options: RunOptions, fabric: Fabric, found: Path | None) -> None:
         self.recipe, self.options, self.fabric = recipe, options, fabric
         self.report = options.report if fabric.is_global_zero else lambda _: None
+        self.progress = options.progress if fabric.is_global_zero else lambda _engine, _figures: None
         torch.manual_seed(recipe.seed)
         model = build_model(recipe)
         data, crop = recipe.data, max(p.crop or recipe.crop for p in recipe.phases)
@@ -124,6 +128,8 @@ class _Run:
         crops = Crops(hr, model.degradation, recipe.seed, lr, **data.changes)
         self.images, self.val = checkpoint.digest(pairs), images.val[: recipe.validation.images]
         self.engine = Engine(recipe, model, crops, fabric, options.max_time)
+        length = "" if options.max_time is None else f"{options.max_time / 60:g} minutes of training, at most "
+        self.report(f"{length}{self.engine.schedule.steps} steps")
         if found is not None:
             state = checkpoint.read_checkpoint(found)
             checkpoint.check_same_recipe(recipe, state["recipe"], found)
@@ -145,22 +151,21 @@ class _Run:
         while not engine.done:
             stage = engine.schedule.stage(engine.position)
             engine.train_step()
-            self.options.after_step(engine)
             ends = engine.done or engine.schedule.stage(engine.position) is not stage
-            if ends or engine.step % recipe.log_every == 0:
-                self._log(stage.phase.name)
+            self.progress(engine, self._log(stage) if ends or engine.step % recipe.log_every == 0 else {})
             if self.val and (engine.done or engine.step % recipe.validation.every == 0):
                 self._validate()
-            # The first process decides, so that all do the same.
-            if self.fabric.broadcast(time.monotonic() - self.saved_at >= 60 * recipe.checkpoints.minutes):
+            # The first process decides, so that all do the same. A step that failed may be the first of a spoilt run.
+            due = time.monotonic() - self.saved_at >= 60 * recipe.checkpoints.minutes
+            if self.fabric.broadcast(due and bool(engine.finite)):
                 self.save()
             if self.fabric.broadcast(bool(signals)):
                 return
 
     def save(self) -> None:
-        """Write a checkpoint, unless this step has one or is not whole: a run would not go on from it exactly."""
+        """Write a checkpoint, unless this step has one, or a run could not go on from it: not whole, or spoilt."""
         engine = self.engine
-        if not self.fabric.is_global_zero or engine.step == self.saved_step or not engine.whole:
+        if not self.fabric.is_global_zero or engine.step == self.saved_step or not engine.whole or engine.spoilt:
             return
         content = {
             **engine.state(),
@@ -174,16 +179,22 @@ class _Run:
         checkpoint.prune(folder, self.recipe.checkpoints.keep)
         self.saved_at, self.saved_step = time.monotonic(), engine.step
 
-    def _log(self, phase: str) -> None:
+    def _log(self, stage: ScheduledPhase) -> dict[str, float]:
         engine = self.engine
+        if engine.spoilt:
+            found = checkpoint.latest(self.options.output)
+            start = "from scratch" if found is None else f"from scratch or with `--set initial={found}`"
+            part = f"phases.{engine.schedule.stages.index(stage)}." if stage.phase.optimiser else ""
+            precision = "" if engine.dtype == torch.float32 else " or in precision fp32"
+            raise NotFiniteError(
+                f"step {engine.step}: the gradient was not finite in {int(engine.failed)} of the last steps: train "
+                f"in another folder, {start}, with a lower `{part}optimiser.rate`{precision}"
+            )
         figures = {f"train/{k}": v for k, v in engine.log().items()}
         figures |= {"rate": engine.schedule.rate(engine.position), "seconds": engine.seconds}
         if self.fabric.is_global_zero:
             self.table.add(engine.step, figures)
-        text = " ".join(f"{k.removeprefix('train/')} {v:.4g}" for k, v in figures.items() if k.startswith("train/"))
-        share = min(1.0, engine.position / engine.schedule.steps)
-        speed = engine.schedule.stage(engine.position).batch * engine.step / engine.seconds
-        self.options.progress(share, f"{phase}  {speed:.1f} crops/s  {text}")
+        return figures
 
     def _validate(self) -> None:
         """Validation images, on the first process; their figures are averaged in float64."""

@@ -17,7 +17,7 @@ def validate_image(pair: ImagePair, model: VSpSR, device: torch.device) -> tuple
     """Figures of one image, and its pictures (3, H, W): bicubic, mean, two samples, HR.
 
     The figures are PSNR (RGB, whole image, clipped), spread, the energy score in pixels of two samples. HR is cut to a
-    multiple of the scale. Samples are those of seed 0 at temperature 1, the image's key that of its LR pixels.
+    multiple of the scale. Samples are of seed 0 at temperature 1, keyed by LR pixels. What is not a number is black.
     """
     hr = read_rgb(pair.hr)
     rows, columns = (n // model.scale for n in hr.shape[1:])
@@ -25,8 +25,8 @@ def validate_image(pair: ImagePair, model: VSpSR, device: torch.device) -> tuple
     lr = model.degradation.down_uint8(hr) if pair.lr is None else read_rgb(pair.lr)[:, :rows, :columns]
     x, y = (t[None].to(device).float() / 255 for t in (hr, lr))
     space = model(y).with_keys([image_key(lr)])
-    first, second = space.sample(2, seed=0, temperature=1.0)
-    mean = space.mean if space.is_gaussian else space.sample(1, seed=0, temperature=0.0)[0]
+    first, second = space.sample(2, seed=0, temperature=1.0).nan_to_num(0)
+    mean = (space.mean if space.is_gaussian else space.sample(1, seed=0, temperature=0.0)[0]).nan_to_num(0)
     bicubic = imresize(y, scale=model.scale)
     scores = psnr(torch.cat([bicubic, mean, first, second]).clamp(0, 1), x, 1).tolist()
     figures = {

@@ -37,8 +37,7 @@ class FeatureEnergy(FeatureLoss):
             t[..., top : top + rows, left : left + columns]
             for t in (images.x, torch.cat(images.held(self.mean_gradient_scale)[:2]))
         )
-        network = images.networks[self.features]
-        autocast = images.autocast
+        network, autocast = images.networks[self.features], images.autocast
 
         def score(truth: Tensor, samples: Tensor) -> Tensor:
             scores = []

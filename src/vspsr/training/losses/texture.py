@@ -18,12 +18,7 @@ from vspsr.training.losses.energy import energy_score, tiles
 
 
 def log_power_crps(
-    x: Tensor,
-    first: Tensor,
-    second: Tensor,
-    size: int = 16,
-    floor: float = 1 / 255,
-    offset: tuple[int, int] = (0, 0),
+    x: Tensor, first: Tensor, second: Tensor, size: int = 16, floor: float = 1 / 255, offset: tuple[int, int] = (0, 0)
 ) -> Tensor:
     """The CRPS of log(power + floor²) of each coefficient of the DCT of size×size blocks.
 
