@@ -104,7 +104,7 @@ def likelihood_ratio(space: SpaceBase, picture_a: Tensor, picture_b: Tensor, std
         return LikelihoodRatio(0.0, 0.0, 0.0)
     # The determinant is the same for both, and d_a² − d_b² = (a − b)ᵀ S⁻¹ (a + b − 2m): one solve, around where they
     # differ.
-    around = space._margin(None if a.dtype == torch.float64 else 1e-2)
+    around = space._margin(None if a.dtype == torch.float64 else 1e-4)
     cut = []
     for axis, n in ((1, space.y.shape[-2]), (0, space.y.shape[-1])):
         places = different.any(axis).nonzero()
