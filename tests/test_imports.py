@@ -20,6 +20,7 @@ ORDER = [
     "checks",
     "files",
     "state_dicts",
+    "progress",
     "degradation",
     "images",
     "consistency",
@@ -36,7 +37,7 @@ ORDER = [
     "explorer",
     "cli",
 ]
-ROOT_MODULES = {"version", "errors", "checks", "files", "state_dicts", "model"}
+ROOT_MODULES = {"version", "errors", "checks", "files", "state_dicts", "progress", "model"}
 
 
 def modules(source: Path) -> dict[str, Path]:

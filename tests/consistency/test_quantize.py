@@ -19,6 +19,7 @@ from vspsr import Consistent, Degradation, project, quantize, read_image
 from vspsr.consistency.solve import SEARCH_LOG
 from vspsr.degradation.resize import imresize
 from vspsr.errors import ConsistencyWarning
+from vspsr.progress import estimate_progress
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "consistency.py"
 SIDES = st.integers(1, 12)
@@ -166,7 +167,10 @@ def test_large_images_are_made_channel_by_channel(monkeypatch: pytest.MonkeyPatc
     x = project(rand(2, 3, 40, 48, seed=1) * 0.2 + 0.4, (y * 255).round() / 255)
     whole = quantize(x, y)
     monkeypatch.setattr(sys.modules["vspsr.consistency.quantize"], "_CHANNEL_BY_CHANNEL", 100)
-    parts = quantize(x, y)
+    steps: list[tuple[int, int]] = []
+    with estimate_progress(lambda done, total: steps.append((done, total))):
+        parts = quantize(x, y)
+    assert steps == [(i, 6) for i in range(6)]
     assert parts.exact
     assert torch.equal(parts.image, whole.image)
     torch.testing.assert_close(parts.moved_rms, whole.moved_rms)

@@ -1,5 +1,6 @@
 """Large pictures: the network runs on what is visible; every tool gives what it gives of a small picture."""
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -7,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from explorer_requests import MEAN, MOVED, PART, REGION, SAMPLE, TEXTURE, drafted, scribble
 from explorer_tools import Client, http_client, photo
 
+from vspsr.explorer import work
 from vspsr.explorer.jobs import Jobs, shared_work
 from vspsr.explorer.limits import Limits
+from vspsr.explorer.messages import Sample
 
 BRIGHTER = {"id": "b", "kind": "colour", "change": 0.05, "area": {"strokes": [{"points": [120.0, 80.0], "radius": 9}]}}
 BETWEEN = {"kind": "between", "a": SAMPLE, "b": MEAN, "t": 0.5}
@@ -64,6 +68,20 @@ def test_tools_give_the_same(clients: tuple[Client, Client]) -> None:
         found.append((made["stddev"], np.abs(shifts), list(ratio.values()), [u["sigma"] for u in unlikely]))
     for a, b, tolerance in zip(*found, (1e-4, 2e-3, 2e-2, 1e-2), strict=True):
         np.testing.assert_allclose(a, b, atol=tolerance, rtol=1e-2)
+
+
+def test_each_channel_that_is_made_exact_is_shown(
+    clients: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["vspsr.consistency.quantize"], "_CHANNEL_BY_CHANNEL", 100)
+    for client in clients:
+        session = client.http.app.state.sessions.get(client.info["session"])  # type: ignore[attr-defined]
+        steps: list[tuple[int, int]] = []
+        with torch.no_grad():
+            work.layer(session, Sample(kind="sample", seed=11), [], lambda *step, steps=steps: steps.append(step))
+        shares = [done / total for done, total in steps]
+        assert shares == sorted(shares)
+        np.testing.assert_allclose(shares[-3:], [3 / 6, 4 / 6, 5 / 6])
 
 
 def test_long_jobs_pause_for_drafts() -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from vspsr import SRSpace, VSpSR
 from vspsr.errors import ConditionWarning
+from vspsr.progress import estimate_progress
 from vspsr.space import Average, Pixels
-from vspsr.space.estimates import estimate_progress
 from vspsr.space.placed_parameters import PlacedParameters, _rectangles
 
 SIZE = (75, 90)

@@ -12,6 +12,7 @@ from vspsr.consistency.solve import solve_integers
 from vspsr.degradation import Degradation
 from vspsr.degradation.banded import lasting_tensors
 from vspsr.errors import ConsistencyWarning, counted, size_text
+from vspsr.progress import one_of, report_progress
 
 _BUDGET_PER_LR_PIXEL, _LEAST_BUDGET = 30e-6, 10.0
 """Seconds: several times what photographs need."""
@@ -108,7 +109,9 @@ def quantize(
         size = 1 if image[0].numel() > _CHANNEL_BY_CHANNEL else len(image)
         squares, parts = 0.0, list(zip(out[index].split(size), image.split(size), target.split(size), strict=True))
         wrong, worst, farthest = 0, 0, 0.0
-        for into, x_part, y_part in parts:
+        for number, (into, x_part, y_part) in enumerate(parts):
+            with one_of(len(images), index):
+                report_progress(number, len(parts))
             integers, lr = solve_integers(x_part, y_part, degradation, bits, rounding, budget / len(parts))
             into.copy_(integers)
             deviation = (lr - y_part).abs()

@@ -24,10 +24,11 @@ from vspsr.explorer.guard import Guard, cookie_name
 from vspsr.explorer.jobs import BusyError, Job, Jobs, Progress
 from vspsr.explorer.keep import export
 from vspsr.explorer.limits import Limits
-from vspsr.explorer.messages import Ask, Clip, Components, DraftRequest, Edits, Export, LayerRequest
+from vspsr.explorer.messages import Ask, Clip, Components, DraftRequest, Edits, Export, LayerRequest, checked_json
 from vspsr.explorer.session import NotFoundError, Session, Sessions
 from vspsr.explorer.temporary import temporary_folder
 from vspsr.explorer.uploads import read_picture, read_upload, received
+from vspsr.files import one_line
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
 from vspsr.upscaling.intervals import model_digest
@@ -87,7 +88,7 @@ def create_app(
         return {
             "model": name,
             "experimental": name.endswith("-explore"),
-            "photo": None if photo is None else photo.name,
+            "photo": None if photo is None else one_line(photo.name),
             "upload_bytes": limits.upload_bytes,
         }
 
@@ -155,10 +156,9 @@ def create_app(
 
     @app.post("/api/sessions/{which}", status_code=201)
     def open_own(which: str) -> dict[str, Any]:
-        path = {"photo": photo, "example": static / "example.png"}.get(which)
-        if path is None:
+        if (path := {"photo": photo, "example": static / "example.png"}.get(which)) is None:
             raise NotFoundError("there is no such picture")
-        return opened(read(path, path.name))
+        return opened(read(path, one_line(path.name)))
 
     @app.get("/api/sessions/{session_id}")
     def session_info(session: Open) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def create_app(
 
     @app.put("/api/sessions/{session_id}/document", status_code=204)
     def put_document(session: Open, document: dict[str, Any]) -> Response:
-        session.document = document
+        session.document = checked_json(document, "document")
         return Response(status_code=204)
 
     @app.post("/api/sessions/{session_id}/files", status_code=201)
@@ -274,7 +274,7 @@ def _add_handlers(app: FastAPI) -> None:
     """Every error in one line of JSON."""
 
     def answer(status: int, text: str) -> JSONResponse:
-        return JSONResponse({"error": text}, status)
+        return JSONResponse({"error": one_line(text)}, status)
 
     app.add_exception_handler(ClientDisconnect, lambda *_: answer(499, "cancelled"))  # which nobody receives
 

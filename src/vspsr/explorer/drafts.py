@@ -13,7 +13,7 @@ from vspsr.explorer.members import member_part, spread_part
 from vspsr.explorer.messages import DraftRequest, Stddev
 from vspsr.explorer.session import Session
 from vspsr.images.sheets import png
-from vspsr.space.estimates import estimate_progress
+from vspsr.progress import estimate_progress
 
 
 def draft(session: Session, request: DraftRequest, progress: Progress = no_progress) -> dict[str, Any]:

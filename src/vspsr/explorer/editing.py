@@ -15,8 +15,8 @@ from vspsr.explorer.jobs import Progress, no_progress, shared_work
 from vspsr.explorer.messages import Colour, Copy, Edit, Repeat, Scribble, Texture
 from vspsr.explorer.session import Session
 from vspsr.images.picture import Picture
+from vspsr.progress import estimate_progress, one_of
 from vspsr.space import Average, ConditionedSpace, Pixels, Same, SRSpace
-from vspsr.space.estimates import estimate_progress, one_of
 from vspsr.space.observations import Observation
 
 

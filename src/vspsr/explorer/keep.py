@@ -22,7 +22,7 @@ from vspsr.explorer.work import exact_picture, layer, stddev_of
 from vspsr.images.encoding import encoded
 from vspsr.images.picture import Picture, to_bits
 from vspsr.images.sheets import png, stddev_map
-from vspsr.space.estimates import part_of
+from vspsr.progress import part_of
 
 _TYPES = {"png": "image/png", "tiff": "image/tiff"}
 _ZIP, _HTML, _TENSORS = "application/zip", "text/html; charset=utf-8", "application/octet-stream"

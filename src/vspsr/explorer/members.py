@@ -13,8 +13,8 @@ from vspsr.explorer.editing import conditioned_space, texture_factor, textured_s
 from vspsr.explorer.layers import Spread
 from vspsr.explorer.messages import Between, Box, Edit, Mean, Member, Moved, Sample
 from vspsr.explorer.session import Session
+from vspsr.progress import one_of
 from vspsr.space import PrincipalComponents, Region, SRSpace
-from vspsr.space.estimates import one_of
 
 Part = tuple[int, int, int, int]
 """top, left, height, width in LR pixels"""

@@ -1,11 +1,13 @@
 """What the page may ask for, checked: members of a space, edits, areas. Coordinates are HR pixels, colours 0 … 1."""
 
+import json
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _DEEPEST = 8  # members within members
 _MOST_EDITS = 200
+_DEEPEST_JSON = 100  # lists and objects within each other
 
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -16,6 +18,24 @@ Rect = tuple[Whole, Whole, Annotated[int, Field(ge=1, le=100_000)], Annotated[in
 Sigma = Annotated[float, Field(ge=1e-4, le=1, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=40)]
 Title = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def checked_json(value: Any, name: str) -> Any:
+    """A value that was read from JSON, if it can be written as JSON again; otherwise ValueError, which names ``name``.
+
+    Python's parser also takes lone surrogates ("\\ud800"), NaN, infinities, and values nested deeper than others write.
+    """
+    within = [value]
+    for _ in range(_DEEPEST_JSON + 1):
+        outer = [part for part in within if isinstance(part, dict | list)]
+        within = [part for parts in outer for part in (parts.values() if isinstance(parts, dict) else parts)]
+    if within:
+        raise ValueError(f"`{name}` must hold lists and objects at most {_DEEPEST_JSON} deep within each other")
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise ValueError(f"`{name}` must be JSON of finite numbers and of text in Unicode: {error}") from error
+    return value
 
 
 class _Message(BaseModel):

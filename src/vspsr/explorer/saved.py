@@ -15,8 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vspsr.checks import check_integer
 from vspsr.degradation.jpeg_coefficients import JpegCoefficients
+from vspsr.degradation.operator import MAX_SCALE
 from vspsr.errors import ImageFileError, OutputError
+from vspsr.explorer.messages import checked_json
 from vspsr.explorer.session import Session
 from vspsr.files import one_line
 from vspsr.images.metadata import BLOCKS
@@ -121,7 +124,7 @@ def read_session(path: Path, title: str) -> Iterator[tuple[str, str, Source] | S
             text = (file.metadata() or {}).get("session", "")
             if len(text) > _MOST_METADATA:
                 raise ImageFileError(f"{title}: its description is too long")
-            about = json.loads(text)
+            about = {part: checked_json(value, part) for part, value in json.loads(text).items()}
             if about["format"] not in _FORMATS or about["files"][0]["file"] != "":
                 raise ValueError("format")
             names = set(file.keys())
@@ -129,17 +132,27 @@ def read_session(path: Path, title: str) -> Iterator[tuple[str, str, Source] | S
                 name, bits = str(entry["file"]), int(entry["bits"])
                 pixels = file.get_tensor(f"pixels:{name}").to(torch.int32)
                 alpha = file.get_tensor(f"alpha:{name}").to(torch.int32) if f"alpha:{name}" in names else None
+                file_title = _line(entry["title"])
                 if name:
-                    yield name, str(entry["title"]), Source(Picture(pixels, bits, alpha))
+                    yield name, file_title, Source(Picture(pixels, bits, alpha))
                     continue
                 metadata, note = _metadata(file, names, about), _line(about.get("note", ""))
                 picture = Picture(pixels, bits, alpha, metadata, _line(about.get("mode", "RGB")))
                 exact = bool(about.get("exact", True))
-                yield name, str(entry["title"]), Source(picture, _jpeg(file, about, picture), note, exact=exact)
-            scale = about.get("scale")
-            digest = str(about.get("digest", ""))
-            yield SavedWith(_line(about["model"]), digest, None if scale is None else int(scale), about["document"])
-    except (SafetensorError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+                yield name, file_title, Source(picture, _jpeg(file, about, picture), note, exact=exact)
+            scale, digest = about.get("scale"), str(about.get("digest", ""))
+            scale = None if scale is None else check_integer(scale, "scale", 2, MAX_SCALE)
+            yield SavedWith(_line(about["model"]), digest, scale, about["document"])
+    except (
+        SafetensorError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ImageFileError(f"{title}: not a session that the explorer has saved") from error
 
 

@@ -36,7 +36,7 @@ from vspsr.explorer.messages import (
 from vspsr.explorer.session import Session
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
-from vspsr.space.estimates import estimate_progress, one_of, part_of, report_progress
+from vspsr.progress import estimate_progress, one_of, part_of, report_progress
 from vspsr.upscaling import Exactness, PictureSpace, compare
 
 _INTERVAL = 1.6448536269514722  # σ to either side that hold 90 % of a Gaussian

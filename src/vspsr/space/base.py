@@ -13,9 +13,9 @@ from vspsr.consistency.projection import project_unchecked, shifted
 from vspsr.degradation.banded import cpu_by_default
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import VSpSRError
+from vspsr.progress import one_of, report_progress
 from vspsr.space.covariance import Covariance
 from vspsr.space.drawing import Noise, NoiseOf, Sampler
-from vspsr.space.estimates import one_of, report_progress
 from vspsr.space.noise import BLOCK, noise_area, noise_rows
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.synthesis import synthesize

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from vspsr.degradation.operator import Degradation
+from vspsr.progress import report_progress
 from vspsr.space.conjugate_gradients import conjugate_gradients
-from vspsr.space.estimates import report_progress
 from vspsr.space.observations import LinearMap
 from vspsr.space.synthesis import Synthesis
 

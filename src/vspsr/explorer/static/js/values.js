@@ -26,21 +26,27 @@ class Values {
     element.addEventListener("pointermove", (event) => {
       if (event.pointerType !== "touch" || (event.isPrimary && !pane.pans)) look(event);
     });
-    element.addEventListener("pointerleave", (event) => {
-      if (event.pointerType === "touch") return; // it was lifted
-      pane.lens = null;
-      pane.reclip();
-    });
   }
 
-  /** Look at a pixel: ``marked`` draws a cross there, ``spoken`` is for those who do not see it. */
+  /** Look at a pixel, the nearest one if beside the picture: ``marked`` draws a cross there, ``spoken`` is for those who do not see it. */
   look(pane, at, { marked = false, spoken = false } = {}) {
+    const { width, height } = store.info;
+    this.#lookAt(pane, at.map((v, i) => Math.min([width, height][i], Math.max(0, v))));
+    $("#readout").setAttribute("aria-live", spoken ? "polite" : "off");
+    for (const listener of this.#listeners) listener(marked ? this.#at : null);
+  }
+
+  /** The lens lies where the values are of, also when the mouse has left. */
+  #lookAt(pane, at) {
     this.#pane = pane;
     this.#at = pane.lens = at;
     if (pane.mode === "lens") pane.reclip();
-    $("#readout").setAttribute("aria-live", spoken ? "polite" : "off");
-    for (const listener of this.#listeners) listener(marked ? at : null);
     this.read();
+  }
+
+  /** A pane is gone: the pixel that was looked at there is looked at in another one. */
+  leave(gone, pane) {
+    if (this.#pane === gone) this.#lookAt(pane, this.#at);
   }
 
   /** Nothing is looked at. */
@@ -54,8 +60,7 @@ class Values {
   read = debounce(async () => {
     const pane = this.#pane, at = this.#at;
     if (!pane?.below) return;
-    const [x, y] = at.map(Math.floor), { width, height } = store.info;
-    if (x < 0 || y < 0 || x >= width || y >= height) return;
+    const { width, height } = store.info, [x, y] = at.map((v, i) => Math.min([width, height][i] - 1, Math.floor(v)));
     const spread = spreadAt(x, y), { layer, name } = pane.seenAt(...at);
     const path = `${store.base}/layers/${layer.layer}/pixel?x=${x}&y=${y}${spread ? `&spread=${spread.name}` : ""}`;
     const found = await request("GET", path).catch(() => null);

@@ -54,7 +54,10 @@ class View {
 
   /** Make it so many panes; those that are there stay, with what they show. */
   #rebuild(count) {
-    for (const pane of this.panes.splice(count)) pane.destroy();
+    for (const pane of this.panes.splice(count)) {
+      values.leave(pane, this.main);
+      pane.destroy();
+    }
     $("#panes").className = `count-${count}`;
     while (this.panes.length < count) this.#add();
   }
@@ -134,6 +137,7 @@ class View {
   setMode(mode) {
     this.mode = mode;
     this.main.mode = mode;
+    this.main.reclip();
     this.curtain.hidden = this.sides.hidden = mode !== "curtain";
     this.refresh();
   }
