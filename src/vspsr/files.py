@@ -206,11 +206,10 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[BinaryIO]:
             if sys.platform == "win32":  # no open file can be renamed there
                 file.close()
             if not overwrite:
-                try:
-                    os.link(temporary, final)  # fails if it has appeared in the meantime
+                with suppress(OSError):  # it has appeared in the meantime, or the file system has no such links
+                    os.link(temporary, final)
                     return
-                except OSError:  # or on file systems without such links
-                    check_free(path, overwrite)
+                check_free(path, overwrite)
             temporary.replace(final)
     except OSError as error:
         raise OutputError(f"{name}: cannot be written ({reason_of(error)})") from error

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vspsr import Consistent, Degradation, project, quantize, read_image
+from vspsr.consistency.progress import estimate_progress
 from vspsr.consistency.solve import SEARCH_LOG
 from vspsr.degradation.resize import imresize
 from vspsr.errors import ConsistencyWarning
-from vspsr.progress import estimate_progress
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "consistency.py"
 SIDES = st.integers(1, 12)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vspsr import SRSpace, VSpSR
+from vspsr.consistency.progress import estimate_progress
 from vspsr.errors import ConditionWarning
-from vspsr.progress import estimate_progress
 from vspsr.space import Average, Pixels
 from vspsr.space.placed_parameters import PlacedParameters, _rectangles
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_bits_and_rounding, check_image, check_number, check_types
+from vspsr.consistency.progress import one_of, report_progress
 from vspsr.consistency.projection import fitting_degradation
 from vspsr.consistency.solve import solve_integers
 from vspsr.degradation import Degradation
 from vspsr.degradation.banded import lasting_tensors
 from vspsr.errors import ConsistencyWarning, counted, size_text
-from vspsr.progress import one_of, report_progress
 
 _BUDGET_PER_LR_PIXEL, _LEAST_BUDGET = 30e-6, 10.0
 """Seconds: several times what photographs need."""

@@ -6,6 +6,7 @@ Members are rounded value by value: only the exact picture, which is made as a w
 from dataclasses import replace
 from typing import Any
 
+from vspsr.consistency.progress import estimate_progress
 from vspsr.explorer.editing import key_of
 from vspsr.explorer.jobs import Progress, no_progress
 from vspsr.explorer.layers import display_rgb, spread_map
@@ -13,7 +14,6 @@ from vspsr.explorer.members import member_part, spread_part
 from vspsr.explorer.messages import DraftRequest, Stddev
 from vspsr.explorer.session import Session
 from vspsr.images.sheets import png
-from vspsr.progress import estimate_progress
 
 
 def draft(session: Session, request: DraftRequest, progress: Progress = no_progress) -> dict[str, Any]:

@@ -10,12 +10,12 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
+from vspsr.consistency.progress import estimate_progress, one_of
 from vspsr.explorer.areas import area_mask, rect_mask
 from vspsr.explorer.jobs import Progress, no_progress, shared_work
 from vspsr.explorer.messages import Colour, Copy, Edit, Repeat, Scribble, Texture
 from vspsr.explorer.session import Session
 from vspsr.images.picture import Picture
-from vspsr.progress import estimate_progress, one_of
 from vspsr.space import Average, ConditionedSpace, Pixels, Same, SRSpace
 from vspsr.space.observations import Observation
 

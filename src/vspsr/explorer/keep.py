@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vspsr.consistency.progress import part_of
 from vspsr.explorer.downloads import Download
 from vspsr.explorer.jobs import Progress
 from vspsr.explorer.messages import Edits, Enlarged, Export, File, Low, Mean, Member, Sample, Stddev
@@ -22,7 +23,6 @@ from vspsr.explorer.work import exact_picture, layer, stddev_of
 from vspsr.images.encoding import encoded
 from vspsr.images.picture import Picture, to_bits
 from vspsr.images.sheets import png, stddev_map
-from vspsr.progress import part_of
 
 _TYPES = {"png": "image/png", "tiff": "image/tiff"}
 _ZIP, _HTML, _TENSORS = "application/zip", "text/html; charset=utf-8", "application/octet-stream"

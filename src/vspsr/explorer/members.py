@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vspsr.consistency.progress import one_of
 from vspsr.explorer.editing import conditioned_space, texture_factor, textured_space
 from vspsr.explorer.layers import Spread
 from vspsr.explorer.messages import Between, Box, Edit, Mean, Member, Moved, Sample
 from vspsr.explorer.session import Session
-from vspsr.progress import one_of
 from vspsr.space import PrincipalComponents, Region, SRSpace
 
 Part = tuple[int, int, int, int]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vspsr.consistency.progress import estimate_progress, one_of, part_of, report_progress
 from vspsr.degradation.resize import imresize
 from vspsr.explorer.editing import conditioned_space, image_of, key_of, textured_space
 from vspsr.explorer.jobs import Progress, no_progress
@@ -36,7 +37,6 @@ from vspsr.explorer.messages import (
 from vspsr.explorer.session import Session
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
-from vspsr.progress import estimate_progress, one_of, part_of, report_progress
 from vspsr.upscaling import Exactness, PictureSpace, compare
 
 _INTERVAL = 1.6448536269514722  # σ to either side that hold 90 % of a Gaussian

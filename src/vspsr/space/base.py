@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_image_keys, check_integer, check_number, check_temperature, check_types
+from vspsr.consistency.progress import one_of, report_progress
 from vspsr.consistency.projection import project_unchecked, shifted
 from vspsr.degradation.banded import cpu_by_default
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import VSpSRError
-from vspsr.progress import one_of, report_progress
 from vspsr.space.covariance import Covariance
 from vspsr.space.drawing import Noise, NoiseOf, Sampler
 from vspsr.space.noise import BLOCK, noise_area, noise_rows

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from vspsr.consistency.progress import report_progress
 from vspsr.errors import ConvergenceWarning
-from vspsr.progress import report_progress
 
 _MAX_ITERATIONS = 1000  # 30 to 400 are usual; what takes more than 1,000 has a σ too small for the dtype
 

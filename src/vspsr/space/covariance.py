@@ -16,8 +16,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from vspsr.consistency.progress import report_progress
 from vspsr.degradation.operator import Degradation
-from vspsr.progress import report_progress
 from vspsr.space.conjugate_gradients import conjugate_gradients
 from vspsr.space.observations import LinearMap
 from vspsr.space.synthesis import Synthesis

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vspsr.progress import estimate_progress, report_progress
+from vspsr.consistency.progress import estimate_progress, report_progress
 
 ESTIMATE_SAMPLES = 100
 ESTIMATE_SEED = 2**64 - 1

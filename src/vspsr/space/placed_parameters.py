@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from vspsr.progress import report_progress
+from vspsr.consistency.progress import report_progress
 from vspsr.space.parameters import SpaceParameters
 
 _CELL = 16  # LR pixels

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vspsr.progress import report_progress
+from vspsr.consistency.progress import report_progress
 
 Product = Callable[[Tensor], Tensor]
 """(N, n) → (N, n): a symmetric positive semi-definite matrix applied to each of N vectors."""
