@@ -20,7 +20,6 @@ ORDER = [
     "checks",
     "files",
     "state_dicts",
-    "progress",
     "degradation",
     "images",
     "consistency",
@@ -37,7 +36,7 @@ ORDER = [
     "explorer",
     "cli",
 ]
-ROOT_MODULES = {"version", "errors", "checks", "files", "state_dicts", "progress", "model"}
+ROOT_MODULES = {"version", "errors", "checks", "files", "state_dicts", "model"}
 
 
 def modules(source: Path) -> dict[str, Path]:

@@ -29,7 +29,7 @@ from vspsr.space.observations import check_stddev
 _MEMBER, _ENERGY = 0.1, 0.02
 """Tolerances in float32: of the closest member, as a share of the picture's distance from the mean, and of d²."""
 
-_RATIO = {torch.float32: (1.0, 0.02), torch.float64: (1e-6, 1e-10)}
+_RATIO = {torch.float32: (1.0, 0.02), torch.float64: (1e-8, 1e-10)}
 """Accuracy of differences of d², twice the ratio in nats: absolute, and as a share."""
 
 
