@@ -68,7 +68,7 @@ def figures(
     written: list[Path] = []
 
     def status() -> str:
-        return f"{counted(len(written), 'file')} written to {output}; files that existed are kept without --overwrite"
+        return f"{counted(len(written), 'file')} written to {output}; those of the same settings are kept"
 
     reports = [path for path in inputs if (path / "settings.json").is_file()]
     if reports:
