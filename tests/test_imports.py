@@ -18,6 +18,7 @@ ORDER = [
     "version",
     "errors",
     "checks",
+    "kept_inputs",
     "files",
     "state_dicts",
     "progress",
@@ -37,7 +38,7 @@ ORDER = [
     "explorer",
     "cli",
 ]
-ROOT_MODULES = {"version", "errors", "checks", "files", "state_dicts", "progress", "model"}
+ROOT_MODULES = {"version", "errors", "checks", "kept_inputs", "files", "state_dicts", "progress", "model"}
 
 
 def modules(source: Path) -> dict[str, Path]:

@@ -1,8 +1,6 @@
 """Files written completely or not at all, safe reading of text and JSON, file names as printable text."""
 
-import csv
 import hashlib
-import io
 import json
 import math
 import os
@@ -12,7 +10,7 @@ import stat
 import sys
 import time
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from functools import lru_cache
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from vspsr.errors import OutputError, VSpSRError
+from vspsr.kept_inputs import is_kept_input
 
 if sys.platform != "win32":
     import fcntl
@@ -126,25 +125,6 @@ def read_json(path: str | Path, limit: int = _LARGEST, error: type[VSpSRError] =
         raise error(f"{one_line(path)}: its JSON is nested too deeply") from problem
     except ValueError as problem:
         raise error(f"{one_line(path)}: is not JSON ({one_line(problem)})") from problem
-
-
-def read_csv(path: Path, columns: Collection[str], error: type[VSpSRError] = OutputError) -> list[dict[str, str]]:
-    """The rows of a CSV file by the names in its first line.
-
-    Raises:
-        VSpSRError: of the class ``error``: as `read_text`, no CSV, or a row without a value in one of ``columns``.
-    """
-    table, name = csv.DictReader(io.StringIO(read_text(path, error=error))), one_line(path)
-    try:
-        rows = list(table)
-    except csv.Error as problem:
-        raise error(f"{name}: line {table.line_num}: {one_line(problem)}") from problem
-    for column in columns:
-        if column not in (table.fieldnames or ()):
-            raise error(f"{name}: the column `{column}` is missing")
-        if any(row[column] is None for row in rows):
-            raise error(f"{name}: a row has no value in the column `{column}`")
-    return rows
 
 
 def to_json(value: Any) -> Any:
@@ -293,8 +273,10 @@ def lock(file: BinaryIO | int, wait: bool) -> None:
 
 
 def check_free(path: Path, overwrite: bool = False) -> None:
-    """OutputError where something exists that must not be replaced."""
+    """OutputError where something exists that must not be replaced, an input for instance (`keep_inputs`)."""
     name = one_line(path)
+    if is_kept_input(path):
+        raise OutputError(f"{name}: would replace an input: give another folder for the outputs")
     if path.is_dir():
         raise OutputError(f"{name}: is a folder")
     if path.exists() and not path.is_file():

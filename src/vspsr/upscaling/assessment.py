@@ -24,6 +24,7 @@ from vspsr.images.io import read_image, write_image
 from vspsr.images.picture import Picture, bleed
 from vspsr.images.sheets import value_map
 from vspsr.images.sources import Source, read_source, source_of
+from vspsr.kept_inputs import identities, keep_inputs
 from vspsr.model import VSpSR
 from vspsr.space import SRSpace
 from vspsr.upscaling.comparison import DEGRADING, Comparison, check_enlarged, compare
@@ -247,12 +248,13 @@ def assess_file(
 
     Raises:
         ImageFileError, ValueError, NotGaussianError: as `read_image` and `assess`.
-        OutputError: a file exists or cannot be written.
+        OutputError: a file exists, is an input, or cannot be written.
     """
     names = ("unlikely.png", "unsupported.png", "report.json")
     files = {} if folder is None else {name: folder / f"{sr.stem}_{name}" for name in names}
-    for file in files.values():
-        check_free(file, overwrite)
+    with keep_inputs(identities((sr, lr))):
+        for file in files.values():
+            check_free(file, overwrite)
     picture, source = read_image(sr, needed_per_pixel=DEGRADING), read_source(lr, as_pixels=as_pixels)
     result = assess(picture, source, model, true, rounding)
     found, same = result.unlikeliness, result.comparison
