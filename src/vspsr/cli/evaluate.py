@@ -44,7 +44,7 @@ def evaluate(
     lr: Annotated[
         Path | None, typer.Option(help="Folder of LR images. (default: made from HR by imresize)", show_default=False)
     ] = None,
-    scale: Annotated[int, typer.Option(help="Integer ≥ 2.")] = 4,
+    scale: Annotated[int | None, typer.Option(help="Integer ≥ 2.", show_default="that of --model, otherwise 4")] = None,
     samples: Annotated[
         int | None,
         typer.Option(min=1, help="How many of each image. (default: 10, or all in --results)", show_default=False),
@@ -112,7 +112,10 @@ def evaluate(
     from vspsr.evaluation.runner import evaluate as run
     from vspsr.evaluation.runner import interrupted
     from vspsr.images.folders import image_files
+    from vspsr.model import VSpSR
 
+    if scale is None:
+        scale = 4 if model is None else VSpSR.from_pretrained(model).scale
     request = Request(
         hr=hr,
         scale=scale,
