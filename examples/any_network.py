@@ -1,6 +1,6 @@
 """Any SR network made consistent: its result then downscales to the LR image, in numbers and as a file.
 
-python examples/any_network.py OUT
+python examples/any_network.py [OUT]
 """
 
 import sys
@@ -11,7 +11,7 @@ import torch
 from vspsr import Consistent, Degradation, quantize, read_image, write_image
 from vspsr.images.picture import Picture
 
-out = Path(sys.argv[1])
+out = Path(sys.argv[1] if len(sys.argv) > 1 else "vspsr-examples")
 out.mkdir(parents=True, exist_ok=True)
 
 # Put your own network here: anything that maps (B, 3, h, w) to (B, 3, 4h, 4w).

@@ -1,6 +1,6 @@
 """The super-resolution space of a photo: samples, mean, standard deviation, and a walk between two samples.
 
-python examples/sample_space.py OUT
+python examples/sample_space.py [OUT]
 """
 
 import sys
@@ -11,7 +11,7 @@ import torch
 from vspsr import VSpSR, quantize, read_image, write_image
 from vspsr.images.picture import Picture
 
-out = Path(sys.argv[1])
+out = Path(sys.argv[1] if len(sys.argv) > 1 else "vspsr-examples")
 out.mkdir(parents=True, exist_ok=True)
 
 model = VSpSR.from_pretrained("vspsr-x4")  # inside the package: no network needed

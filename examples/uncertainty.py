@@ -1,6 +1,6 @@
 """What is certain and what is invented: the uncertainty map of a photo, next to the picture.
 
-python examples/uncertainty.py OUT
+python examples/uncertainty.py [OUT]
 """
 
 import sys
@@ -13,7 +13,7 @@ from vspsr import upscale, write_image
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import stddev_map
 
-out = Path(sys.argv[1])
+out = Path(sys.argv[1] if len(sys.argv) > 1 else "vspsr-examples")
 out.mkdir(parents=True, exist_ok=True)
 
 result = upscale(Path(__file__).with_name("cat.png"), model="vspsr-x4", samples=0)

@@ -50,6 +50,10 @@ ALLOWED = {  # (argument, value): besides None by default, and True for what is 
 }
 
 
+NUMBERS = {"Average.value", "Linear.value", "Pixels.values", "Region.along.amounts"}
+"""Tensors of numbers, for which arrays will do."""
+
+
 @pytest.fixture(scope="module")
 def o(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Objects that the calls are made with."""
@@ -254,6 +258,28 @@ def test_errors_name_the_argument(
             else:
                 unnamed.append(f"{argument}={wrong!r} is accepted")
     assert unnamed == []
+
+
+@pytest.mark.filterwarnings("ignore::vspsr.errors.ConditionWarning", "ignore::vspsr.errors.ConsistencyWarning")
+@pytest.mark.parametrize("name", CALLS)
+def test_an_array_where_a_tensor_is_wanted(name: str, o: SimpleNamespace) -> None:
+    """The error says what it is, and that a tensor is wanted, instead of its values."""
+    function, arguments = CALLS[name](o)
+    unclear = []
+    for argument, valid in arguments.items():
+        if not isinstance(valid, torch.Tensor) or f"{name}.{argument}" in NUMBERS:
+            continue
+        array = valid.detach().numpy()
+        try:
+            function(**arguments | {argument: array})
+        except ValueError as error:
+            told = f"numpy.ndarray of {array.dtype} {array.shape}"
+            wanted = "torch.Tensor" in str(error) and f"`{argument}`" in str(error)
+            if not (is_expected(error) and wanted and told in str(error)):
+                unclear.append(f"{argument}: {error}")
+        else:
+            unclear.append(f"{argument} is accepted")
+    assert unclear == []
 
 
 def test_every_public_argument_is_called() -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from vspsr import read_image
@@ -15,10 +16,12 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 LR = EXAMPLES / "cat.png"
 
 
-def run(name: str, out: Path) -> str:
+def run(name: str, *out: Path, folder: Path | None = None) -> str:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, str(EXAMPLES / name), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
+    command = [sys.executable, str(EXAMPLES / name), *map(str, out)]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, env=environment, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     return done.stdout
@@ -27,6 +30,12 @@ def run(name: str, out: Path) -> str:
 def test_all_examples_are_here() -> None:
     """A new example needs a test."""
     assert {p.name for p in EXAMPLES.glob("*.py")} == {"any_network.py", "sample_space.py", "uncertainty.py"}
+
+
+@pytest.mark.parametrize("name", ["any_network.py", "sample_space.py", "uncertainty.py"])
+def test_they_run_without_arguments(name: str, tmp_path: Path) -> None:
+    run(name, folder=tmp_path)
+    assert any((tmp_path / "vspsr-examples").glob("*.png"))
 
 
 def test_sample_space(tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from vspsr.consistency import Consistent, project, quantize
-from vspsr.degradation import Degradation
-from vspsr.model import VSpSR
-from vspsr.space import SRSpace
 from vspsr.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from vspsr.consistency import Consistent, project, quantize
+    from vspsr.degradation import Degradation
     from vspsr.images import read_image, write_image
+    from vspsr.model import VSpSR
+    from vspsr.space import SRSpace
     from vspsr.upscaling import upscale
 
 __all__ = [
@@ -24,16 +24,21 @@ __all__ = [
     "write_image",
 ]
 
-# Imported when they are first used: they bring the image library along.
-_LAZY = {"read_image": "vspsr.images", "write_image": "vspsr.images", "upscale": "vspsr.upscaling"}
+# Imported when they are first used: PyTorch and the image library take seconds.
+_LAZY = {"Degradation": "degradation", "VSpSR": "model", "SRSpace": "space", "upscale": "upscaling"}
+_LAZY |= dict.fromkeys(("Consistent", "project", "quantize"), "consistency")
+_LAZY |= dict.fromkeys(("read_image", "write_image"), "images")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'vspsr' has no attribute {name!r}")
     from importlib import import_module
+    from importlib.util import find_spec
 
-    return getattr(import_module(_LAZY[name]), name)
+    if name in _LAZY:
+        return getattr(import_module(f"vspsr.{_LAZY[name]}"), name)
+    if not name.startswith("_") and find_spec(f"vspsr.{name}"):  # vspsr.errors, for instance
+        return import_module(f"vspsr.{name}")
+    raise AttributeError(f"module 'vspsr' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

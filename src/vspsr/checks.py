@@ -14,7 +14,8 @@ def check_types(**arguments: tuple[object, Any]) -> None:
     """ValueError that names the first argument that is not of its type or union: ``check_types(x=(x, Tensor))``."""
     for name, (value, kind) in arguments.items():
         if not isinstance(value, kind):
-            wanted = kind.__name__ if isinstance(kind, type) else kind
+            named = kind.__name__ if isinstance(kind, type) else kind
+            wanted = "a torch.Tensor" if kind is Tensor else named
             raise ValueError(f"`{name}` must be {wanted}, got {value_text(value)}")
 
 
@@ -27,7 +28,7 @@ def check_choice(value: object, name: str, choices: Collection[object]) -> None:
 def check_image(x: Tensor, name: str, low: float | None = None, high: float | None = None) -> None:
     """ValueError that names the argument if an image is not floating point, not finite or out of [low, high]."""
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.element_size() < 2 or x.ndim < 3:
-        raise ValueError(f"`{name}` must be a floating-point image (..., C, H, W), got {value_text(x)}")
+        raise ValueError(f"`{name}` must be a floating-point image (..., C, H, W), got {tensor_text(x)}")
     if x.numel() == 0:
         raise ValueError(f"`{name}` must have at least one pixel, got shape {tuple(x.shape)}")
     least, most = (float(v) for v in x.detach().aminmax())
@@ -40,7 +41,7 @@ def check_image(x: Tensor, name: str, low: float | None = None, high: float | No
 def check_rgb(y: Tensor, name: str = "y") -> None:
     """ValueError that names the argument unless it is a batch of RGB images (B, 3, h, w) in [0, 1]."""
     if not isinstance(y, Tensor) or y.ndim != 4 or y.shape[1] != 3:
-        raise ValueError(f"`{name}` must be RGB images of shape (B, 3, h, w), got {value_text(y)}")
+        raise ValueError(f"`{name}` must be RGB images of shape (B, 3, h, w), got {tensor_text(y)}")
     check_image(y, name, 0.0, 1.0)
 
 
@@ -99,9 +100,17 @@ def check_bits_and_rounding(bits: int, rounding: str) -> int:
 
 
 def value_text(value: object) -> str:
-    """A value in an error: one line, not too long; of a tensor its type and shape."""
-    text = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else " ".join(repr(value).split())
+    """A value in an error: one line, not too long; of tensors and arrays type and shape."""
+    text = " ".join(repr(value).split())
+    if (shape := getattr(value, "shape", None)) and isinstance(shape, tuple) and hasattr(value, "dtype"):
+        kind = "" if isinstance(value, Tensor) else f"a {type(value).__module__}.{type(value).__name__} of "
+        text = f"{kind}{value.dtype} {tuple(shape)}"
     return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def tensor_text(value: object) -> str:
+    """`value_text`, which says of anything but a tensor that it is none."""
+    return value_text(value) + ("" if isinstance(value, Tensor) else ", not a torch.Tensor")
 
 
 def check_image_keys(keys: Sequence[int], count: int) -> tuple[int, ...]:

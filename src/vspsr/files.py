@@ -1,8 +1,6 @@
 """Files written completely or not at all, safe reading of text and JSON, file names as printable text."""
 
-import csv
 import hashlib
-import io
 import json
 import math
 import os
@@ -12,8 +10,9 @@ import stat
 import sys
 import time
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import asdict, is_dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +26,8 @@ if sys.platform != "win32":
 _STALE = 24 * 3600  # seconds after which a temporary file is stale if the file system does not support locks
 _LARGEST = 1 << 28  # bytes, far above any of our text files
 _SUSPECT = re.compile("[^ -~]")
+Identities = frozenset[tuple[int, int]]  # device and inode of files
+_kept: ContextVar[Identities] = ContextVar("kept", default=frozenset())
 _DIRECTIONS = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f", "\u061c"}
 
 
@@ -128,25 +129,6 @@ def read_json(path: str | Path, limit: int = _LARGEST, error: type[VSpSRError] =
         raise error(f"{one_line(path)}: is not JSON ({one_line(problem)})") from problem
 
 
-def read_csv(path: Path, columns: Collection[str], error: type[VSpSRError] = OutputError) -> list[dict[str, str]]:
-    """The rows of a CSV file by the names in its first line.
-
-    Raises:
-        VSpSRError: of the class ``error``: as `read_text`, no CSV, or a row without a value in one of ``columns``.
-    """
-    table, name = csv.DictReader(io.StringIO(read_text(path, error=error))), one_line(path)
-    try:
-        rows = list(table)
-    except csv.Error as problem:
-        raise error(f"{name}: line {table.line_num}: {one_line(problem)}") from problem
-    for column in columns:
-        if column not in (table.fieldnames or ()):
-            raise error(f"{name}: the column `{column}` is missing")
-        if any(row[column] is None for row in rows):
-            raise error(f"{name}: a row has no value in the column `{column}`")
-    return rows
-
-
 def to_json(value: Any) -> Any:
     """A value for JSON, which has no infinity: it becomes "inf" or "-inf", NaN null, and a dataclass an object."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -226,22 +208,6 @@ def make_folder(folder: Path) -> None:
     clear_stale(folder)
 
 
-@contextmanager
-def folder_for_outputs(folder: Path) -> Iterator[None]:
-    """`make_folder`; folders that were made and are empty at the end are removed again.
-
-    OutputError as in `make_folder`.
-    """
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    make_folder(folder)
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # not empty
-            for path in new:
-                path.rmdir()
-
-
 def clear_stale(folder: Path) -> None:
     """Remove the temporary files of processes that were killed while they wrote to a folder.
 
@@ -293,11 +259,38 @@ def lock(file: BinaryIO | int, wait: bool) -> None:
 
 
 def check_free(path: Path, overwrite: bool = False) -> None:
-    """OutputError where something exists that must not be replaced."""
+    """OutputError where something exists that must not be replaced, an input for instance (`keep_inputs`)."""
     name = one_line(path)
+    if is_kept_input(path):
+        raise OutputError(f"{name}: would replace an input: give another folder for the outputs")
     if path.is_dir():
         raise OutputError(f"{name}: is a folder")
     if path.exists() and not path.is_file():
         raise OutputError(f"{name}: is not a regular file")
     if (path.exists() or path.is_symlink()) and not overwrite:
         raise OutputError(f"{name}: exists already: use `overwrite` or another name")
+
+
+def identities(paths: Iterable[Path]) -> Identities:
+    """Of the files that exist, links followed."""
+    found = set()
+    for path in paths:
+        with suppress(OSError, ValueError):  # ValueError: a null character in the name
+            status = path.stat()
+            found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
+
+
+@contextmanager
+def keep_inputs(inputs: Identities) -> Iterator[None]:
+    """Within it, in the same thread, `check_free` and `replacing` refuse these files as outputs."""
+    token = _kept.set(_kept.get() | inputs)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def is_kept_input(path: Path) -> bool:
+    """Whether a path leads to an input of the command that is running."""
+    return not identities([path]).isdisjoint(_kept.get())

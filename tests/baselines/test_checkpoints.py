@@ -142,3 +142,6 @@ def test_a_file_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert load_baseline("bicubic", 4).name == "bicubic"
     for name in ("a" * 300, "a\0b"):
         assert "unknown baseline" in complaint(lambda name=name: load_baseline(name, 4))
+    for name in ("ck/no.pth", "no.safetensors", "./no"):
+        told = complaint(lambda name=name: load_baseline(name, 4))
+        assert told.startswith(f"{name}: no such file")

@@ -369,6 +369,66 @@ def test_a_stop_in_a_callback_of_libvips_is_not_lost(number: int) -> None:
             time.sleep(10)
 
 
+# Its arguments are a module and a signal: the signal comes while the module is imported, where exceptions are lost.
+IMPORTING = """
+import os, sys, time
+module, number, *sys.argv[1:] = sys.argv[1:]
+
+class Stopping:
+    def find_spec(self, name, *_):
+        if name == module:
+            try:
+                os.kill(os.getpid(), int(number))
+                time.sleep(0.01)
+            except BaseException:
+                pass
+
+sys.meta_path.insert(0, Stopping())
+from vspsr.cli.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
+@pytest.mark.parametrize("module", ["vspsr.cli.main", "typer", "torch", "vspsr.upscaling.folders"])
+def test_a_stop_during_an_import_is_one_line_and_not_lost(
+    module: str, number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        IMPORTING,
+        module,
+        str(int(number)),
+        "upscale",
+        photo(tmp_path / "p.png"),
+        "-o",
+        "o",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (code, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("stopped")
+    assert not (tmp_path / "o").exists()
+
+
+def test_many_stops_during_an_import_are_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stops = "import os, time\nfor _ in range(5):\n    os.kill(os.getpid(), 2)\n    time.sleep(0.03)\n"
+    (tmp_path / "slow_module.py").write_text(stops)
+    monkeypatch.syspath_prepend(tmp_path)
+    with console.stopping_signals():
+        __import__("slow_module")
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(10)
+        time.sleep(0.1)
+
+
+def test_the_command_line_starts_without_pytorch() -> None:
+    code = "import sys, vspsr.cli.main; assert not sys.modules.keys() & {'torch', 'numpy'}; "
+    code += "vspsr.metrics.psnr, vspsr.errors.VSpSRError, vspsr.VSpSR"  # which come when they are used
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_handlers_of_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:

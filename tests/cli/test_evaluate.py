@@ -21,6 +21,8 @@ from evaluation_tools import AbsoluteDifference, image_set, noisy, photo, save, 
 
 from vspsr import VSpSR
 from vspsr.errors import counted
+from vspsr.evaluation.names import EvaluationError
+from vspsr.evaluation.request import Request
 from vspsr.evaluation.scoring import Scorer
 
 __all__ = ["stand_in"]
@@ -238,6 +240,24 @@ def test_options_that_do_not_go_together(run: Run, images: Path, tmp_path: Path)
     fails(run(*model, "vspsr-x4", "--device", "cuda:99"), "`--device` 'cuda:99' cannot be used here")
     fails(run("evaluate", "--hr", images / "hr", "-o", output, "--baseline", "waifu"), "unknown baseline 'waifu'")
     assert not output.exists()
+
+
+@pytest.mark.parametrize(("options", "scale"), [(["--model", "vspsr-x8"], 8), (["--model", "vspsr-x4"], 4), ([], 4)])
+def test_the_scale_is_that_of_the_model(
+    options: list[str], scale: int, run: Run, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it is given."""
+    asked: list[Request] = []
+
+    def note(request: Request, *_: object) -> None:
+        asked.append(request)
+        raise EvaluationError("enough")
+
+    monkeypatch.setattr("vspsr.evaluation.runner.evaluate", note)
+    line = ["evaluate", "--hr", images / "hr", "-o", tmp_path / "report", *(options or ["--baseline", "bicubic"])]
+    fails(run(*line), "enough")
+    fails(run(*line, "--scale", 6), "enough")
+    assert [request.scale for request in asked] == [scale, 6]
 
 
 def test_no_network_for_perceptual_weights(

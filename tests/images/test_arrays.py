@@ -84,6 +84,14 @@ def test_other_arrays_are_refused(array: np.ndarray) -> None:
         picture_of(array)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int32", "int64", "uint32", "float16", "float32", "float64", "bool"])
+def test_the_error_about_a_type_says_how_to_convert_it(dtype: str) -> None:
+    with pytest.raises(ValueError, match=f"array of {dtype}: ") as refused:
+        picture_of(np.zeros((4, 5, 3), dtype))
+    assert "use `.astype(numpy.uint8)`" in str(refused.value)
+    assert ("round" in str(refused.value)) == (not np.issubdtype(dtype, np.integer))
+
+
 def test_other_modes_are_refused() -> None:
     with pytest.raises(ValueError, match="CMYK"):
         picture_of(RGB.convert("CMYK"))

@@ -1,6 +1,7 @@
 """Which files of a folder are images."""
 
 import os
+import tempfile
 import unicodedata
 import warnings
 from pathlib import Path
@@ -68,12 +69,29 @@ def test_links_to_folders_are_followed_once_and_last(tmp_path: Path) -> None:
     assert len(image_files([tmp_path / "link"], recursive=True)) == 3
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    touch(tmp_path, "a.png", "sub/b.png")
-    (tmp_path / "sub").chmod(0)
-    with pytest.raises(ImageFileError, match="sub: cannot be read"):
-        image_files([tmp_path], recursive=True)
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no POSIX permissions here")
+@pytest.mark.parametrize("mode", [0, 0o444, 0o111])
+def test_a_folder_that_cannot_be_read_is_named_or_returned(mode: int) -> None:
+    """Mode 444: names can be listed, and nothing be opened."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        top.chmod(0o755)
+        touch(top, "a.png", "sub/b.png", "sub.png")
+        (top / "sub").chmod(mode)
+        try:
+            if root:
+                os.seteuid(65534)
+            with pytest.raises(ImageFileError, match=r"sub(/b\.png)?: cannot be read"):
+                image_files([top], recursive=True)
+            with pytest.raises(ImageFileError, match=r"sub(/b\.png)?: cannot be read"):
+                image_files([top / "sub"])
+            assert names(image_files([top], True, keep_unreadable=True), top) == ["a.png", "sub", "sub.png"]
+            assert image_files([top / "sub"], keep_unreadable=True) == [top / "sub"]
+        finally:
+            if root:
+                os.seteuid(0)
+            (top / "sub").chmod(0o755)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1, max_size=20))

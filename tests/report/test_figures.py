@@ -29,6 +29,7 @@ from vspsr.report.plotting import INK, inline_svg, save_figure, style
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.sr_space import SRSpace
 from vspsr.space.synthesis import synthesize
+from vspsr.upscaling import PictureSpace
 
 
 def small_model(network: str = "overlapping", seed: int = 0) -> VSpSR:
@@ -283,7 +284,8 @@ def write_png(path: Path, height: int, width: int) -> Path:
 def test_the_command_draws_every_figure(run, model_folder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     write_png(tmp_path / "photo.png", 70, 65)
     out = tmp_path / "figures"
-    result = run(tmp_path / "photo.png", "--hr", "-o", out, "--model", model_folder, "--samples", 1, "--crop", "0,0,16")
+    command = tmp_path / "photo.png", "--hr", "-o", out, "--model", model_folder, "--samples", 1, "--crop", "0,0,16"
+    result = run(*command)
     assert result.exit_code == 0, result.output
     names = ["photo_atoms.png", "photo_comparison.png", "photo_sparsity.json", "photo_sparsity.png"]
     assert sorted(p.name for p in out.iterdir()) == names
@@ -292,7 +294,7 @@ def test_the_command_draws_every_figure(run, model_folder: Path, tmp_path: Path)
     assert sum(content["quantities"][0]["counts"]) == 6 * 17 * 16  # HR is cut to 68×64
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
     (out / "photo_atoms.png").unlink()
-    again = run(tmp_path / "photo.png", "-o", out, "--model", model_folder)
+    again = run(*command)
     assert again.exit_code == 0
     assert "1 file written" in again.output
     changed = {path.name for path in out.iterdir() if before[path] != path.stat().st_mtime_ns}
@@ -303,6 +305,92 @@ def test_the_command_draws_every_figure(run, model_folder: Path, tmp_path: Path)
     assert outside.exit_code == 1
     assert "photo.png: crop 64,1,16 does not lie inside 64×68 pixels" in outside.output
     assert "2 files written" in outside.output  # those before the comparison
+
+
+CHANGES: list[tuple[list[object], str]] = [
+    (["--model", "other"], "with model = '{}/model', not '{}/other'"),
+    (["--hr"], "with hr = False, not True"),
+    (["--crop", "8,8,16"], "with crop = [[0, 0, 16]], not [[8, 8, 16]]"),
+    (["--samples", 2], "with samples = 1, not 2"),
+    (["--seed", 7], "with seed = 0, not 7"),
+]
+
+
+def without_search(_: PictureSpace, x: torch.Tensor) -> tuple[Picture, None]:
+    """Rounded only: the search for integers takes long for models that are not trained."""
+    return Picture((255 * x.detach()).round().clamp(0, 255).int().reshape(3, *x.shape[-2:])), None
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_figures_of_other_settings_are_not_taken_for_those_wanted(  # type: ignore[no-untyped-def]
+    run, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are kept and the command fails; with --overwrite they are replaced."""
+    monkeypatch.setattr(PictureSpace, "to_picture", without_search)
+    photo, out = write_png(tmp_path / "photo.png", 16, 16), tmp_path / "out"
+    for name, seed in (("model", 0), ("other", 1)):
+        torch.manual_seed(seed)
+        small_model().save_pretrained(tmp_path / name)
+
+    def draw(*changes: object) -> tuple[int, str]:
+        options = {"--model": "model", "--crop": "0,0,16", "--samples": 1, "--format": suffix, "-o": out}
+        flags = [c for c in changes if c in ("--hr", "--overwrite")]
+        values = [c for c in changes if c not in flags]
+        options |= dict(zip(values[::2], values[1::2], strict=True))  # type: ignore[arg-type]
+        options["--model"] = tmp_path / str(options["--model"])
+        result = run(photo, *(part for option in options.items() for part in option), *flags)
+        return result.exit_code, result.output
+
+    def contents() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in out.iterdir()}
+
+    assert draw()[0] == 0
+    before = contents()
+    assert draw()[0] == 0
+    for changes, told in CHANGES:
+        code, output = draw(*changes)
+        assert code == 2, changes
+        assert told.format(tmp_path, tmp_path) in output.replace("\n", "")
+        assert "use --overwrite" in output
+        assert contents() == before
+    write_png(photo, 16, 17)
+    assert "from other pictures" in draw()[1]
+    write_png(photo, 16, 16)
+    small_model("correlated").save_pretrained(tmp_path / "model")
+    assert "another model of this name" in draw()[1]
+    assert contents() == before
+    assert draw("--model", "other", "--overwrite", "--figure", "atoms")[0] == 0
+    assert {name for name, content in contents().items() if content != before[name]} == {f"photo_atoms.{suffix}"}
+    assert draw("--model", "other", "--figure", "atoms", "--seed", 3)[0] == 0  # atoms do not depend on it
+
+
+@pytest.mark.parametrize(
+    "name", ["photo_atoms.png", "photo_comparison.png", "photo_sparsity.png", "photo_sparsity.json"]
+)
+def test_a_file_that_does_not_say_how_it_was_made_is_not_kept_as_a_figure(  # type: ignore[no-untyped-def]
+    run, model_folder: Path, tmp_path: Path, name: str
+) -> None:
+    photo, out = write_png(tmp_path / "photo.png", 16, 16), tmp_path / "out"
+    out.mkdir()
+    for content in (b"", b"vspsr-settings:%7B;", b"{}", b"vspsr-settings:1;", b"[]"):
+        (out / name).write_bytes(content)
+        result = run(photo, "-o", out, "--model", model_folder)
+        assert result.exit_code == 2
+        assert name in result.output
+        assert [path.name for path in out.iterdir()] == [name]
+        assert (out / name).read_bytes() == content
+
+
+def test_comparisons_of_other_reports_are_not_taken_for_those_wanted(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    a, b = small_report(tmp_path / "a", 2), small_report(tmp_path / "b", 2, name="b")
+    command = a, b, "-o", tmp_path / "out", "--crop"
+    assert "2 files written" in run(*command, "8,8,16").output
+    assert "0 files written" in run(*command, "8,8,16").output
+    assert "crop = [[8, 8, 16]], not [[0, 8, 16]]" in str(run(*command, "0,8,16").exception)
+    assert "exists, made" in str(run(a, *command[2:], "8,8,16").exception)
+    for record_file in (b / "images").glob("*.json"):
+        record_file.write_text(record_file.read_text().replace('"distance": 0.1', '"distance": 0.2'))
+    assert "reports = " in str(run(*command, "8,8,16").exception)
 
 
 def test_a_model_of_correlated_coefficients_is_drawn(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 from report_folders import record, row, small_report, write_folder
-from rich.console import Console
 
 from vspsr.files import to_json
 from vspsr.report.published import published_rows, published_table
 from vspsr.report.records import ReportError
-from vspsr.report.tables import as_markdown, as_rich, paper_table
+from vspsr.report.tables import as_markdown, paper_table
 
 # Ablation as in the paper: LPIPS, LR-PSNR, diversity.
 ABLATION = {
@@ -139,18 +138,6 @@ def test_one_sample_has_no_diversity(tmp_path: Path) -> None:
     table = paper_table(2, [write_folder(tmp_path / "one", [single], 0)])
     assert table.rows[-1].values["diversity"] is None
     assert table.rows[-1].values["lr_psnr"] == 40.125
-
-
-def test_the_terminal_shows_it_in_eighty_columns(tmp_path: Path) -> None:
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    for number in range(1, 6):
-        console.print(as_rich(paper_table(number)))
-    text = console.export_text()
-    assert "1 *   256 · bilinear · 0.01 · no · no · 0.5     0.223     47.87        0.00" in text
-    assert "…" not in text
-    assert "* published: DIV2K validation" in text
-    console.print(as_rich(paper_table(4, [small_report(tmp_path / "a", 0)])))
-    assert re.search(r"vspsr-x4 on Set2\s+—\s+0\.116\s+∞\s+30\.00\s+0\.29", console.export_text())
 
 
 def test_for_programs_infinity_is_a_string(tmp_path: Path) -> None:

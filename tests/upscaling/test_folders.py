@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -326,3 +327,85 @@ def test_a_folder_that_takes_nothing(
         assert "the output folder cannot be made" in capsys.readouterr().err
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_unreadable_subfolder_does_not_stop_the_rest(
+    as_json: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even where a picture beside it has its name."""
+    real = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path.name == "sub":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    for name in ("a.png", "sub.png", "sub/b.png", "sub2/c.png"):
+        photo(tmp_path / "in" / name)
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.chdir(tmp_path)
+    command = ["upscale", "-r", "in", "-o", "out", "--samples", 1, *(["--json"] if as_json else [])]
+    assert cli(*command, monkeypatch=monkeypatch) == 1
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == ["error: in/sub: cannot be read (Permission denied)"]
+    made = sorted(p.relative_to("out").as_posix() for p in Path("out").rglob("*.png"))
+    assert made == ["a_x4_s00.png", "sub2/c_x4_s00.png", "sub_x4_s00.png"]
+    if as_json:
+        assert [r["input"] for r in json.loads(captured.out) if "error" in r] == ["in/sub"]
+    assert cli("upscale", "in/sub", "-o", "out2", monkeypatch=monkeypatch) == 2
+    assert not Path("out2").exists()
+
+
+def outputs_of(command: str) -> tuple[list[object], str]:
+    """A command on in/photo.png, and the name of one of its outputs."""
+    commands: dict[str, tuple[list[object], str]] = {
+        "upscale": (["--samples", 1], "photo_x4_s00.png"),
+        "degrade": (["--scale", 2], "photox2.png"),
+        "figures": (["--figure", "atoms"], "photo_atoms.png"),
+        "project": (["in/lr.png"], "photo.png"),
+        "assess": (["in/lr.png"], "photo_unlikely.png"),
+    }
+    return commands[command]
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+@pytest.mark.parametrize("other", [False, True])
+@pytest.mark.parametrize("command", ["upscale", "degrade", "figures", "project", "assess"])
+def test_no_output_replaces_an_input(
+    command: str,
+    other: bool,
+    link: Callable[[Path, Path], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Neither its own nor another of the command, by whatever link."""
+    monkeypatch.chdir(tmp_path)
+    lr = photo(tmp_path / "in" / "lr.png")
+    inputs: list[object] = ["in/photo.png"]
+    if command in ("project", "assess"):
+        hr = torch.zeros(3, 40, 48, dtype=torch.int32)
+        write_image(tmp_path / "in" / "photo.png", Picture(hr))
+    else:
+        photo(tmp_path / "in" / "photo.png", left=60)
+        inputs.append("in/lr.png")
+    options, name = outputs_of(command)
+    (tmp_path / "out").mkdir()
+    target = lr if other else tmp_path / "in" / "photo.png"
+    link(tmp_path / "out" / name, target)
+    before = target.read_bytes()
+    assert cli(command, *inputs, *options, "-o", "out", "--overwrite", monkeypatch=monkeypatch) in (1, 2)
+    assert f"out/{name}: would replace an input: give another folder" in capsys.readouterr().err
+    assert target.read_bytes() == before
+    assert (tmp_path / "out" / name).samefile(target)
+
+
+def test_calibrate_replaces_none_of_its_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = photo(tmp_path / "in" / "photo.png")
+    before = path.read_bytes()
+    assert cli("calibrate", path.parent, "-o", path, "--overwrite", monkeypatch=monkeypatch) == 2
+    assert "would replace an input" in capsys.readouterr().err
+    assert path.read_bytes() == before

@@ -165,6 +165,8 @@ def load_baseline(
                 f"`checkpoint` goes with one of {', '.join(BASELINES)}, got {one_line(name_or_checkpoint)!r} as well"
             )
         if kind is None:
+            if Path(name_or_checkpoint).suffix or Path(name_or_checkpoint).name != name_or_checkpoint:
+                raise ModelError(f"{one_line(name_or_checkpoint)}: no such file, and no baseline of this name")
             raise ModelError(
                 f"unknown baseline {one_line(name_or_checkpoint)!r}: give one of {', '.join(BASELINES)}, or a "
                 "checkpoint's file"

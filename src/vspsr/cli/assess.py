@@ -221,16 +221,18 @@ def calibrate(
     from dataclasses import asdict
 
     from vspsr.evaluation.calibrating import calibrate_folder
-    from vspsr.files import check_free, one_line, write_json
+    from vspsr.files import check_free, identities, keep_inputs, one_line, write_json
     from vspsr.images.folders import image_files
     from vspsr.model import VSpSR
 
-    check_free(output, overwrite)  # said before hours of work
     if not folder.is_dir():
         raise ValueError(f"{one_line(folder)}: is not a folder of HR images")
+    files = image_files([folder])
+    with keep_inputs(identities(files)):
+        check_free(output, overwrite)  # said before hours of work
     loaded = VSpSR.from_pretrained(model).to(pick_device(device))
     stopped = "nothing was written; run the same command again"
-    with when_stopped(lambda: stopped), progress(len(image_files([folder]))) as step:
+    with when_stopped(lambda: stopped), progress(len(files)) as step:
         result = calibrate_folder(folder, loaded, model, alpha, delta, rounding, step)
     write_json(output, result, overwrite)
     if as_json:

@@ -66,6 +66,7 @@ _LONG_SEARCH = 10.0  # seconds
 _BAR = 20  # the width of bars
 _debug = False
 _options: dict[str, str] = {}
+_later: set[int] = set()  # signals that a timer will raise again
 _ARGUMENT = re.compile(r"(?<!did you mean )`(\w+)`")
 
 _ASCII = str.maketrans({"×": "x", "…": "...", "–": "-", "∞": "inf", "≥": ">=", "→": "->", "≈": "~", "·": "*"})
@@ -152,13 +153,20 @@ def stopping_signals() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith("pyvips"):
-            # An exception is lost in Python code that libvips calls: try again a little later.
-            threading.Timer(0.02, _thread.interrupt_main, [number]).start()
+    while frame is not None and (name := frame.f_globals.get("__name__", "")) != "vspsr.cli.main":
+        if name.startswith("pyvips") or name in ("importlib._bootstrap", "_frozen_importlib"):
+            # An exception may be lost in Python code that libvips calls, and in an import: try again a little later.
+            if number not in _later:
+                _later.add(number)
+                threading.Timer(0.02, _stop_later, [number]).start()
             return
         frame = frame.f_back
     raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def _stop_later(number: int) -> None:
+    _later.discard(number)
+    _thread.interrupt_main(signal.Signals(number))
 
 
 @contextmanager

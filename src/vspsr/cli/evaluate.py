@@ -9,8 +9,9 @@ import typer
 from rich.table import Table
 
 from vspsr.cli.console import device as pick_device
-from vspsr.cli.console import download_progress, out, print_line, progress, when_stopped
+from vspsr.cli.console import download_progress, print_line, progress, when_stopped
 from vspsr.cli.options import AsJson, Device, Output, Seed
+from vspsr.cli.tables import print_table
 from vspsr.errors import counted
 from vspsr.files import printable, to_json
 
@@ -43,7 +44,7 @@ def evaluate(
     lr: Annotated[
         Path | None, typer.Option(help="Folder of LR images. (default: made from HR by imresize)", show_default=False)
     ] = None,
-    scale: Annotated[int, typer.Option(help="Integer ≥ 2.")] = 4,
+    scale: Annotated[int | None, typer.Option(help="Integer ≥ 2.", show_default="that of --model, otherwise 4")] = None,
     samples: Annotated[
         int | None,
         typer.Option(min=1, help="How many of each image. (default: 10, or all in --results)", show_default=False),
@@ -101,7 +102,7 @@ def evaluate(
         if as_json:
             print(json.dumps(to_json(found), indent=2))
         else:
-            out.print(tables.as_rich(found))
+            print_table(tables.as_rich(found))
         return
     if reports:
         raise ValueError(f"{reports[0]}: report folders go with --table N")
@@ -111,7 +112,10 @@ def evaluate(
     from vspsr.evaluation.runner import evaluate as run
     from vspsr.evaluation.runner import interrupted
     from vspsr.images.folders import image_files
+    from vspsr.model import VSpSR
 
+    if scale is None:
+        scale = 4 if model is None else VSpSR.from_pretrained(model).scale
     request = Request(
         hr=hr,
         scale=scale,
@@ -180,7 +184,7 @@ def baselines(
     table = Table("weights", "baseline", "scale", "checksum", "licence")
     for w in weights:
         table.add_row(w.name, w.architecture, f"x{w.scale}", _checksum(w.sha256), w.licence)
-    out.print(table)
+    print_table(table)
 
 
 def _checksum(sha256: str | None) -> str:
@@ -211,7 +215,7 @@ def _show(summary: dict[str, Any], output: Path) -> None:
             columns = (("distance", 4), ("psnr_rgb", 2), ("psnr_y", 2), ("ssim", 4), ("lr_psnr", 2))
             texts = [mean_number(means[k], digits) if k in means else ("—", "") for k, digits in columns]
             table.add_row(title, *(f"{mean} ({note})" if note else mean for mean, note in texts))
-    out.print(table)
+    print_table(table)
     if summary["diversity"]:
         score, stddev = (number(summary["diversity"][k], 2) for k in ("score", "pixel_stddev"))
         print_line(f"diversity score {score}, mean pixel standard deviation {stddev} levels")

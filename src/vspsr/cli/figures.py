@@ -55,11 +55,11 @@ def figures(
     vspsr figures REPORT_OURS REPORT_SRGAN --figure comparison
     """
     from vspsr.checks import check_seed
-    from vspsr.files import folder_for_outputs
     from vspsr.images.folders import image_files
     from vspsr.model import VSpSR
     from vspsr.report.figure_files import FigureOptions, figures_of_image, figures_of_reports
     from vspsr.upscaling.folders import Progress, Report, each_file
+    from vspsr.upscaling.outputs import folder_for_outputs
 
     check_seed(seed)
     kinds = tuple(dict.fromkeys(figure or Kind))
@@ -68,7 +68,7 @@ def figures(
     written: list[Path] = []
 
     def status() -> str:
-        return f"{counted(len(written), 'file')} written to {output}; files that existed are kept without --overwrite"
+        return f"{counted(len(written), 'file')} written to {output}; those of the same settings are kept"
 
     reports = [path for path in inputs if (path / "settings.json").is_file()]
     if reports:

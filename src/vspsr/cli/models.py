@@ -8,6 +8,7 @@ from rich.table import Table
 
 from vspsr.cli.console import out, print_line
 from vspsr.cli.options import AsJson
+from vspsr.cli.tables import print_table
 
 _MAX_CARD = 1_000_000  # bytes
 
@@ -38,7 +39,7 @@ def models(as_json: AsJson = False) -> None:
     table = Table("model", "scale", "network", "parameters", "for")
     for row in rows:
         table.add_row(row["name"], f"x{row['scale']}", row["network"], f"{row['parameters'] / 1e6:.2f} M", row["for"])
-    out.print(table)
+    print_table(table)
 
 
 def info(

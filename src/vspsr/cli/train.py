@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vspsr.checks import value_text
 from vspsr.cli.console import print_line, training_progress
 from vspsr.cli.options import Folder, Output
 
@@ -121,6 +120,8 @@ class _Shown:
 
 def _seconds(text: str) -> float:
     """HH:MM:SS, or DD:HH:MM:SS, in seconds."""
+    from vspsr.checks import value_text  # imports PyTorch
+
     if not re.fullmatch("[0-9]{1,9}(:[0-9]{1,9}){2,3}", text):
         raise ValueError(f"`--max-time` must be HH:MM:SS, got {value_text(text)}")
     days, hours, minutes, seconds = (int(p) for p in f"0:{text}".split(":")[-4:])

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vspsr.data.csv_tables import read_csv
 from vspsr.errors import ImageFileError, size_text
-from vspsr.files import read_csv
 from vspsr.images.folders import composed_stem, image_files
 from vspsr.images.io import read_header
 

@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_bits_and_rounding, check_integer, check_number, check_types, value_text
+from vspsr.checks import check_bits_and_rounding, check_integer, check_number, check_types, tensor_text, value_text
 from vspsr.degradation.banded import Banded, apply_passes, lasting_tensors
 from vspsr.degradation.resize import KERNELS, LARGEST, axis_operator, check_size, image_size, mirrored, round_to_range
 
@@ -136,7 +136,7 @@ class Degradation:
     def down_uint8(self, x: Tensor) -> Tensor:
         """MATLAB's `imresize` of a uint8 image (..., H, W), rounded after each axis, rows first."""
         if not isinstance(x, Tensor) or x.dtype != torch.uint8:
-            raise ValueError(f"`x` must be uint8, got {value_text(x)}: use `down` for floating-point images")
+            raise ValueError(f"`x` must be uint8, got {tensor_text(x)}: use `down` for floating-point images")
         return self.down_integers(x, bits=8).to(torch.uint8)
 
     def down_integers(self, x: Tensor, bits: int = 8, rounding: str = "per-pass") -> Tensor:

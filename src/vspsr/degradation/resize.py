@@ -15,7 +15,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_choice, check_integer, value_text
+from vspsr.checks import check_choice, check_integer, tensor_text, value_text
 from vspsr.degradation.banded import Banded, apply_passes, lasting_tensors
 
 Kernel = Callable[[Tensor], Tensor]
@@ -89,7 +89,7 @@ def check_size(size: object) -> tuple[int, int]:
 def image_size(x: Tensor, name: str = "x") -> tuple[int, int]:
     """(height, width); ValueError unless there are at least two axes and one pixel."""
     if not isinstance(x, Tensor) or x.ndim < 2 or 0 in x.shape[-2:]:
-        raise ValueError(f"`{name}` must be an image (..., H, W) of at least one pixel, got {value_text(x)}")
+        raise ValueError(f"`{name}` must be an image (..., H, W) of at least one pixel, got {tensor_text(x)}")
     return x.shape[-2], x.shape[-1]
 
 

@@ -27,7 +27,7 @@ _UNSUPPORTED = {
 _SHOWN = 5  # names of files left out
 
 
-def image_files(inputs: Sequence[Path], recursive: bool = False) -> list[Path]:
+def image_files(inputs: Sequence[Path], recursive: bool = False, keep_unreadable: bool = False) -> list[Path]:
     """The given files, and the image files of the given folders, sorted by path within each folder.
 
     Hidden files are ignored, among them the `._*` files that macOS writes to other file systems. An ImageFileWarning
@@ -37,19 +37,21 @@ def image_files(inputs: Sequence[Path], recursive: bool = False) -> list[Path]:
         inputs: files, which are not checked, and folders.
         recursive: whether to search subfolders too, also those behind symbolic links; each folder is searched once.
             Hidden folders are ignored.
+        keep_unreadable: whether folders that cannot be read are among what is returned, instead of an error.
 
     Raises:
         ImageFileError: a folder cannot be read, or has no image in it.
     """
     files: list[Path] = []
     for path in inputs:
-        files += _images_in(path, recursive) if path.is_dir() else [path]
+        files += _images_in(path, recursive, keep_unreadable) if path.is_dir() else [path]
     return files
 
 
-def _images_in(top: Path, recursive: bool) -> list[Path]:
+def _images_in(top: Path, recursive: bool, keep_unreadable: bool) -> list[Path]:
+    unreadable: list[Path] = []
     try:
-        entries = _visible(top, recursive)
+        entries = list(_visible(top, recursive, unreadable if keep_unreadable else None))
         like_images = {p for p in entries if p.suffix.lower() in SUFFIXES | _UNSUPPORTED and not p.is_dir()}
         images = {p for p in like_images if p.suffix.lower() in SUFFIXES and p.is_file()}
     except OSError as error:
@@ -58,13 +60,15 @@ def _images_in(top: Path, recursive: bool) -> list[Path]:
         shown = ", ".join(left_out[:_SHOWN]) + (f" and {len(left_out) - _SHOWN} more" if left_out[_SHOWN:] else "")
         text = f"{top}: left out, not a file of a supported image format: {shown}"
         warnings.warn(one_line(text), ImageFileWarning, stacklevel=3)
-    if not images:
+    if not images and not unreadable:
         raise ImageFileError(f"{one_line(top)}: no image files in this folder")
-    return sorted(images)
+    return sorted([*images, *unreadable])
 
 
-def _visible(top: Path, recursive: bool) -> Iterator[Path]:
+def _visible(top: Path, recursive: bool, unreadable: list[Path] | None) -> Iterator[Path]:
     """The entries of a folder, or of it and all folders below, that are not hidden.
+
+    Folders that cannot be read are added to ``unreadable``; if that is None, they are an OSError.
 
     Links are followed last, so that they do not change the paths of other files.
     """
@@ -72,13 +76,21 @@ def _visible(top: Path, recursive: bool) -> Iterator[Path]:
     waiting = deque([top])
     while waiting:
         folder = waiting.popleft()
-        status = folder.stat()
-        if (key := (status.st_dev, status.st_ino)) in seen:  # a link may lead to a folder above it
+        try:
+            status = folder.stat()
+            if (key := (status.st_dev, status.st_ino)) in seen:  # a link may lead to a folder above it
+                continue
+            seen.add(key)
+            entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+            for entry in entries[:1]:
+                entry.lstat()  # an error where names can be listed, but nothing be opened
+            inside = [p for p in entries if p.is_dir()] if recursive else []
+        except OSError:
+            if unreadable is None:
+                raise
+            unreadable.append(folder)
             continue
-        seen.add(key)
-        entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
         yield from entries
-        inside = [p for p in entries if p.is_dir()] if recursive else []
         waiting.extendleft(p for p in inside if not p.is_symlink())
         waiting.extend(p for p in inside if p.is_symlink())
 

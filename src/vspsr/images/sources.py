@@ -156,7 +156,9 @@ def _from_array(array: NDArray[Any]) -> Picture:
     """The picture of an array (H, W), or (H, W, bands) with the bands of `_NAMES`; uint8 or uint16."""
     bits = _BITS.get(array.dtype.name)
     if bits is None:
-        raise ValueError(f"`image` must be uint8 or uint16, got an array of {array.dtype}: round it to integers first")
+        how = "" if np.issubdtype(array.dtype, np.integer) else "bring its values to 0 … 255, round them and "
+        text = f"{how}use `.astype(numpy.uint8)`, or uint16 for values above 255"
+        raise ValueError(f"`image` must be uint8 or uint16, got an array of {array.dtype}: {text}")
     if array.ndim not in (2, 3) or not array.size or (array.ndim == 3 and array.shape[2] not in _NAMES):
         raise ValueError(f"`image` must be (H, W) or (H, W, 1 … 4) and not empty, got {array.shape}")
     planes = torch.from_numpy(np.atleast_3d(array).transpose(2, 0, 1).astype(np.int32, order="C"))

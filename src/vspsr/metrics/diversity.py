@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_number, value_text
+from vspsr.checks import check_number, tensor_text
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def diversity_score(maps: Tensor) -> DiversityScore:
         ValueError: another shape, values that are negative or not finite.
     """
     if not isinstance(maps, Tensor) or maps.ndim != 3 or maps.numel() == 0 or not maps.is_floating_point():
-        raise ValueError(f"`maps` must be distances (n, H, W), got {value_text(maps)}")
+        raise ValueError(f"`maps` must be distances (n, H, W), got {tensor_text(maps)}")
     least, most = (float(v) for v in maps.aminmax())
     if not (least >= 0 and most < math.inf):
         raise ValueError(f"`maps` must be finite and not negative, got values from {least:g} to {most:g}")
@@ -75,7 +75,7 @@ def pixel_stddev(samples: Tensor, peak: float = 255) -> float:
     """
     check_number(peak, "peak")
     if not isinstance(samples, Tensor) or samples.ndim < 3 or len(samples) < 2:
-        raise ValueError(f"`samples` must be at least two images (n, C, H, W), got {value_text(samples)}")
+        raise ValueError(f"`samples` must be at least two images (n, C, H, W), got {tensor_text(samples)}")
     # Around the first sample, in two running sums: no n images in double precision at once.
     first = samples[0].double()
     total, squares = torch.zeros_like(first), torch.zeros_like(first)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_choice, check_integer, check_number, check_types, value_text
+from vspsr.checks import check_choice, check_integer, check_number, check_types, tensor_text
 from vspsr.errors import size_text
 
 
@@ -32,7 +32,7 @@ def check_range(x: Tensor, peak: float, name: str) -> None:
     """ValueError where x is no real image (..., C, H, W) within 0 … peak."""
     check_number(peak, "peak")
     if not isinstance(x, Tensor) or x.ndim < 3 or x.numel() == 0 or x.is_complex() or x.dtype == torch.bool:
-        raise ValueError(f"`{name}` must be an image (..., C, H, W), got {value_text(x)}")
+        raise ValueError(f"`{name}` must be an image (..., C, H, W), got {tensor_text(x)}")
     least, most = (float(v) for v in x.detach().aminmax())
     if not (least >= 0 and most <= peak):  # NaN fails, too
         hint = " (16 bits measured as 8?)" if peak == 255 and most > 255 else ""
@@ -43,7 +43,7 @@ def check_gaussian(truth: Tensor, mean: Tensor, stddev: Tensor) -> None:
     """ValueError unless mean and standard deviation are finite and shaped as the truth, and stddev is not negative."""
     for x, name in ((mean, "mean"), (stddev, "stddev")):
         if not isinstance(x, Tensor) or x.shape != truth.shape or not bool(x.isfinite().all()):
-            shapes = f"{tuple(truth.shape)}, got {value_text(x)}"
+            shapes = f"{tuple(truth.shape)}, got {tensor_text(x)}"
             raise ValueError(f"`{name}` must be finite and shaped as `truth` {shapes}")
     if float(stddev.min()) < 0:
         raise ValueError(f"`stddev` must not be negative, got {float(stddev.min()):g}")

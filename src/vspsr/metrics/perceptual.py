@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vspsr.checks import check_integer, check_number, check_types, value_text
+from vspsr.checks import check_integer, check_number, check_types, tensor_text
 from vspsr.errors import size_text
 from vspsr.metrics.images import check_pair
 
@@ -146,7 +146,7 @@ class Backend:
             if x.ndim != axes or x.shape[-3] != 3 or not (x.is_floating_point() or check_number(peak, "peak") > 1):
                 shape = "(n, 3, H, W)" if axes == 4 else "(3, H, W)"
                 hint = "" if x.is_floating_point() else ": integers need their `peak`"
-                raise ValueError(f"`{name}` must be RGB {shape}, got {value_text(x)}{hint}")
+                raise ValueError(f"`{name}` must be RGB {shape}, got {tensor_text(x)}{hint}")
         check_pair(samples, truth, peak, ("samples", "truth"))
         if min(truth.shape[-2:]) < self.min_size:
             raise ValueError(

@@ -5,15 +5,17 @@ marker colours, which are replaced by `currentColor` and by the variables --seri
 """
 
 import io
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 from vspsr.errors import OutputError, VSpSRError
-from vspsr.files import replacing
+from vspsr.files import read_bytes, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,6 +32,8 @@ _METADATA: dict[str, dict[str, None]] = {
     "svg": {"Date": None},
 }
 """Suffixes that `save_figure` writes, without the dot → metadata that would make equal figures differ."""
+_SETTINGS_IN = {"png": "Description", "pdf": "Subject", "svg": "Description"}
+_SETTINGS = "vspsr-settings:{};"  # with JSON in characters of URLs, which all these formats hold as they are
 
 
 @contextmanager
@@ -87,8 +91,13 @@ def inline_svg(figure: "Figure", name: str, description: str) -> str:
     return re.sub(r"<svg[^>]*>", f"{head} {namespaces}>", text, count=1).strip()
 
 
-def save_figure(figure: "Figure", path: Path, overwrite: bool = False) -> None:
+def save_figure(
+    figure: "Figure", path: Path, overwrite: bool = False, settings: Mapping[str, Any] | None = None
+) -> None:
     """Write a figure as its suffix says, completely or not at all.
+
+    Args:
+        settings: how it was made, as JSON values: kept in the file for `figure_settings`.
 
     Raises:
         OutputError: an unknown suffix, or as in `vspsr.files.replacing`.
@@ -96,6 +105,19 @@ def save_figure(figure: "Figure", path: Path, overwrite: bool = False) -> None:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in _METADATA:
         raise OutputError(f"{path}: unknown suffix {path.suffix!r}; write .{', .'.join(_METADATA)}")
+    kept = {} if settings is None else {_SETTINGS_IN[kind]: _SETTINGS.format(quote(json.dumps(settings), safe=""))}
     # matplotlib reads its settings for SVG and PDF when it writes.
     with style(), replacing(path, overwrite) as file:
-        figure.savefig(file, format=kind, dpi=200, bbox_inches="tight", metadata=_METADATA[kind])
+        figure.savefig(file, format=kind, dpi=200, bbox_inches="tight", metadata={**_METADATA[kind], **kept})
+
+
+def figure_settings(path: Path) -> Any:
+    """The settings that `save_figure` has kept in a file; None where there are none.
+
+    OutputError where the file cannot be read.
+    """
+    found = re.search(_SETTINGS.format(r"([\w.~%-]+)").encode(), read_bytes(path))
+    try:
+        return json.loads(unquote(found[1].decode())) if found else None
+    except ValueError:
+        return None

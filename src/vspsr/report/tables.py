@@ -107,13 +107,14 @@ def cells(row: Row, columns: Sequence[str]) -> list[str]:
 
 
 def as_rich(table: PaperTable) -> Table:
-    """For a terminal of 80 columns: published rows marked by a star, ours in bold."""
+    """For a terminal: published rows marked by a star, ours in bold."""
     out = Table(title=f"Table {table.number}. {table.title}", title_justify="left", caption_justify="left", box=SIMPLE)
     out.add_column("")
     if table.settings:
         out.add_column("settings")
     for column in table.columns:
-        out.add_column(_label(column), justify="right", no_wrap=True)
+        head = _label(column).replace(" ", "\n").replace("lpips-", "lpips-\n")  # numbers are narrower
+        out.add_column(head, justify="right")
     for row in table.rows:
         name = f"{row.name} *" if row.published else f"{row.name} on {row.images}"
         settings = [" · ".join(row.settings)] if table.settings else []

@@ -19,7 +19,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_types, value_text
+from vspsr.checks import check_types, tensor_text
 from vspsr.consistency.projection import shifted
 from vspsr.degradation.banded import apply_passes
 from vspsr.space.base import SpaceBase
@@ -59,7 +59,7 @@ class NoisySpace(SRSpace):
         check_types(space=(space, SRSpace))
         space._require_gaussian("noise")
         if not isinstance(lr_variance, Tensor) or lr_variance.shape != space.y.shape:
-            raise ValueError(f"`lr_variance` must be {tuple(space.y.shape)}, got {value_text(lr_variance)}")
+            raise ValueError(f"`lr_variance` must be {tuple(space.y.shape)}, got {tensor_text(lr_variance)}")
         if not bool((lr_variance >= 0).all()) or not bool(lr_variance.isfinite().all()):
             raise ValueError("`lr_variance` must be finite numbers of at least 0")
         return space._as(cls, lr_variance=lr_variance.to(space.y), _cache={})

@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_number, check_types, value_text
+from vspsr.checks import check_number, check_types, tensor_text, value_text
 
 _ONE_LEVEL, _FEW_LEVELS = 1 / 255, 4 / 255
 _LEAST = 1e-6  # standard deviation: S and its solves stay far from singular
@@ -246,7 +246,7 @@ class Linear(Observation):
 def _places(mask: Tensor, like: Tensor, name: str) -> Tensor:
     """(row, column) of the pixels of a mask, (count, 2), row by row."""
     if not isinstance(mask, Tensor) or mask.shape != like.shape[-2:]:
-        raise ValueError(f"`{name}` must be a mask of shape {tuple(like.shape[-2:])}, got {value_text(mask)}")
+        raise ValueError(f"`{name}` must be a mask of shape {tuple(like.shape[-2:])}, got {tensor_text(mask)}")
     places = mask.to(like.device).nonzero()
     if len(places) == 0:
         raise ValueError(f"`{name}` must have at least one pixel")

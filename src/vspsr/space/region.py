@@ -10,7 +10,7 @@ picture's border it ends there, and nothing is cut.
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_integer, check_seed, check_types, value_text
+from vspsr.checks import check_integer, check_seed, check_types, tensor_text
 from vspsr.space.base import SpaceBase
 from vspsr.space.nearest import LikelihoodRatio, likelihood_ratio
 from vspsr.space.observations import as_numbers
@@ -79,7 +79,7 @@ class Region:
         """
         window = self._window
         if not isinstance(x, Tensor) or x.shape != window.event_shape:
-            raise ValueError(f"`x` must have the shape {tuple(window.event_shape)}, got {value_text(x)}")
+            raise ValueError(f"`x` must have the shape {tuple(window.event_shape)}, got {tensor_text(x)}")
         return self._own(window, window.corrected(x[None].to(window.y)))[0]
 
     @torch.no_grad()
@@ -146,7 +146,7 @@ class Region:
             raise ValueError(f"`amounts` must be {len(components.stddev)} numbers, got shape {tuple(amounts.shape)}")
         base = self.space.mean if base is None else base
         if not isinstance(base, Tensor) or base.shape != (1, *self.space.event_shape):
-            raise ValueError(f"`base` must have the shape {(1, *self.space.event_shape)}, got {value_text(base)}")
+            raise ValueError(f"`base` must have the shape {(1, *self.space.event_shape)}, got {tensor_text(base)}")
         weights = (amounts / components.stddev)[:, None, None, None]
         shift = self._shift((weights * components.directions).sum(0, keepdim=True))
         return self.space._moved(base.to(self.space.y), shift, self.surroundings[:2])
@@ -161,7 +161,7 @@ class Region:
         window, pictures = self._window, []
         for name, patch in (("patch_a", patch_a), ("patch_b", patch_b)):
             if not isinstance(patch, Tensor) or patch.shape != self._shape:
-                raise ValueError(f"`{name}` must have the shape {self._shape}, got {value_text(patch)}")
+                raise ValueError(f"`{name}` must have the shape {self._shape}, got {tensor_text(patch)}")
             picture = window.mean.clone()
             self._own(window, picture).copy_(patch)
             pictures.append(picture)

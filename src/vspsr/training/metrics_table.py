@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
+from vspsr.data.csv_tables import read_csv
 from vspsr.errors import VSpSRError
-from vspsr.files import kind_of, one_line, read_csv, write_bytes
+from vspsr.files import kind_of, one_line, write_bytes
 
 
 class MetricsTable:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from vspsr.consistency import project
-from vspsr.files import check_free, make_folder, write_json
+from vspsr.files import check_free, identities, keep_inputs, make_folder, write_json
 from vspsr.images.io import read_image, write_image
 from vspsr.images.picture import Picture, bleed
 from vspsr.images.sheets import value_map
@@ -247,12 +247,13 @@ def assess_file(
 
     Raises:
         ImageFileError, ValueError, NotGaussianError: as `read_image` and `assess`.
-        OutputError: a file exists or cannot be written.
+        OutputError: a file exists, is an input, or cannot be written.
     """
     names = ("unlikely.png", "unsupported.png", "report.json")
     files = {} if folder is None else {name: folder / f"{sr.stem}_{name}" for name in names}
-    for file in files.values():
-        check_free(file, overwrite)
+    with keep_inputs(identities((sr, lr))):
+        for file in files.values():
+            check_free(file, overwrite)
     picture, source = read_image(sr, needed_per_pixel=DEGRADING), read_source(lr, as_pixels=as_pixels)
     result = assess(picture, source, model, true, rounding)
     found, same = result.unlikeliness, result.comparison

@@ -5,7 +5,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from vspsr.degradation import Degradation
-from vspsr.errors import ImageFileError, explain, is_expected
-from vspsr.files import folder_for_outputs, lies_within, one_line
-from vspsr.images import read_image, write_image
+from vspsr.errors import explain, is_expected
+from vspsr.files import identities, keep_inputs, lies_within, one_line
+from vspsr.images import read_image
 from vspsr.images.encoding import QUALITY
 from vspsr.images.folders import image_files
 from vspsr.images.opening import sha256_of_image
@@ -26,7 +26,7 @@ from vspsr.model import VSpSR
 from vspsr.upscaling.comparison import DEGRADING, cropped, degrade
 from vspsr.upscaling.intervals import model_digest
 from vspsr.upscaling.models import Models
-from vspsr.upscaling.outputs import Outputs, Record
+from vspsr.upscaling.outputs import Outputs, Record, folder_for_outputs, write_unless_there
 from vspsr.upscaling.pictures import bytes_per_pixel
 from vspsr.upscaling.saving import Options, SavedPictures
 from vspsr.version import __version__
@@ -46,6 +46,8 @@ _SHOWN = 12  # samples on a contact sheet
 def input_files(inputs: Sequence[Path], folder: Path, recursive: bool = False) -> dict[Path, Path]:
     """The images among files and in folders, each once, with the subfolder of ``folder`` that its outputs go to.
 
+    Folders that cannot be read are among them: `each_file` reports them.
+
     Args:
         inputs: files and folders.
         folder: where the outputs will be.
@@ -61,7 +63,7 @@ def input_files(inputs: Sequence[Path], folder: Path, recursive: bool = False) -
         if below or (path.is_dir() and folder.is_dir() and path.samefile(folder)):
             where = "lies within" if below else "is"
             raise ValueError(f"{one_line(folder)}: {where} a folder of inputs: give another folder for the outputs")
-        for file in image_files([path], recursive):
+        for file in image_files([path], recursive, keep_unreadable=True):
             found.setdefault(file.absolute(), (file, file.relative_to(path).parent if path.is_dir() else Path()))
     return dict(found.values())
 
@@ -76,7 +78,8 @@ def upscale_files(
 ) -> Iterator[Report]:
     """`upscale_file` for each of many files, into one folder that is made if missing.
 
-    A file that cannot be done is reported with its error, and the others are done. Bugs are raised.
+    A file that cannot be done is reported with its error, and the others are done. Bugs are raised. No output replaces
+    one of the files.
 
     Args:
         files: each with the subfolder of ``folder`` that its outputs go to, as `input_files` finds them.
@@ -130,7 +133,9 @@ def each_file(
         return _key(str(files[path] / stem))
 
     for path in files:
-        first.setdefault(key(path, path.stem), path)
+        if not path.is_dir():
+            first.setdefault(key(path, path.stem), path)
+    kept = identities(files)
     with folder_for_outputs(folder):
         for path in files:
             done = 0.0
@@ -143,12 +148,14 @@ def each_file(
             file_progress("", 0.0)
             try:
                 where = folder / files[path]
-                if (other := first[key(path, path.stem)]) != path:
+                if path.is_dir():
+                    image_files([path])  # says why it could not be read
+                if (other := first.get(key(path, path.stem), path)) != path:
                     raise ValueError(f"its outputs would be named as those of {one_line(other)}: rename one of them")
                 match = own.fullmatch(path.name) if own else None
                 if match and key(path, match["stem"]) in first and where.is_dir() and path.parent.samefile(where):
                     raise ValueError(f"is an output of {one_line(first[key(path, match['stem'])])}, not an input")
-                with folder_for_outputs(where) if where != folder else nullcontext():
+                with folder_for_outputs(where) if where != folder else nullcontext(), keep_inputs(kept):
                     report = work(path, where, file_progress)
             except Exception as error:
                 if not is_expected(error):
@@ -189,18 +196,6 @@ def degrade_file(
     lr = degrade(cropped(hr, degradation.scale) if crop else hr, degradation, rounding)
     kept = write_unless_there(target, lr, overwrite)
     return {"input": str(path), "output": str(target), "lr_size": list(lr.size), "kept": kept}
-
-
-def write_unless_there(path: Path, picture: Picture, overwrite: bool) -> bool:
-    """`write_image`, unless a file is there that holds this picture and may be kept; returns whether it is kept."""
-    if not overwrite:
-        with suppress(ImageFileError):
-            found = read_image(path)
-            alphas = [torch.zeros(0) if p.alpha is None else p.alpha for p in (found, picture)]
-            if found.bits == picture.bits and torch.equal(found.pixels, picture.pixels) and torch.equal(*alphas):
-                return True
-    write_image(path, picture, overwrite=overwrite)
-    return False
 
 
 def upscale_file(

@@ -15,9 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from vspsr.errors import OutputError
-from vspsr.files import one_line, read_json, write_bytes, write_json
-from vspsr.images import write_image
+import torch
+
+from vspsr.errors import ImageFileError, OutputError
+from vspsr.files import check_free, make_folder, one_line, read_json, write_bytes, write_json
+from vspsr.images import read_image, write_image
 from vspsr.images.picture import Picture
 
 Record = dict[str, int | float]
@@ -40,7 +42,7 @@ class Outputs:
 
     Raises:
         OutputError: files exist that were made with other settings, or that the report does not name; or the report is
-            damaged.
+            damaged; or a file that would be replaced is no regular file, or an input (`keep_inputs`).
     """
 
     def __init__(
@@ -62,6 +64,9 @@ class Outputs:
             return name in existing and record is not None and wanted[name].items() <= record.items()
 
         self.missing = [name for name in wanted if not finished(name)]
+        for name in self.missing:
+            if name in existing:
+                check_free(report.with_name(name), overwrite=True)
         kept = {name: record for name, record in known.items() if name in existing and name not in self.missing}
         self._records = kept | dict.fromkeys(self.missing)
         self._about = {k: v for k, v in previous.items() if k not in self._settings}
@@ -124,6 +129,18 @@ class Outputs:
         write_json(self._path, self.report(), overwrite=True)
 
 
+def write_unless_there(path: Path, picture: Picture, overwrite: bool) -> bool:
+    """`write_image`, unless a file is there that holds this picture and may be kept; returns whether it is kept."""
+    if not overwrite:
+        with suppress(ImageFileError):
+            found = read_image(path)
+            alphas = [torch.zeros(0) if p.alpha is None else p.alpha for p in (found, picture)]
+            if found.bits == picture.bits and torch.equal(found.pixels, picture.pixels) and torch.equal(*alphas):
+                return True
+    write_image(path, picture, overwrite=overwrite)
+    return False
+
+
 def _natural(name: str) -> list[str | int]:
     """Sort key by which s99 comes before s100."""
     return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name)]
@@ -174,3 +191,19 @@ def _is_valid(report: dict[str, Any]) -> bool:
         and isinstance(seconds, int | float)
         and 0 <= seconds < 1e9
     )
+
+
+@contextmanager
+def folder_for_outputs(folder: Path) -> Iterator[None]:
+    """`make_folder`; folders that were made and are empty at the end are removed again.
+
+    OutputError as in `make_folder`.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    make_folder(folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # not empty
+            for path in new:
+                path.rmdir()

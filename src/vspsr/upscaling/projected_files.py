@@ -6,13 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vspsr.errors import OutputError, VSpSRError
-from vspsr.files import one_line
+from vspsr.errors import VSpSRError
+from vspsr.files import check_free, identities, keep_inputs, one_line
 from vspsr.images import read_header, read_image
 from vspsr.images.folders import belongs_to, composed_stem, image_files
 from vspsr.images.sources import read_source
 from vspsr.upscaling.comparison import DEGRADING
-from vspsr.upscaling.folders import Report, write_unless_there
+from vspsr.upscaling.folders import Report
+from vspsr.upscaling.outputs import write_unless_there
 from vspsr.upscaling.projecting import project_picture
 
 _LR_ENDING = re.compile(r"(?<=.)(?:[_-]?x\d+|[_-](?:LR|LRBI))$", re.IGNORECASE)
@@ -103,8 +104,8 @@ def project_file(
         OutputError: as `write_image`, also where another image is there and ``overwrite`` is false, or the input.
     """
     target = folder / f"{sr.stem}.png"
-    if target.exists() and any(path.exists() and target.samefile(path) for path in (sr, lr)):
-        raise OutputError(f"{one_line(target)}: would replace an input: give another folder for the outputs")
+    with keep_inputs(identities((sr, lr))):
+        check_free(target, overwrite=True)
     source = read_source(lr, as_pixels=as_pixels)
     picture = read_image(sr, needed_per_pixel=_NEEDED)
     result = project_picture(picture, source, **options)
