@@ -49,8 +49,10 @@ def test_pictures(run: Run, files: Path) -> None:
     of_png, of_jpeg, failed = out("upscale", "lr.png", "photo.jpg", "bad.png", "-o", "out", "--samples", 1, "--mean")
     assert set(of_png) == set(of_jpeg) == keys["upscale"]
     assert set(failed) == keys["failed"]
-    assert set(of_jpeg["outputs"]["photo_x4_s00.png"]) == keys["outputs"]
-    assert set(of_png["outputs"]["lr_x4_mean.png"]) == keys["outputs"] - {"coefficients_wrong"}
+    noisy = out("upscale", "lr.png", "-o", "noisy", "--samples", 1, "--denoise", 0.04)[0]["outputs"]
+    assert set(of_jpeg["outputs"]["photo_x4_s00.png"]) == keys["outputs"] - {"noise_ratio"}
+    assert set(of_png["outputs"]["lr_x4_mean.png"]) == keys["outputs"] - {"noise_ratio", "coefficients_wrong"}
+    assert set(noisy["lr_x4_s00.png"]) == keys["outputs"] - {"coefficients_wrong"}
     assert set(of_jpeg["jpeg"]) == {"subsampling", "progressive", "orientation", "tables"}
     assert set(json.loads((files / "out/lr_x4.json").read_text())) == keys["upscale"] - {"kept"}
     assert set(out("degrade", "hr.png", "-o", "small")[0]) == keys["degrade"]

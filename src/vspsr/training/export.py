@@ -9,7 +9,7 @@ from typing import Any
 from vspsr.checks import check_temperature
 from vspsr.data.csv_tables import read_csv
 from vspsr.errors import ModelError
-from vspsr.files import check_free, identities, keep_inputs, read_bytes, write_bytes
+from vspsr.files import check_free, read_bytes, write_bytes
 from vspsr.model import VSpSR, model_of
 from vspsr.training.checkpoint import FORMAT, latest, read_checkpoint
 from vspsr.training.metrics_table import MetricsTable
@@ -41,9 +41,8 @@ def export(
     if path is None:
         raise ModelError(f"{checkpoint}: no checkpoint of a run in this folder")
     state = read_checkpoint(path, to_resume=False)
-    with keep_inputs(identities([path])):
-        for name in ("config.json", "model.safetensors", _CARD, _EXAMPLE):
-            check_free(output / name, overwrite)
+    for name in ("config.json", "model.safetensors", _CARD, _EXAMPLE):
+        check_free(output / name, overwrite)
     model = model_of(state["model"], {f"network.{k}": v for k, v in state["average"].items()}, str(path), str(path))
     if temperature is not None:
         model.temperature = check_temperature(temperature)
