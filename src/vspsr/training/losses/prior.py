@@ -59,8 +59,7 @@ class KL(Loss):
 
     def value(self, images: StepImages) -> Tensor:
         p, joint = images.parameters, self.form == "joint"
-        n_values = p.deterministic.numel()
-        total = p.deterministic.new_zeros(())
+        n_values, total = p.deterministic.numel(), p.deterministic.new_zeros(())
         if p.coefficient_log_var is not None:
             divergence = coefficient_kl if joint else coefficient_kl_authors
             kl = divergence(p.coefficient_mean, p.coefficient_log_var, self.alpha, self.beta)
