@@ -26,9 +26,12 @@ if sys.platform != "win32":
 _STALE = 24 * 3600  # seconds after which a temporary file is stale if the file system does not support locks
 _LARGEST = 1 << 28  # bytes, far above any of our text files
 _SUSPECT = re.compile("[^ -~]")
-Identities = frozenset[tuple[int, int]]  # device and inode of files
-_kept: ContextVar[Identities] = ContextVar("kept", default=frozenset())
 _DIRECTIONS = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f", "\u061c"}
+
+Identities = frozenset[tuple[int, int]]
+"""Device and inode of files."""
+
+_kept: ContextVar[Identities] = ContextVar("kept", default=frozenset())
 
 
 def printable(name: object) -> str:
@@ -185,13 +188,14 @@ def replacing(path: str | Path, overwrite: bool = False) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())  # some disks say no earlier that they are full
+            check_free(path, overwrite)  # it may have appeared in the meantime
             if sys.platform == "win32":  # no open file can be renamed there
                 file.close()
             if not overwrite:
-                with suppress(OSError):  # it has appeared in the meantime, or the file system has no such links
+                with suppress(OSError):  # it has appeared just now, or the file system has no such links
                     os.link(temporary, final)
                     return
-                check_free(path, overwrite)
+                check_free(path)
             temporary.replace(final)
     except OSError as error:
         raise OutputError(f"{name}: cannot be written ({reason_of(error)})") from error
@@ -261,7 +265,7 @@ def lock(file: BinaryIO | int, wait: bool) -> None:
 def check_free(path: Path, overwrite: bool = False) -> None:
     """OutputError where something exists that must not be replaced, an input for instance (`keep_inputs`)."""
     name = one_line(path)
-    if is_kept_input(path):
+    if not identities([path]).isdisjoint(_kept.get()):
         raise OutputError(f"{name}: would replace an input: give another folder for the outputs")
     if path.is_dir():
         raise OutputError(f"{name}: is a folder")
@@ -289,8 +293,3 @@ def keep_inputs(inputs: Identities) -> Iterator[None]:
         yield
     finally:
         _kept.reset(token)
-
-
-def is_kept_input(path: Path) -> bool:
-    """Whether a path leads to an input of the command that is running."""
-    return not identities([path]).isdisjoint(_kept.get())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from explorer_requests import MOVED, PART, SAMPLE, TEXTURE, scribble
-from explorer_tools import Client, http_client, photo, png, tiny_model
+from explorer_tools import Client, photo, png
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -90,12 +90,6 @@ def check(answer: Any, *statuses: int) -> None:
         assert "internal" not in answer.text
         assert "\n" not in answer.json()["error"]
         assert len(answer.json()["error"]) < 600
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient]:
-    with http_client(tiny_model(trained_on_jpegs=True)) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +35,6 @@ EDITS = [scribble(28, 20), TEXTURE]
 def jpeg(height: int = 16, width: int = 32, **options: Any) -> bytes:
     rgb = torch.from_numpy(photo(height, width)).permute(2, 0, 1)
     return saved(rgb, **({"quality": 75, "subsampling": "4:2:0"} | options))
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient]:
-    with http_client(tiny_model(trained_on_jpegs=True)) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -98,6 +98,8 @@ def test_single_precision_is_as_accurate_as_stated(kind: str, tau: float) -> Non
         found = single.nearest(picture, tau)
         assert found.distance == pytest.approx(squared(picture) ** 0.5, rel=0.01)
         assert found.member.dtype == torch.float32
+        if kind != "noisy":
+            torch.testing.assert_close(space.degradation.down(found.member), single.y, rtol=0, atol=1e-6)
         for other in pictures[:i]:
             ratio = single.likelihood_ratio(picture, other, tau).nats
             assert ratio == pytest.approx(-0.5 * (squared(picture) - squared(other)), rel=0.02, abs=0.5)

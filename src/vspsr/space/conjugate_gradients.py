@@ -43,6 +43,8 @@ def smoothed_gradients(
 ) -> tuple[Tensor, float]:
     """x = S⁻¹ b and the energy bᵀ S⁻¹ b: (n,) and a number. The warning is that of `conjugate_gradients`.
 
+    x is that of the first step that reaches its tolerance, however many more the energy takes.
+
     Args:
         product, b, tolerance: as in `conjugate_gradients`.
         smallest: no eigenvalue of S is smaller.
@@ -51,6 +53,7 @@ def smoothed_gradients(
     whole = float(b @ b)
     report = _reporter(whole)
     best, left = torch.zeros_like(b), b.clone()
+    found: Tensor | None = None
     for bound, x, rest in _iterates(product, b, smallest):
         change = left - rest
         share = float(left @ change) / max(float(change @ change), 1e-300)
@@ -58,10 +61,12 @@ def smoothed_gradients(
         left.lerp_(rest, share)
         square, energy = float(left @ left), float(x @ (b + rest))
         report(square, tolerance**2 * whole)
-        if square <= tolerance**2 * whole and bound <= energy_tolerance * energy:
-            return best, energy
+        if found is None and square <= tolerance**2 * whole:
+            found = best.clone()
+        if found is not None and bound <= energy_tolerance * energy:
+            return found, energy
     _warn(square, whole)
-    return best, energy
+    return best if found is None else found, energy
 
 
 def inverse_form(
