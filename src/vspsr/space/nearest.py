@@ -44,8 +44,8 @@ class Nearest:
         expected: its root mean square, √n, for a true member that is seen with an error of the given `stddev` in each
             value. A member without that error has less.
         by_pixel: (h, w), share of each LR pixel in d², over that of such a member on average: about 1 where the
-            picture is typical, larger where it is not. In float32 up to a third too small, and the same in the calibrations
-            that `assess` compares it with.
+            picture is typical, larger where it is not. In float32 up to a third too small, as in the calibrations that
+            `assess` compares it with.
         outside: (1, channels, H, W), picture − member: what no member has.
     """
 
