@@ -16,8 +16,9 @@ from vspsr.baselines.networks import EDSR
 # The peaks of a small image, for what is loaded once, and of a large one beside that; each with its estimate.
 MEASURE = """
 from pathlib import Path
+from vspsr.consistency.threads import one_thread
 from vspsr.evaluation.dataset import find_pairs
-from vspsr.evaluation.processes import memory_needed, one_thread
+from vspsr.evaluation.processes import memory_needed
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.scoring import Scorer
 

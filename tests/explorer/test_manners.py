@@ -15,6 +15,7 @@ from explorer_tools import Client, http_client, photo, png, running_server
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from vspsr.consistency.threads import one_thread
 from vspsr.errors import VSpSRError
 from vspsr.explorer import Limits
 from vspsr.explorer.jobs import Jobs
@@ -409,3 +410,29 @@ def test_large_pictures_hold_fewer_layers() -> None:
         layers = [client.layer({"kind": "sample", "seed": seed})[0]["layer"] for seed in range(9)]
         codes = [http.get(f"{client.base}/layers/{layer}/thumbnail").status_code for layer in layers]
     assert codes == [404, *[200] * 8]
+
+
+def test_a_search_on_one_thread_leaves_the_other_jobs_theirs() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    jobs, narrow, done, seen = Jobs(workers=2, waiting=9), threading.Event(), threading.Event(), list[int]()
+    time.sleep(0.2)  # for the threads to begin
+
+    def search(_: object) -> None:
+        with one_thread():
+            narrow.set()
+            done.wait(10)
+
+    def look(_: object) -> None:
+        narrow.wait(10)
+        seen.append(torch.get_num_threads())
+        done.set()
+
+    try:
+        jobs.submit("a", "search", "search", search)
+        jobs.submit("b", "look", "look", look)
+        done.wait(10)
+    finally:
+        jobs.close()
+        torch.set_num_threads(before)
+    assert seen == [3]

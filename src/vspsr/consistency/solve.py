@@ -28,6 +28,7 @@ from vspsr.consistency.alternation import alternate, descend
 from vspsr.consistency.integer_image import TOLERANCE, IntegerImage
 from vspsr.consistency.interior_point import nearest_within
 from vspsr.consistency.pixel_search import search_pixels
+from vspsr.consistency.threads import one_thread
 from vspsr.consistency.windows import Problem, Window, missed_groups
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import counted
@@ -131,7 +132,9 @@ def solve_integers(
             left = int(state.residual().count_nonzero())
             search_log.info("searching for exact integers, %s wrong so far", counted(left, "LR value"))
             try:
-                _search(state, best, skipped, deadline, degradation.pseudo_inverse(target).clamp_(0, peak))
+                smooth = degradation.pseudo_inverse(target).clamp_(0, peak)
+                with one_thread():  # of its many small operations each would wait for all threads
+                    _search(state, best, skipped, deadline, smooth)
             finally:
                 search_log.info("")
         best.update(state, skipped)

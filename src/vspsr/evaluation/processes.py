@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from vspsr.consistency.threads import one_thread
 from vspsr.errors import ImageFileError
 from vspsr.evaluation.dataset import Pair
 from vspsr.evaluation.names import EvaluationError
@@ -109,17 +110,6 @@ def score_all(scorer: Scorer, tasks: Sequence[Task], on: Sequence[str], processe
         pool.shutdown(wait=True, cancel_futures=True)
         ours.close()
         alive.close()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread, so that sums have the same order on every machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 _worker: dict[str, Any] = {}

@@ -21,10 +21,11 @@ import numpy as np
 import torch
 
 from vspsr.checks import value_text
+from vspsr.consistency.threads import one_thread
 from vspsr.errors import OutputError, counted, size_text
 from vspsr.evaluation.dataset import Pair, find_pairs
 from vspsr.evaluation.names import EvaluationError
-from vspsr.evaluation.processes import Task, default_processes, devices, one_thread, score_all
+from vspsr.evaluation.processes import Task, default_processes, devices, score_all
 from vspsr.evaluation.request import Request
 from vspsr.evaluation.scoring import Scorer
 from vspsr.files import make_folder, write_bytes, write_json

@@ -246,6 +246,7 @@ class Jobs:
         return min(free, key=lambda job: (_rank(job), running[job.owner]), default=None)
 
     def _loop(self) -> None:
+        torch.get_num_threads()  # settles this thread's number before another thread is in `one_thread`
         while True:
             with self._changed:
                 while self._open and (job := self._next()) is None:
