@@ -1,11 +1,12 @@
 """Tables that commands print: every word and number is there, whole, in a terminal of any width and in a pipe."""
 
 import io
+import json
 import re
 from pathlib import Path
 
 import pytest
-from command_line import Run
+from command_line import Run, fails_clearly
 from report_folders import small_report
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +18,7 @@ from vspsr.cli.models import FOR
 from vspsr.report.folder import read_report
 from vspsr.report.tables import as_rich, paper_table
 
-PRINTED = ["1", "2", "3", "4", "5", "baselines", "models", "evaluate"]
+PRINTED = ["1", "2", "3", "4", "5", "reports", "baselines", "models", "evaluate"]
 
 
 @pytest.fixture
@@ -54,8 +55,8 @@ def test_nothing_of_a_table_is_cut(
     if which == "evaluate":
         _show(read_report(reports[0]).summary, reports[0])
     else:
-        command = ["evaluate", "--table", which, *reports] if which.isdecimal() else [which]
-        assert run(*command).returncode == 0
+        command = {"reports": ["evaluate", *reports]} | {n: ["evaluate", "--table", n, *reports] for n in "12345"}
+        assert run(*command.get(which, [which])).returncode == 0
     text = re.sub("\x1b\\[[0-9;]*m", "", stream.getvalue())
     (table,) = printed
     assert "…" not in text
@@ -78,6 +79,15 @@ def test_the_rows_are_those_of_the_table(tmp_path: Path, capsys: pytest.CaptureF
     assert "* published: DIV2K validation" in text
     tables.print_table(as_rich(paper_table(4, [small_report(tmp_path / "a", 0)])))
     assert re.search(r"vspsr-x4 on Set2 \(2\)\s+—\s+0\.116\s+∞\s+30\.00\s+0\.29", capsys.readouterr().out)
+
+
+def test_reports_are_printed_or_made(tmp_path: Path, run: Run) -> None:
+    reports = [small_report(tmp_path / name, 0, name=name) for name in "ab"]
+    rows = json.loads(run("evaluate", *reports, "--json").stdout)["rows"]
+    assert [(row["name"], row["values"]["diversity"]) for row in rows] == [("a", 30), ("b", 30)]
+    for options in (["--hr", tmp_path], ["-o", tmp_path / "out"], ["--table", 2, "--hr", tmp_path]):
+        fails_clearly(run("evaluate", *reports, *options), "a table of reports goes without them")
+    fails_clearly(run("evaluate", tmp_path / "none"), "none: no such folder")
 
 
 def test_names_are_one_line_in_a_pipe(run: Run) -> None:

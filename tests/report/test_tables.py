@@ -1,16 +1,18 @@
 """The tables of the paper and of the challenge: published rows as published, ours in their place."""
 
+import io
 import json
 import re
 from pathlib import Path
 
 import pytest
 from report_folders import record, row, small_report, write_folder
+from rich.console import Console
 
 from vspsr.files import to_json
 from vspsr.report.published import published_rows, published_table
 from vspsr.report.records import ReportError
-from vspsr.report.tables import as_markdown, paper_table
+from vspsr.report.tables import as_markdown, as_rich, paper_table, report_table
 
 # Ablation as in the paper: LPIPS, LR-PSNR, diversity.
 ABLATION = {
@@ -131,6 +133,30 @@ def test_another_scale_is_refused(tmp_path: Path) -> None:
     assert paper_table(3, [folder]).rows[-1].name == "vspsr-x4"
     with pytest.raises(ReportError, match="no such folder"):
         paper_table(3, [tmp_path / "none"])
+
+
+def test_reports_alone_have_a_table(tmp_path: Path) -> None:
+    folders = [small_report(tmp_path / name, 0, name=name) for name in ("b", "a")]
+    table = report_table(folders)
+    assert [r.name for r in table.rows] == ["b", "a"]
+    assert table.columns == ["stlpips-alex", "lr_psnr", "diversity", "ratio", "psnr", "ssim"]
+    assert table.notes == []
+    assert as_markdown(table).startswith("**Reports at x4**\n")
+    console = Console(file=io.StringIO(), width=100)
+    console.print(as_rich(table))
+    assert "published" not in (text := console.file.getvalue())
+    assert re.search(r"b on Set2 \(2\) .* 30\.00 ", text)
+
+
+def test_reports_that_do_not_compare_say_so(tmp_path: Path) -> None:
+    plain = small_report(tmp_path / "a", 0)
+    assert "`border`" in report_table([plain, small_report(tmp_path / "b", 0, border=4)]).notes[0]
+    other = report_table([plain, small_report(tmp_path / "lpips", 0, backend="lpips-alex")])
+    assert other.columns[:2] == ["stlpips-alex", "lpips-alex"]
+    with pytest.raises(ValueError, match=r"x8: evaluated at x8, .*a at x4"):
+        report_table([plain, small_report(tmp_path / "x8", 0, scale=8)])
+    with pytest.raises(ValueError, match="`reports` is empty"):
+        report_table([])
 
 
 def test_one_sample_has_no_diversity(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from vspsr.files import printable, to_json
 
 def evaluate(
     reports: Annotated[
-        list[Path] | None, typer.Argument(help="With --table: folders of finished reports.", show_default=False)
+        list[Path] | None, typer.Argument(help="Print a table of these finished reports.", show_default=False)
     ] = None,
     hr: Annotated[Path | None, typer.Option(help="Folder of HR images.", show_default=False)] = None,
     output: Annotated[Path | None, Output] = None,
@@ -79,7 +79,7 @@ def evaluate(
         typer.Option(
             min=1,
             max=5,
-            help="Instead, print a table of the paper (1 to 3) or the challenge (4, 5) with the rows of REPORTS.",
+            help="Print a table of the paper (1 to 3) or the challenge (4, 5) with the rows of REPORTS.",
             show_default=False,
         ),
     ] = None,
@@ -93,19 +93,20 @@ def evaluate(
     The report is a web page, with metrics.csv and summary.json for programs.
 
     Examples:  vspsr evaluate --model vspsr-x4 --hr Set14 --scale 4 -o report
+    vspsr evaluate report other-report
     vspsr evaluate --table 2 report
     """
-    if table is not None:
+    if reports or table is not None:
+        if hr or output:
+            raise ValueError("`--hr` and `-o` are for an evaluation: a table of reports goes without them")
         from vspsr.report import tables
 
-        found = tables.paper_table(table, reports or [])
+        found = tables.report_table(reports or []) if table is None else tables.paper_table(table, reports or [])
         if as_json:
             print(json.dumps(to_json(found), indent=2))
         else:
             print_table(tables.as_rich(found))
         return
-    if reports:
-        raise ValueError(f"{reports[0]}: report folders go with --table N")
     if hr is None or output is None:
         raise ValueError(f"`--{'output' if hr else 'hr'}` is missing: give --hr DIR and -o REPORT")
     from vspsr.evaluation.request import Request

@@ -1,4 +1,4 @@
-"""The tables of the paper (1–3) and of the challenge (4, 5): published rows marked as such, ours beside them.
+"""Tables of reports, and those of the paper (1–3) and the challenge (4, 5) with published rows, marked as such.
 
 Published figures are in published.toml, each with its source. A perceptual distance compares with the published LPIPS
 (AlexNet) only if the backend is the same. So distances of other backends have a column of their own, and where it is
@@ -24,10 +24,13 @@ _DIGITS = {"lr_psnr": 2, "lr_psnr_worst": 2, "diversity": 2, "ratio": 2, "psnr":
 
 
 @dataclass(frozen=True)
-class PaperTable:
-    """A table: ``columns`` are keys of the rows' values, in order; ``settings`` heads those of the rows' settings."""
+class ResultsTable:
+    """A table: ``columns`` are keys of the rows' values, in order; ``settings`` heads those of the rows' settings.
 
-    number: int
+    ``number`` is that of a published table, None for a table of reports alone.
+    """
+
+    number: int | None
     title: str
     settings: list[str]
     columns: list[str]
@@ -35,7 +38,7 @@ class PaperTable:
     notes: list[str]
 
 
-def paper_table(number: int, reports: Sequence[Path] = ()) -> PaperTable:
+def paper_table(number: int, reports: Sequence[Path] = ()) -> ResultsTable:
     """A table of the paper or the challenge with the rows of report folders beside the published ones.
 
     Args:
@@ -48,23 +51,55 @@ def paper_table(number: int, reports: Sequence[Path] = ()) -> PaperTable:
         ReportError: a folder that is no finished report.
     """
     table = published_table(number)
-    rows = published_rows(number)
-    backends = [PUBLISHED_BACKEND]
-    notes = list(table["notes"])
+    rows, backends = published_rows(number), [PUBLISHED_BACKEND]
     for folder in map(read_report, reports):
         if folder.scale != table["scale"]:
             raise ValueError(f"{folder.path}: evaluated at x{folder.scale}; table {number} is of x{table['scale']}")
         if folder.backend not in backends:
             backends.append(folder.backend)
         rows.insert(_place(number, folder, rows), own_row(folder))
-    known = {c for r in rows if r.published for c, v in r.values.items() if v is not None} | {*backends, "ratio"}
-    columns = [c for c in (*backends, *COLUMNS) if c in known and any(r.values.get(c) is not None for r in rows)]
+    notes = list(table["notes"])
     if len(backends) > 1:
         others = ", ".join(backends[1:])
         notes.append(f"{others}: another metric than LPIPS (AlexNet); compare it with rows of the same column only.")
     if reports:
         notes.append("Rows not marked as published were computed here; compare only those of the same images.")
-    return PaperTable(number, table["title"], table.get("settings", []), columns, rows, notes)
+    known = {c for r in rows if r.published for c, v in r.values.items() if v is not None} | {*backends, "ratio"}
+    columns = [c for c in _columns(backends, rows) if c in known]
+    return ResultsTable(number, table["title"], table.get("settings", []), columns, rows, notes)
+
+
+def report_table(reports: Sequence[Path]) -> ResultsTable:
+    """A row for each report folder, in their order.
+
+    Args:
+        reports: folders of `vspsr evaluate`, all of one scale.
+
+    Raises:
+        ValueError: no report, or reports of several scales.
+        ReportError: a folder that is no finished report.
+    """
+    folders = [read_report(path) for path in reports]
+    if not folders:
+        raise ValueError("`reports` is empty: give folders that `vspsr evaluate` has written")
+    scale = folders[0].scale
+    for folder in folders:
+        if folder.scale != scale:
+            raise ValueError(f"{folder.path}: evaluated at x{folder.scale}, {folders[0].path} at x{scale}")
+    rows = [own_row(folder) for folder in folders]
+    same = ("images", "protocol", "border", "channel")
+    notes = [
+        f"Reports differ in `{key}`: compare only rows where it is the same."
+        for key in same
+        if any(folder.settings.get(key) != folders[0].settings.get(key) for folder in folders)
+    ]
+    columns = _columns(list(dict.fromkeys(folder.backend for folder in folders)), rows)
+    return ResultsTable(None, f"Reports at x{scale}", [], columns, rows, notes)
+
+
+def _columns(backends: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """Distances and the other columns, without those that have no value."""
+    return [c for c in (*backends, *COLUMNS) if any(row.values.get(c) is not None for row in rows)]
 
 
 def own_row(report: ReportFolder) -> Row:
@@ -97,6 +132,10 @@ def _place(number: int, report: ReportFolder, rows: list[Row]) -> int:
     return at
 
 
+def _title(table: ResultsTable) -> str:
+    return table.title if table.number is None else f"Table {table.number}. {table.title}"
+
+
 def _label(column: str) -> str:
     return _LABELS.get(column, "LPIPS" if column == PUBLISHED_BACKEND else column)
 
@@ -106,9 +145,9 @@ def cells(row: Row, columns: Sequence[str]) -> list[str]:
     return [number(row.values.get(c), _DIGITS.get(c, 3)) for c in columns]
 
 
-def as_rich(table: PaperTable) -> Table:
+def as_rich(table: ResultsTable) -> Table:
     """For a terminal: published rows marked by a star, ours in bold."""
-    out = Table(title=f"Table {table.number}. {table.title}", title_justify="left", caption_justify="left", box=SIMPLE)
+    out = Table(title=_title(table), title_justify="left", caption_justify="left", box=SIMPLE)
     out.add_column("")
     if table.settings:
         out.add_column("settings")
@@ -121,15 +160,16 @@ def as_rich(table: PaperTable) -> Table:
         texts = map(Text, [name, *settings, *cells(row, table.columns)])
         out.add_row(*texts, style="" if row.published else "bold")
     sets = ", ".join(dict.fromkeys(row.images for row in table.rows if row.published))
+    published = [f"* published: {sets}"] if sets else []
     heads = [f"settings: {' · '.join(table.settings)}"] if table.settings else []
-    out.caption = Text("\n".join([f"* published: {sets}", *heads, *table.notes]))
+    out.caption = Text("\n".join([*published, *heads, *table.notes]))
     return out
 
 
-def as_markdown(table: PaperTable) -> str:
+def as_markdown(table: ResultsTable) -> str:
     """For documents: a GitHub table, with the sources of what is published."""
     heads = ["", *table.settings, *map(_label, table.columns), "images", "source"]
-    lines = [f"**Table {table.number}. {table.title}**", "", _line(heads)]
+    lines = [f"**{_title(table)}**", "", _line(heads)]
     first = 1 + len(table.settings)
     lines.append(_line(["---"] * first + ["---:"] * len(table.columns) + ["---", "---"]))
     for row in table.rows:
