@@ -2,12 +2,13 @@
 
 import copy
 import pickle
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
 import torch
+from explorer_tools import tiny_model
 from jpeg_files import decoded, photo, saved, small_photo
 from spaces import NETWORKS, make_space, small_model
 from torch import Tensor
@@ -18,20 +19,38 @@ from vspsr.degradation import JpegSet, imresize, operator, resize
 from vspsr.degradation.noise_estimate import estimate_noise
 from vspsr.images import Picture, jpeg_comb
 from vspsr.images.jpeg_file import read_coefficients
+from vspsr.metrics import fidelity, perceptual_backend, ssim
+from vspsr.space import Linear, Pixels
 
 KINDS = list(NETWORKS)
+
+
+@contextmanager
+def double_by_default() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "inference": torch.inference_mode,
     "no gradients": torch.no_grad,
     "bfloat16": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "device": lambda: torch.device("meta"),
+    "double": double_by_default,
 }
+
+
+def empty_caches() -> None:
+    for cache in (operator._short_axis, operator._long_axis, resize.axis_operator, fidelity._smoothing):
+        cache.cache_clear()
 
 
 @pytest.fixture
 def _empty_caches() -> None:
-    operator._axis.cache_clear()
-    resize.axis_operator.cache_clear()
+    empty_caches()
 
 
 def picture(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -54,7 +73,7 @@ def test_operators_first_used_in_a_mode_work_everywhere(mode: str) -> None:
     with MODES[mode]():
         inside = operations(x, y)
     outside = operations(x, y)
-    operator._axis.cache_clear()
+    empty_caches()
     for a, b, c in zip(inside, outside, operations(x, y), strict=True):
         assert torch.equal(a, b)
         assert torch.equal(b, c)
@@ -163,7 +182,7 @@ def test_the_default_dtype_changes_nothing(dtype: torch.dtype) -> None:
 
     with torch.no_grad():
         expected = results()
-        operator._axis.cache_clear()
+        empty_caches()
         jpeg_comb._multiples.cache_clear()
         try:
             torch.set_default_dtype(dtype)
@@ -274,3 +293,62 @@ def test_integers_found_in_inference_mode_and_later_are_the_same() -> None:
     with torch.inference_mode():
         first = quantize(x, y).image
     assert torch.equal(quantize(x.requires_grad_(), y).image, first)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.usefixtures("_empty_caches")
+def test_metrics_first_used_in_a_mode_are_the_same_later(mode: str) -> None:
+    a, b = picture(3, 40, 28), picture(1, 3, 40, 28).flip(-1)[0]
+    with MODES[mode]():
+        inside = ssim(a, b, 1)
+    outside = ssim(a, b, 1)
+    empty_caches()
+    assert torch.equal(inside, outside)
+    assert torch.equal(outside, ssim(a, b, 1))
+
+
+def test_the_perceptual_distance_does_not_depend_on_the_default_dtype() -> None:
+    a, b = picture(2, 3, 40, 48), picture(3, 40, 48).flip(-1)
+    expected = perceptual_backend("stlpips-alex").score(a, b)
+    with double_by_default():
+        found = perceptual_backend("stlpips-alex").score(a, b)
+    assert found.maps.dtype == torch.float32
+    assert torch.equal(found.maps, expected.maps)
+    assert torch.equal(found.distances, expected.distances)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@torch.no_grad()
+def test_questions_asked_in_a_mode_have_the_same_answers(mode: str) -> None:
+    """Directions, conditions and what follows from them."""
+    mask = torch.zeros(24, 36, dtype=torch.bool)
+    mask[8:12, 8:12] = True
+    conditions = Pixels(mask, torch.full((3,), 0.5), 0.2), Linear(lambda x: x.mean((1, 2)), torch.full((3,), 0.5), 0.1)
+    y, other, amounts = picture(1, 3, 6, 9), picture(3, 24, 36), torch.tensor([1.0, -1.0, 2.0])
+
+    def results(space: SRSpace) -> list[Tensor]:
+        region = space.region(1, 2, 3, 3)
+        components, given = region.principal_components(3), space.condition(*conditions)
+        found = [*vars(components).values(), region.along(components, amounts)]
+        found += [given.mean, *given.sample(1), given.corrected(space.mean), given.region(1, 2, 3, 3).stddev]
+        return [*found, space.nearest(other).member]
+
+    model = small_model()
+    space = model(y)
+    expected = results(model(y))
+    with MODES[mode]():
+        found = results(model(y) if mode == "inference" else space)
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+
+
+def test_parameters_by_place_made_in_inference_mode_serve_outside() -> None:
+    model, y = tiny_model(), picture(1, 3, 20, 24)
+    with torch.inference_mode():
+        space = model.by_place(y)
+        inside = space.sample(1)
+    with torch.no_grad():
+        assert torch.equal(space.sample(1), inside)
+        assert torch.equal(model.by_place(y).sample(1), inside)
+    assert not any(t.is_inference() for t in space.parameters.tensors())

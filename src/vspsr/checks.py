@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+import torch
 from torch import Tensor
 
 _HOTTEST = 1e6
@@ -21,7 +22,7 @@ def check_types(**arguments: tuple[object, Any]) -> None:
 
 def check_choice(value: object, name: str, choices: Collection[object]) -> None:
     """ValueError unless the value is one of those offered."""
-    if not isinstance(value, str | Real) or value not in choices:
+    if not isinstance(value, str | Integral) or value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(map(str, choices))}, got {value_text(value)}")
 
 
@@ -36,6 +37,17 @@ def check_image(x: Tensor, name: str, low: float | None = None, high: float | No
         raise ValueError(f"`{name}` has values that are not finite (NaN or infinity): mend the image first")
     if (low is not None and least < low) or (high is not None and most > high):
         raise ValueError(f"`{name}` must lie in [{low:g}, {high:g}], got values from {least:g} to {most:g}")
+
+
+def check_leading_axes(a: Tensor, b: Tensor, names: tuple[str, str]) -> torch.Size:
+    """What the leading axes of two images (..., C, H, W) broadcast to; ValueError unless they do."""
+    try:
+        return torch.broadcast_shapes(a.shape[:-3], b.shape[:-3])
+    except RuntimeError:
+        raise ValueError(
+            f"the leading axes of `{names[0]}` {tuple(a.shape[:-3])} and `{names[1]}` {tuple(b.shape[:-3])} must "
+            "broadcast: be equal, or 1 in one of them"
+        ) from None
 
 
 def check_rgb(y: Tensor, name: str = "y") -> None:

@@ -240,7 +240,10 @@ def _unlink_if_stale(path: Path) -> None:
         except OSError:
             if time.time() - os.fstat(file.fileno()).st_mtime < _STALE:
                 return
-        path.unlink()  # under the lock: its writer, if there is one, then makes another
+        if sys.platform != "win32":
+            path.unlink()  # under the lock: its writer, if there is one, then makes another
+            return
+    path.unlink()  # Windows removes no open file, and has no locks here
 
 
 def _temporary(folder: Path) -> tuple[Path, BinaryIO]:

@@ -135,6 +135,7 @@ def test_calibrate_and_use_it(run: Run, files: dict[str, Path], tmp_path: Path) 
     assert (content["model"], content["rounding"], content["true_pictures"]) == ("vspsr-x4", "per-pass", 12)
     assert len(content["unlikeliness"]) == 12
     fails_clearly(run("calibrate", folder, "-o", "c.json"), "c.json: exists already: use `--overwrite`")
+    fails_clearly(run("calibrate", folder, "-o", "c.json/new.json"), "c.json: the output folder cannot be made")
     upscaled = run("upscale", files["lr"], "-o", "out", "--samples", 0, "--calibration", "c.json", "--intervals")
     assert upscaled.returncode == 0, upscaled.stderr
     low, high = (read_image(tmp_path / f"out/a_x4_{kind}.png").pixels for kind in ("low", "high"))
@@ -146,3 +147,10 @@ def test_calibrate_and_use_it(run: Run, files: dict[str, Path], tmp_path: Path) 
     other = run("upscale", files["lr"], "--model", "vspsr-x8", "--calibration", "c.json", "--trust-mask")
     fails_clearly(other, "made for another model")
     fails_clearly(run("upscale", files["lr"], "--intervals"), "`--calibration` and `--intervals`")
+
+
+def test_no_output_among_the_inputs(run: Run, tmp_path: Path) -> None:
+    for name in ("sr", "lr"):
+        (tmp_path / name).mkdir()
+    for output in ("sr", "lr", "./lr/"):
+        fails_clearly(run("project", "sr", "lr", "-o", output), "is a folder of inputs")

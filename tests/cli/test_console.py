@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -436,3 +437,42 @@ def test_handlers_of_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
             assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("columns", ["0", "00", "", "x"])
+def test_a_terminal_without_a_width_does_not_silence_us(columns: str) -> None:
+    environment = {**os.environ, "COLUMNS": columns}
+    line = [sys.executable, "-m", "vspsr.cli"]
+    failed = subprocess.run([*line, "info", "nowhere"], env=environment, capture_output=True, text=True)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: ")
+    listed = subprocess.run([*line, "models"], env=environment, capture_output=True, text=True)
+    assert "vspsr-x4" in listed.stdout
+
+
+EMPTY = ["upscale ''", "upscale a.png -o ''", "evaluate --hr= -o r", "train --data ''", "''"]
+
+
+@pytest.mark.parametrize("line", EMPTY)
+def test_an_empty_argument_is_not_the_current_folder(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert cli(monkeypatch, *shlex.split(line)) == 2
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "a.png"]
+
+
+@pytest.mark.parametrize("closed", ["stdin", "stdout"])
+def test_a_closed_stream_is_named(
+    closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = "-" if closed == "stdin" else photo(tmp_path / "a.png")
+    monkeypatch.setattr(sys, closed, None)
+    assert cli(monkeypatch, "upscale", given, "-o", "-") == 2
+    assert "is closed" in capfd.readouterr().err
+
+
+def test_data_without_parts(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli(monkeypatch, "data", "fetch", "div2k", "--root", "d", "--parts", ",") == 2
+    assert "`--parts` names nothing" in capfd.readouterr().err

@@ -85,6 +85,8 @@ def test_the_main_job(run: Run, run_process: Run, photo: Path, tmp_path: Path) -
         check = run("check", out / f"photo_x4_{name}.png", photo)
         assert check.returncode == 0
         assert "exact: all 864 LR pixels" in check.stdout
+    only = run("upscale", photo, "-o", "only", "--samples", 0, "--stddev").stdout
+    assert "0 samples of 144×96, no HR image of the space" in only
     # Outputs are kept, new ones added, and other settings refused.
     before = (out / "photo_x4_s01.png").stat().st_mtime_ns
     again = run("upscale", photo, "-o", "out", *options)

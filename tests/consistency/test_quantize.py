@@ -5,6 +5,7 @@ import logging
 import math
 import runpy
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spaces import small_model
 
-from vspsr import Consistent, Degradation, project, quantize, read_image
+from vspsr import Consistent, Degradation, project, quantize, read_image, upscale
 from vspsr.consistency.progress import estimate_progress
+from vspsr.consistency.quantize import quantized
 from vspsr.consistency.solve import SEARCH_LOG
 from vspsr.degradation.resize import imresize
 from vspsr.errors import ConsistencyWarning
@@ -205,6 +208,13 @@ def test_what_cannot_be_met_is_reported(caplog: pytest.LogCaptureFixture) -> Non
         (lambda: project(rand(1, 3, 8, 8), rand(1, 3, 2, 2), Degradation(2)), "at scale 2"),
         (lambda: quantize(rand(3, 8, 8), 2 * rand(3, 2, 2) + 1), r"`y` must lie in \[0, 1\]"),
         (lambda: quantize(rand(3, 8, 8), torch.full((3, 2, 2), 300)), r"`y` must lie in 0 … 255, got 300"),
+        (
+            lambda: project(rand(2, 3, 8, 8), rand(3, 3, 2, 2)),
+            r"leading axes of `x` \(2,\) and `y` \(3,\) must broadcast",
+        ),
+        (lambda: quantize(rand(2, 3, 8, 8), rand(3, 3, 2, 2)), "must broadcast"),
+        (lambda: quantize(rand(3, 8, 8), torch.full((2, 2), 9)), r"`y` must be an image"),
+        (lambda: quantize(rand(3, 8, 8), rand(3, 2, 2), bits=8.0), "`bits` must be one of 8, 16, got 8.0"),  # type: ignore[arg-type]
         (lambda: quantize(rand(3, 8, 8), rand(3, 2, 2), bits=10), "`bits` must be one of 8, 16, got 10"),
         (lambda: quantize(rand(3, 8, 8), rand(3, 2, 2), rounding="up"), "`rounding` must be"),
         (lambda: quantize(rand(3, 7, 8), rand(3, 2, 2), Degradation(4)), "`x` 8×7 must be exactly 4 times `y` 2×2"),
@@ -231,3 +241,31 @@ def test_every_image_of_the_test_sets(shared: Path, name: str, scale: int) -> No
             samples = model(y.float() / 255).sample(3)
         missed[path.name] = int(quantize(samples, y).lr_values_wrong.sum())
     assert {k: v for k, v in missed.items() if v} == {}
+
+
+def test_only_quantize_warns() -> None:
+    """Filters of warnings belong to the process: no thread may change them while it works."""
+    i = torch.arange(12)
+    y = (255 * ((i[:, None] + i) % 2)).expand(3, -1, -1)
+    x = rand(3, 48, 48)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made = quantized(x, y, budget=0)
+        assert not caught
+        again = quantize(x, y, budget=0)
+    assert [w.category for w in caught] == [ConsistencyWarning]
+    assert caught[0].filename == __file__
+    assert int(made.lr_values_wrong) == int(again.lr_values_wrong) > 0
+
+
+def test_upscaling_changes_no_filter_of_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = (255 * np.indices((12, 12)).sum(0) % 510).astype(np.uint8)
+    made = upscale(board, small_model(), samples=1)  # what is imported first may change them
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the filters of all threads")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(warnings, "catch_warnings", refuse)
+        again = upscale(board, small_model(), samples=1)
+    assert torch.equal(again.samples[0].pixels, made.samples[0].pixels)

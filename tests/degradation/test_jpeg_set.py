@@ -90,6 +90,11 @@ def test_bad_arguments() -> None:
         JpegSet(code).project(torch.rand(3, 24, 16))
     with pytest.raises(ValueError, match=r"`image`.*\(1, 16, 24\)"):
         JpegSet(code).wrong(torch.zeros(1, 16, 24))
+    with pytest.raises(ValueError, match=r"`image` must be a torch\.Tensor"):
+        JpegSet(code).wrong(np.zeros((3, 16, 24)))  # type: ignore[arg-type]
+    assert JpegSet(code).wrong(torch.zeros(0, 3, 16, 24)).tolist() == []
+    assert JpegSet(code).wrong(torch.zeros(3, 16, 24)).shape == ()
+    assert JpegSet(code).wrong(torch.zeros(2, 1, 3, 16, 24)).shape == (2, 1)
     with pytest.raises(ValueError, match=r"`orientation`.*9"):
         JpegCoefficients(code.size, code.coefficients, code.tables, code.sampling, 9)
     with pytest.raises(ValueError, match="`coefficients`"):

@@ -1,5 +1,6 @@
 """D, Dᵀ and D⁺: adjointness, exact inversion, linear storage, errors."""
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vspsr.degradation import operator
 from vspsr.degradation.operator import Degradation, fitting_scales
 
 KERNELS = ["bicubic", "bilinear", "lanczos3", "box", (0.1, 0.2, 0.4, 0.2, 0.1)]
@@ -74,8 +76,8 @@ def test_scales_that_fit_two_sizes(hr: tuple[int, int], lr: tuple[int, int], sca
 
 def test_long_axes_are_stored_in_linear_space() -> None:
     degradation = Degradation(4)
-    for operator in (degradation.axis(100_000), degradation.axis_pseudo_inverse(100_000)):
-        assert operator.weights.numel() <= 100 * 100_000
+    for matrix in (degradation.axis(100_000), degradation.axis_pseudo_inverse(100_000)):
+        assert matrix.weights.numel() <= 100 * 100_000
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -152,6 +154,10 @@ def test_equality_and_names() -> None:
         (lambda: Degradation(4).down_uint8(torch.zeros(1, 8, 8)), "`x` must be uint8"),
         (lambda: Degradation(4).down_integers(torch.zeros(1, 8, 8), bits=12), "`bits` must be one of 8, 16, got 12"),
         (lambda: Degradation(4).down_integers(torch.zeros(1, 8, 8), rounding="x"), "`rounding` must be .*'x'"),
+        (lambda: Degradation(4).adjoint(torch.zeros(1, 2, 2, dtype=torch.int32)), "`u` must be floating point"),
+        (lambda: Degradation(4).pseudo_inverse(torch.zeros(1, 2, 2, dtype=torch.int32)), "`u` must be floating point"),
+        (lambda: Degradation(4).reach(2), "`tolerance` must be at most 1, got 2"),
+        (lambda: Degradation(4, [1e308, 1e308]), "`kernel` must have a finite sum"),
         (lambda: Degradation(4).adjoint(rand(1, 1, 2, 2), (9, 8)), r"`size` \(9, 8\) does not downscale to \(2, 2\)"),
     ],
 )
@@ -172,3 +178,12 @@ def test_a_change_is_not_felt_beyond_the_reach(kernel: str, tolerance: float) ->
     assert float(felt[: middle - reach].max()) < 3 * tolerance
     assert float(felt[middle + reach + 1 :].max()) < 3 * tolerance
     assert d.reach(1e-3) <= d.reach(1e-7)
+
+
+def test_pictures_of_many_sizes_take_no_more_memory() -> None:
+    d = Degradation(4)
+    for i in range(40):
+        d.pseudo_inverse(d.down(rand(2000 + 4 * i, 4)), (2000 + 4 * i, 4))
+    gc.collect()
+    kept = [o for o in gc.get_objects() if isinstance(o, operator._Axis) and o.n > 1000]
+    assert len(kept) < 10

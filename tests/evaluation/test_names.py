@@ -1,5 +1,6 @@
 """Which file belongs to which HR image."""
 
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -146,3 +147,15 @@ def test_two_spellings_of_one_name() -> None:
     composed, decomposed = (Path(unicodedata.normalize(form, "ü.png")) for form in ("NFC", "NFD"))
     with pytest.raises(EvaluationError, match="has the same stem: keep one"):
         unique_stems([composed, decomposed], "the HR image")
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+def test_names_that_differ_in_case(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their records would be one file where file systems ignore case."""
+    files = [Path("cat.jpg"), Path("Cat.png"), Path("dog.png")]
+    monkeypatch.setattr(sys, "platform", platform)
+    if platform == "linux":
+        assert list(unique_stems(files, "the HR image")) == ["Cat", "cat", "dog"]
+    else:
+        with pytest.raises(EvaluationError, match=r"cat\.jpg: the HR image Cat\.png has the same stem"):
+            unique_stems(files, "the HR image")

@@ -8,20 +8,23 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pyvips
 import tifffile
+import torch
 from image_files import ROWS, can_save, noise, planes, save_avif, save_png, to_vips
 from PIL import Image, ImageOps
 
 import vspsr.images.io
 from vspsr.errors import ImageFileError, ImageFileWarning
+from vspsr.images.encoding import encoded
 from vspsr.images.io import available_memory, read_header, read_image, write_image
 from vspsr.images.picture import Picture
 
@@ -373,8 +376,31 @@ def test_memory_is_estimated_as_it_is_taken(tmp_path: Path) -> None:
 def test_available_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     found = available_memory()
     assert found is None or found > 1 << 20
-    monkeypatch.setattr(Path, "open", lambda *args, **kwargs: (_ for _ in ()).throw(FileNotFoundError()))
-    whole = available_memory()
-    assert whole is None or found is None or whole >= found
-    monkeypatch.delattr(os, "sysconf", raising=False)
-    assert available_memory() is None
+    with monkeypatch.context() as patch:  # as on Windows and macOS
+        patch.setattr(vspsr.images.io, "_MEMORY", Path("/nowhere"))
+        elsewhere = available_memory()
+        assert elsewhere is not None
+        assert found is None or found / 2 < elsewhere < 2 * found
+        patch.setitem(sys.modules, "psutil", None)
+        assert available_memory() is None
+
+
+def test_a_damaged_file_read_meanwhile_spoils_no_other() -> None:
+    """libvips keeps the messages of all threads in one place."""
+    rgb = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    good, whole = (encoded(Picture(torch.from_numpy(rgb).permute(2, 0, 1).int()), s) for s in (".tif", ".jpg"))
+    damaged, done = whole[: len(whole) // 2] + b"\xff\xd9", threading.Event()
+
+    def spoil() -> None:
+        while not done.is_set():
+            with suppress(ImageFileError):
+                read_image(damaged)
+
+    thread = threading.Thread(target=spoil)
+    thread.start()
+    try:
+        for _ in range(150):
+            assert read_image(good).size == (64, 64)
+    finally:
+        done.set()
+        thread.join()

@@ -50,6 +50,10 @@ def test_properties_and_floats(bits: int, white: int) -> None:
         ({"pixels": ints(3, 4, 5) - 255}, "must lie in 0 … 255"),
         ({"alpha": ints(1, 4, 6)}, "`alpha` must be"),
         ({"alpha": ints(1, 4, 5) + 250}, "`alpha` must lie"),
+        ({"bits": 8.0}, "`bits` must be one of 8, 16, got 8.0"),
+        ({"metadata": {"exif-data": "text"}}, "`metadata` must have bytes as 'exif-data', got 'text'"),
+        ({"metadata": {"xres": b"3"}}, "`metadata` must have a number as 'xres'"),
+        ({"metadata": {"resolution-unit": 2}}, "`metadata` must have str as 'resolution-unit'"),
     ],
 )
 def test_wrong_pictures_are_refused(changes: dict[str, object], message: str) -> None:

@@ -1,5 +1,6 @@
 """What is assumed of an image file: a JPEG's coefficients, or pixels."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from vspsr.errors import ImageFileError
 from vspsr.images.jpeg_file import read_coefficients
-from vspsr.images.sources import lossy_format, read_source
+from vspsr.images.sources import lossy_format, read_source, source_of
 
 
 def test_jpeg_by_any_name(tmp_path: Path) -> None:
@@ -123,3 +124,35 @@ def test_what_cannot_be_estimated_is_named(tmp_path: Path) -> None:
         assert ("exact" in source.note) == wanted
     Image.fromarray(pixels[16:, 16:]).save(path)  # cropped as the note says
     assert read_source(path, was_jpeg=True).jpeg is not None
+
+
+def test_transparency_of_every_mode_of_pillow() -> None:
+    """As the file that Pillow writes of it is read."""
+    rgba = np.full((7, 9, 4), 120, np.uint8)
+    rgba[:, :4, 3] = 0
+    rgba[:, 4:, 3] = 255
+    whole, deep = Image.fromarray(rgba), Image.fromarray((np.arange(64).reshape(8, 8) * 900).astype(np.uint16))
+    pictures = {
+        "P with RGBA": whole.quantize(16),
+        "P with one": whole.convert("RGB").quantize(4),
+        "L": whole.convert("L"),
+        "RGB": whole.convert("RGB"),
+        "LA": whole.convert("LA"),
+        "PA": whole.convert("PA"),
+        "I;16": deep,
+    }
+    keys = {"P with one": 0, "L": 120, "RGB": (120, 120, 120), "I;16": 900}
+    for name, image in pictures.items():
+        file = io.BytesIO()
+        image.save(file, "TIFF" if name == "PA" else "PNG", **({"transparency": keys[name]} if name in keys else {}))
+        if name in keys:
+            image.info["transparency"] = keys[name]
+        found, wanted = source_of(image).picture, source_of(file.getvalue()).picture
+        assert found.alpha is not None, name
+        if name == "PA":
+            assert int(found.alpha.min()) == 0
+            continue
+        assert wanted.alpha is not None, name
+        assert torch.equal(found.alpha, wanted.alpha), name
+        seen = found.alpha.expand_as(found.pixels) > 0
+        assert torch.equal(found.pixels[seen], wanted.pixels.expand_as(found.pixels)[seen]), name

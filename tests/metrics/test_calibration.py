@@ -232,6 +232,8 @@ def test_bad_input_is_named() -> None:
         (lambda: Marginals.empty(3) + Marginals.empty(4), "same number of samples"),
         (lambda: replace(Marginals.empty(3), spread=[[0.0]]), "`spread` must be"),
         (lambda: replace(Calibration.empty(2), n_samples=3), "`histogram` must have 4 bins, got 3"),
+        (lambda: calibrate(samples, truth, peak=0), "`peak` must be above 0"),
+        (lambda: Marginals.empty(3).coverage("x"), "`level` must be a finite number"),  # type: ignore[arg-type]
         (lambda: Marginals.empty(3).coverage(95), r"`level` must lie in \[0, 1\], got 95"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -1,6 +1,7 @@
 """PSNR, SSIM and LR-PSNR against scikit-image, published figures and golden vectors of the challenge."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from vspsr import Degradation, project, quantize, read_image
-from vspsr.metrics import crop_to_multiple, crop_to_size, lr_agreement, psnr, ssim
+from vspsr.metrics import crop_to_multiple, crop_to_size, lr_agreement, pixel_stddev, psnr, ssim
 from vspsr.metrics.images import luma
 
 
@@ -124,12 +125,26 @@ def test_what_quantize_promises_is_what_the_metric_sees() -> None:
     assert (decibels.tolist(), wrong.tolist()) == ([float("inf")], [0])
 
 
+def test_16_bits_of_any_dtype() -> None:
+    """Also as numpy and files have them."""
+    a, b = pair(peak=65535)
+    unsigned = [torch.from_numpy(x.numpy().astype(np.uint16)) for x in (a, b)]
+    for metric in (psnr, ssim):
+        assert metric(*unsigned, peak=65535) == metric(a, b, peak=65535)
+    lr = Degradation(4).down_integers(a, 16)
+    found = lr_agreement(unsigned[0], torch.from_numpy(lr.numpy().astype(np.uint16)), Degradation(4), 16)
+    assert float(found[0]) == math.inf
+    with pytest.raises(ValueError, match="`a` must lie in 0 … 255"):
+        psnr(*unsigned)
+
+
 def test_golden_file_and_its_summary_agree(shared: Path, golden: Callable[[str], Any]) -> None:
     summary = json.loads((shared / "golden" / "diversity_golden.json").read_text())
     np.testing.assert_allclose(golden("diversity_golden")["x4/lr_psnr"], summary["x4"]["lr_psnr"], atol=1e-9)
 
 
 A, B = pair()
+LOW = Degradation(4).down_integers(A)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +156,9 @@ A, B = pair()
         (lambda: psnr(A / 255 - 1, B / 255, 1), "`a` must lie in 0 … 1, got values from -1"),
         (lambda: psnr(torch.full((3, 9, 9), torch.nan), B), "`a` must lie in"),
         (lambda: psnr(torch.stack([A, A]), torch.stack([B] * 3)), "must broadcast"),
+        (lambda: psnr(A, B, 0), "`peak` must be above 0"),
+        (lambda: pixel_stddev(torch.stack([A, B]), 0), "`peak` must be above 0"),
+        (lambda: lr_agreement(torch.stack([A] * 2), torch.stack([LOW] * 3), Degradation(4)), "must broadcast"),
         (lambda: psnr(A, B, channel="v"), "`channel` must be one of rgb, y, got 'v'"),
         (lambda: psnr(A[:1], B[:1], channel="y"), "must have three channels"),
         (lambda: psnr(A, B, border=20), "`border` must leave something of 53×40, got 20"),

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -29,7 +30,7 @@ def test_the_p_value_is_one() -> None:
 
 
 def test_pictures_needed() -> None:
-    assert images_needed(0.1, 0.1) == 22
+    assert images_needed(0.1, 0.1) == images_needed(np.float64(0.1), np.float32(0.1)) == 22
     assert images_needed(0.5, 0.5) == 1
     for alpha, delta in ((0.1, 0.1), (0.05, 0.2), (0.3, 0.01)):
         n = images_needed(alpha, delta)
@@ -91,6 +92,8 @@ def test_what_cannot_be_controlled_is_said() -> None:
         tally.update(mean + 0.1, mean, torch.zeros(1, 4, 4))
     with pytest.raises(ValueError, match="no factor up to 50 controls the loss"):
         tally.factor(0.1, 0.1)
+    with pytest.raises(ValueError, match="`factor` must be a finite number"):
+        tally.coverage("x")  # type: ignore[arg-type]
     for arguments in ((0.0, 0.1), (0.1, 1.0), (float("nan"), 0.1)):
         with pytest.raises(ValueError, match=r"`(alpha|delta)` must lie between 0 and 1"):
             images_needed(*arguments)

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -84,7 +85,10 @@ def test_several_conditions_at_once_and_one_after_the_other(kind: str) -> None:
     torch.testing.assert_close(at_once.mean.flatten(), mean, rtol=0, atol=1e-8)
     torch.testing.assert_close(one_by_one.mean, at_once.mean, rtol=0, atol=1e-10)
     assert torch.equal(one_by_one.sample(1, seed=2), at_once.sample(1, seed=2))
-    assert one_by_one.observations == (a, b)
+    for kept, given in zip(one_by_one.observations, (a, b), strict=True):
+        assert type(kept) is type(given)
+        assert vars(kept).keys() == vars(given).keys()
+        assert all(torch.equal(torch.as_tensor(vars(kept)[k]), torch.as_tensor(v)) for k, v in vars(given).items())
     assert isinstance(at_once, ConditionedSpace)
 
 
@@ -289,3 +293,68 @@ def test_spaces_that_cannot_be_conditioned() -> None:
     for kind in ("authors", "stochastic basis", "deterministic"):
         with pytest.raises(NotGaussianError, match="`condition`"):
             small_model(kind)(torch.rand(1, 3, 5, 5)).condition(Pixels(mask(0, 0, 1, 1, (20, 20)), torch.zeros(3)))
+
+
+@torch.no_grad()
+def test_only_one_picture_is_corrected() -> None:
+    space = exploring_space("independent", H, W)
+    given = space.condition(Pixels(mask(5, 6, 4, 7), space.mean[0] + 0.01, 0.02))
+    picture = space.sample(1)[0]
+    for asked in (space, given):
+        assert torch.equal(asked.corrected(picture), asked.corrected(picture[0]))
+        assert asked.corrected(picture.float()).dtype == space.y.dtype
+        for wrong in (
+            space.sample(3),
+            space.sample(3)[:, 0],
+            picture[..., :-1],
+            torch.tensor(3.0),
+            picture * torch.nan,
+        ):
+            with pytest.raises(ValueError, match="`x`"):
+                asked.corrected(wrong)
+
+
+def test_gradients_are_refused() -> None:
+    space = exploring_space("independent", H, W).condition(Average(mask(5, 6, 4, 7), 0.5, 0.3))
+    with pytest.raises(ValueError, match="`rsample` must be asked of the space before `condition`"):
+        space.rsample()
+    assert not space.sample().requires_grad
+
+
+@torch.no_grad()
+def test_without_calibration_nothing_is_random() -> None:
+    space = exploring_space("independent", H, W)
+    given = space.condition(Average(mask(5, 6, 4, 7), 0.5, 0.3)).with_calibration(0)
+    torch.testing.assert_close(given.mean, space.mean)
+    assert given.conflicts[0].missed > 0
+
+
+@pytest.mark.parametrize(
+    ("operator", "message"),
+    [
+        (lambda x: 0.0, "must give a tensor of the shape of `value` .*, got 0.0"),
+        (lambda x: x.detach().mean(), "differentiable, got .*without a gradient"),
+        (lambda x: x.mean((1, 2)), "must give a tensor of the shape of `value`"),
+        (lambda x: x.square().mean(), "`operator` must be linear"),
+        (lambda x: x.mean() + 1, "`operator` must be linear"),
+        (lambda x: x.abs().mean(), "`operator` must be linear"),
+    ],
+)
+def test_operators_that_are_not_linear(operator: Callable[[Tensor], Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        exploring_space("independent", H, W).condition(Linear(operator, torch.tensor(0.4)))
+
+
+def test_numbers_of_any_layout_are_taken() -> None:
+    space = exploring_space("independent", H, W)
+    values = space.sample(1)[0, 0].numpy()
+    flipped, read_only = values[:, ::-1], values.copy()
+    read_only.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        a = space.condition(Pixels(mask(5, 6, 4, 7), flipped, 0.3))  # type: ignore[arg-type]
+        space.condition(Pixels(mask(5, 6, 4, 7), read_only, 0.3))  # type: ignore[arg-type]
+    b = space.condition(Pixels(mask(5, 6, 4, 7), torch.from_numpy(flipped.copy()), 0.3))
+    assert torch.equal(a.mean, b.mean)
+    with pytest.raises(ValueError, match="`mask` must have weights of at least 0, all finite"):
+        space.condition(Average(torch.full((4 * H, 4 * W), torch.nan), 0.5))

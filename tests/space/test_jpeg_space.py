@@ -161,3 +161,12 @@ def test_what_does_not_hold_for_the_detail_is_refused() -> None:
     for ask in (space.rsample, space.grey, lambda: space.nearest(space.mean)):
         with pytest.raises(NotGaussianError, match="JPEG"):
             ask()
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@torch.no_grad()
+def test_parameters_by_place_give_the_same_space(trained: bool) -> None:
+    model, y = tiny_model(), decoded(CONTENT)[None].float() / 255
+    jpeg_set = JpegSet(read_coefficients(CONTENT))
+    whole, placed = (JpegSpace.from_space(make(y), jpeg_set, trained) for make in (model, model.by_place))
+    torch.testing.assert_close(placed.sample(2), whole.sample(2), rtol=0, atol=1e-5)

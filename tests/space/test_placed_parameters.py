@@ -39,7 +39,7 @@ def whole(model: VSpSR, y: Tensor) -> SRSpace:
 @pytest.fixture
 def placed(model: VSpSR, y: Tensor, monkeypatch: pytest.MonkeyPatch) -> SRSpace:
     """In several pieces and bands."""
-    monkeypatch.setattr("vspsr.space.base._BAND", 32)
+    monkeypatch.setattr("vspsr.space.bands._BAND", 32)
     monkeypatch.setattr("vspsr.space.placed_parameters._LARGEST", 32)
     return model.by_place(y)
 

@@ -6,6 +6,7 @@ from dense_spaces import dense, exploring_space
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spaces import make_space, small_model
+from torch import Tensor
 
 from vspsr import SRSpace
 from vspsr.space import NotGaussianError
@@ -169,3 +170,31 @@ def test_what_cannot_be_asked() -> None:
 def test_spaces_without_closed_forms_refuse(kind: str) -> None:
     with pytest.raises(NotGaussianError, match="`region`"):
         small_model(kind)(torch.rand(1, 3, 5, 5)).region(0, 0, 2, 2)
+
+
+def test_components_of_another_region_are_refused() -> None:
+    space = make_space(5, 5)
+    region, found = space.region(0, 0, 2, 2), space.region(0, 0, 3, 2).principal_components(2)
+    for ask in (lambda: region.along(found, torch.zeros(2)), lambda: region.shifts(found)):
+        with pytest.raises(
+            ValueError, match=r"`components` must be of a region \(3, 8, 8\), got those of one \(3, 12, 8\)"
+        ):
+            ask()
+    found = region.principal_components(2)
+    for name, amounts, base in (("amounts", torch.nan, 0.0), ("base", 1.0, torch.nan)):
+        with pytest.raises(ValueError, match=f"`{name}`"):
+            region.along(found, torch.full((2,), amounts), space.mean + base)
+    with pytest.raises(ValueError, match="`patch_a`"):
+        region.likelihood_ratio(torch.full((3, 8, 8), torch.nan), torch.zeros(3, 8, 8))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_the_stated_accuracy_holds_in_single_precision(kind: str) -> None:
+    """Of all directions, also those of nearly no variance, against those of double precision."""
+    space = exploring_space(kind, 2, 3)
+    single = space._with(y=space.y.float(), parameters=space.parameters.map_tensors(Tensor.float), _cache={})
+    k = 3 * 4 * 15
+    found, exact = (s.region(0, 0, 2, 2).principal_components(k) for s in (single, space))
+    values, wanted = found.stddev.double().square(), exact.stddev.square()
+    assert bool(((values - wanted).abs() <= (found.residual.double() * values).nan_to_num(torch.inf)).all())

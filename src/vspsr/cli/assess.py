@@ -122,11 +122,13 @@ def project(
     Examples:  vspsr project esrgan.png photo.png -o out
     vspsr project esrgan/*.png lr/*.png -o out
     """
-    from vspsr.upscaling.folders import each_file
+    from vspsr.upscaling.folders import check_no_input, each_file
     from vspsr.upscaling.projected_files import pair_files, project_file
 
     depth = bits if bits == "auto" else int(bits)
     options = {"scale": scale, "kernel": kernel, "bits": depth, "rounding": rounding, "budget": budget}
+    for path in images:
+        check_no_input(output, path)
     pairs = pair_files(images)
 
     def one(path: Path, where: Path, _: "Progress") -> "Report":
@@ -221,7 +223,7 @@ def calibrate(
     from dataclasses import asdict
 
     from vspsr.evaluation.calibrating import calibrate_folder
-    from vspsr.files import check_free, identities, keep_inputs, one_line, write_json
+    from vspsr.files import check_free, identities, keep_inputs, make_folder, one_line, write_json
     from vspsr.images.folders import image_files
     from vspsr.model import VSpSR
 
@@ -229,14 +231,15 @@ def calibrate(
         raise ValueError(f"{one_line(folder)}: is not a folder of HR images")
     files = image_files([folder])
     with keep_inputs(identities(files)):
-        check_free(output, overwrite)  # said before hours of work
+        make_folder(output.parent)  # what cannot be written is said before hours of work
+        check_free(output, overwrite)
     loaded = VSpSR.from_pretrained(model).to(pick_device(device))
     stopped = "nothing was written; run the same command again"
     with when_stopped(lambda: stopped), progress(len(files)) as step:
         result = calibrate_folder(folder, loaded, model, alpha, delta, rounding, step)
     write_json(output, result, overwrite)
     if as_json:
-        print(json.dumps(asdict(result), indent=2, ensure_ascii=False))
+        print(json.dumps(asdict(result), indent=2))
     else:
         _print_calibration(result, output)
 

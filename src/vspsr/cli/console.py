@@ -4,6 +4,7 @@ import _thread
 import codecs
 import io
 import logging
+import os
 import re
 import signal
 import sys
@@ -59,6 +60,9 @@ EXIT_CODES = {
     ExitCode.TERMINATED: "stopped by SIGTERM",
 }
 """What each says, for the help and the README."""
+
+if os.environ.get("COLUMNS", "").isdecimal() and int(os.environ["COLUMNS"]) == 0:
+    del os.environ["COLUMNS"]  # from a terminal that does not know its size; Rich would print nothing
 
 # Names of files are shown as they are: brackets are no markup, and :a: is no emoji.
 out, _err = (Console(stderr=stderr, markup=False, emoji=False, highlight=False) for stderr in (False, True))

@@ -31,6 +31,8 @@ def fetch(
     if name.lower() != "div2k":
         raise ValueError(f"unknown data set {name!r}: there is div2k")
     wanted = [part.strip() for part in parts.split(",") if part.strip()]
+    if not wanted:
+        raise ValueError(f"`--parts` names nothing: there are {', '.join(DIV2K)}")
     for part in wanted:
         if part not in DIV2K:
             raise ValueError(f"`--parts` {part!r}: {did_you_mean(part, DIV2K)}")

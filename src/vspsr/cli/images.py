@@ -177,6 +177,10 @@ def _is_stream(inputs: Sequence[Path], output: Path, for_folders: bool) -> bool:
         raise ValueError("`-o -` writes one image: give one image file, or `-` for standard input")
     if for_folders:
         raise ValueError("`-o -` writes one image: leave out --recursive and --json, or give a folder")
+    if sys.stdout is None:
+        raise ValueError("`-o -` writes to standard output, which is closed")
+    if dash in inputs and sys.stdin is None:
+        raise ValueError("`-` reads standard input, which is closed")
     if sys.stdout.isatty():
         raise ValueError("`-o -` writes an image file, and standard output is a terminal: redirect it")
     return True

@@ -1,6 +1,7 @@
 """The command line: which commands there are, and one line for every error."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -87,6 +88,8 @@ def main() -> None:
     print_warnings()
     configure(False, {})
     try:
+        if any(argument == "" or re.fullmatch(r"--[\w-]+=", argument) for argument in sys.argv[1:]):
+            raise ValueError("an argument is empty: was a variable of the shell not set? The current folder is `.`")
         with stopping_signals():
             code = app(prog_name="vspsr", standalone_mode=False)
     except _UsageProblem as problem:

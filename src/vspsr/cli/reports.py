@@ -69,7 +69,7 @@ def run_files(
 
 
 def _wrong_of(report: "Report", key: str) -> tuple[int, int]:
-    """How many LR values or JPEG coefficients of all outputs are wrong, of how many."""
+    """How many LR values or JPEG coefficients of all outputs are wrong, of how many: of 0, if none was to be exact."""
     outputs = report.get("outputs")
     pictures = 1 if outputs is None else sum(key in (record or {}) for record in outputs.values())
     return report[key], pictures * report[key.removesuffix("_wrong")]
@@ -87,6 +87,6 @@ def exactness(report: "Report") -> str:
         if jpeg is not None:
             key, what, text = "coefficients_wrong", "JPEG coefficient", "downscaling and saving gives this JPEG"
         wrong, total = _wrong_of(report, key)
-        text = f"{wrong} of {counted(total, what)} wrong" if wrong else text
+        text = f"{wrong} of {counted(total, what)} wrong" if wrong else text if total else "no HR image of the space"
     until = report.get("exact_until")
     return text + (f" ({assumed})" if assumed else "") + (f", {until}, which loses that" if until else "")

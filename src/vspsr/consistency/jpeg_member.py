@@ -14,6 +14,7 @@ where most quantisation steps are 1 (qualities above 97), and in files whose coe
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,6 +87,12 @@ class JpegMembers:
         self.set, self._lock = jpeg_set, threading.Lock()
         shape = (jpeg_set.count, jpeg_set.channels, *jpeg_set.shape)
         self._further = _BestMcus(torch.full(shape, 128.0, dtype=torch.float64), jpeg_set)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
     @lasting_tensors()
     def near(self, y: Tensor) -> JpegMember:

@@ -8,7 +8,7 @@ truncated filter. `quantize` goes on to 8 or 16 bits: the integers downscale to 
 import torch
 from torch import Tensor, nn
 
-from vspsr.checks import check_image, check_types
+from vspsr.checks import check_image, check_leading_axes, check_types
 from vspsr.degradation.operator import Degradation, fitting_scales
 from vspsr.errors import size_text
 
@@ -26,11 +26,12 @@ def project(x: Tensor, y: Tensor, degradation: Degradation | None = None) -> Ten
         the two. Differentiable in both arguments; not clipped to a range.
 
     Raises:
-        ValueError: sizes that do not fit, or fit at several scales, values that are not finite, a kernel too ill
-            conditioned to invert.
+        ValueError: sizes or leading axes that do not fit, sizes that fit at several scales, values that are not finite,
+            a kernel too ill conditioned to invert.
     """
     check_image(x, "x")
     check_image(y, "y")
+    check_leading_axes(x, y, ("x", "y"))
     return project_unchecked(x, y, fitting_degradation(x, y, degradation))
 
 

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_bits_and_rounding, check_image, check_number, check_types
+from vspsr.checks import (
+    check_bits_and_rounding,
+    check_image,
+    check_leading_axes,
+    check_number,
+    check_types,
+    tensor_text,
+)
 from vspsr.consistency.progress import one_of, report_progress
 from vspsr.consistency.projection import fitting_degradation
 from vspsr.consistency.solve import solve_integers
@@ -45,7 +52,6 @@ class Quantized:
         return not bool(self.lr_values_wrong.any())
 
 
-@lasting_tensors()
 def quantize(
     x: Tensor,
     y: Tensor,
@@ -79,9 +85,31 @@ def quantize(
         values wrong, their number and the largest deviation, and a `ConsistencyWarning`.
 
     Raises:
-        ValueError: an unknown option, sizes that do not fit, values that are not finite, y out of range, a negative
-            budget.
+        ValueError: an unknown option, sizes or leading axes that do not fit, values that are not finite, y out of
+            range, a negative budget.
     """
+    made = quantized(x, y, degradation, bits, rounding, budget)
+    if not made.exact:
+        warnings.warn(
+            f"no image in range was found that downscales to `y` exactly: "
+            f"{counted(int(made.lr_values_wrong.sum()), 'LR value')} wrong, by at most "
+            f"{counted(int(made.lr_max_deviation.max()), 'level')}",
+            ConsistencyWarning,
+            stacklevel=2,
+        )
+    return made
+
+
+@lasting_tensors()
+def quantized(
+    x: Tensor,
+    y: Tensor,
+    degradation: Degradation | None = None,
+    bits: int = 8,
+    rounding: str = "per-pass",
+    budget: float | None = None,
+) -> Quantized:
+    """`quantize` without its warning."""
     peak = check_bits_and_rounding(bits, rounding)
     check_image(x, "x")
     check_types(y=(y, Tensor))
@@ -89,6 +117,8 @@ def quantize(
     if y.is_floating_point():
         check_image(y, "y", 0.0, 1.0)
         levels = (y.double() * peak).round()
+    elif y.ndim < 3:
+        raise ValueError(f"`y` must be an image (..., C, h, w), got {tensor_text(y)}")
     else:
         levels = y.double()
         if levels.numel() and (levels.min() < 0 or levels.max() > peak):
@@ -97,7 +127,7 @@ def quantize(
     scale = degradation.scale
     if x.shape[-2:] != (scale * y.shape[-2], scale * y.shape[-1]):
         raise ValueError(f"`x` {size_text(x.shape)} must be exactly {scale} times `y` {size_text(y.shape)}")
-    batch = torch.broadcast_shapes(x.shape[:-3], y.shape[:-3])
+    batch = check_leading_axes(x, y, ("x", "y"))
     images = x.expand(*batch, *x.shape[-3:]).reshape(-1, *x.shape[-3:])
     targets = levels.expand(*batch, *y.shape[-3:]).reshape(-1, *y.shape[-3:])
     out = torch.empty(images.shape, dtype=torch.uint8 if bits == 8 else torch.int32)
@@ -120,13 +150,6 @@ def quantize(
             squares, farthest = squares + float(distance.square().sum()), max(farthest, float(distance.max()))
         found.append((wrong, worst, (squares / image.numel()) ** 0.5, farthest))
     counts, deviations, rms, largest = zip(*found, strict=True) if found else ((),) * 4
-    if any(counts):
-        warnings.warn(
-            f"no image in range was found that downscales to `y` exactly: {counted(sum(counts), 'LR value')} wrong, "
-            f"by at most {counted(max(deviations), 'level')}",
-            ConsistencyWarning,
-            stacklevel=3,
-        )
     return Quantized(
         image=out.reshape(*batch, *x.shape[-3:]).to(device),
         lr_values_wrong=torch.tensor(counts).reshape(batch),

@@ -32,7 +32,7 @@ def cpu_by_default() -> AbstractContextManager[object]:
     return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
-def apply_passes(x: Tensor, passes: Iterable[tuple["Banded", int]]) -> Tensor:
+def apply_passes(x: Tensor, passes: Iterable[tuple["Banded", int]], name: str = "x") -> Tensor:
     """Apply banded matrices one after the other, each along its axis (−1 or −2); same dtype as x, differentiable.
 
     Neither autocast nor the memory layout of x changes the result; half precision is computed in float32.
@@ -40,12 +40,13 @@ def apply_passes(x: Tensor, passes: Iterable[tuple["Banded", int]]) -> Tensor:
     Args:
         x: (..., H, W), floating point.
         passes: pairs (matrix, axis).
+        name: of x in errors.
 
     Raises:
         ValueError: x is not floating point or has fewer than two axes.
     """
     if not x.is_floating_point() or x.ndim < 2:
-        raise ValueError(f"`x` must be floating point (..., H, W), got {x.dtype} {tuple(x.shape)}")
+        raise ValueError(f"`{name}` must be floating point (..., H, W), got {x.dtype} {tuple(x.shape)}")
     out = (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x).contiguous()
     with torch.autocast(x.device.type, enabled=False):
         for matrix, dim in passes:

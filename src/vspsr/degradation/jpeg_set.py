@@ -94,11 +94,12 @@ class JpegSet:
         Raises:
             ValueError: another size or number of channels.
         """
+        check_types(image=(image, Tensor))
         self.check_size(image, "image")
-        images = image.cpu().reshape(-1, *image.shape[-3:])
+        images = image.cpu().flatten(0, -4) if image.ndim > 3 else image.cpu()[None]
         every = torch.arange(self.count)
         counts = [self.wrong_coefficients(self.split(one), every).sum() for one in images]
-        return torch.stack(counts).view(image.shape[:-3])
+        return torch.tensor([int(count) for count in counts]).view(image.shape[:-3])
 
     def check_size(self, image: Tensor, name: str) -> None:
         """ValueError unless an image has the size and the channels of the file's picture."""

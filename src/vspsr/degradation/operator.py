@@ -24,6 +24,7 @@ MAX_CONDITION = 100.0
 could not be projected to better than about 1e-4."""
 
 _REFERENCE = 192  # LR length up to which an axis is inverted densely; longer ones are put together from such parts
+_LONG = 512  # HR pixels of an axis of which few are kept
 _NEGLIGIBLE = 1e-16  # entries of an inverse below this fraction of the largest are rounding noise
 
 
@@ -50,7 +51,10 @@ class Degradation:
             self.kernel = values
         else:
             taps = [check_number(tap, "kernel", -sys.float_info.max) for tap in values]
-            total = math.fsum(taps)
+            try:
+                total = math.fsum(taps)
+            except OverflowError:
+                raise ValueError(f"`kernel` must have a finite sum, got {value_text(kernel)}") from None
             if abs(total) < 1e-9:
                 raise ValueError(f"`kernel` must have a sum other than 0, got {kernel!r}")
             self.kernel = tuple(tap / total for tap in taps)
@@ -98,9 +102,11 @@ class Degradation:
         """LR pixels beyond which a change of an image has no effect on D⁺D x above a relative ``tolerance``.
 
         Raises:
-            ValueError: an ill-conditioned kernel (see `axis_pseudo_inverse`).
+            ValueError: a tolerance above 1, an ill-conditioned kernel (see `axis_pseudo_inverse`).
         """
         n, tolerance = _REFERENCE * self.scale, check_number(tolerance, "tolerance")
+        if tolerance > 1:
+            raise ValueError(f"`tolerance` must be at most 1, got {tolerance:g}")
         self.axis_pseudo_inverse(n)
         return _reach(self._axis(n), tolerance)
 
@@ -112,7 +118,7 @@ class Degradation:
     def adjoint(self, u: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Dᵀ u. u: (..., h, w) → (..., H, W); ``size`` = (H, W) defaults to (s·h, s·w). Differentiable."""
         height, width = self._hr_size(u, size)
-        return apply_passes(u, [(self.axis(height).transposed, -2), (self.axis(width).transposed, -1)])
+        return apply_passes(u, [(self.axis(height).transposed, -2), (self.axis(width).transposed, -1)], "u")
 
     def pseudo_inverse(self, u: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """D⁺ u = Dᵀ(D Dᵀ)⁻¹ u, so that D D⁺ u = u. Shapes as in `adjoint`; differentiable.
@@ -122,7 +128,7 @@ class Degradation:
         """
         height, width = self._hr_size(u, size)
         rows, columns = (self.axis_pseudo_inverse(n, u.dtype) for n in (height, width))
-        return apply_passes(u, [(rows, -2), (columns, -1)])
+        return apply_passes(u, [(rows, -2), (columns, -1)], "u")
 
     def pseudo_inverse_adjoint(self, x: Tensor) -> Tensor:
         """D⁺ᵀ x = (D Dᵀ)⁻¹ D x. x: (..., H, W) → (..., ceil(H/s), ceil(W/s)). Differentiable.
@@ -262,4 +268,9 @@ class _Axis:
         )
 
 
-_axis = lru_cache(maxsize=256)(_Axis)
+_short_axis = lru_cache(maxsize=256)(_Axis)
+_long_axis = lru_cache(maxsize=8)(_Axis)  # 2 kB a pixel, and a folder may have pictures of many sizes
+
+
+def _axis(n: int, scale: int, kernel: str | tuple[float, ...]) -> _Axis:
+    return (_short_axis if n <= _LONG else _long_axis)(n, scale, kernel)

@@ -57,7 +57,7 @@ def mirrored(index: Tensor, n: int) -> Tensor:
     return torch.where(index < n, index, 2 * n - 1 - index)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 @lasting_tensors()
 def axis_operator(n_in: int, n_out: int, scale: float, kernel: str) -> Banded:
     """The resampling of one axis as a banded matrix (n_out, n_in)."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vspsr.errors import VSpSRError, counted
-from vspsr.images.folders import belongs_to, composed_stem
+from vspsr.images.folders import belongs_to, composed_stem, name_key
 
 Place = tuple[str, str, int | None]
 """The parts of a file name: stem of the HR image, the part between, number of the sample."""
@@ -40,13 +40,13 @@ class Matched:
 
 
 def unique_stems(files: Sequence[Path], what: str) -> dict[str, Path]:
-    """Stem → file, sorted by stem; EvaluationError where two files share a stem."""
-    by_stem: dict[str, Path] = {}
+    """Stem → file, sorted by stem; EvaluationError where two files share a stem, as file systems compare names."""
+    by_key: dict[str, Path] = {}
     for path in sorted(files):
-        if other := by_stem.get(composed_stem(path)):
+        if other := by_key.get(name_key(path.stem)):
             raise EvaluationError(f"{path}: {what} {other.name} has the same stem: keep one of them in the folder")
-        by_stem[composed_stem(path)] = path
-    return dict(sorted(by_stem.items()))
+        by_key[name_key(path.stem)] = path
+    return {composed_stem(path): path for path in sorted(by_key.values(), key=composed_stem)}
 
 
 def match_files(stems: Sequence[str], files: Sequence[Path], what: str) -> dict[str, Matched]:

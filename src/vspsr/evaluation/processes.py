@@ -6,6 +6,7 @@ Each image is scored by one process with one thread, so that its figures do not 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -28,6 +29,7 @@ from vspsr.evaluation.scoring import Scorer
 from vspsr.files import one_line, write_json
 from vspsr.images.io import available_memory
 
+_MOST = 61 if sys.platform == "win32" else 1 << 16  # that Windows can wait for
 _PER_GPU = 4  # processes that share a GPU: much of the work runs on CPUs
 
 # Memory, measured and rounded up; tests/evaluation/test_memory.py compares the peaks with it.
@@ -89,7 +91,7 @@ def score_all(scorer: Scorer, tasks: Sequence[Task], on: Sequence[str], processe
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads or GPUs may hang
     alive, ours = context.Pipe(duplex=False)  # workers end when `ours` is closed, if only by the end of this process
     pool = ProcessPoolExecutor(
-        max_workers=processes,
+        max_workers=min(processes, _MOST),
         mp_context=context,
         initializer=_start,
         initargs=(scorer.request, scorer.source.n_samples, list(on), context.Value("i", 0), alive),

@@ -5,7 +5,6 @@ it is known without averaging samples.
 """
 
 import json
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,9 @@ from typing import Any
 from torch import Tensor
 
 from vspsr.consistency.projection import project
-from vspsr.consistency.quantize import quantize
+from vspsr.consistency.quantize import quantized
 from vspsr.degradation.operator import Degradation
 from vspsr.degradation.resize import round_to_range
-from vspsr.errors import ConsistencyWarning
 from vspsr.evaluation.dataset import Pair, read_integers
 from vspsr.evaluation.names import EvaluationError
 from vspsr.evaluation.protocol import ROUNDING, SAMPLES
@@ -160,6 +158,4 @@ def _quantized(x: Tensor, lr: Picture, scale: int) -> Tensor:
     """x (3, H, W) projected, then quantised to integers that downscale to the LR image."""
     target, degradation = _rgb(lr.pixels), Degradation(scale)
     projected = project(x, target.to(x.dtype) / lr.white, degradation)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConsistencyWarning)  # wrong LR pixels are counted and reported
-        return quantize(projected, target, degradation, lr.bits, ROUNDING).image.int()
+    return quantized(projected, target, degradation, lr.bits, ROUNDING).image.int()  # what is wrong is counted later

@@ -1,6 +1,7 @@
 """Which files of a folder are images. Every command that takes a folder uses this module."""
 
 import re
+import sys
 import unicodedata
 import warnings
 from collections import deque
@@ -98,6 +99,12 @@ def _visible(top: Path, recursive: bool, unreadable: list[Path] | None) -> Itera
 def composed_stem(path: Path) -> str:
     """A file's stem in composed Unicode (NFC), for comparisons: macOS decomposes the names of its files."""
     return unicodedata.normalize("NFC", path.stem)
+
+
+def name_key(stem: str) -> str:
+    """Equal where file systems take two names for one: by Unicode's forms, on some also by letter case."""
+    stem = unicodedata.normalize("NFC", stem)
+    return stem.casefold() if sys.platform in ("darwin", "win32") else stem
 
 
 def belongs_to(stem: str, key: str) -> bool:

@@ -4,8 +4,8 @@ docs/image-modes.md describes what happens to every kind of file.
 """
 
 import math
-import os
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,6 +34,8 @@ _TYPES: dict[int, type[np.unsignedinteger[Any]]] = {8: np.uint8, 16: np.uint16}
 _OTHER_SAMPLES = {"float": "floating-point", "double": "floating-point", "int": "32-bit", "uint": "32-bit"}
 
 _DAMAGED = "damaged or cut short"
+_MEMORY = Path("/proc/meminfo")  # Linux
+_one_at_a_time = threading.RLock()  # libvips keeps the messages of all threads in one place
 
 
 def read_image(path: ImageFile, *, needed_per_pixel: int = 0) -> Picture:
@@ -102,9 +104,9 @@ def _opened(path: ImageFile, strict: bool, verify: bool = True) -> Iterator[tupl
     With ``strict``, a decoder's warning is an error, or a `_HarmlessError`. Errors of libvips become ours.
     """
     name = name_of(path)
-    pyvips.vips_lib.vips_error_clear()  # messages about other files, which pyvips may fail to decode
     try:
-        with open_file(path) as file, decoder_warnings() as messages:
+        with _one_at_a_time, open_file(path) as file, decoder_warnings() as messages:
+            pyvips.vips_lib.vips_error_clear()  # messages about other files, which pyvips may fail to decode
             if verify and (problem := png_damage(file)):
                 raise ImageFileError(f"{name}: {_DAMAGED} ({problem})")
             tiff = tiff_colours(file)
@@ -164,15 +166,16 @@ def write_image(path: str | Path, picture: Picture, *, overwrite: bool = False, 
 
 
 def available_memory() -> int | None:
-    """Bytes of free memory, or of all memory if the system does not state what is free, or None."""
-    with suppress(OSError, ValueError, IndexError), Path("/proc/meminfo").open(encoding="ascii") as lines:
+    """Bytes of free memory, or None if they are not known."""
+    with suppress(OSError, ValueError, IndexError), _MEMORY.open(encoding="ascii") as lines:
         for line in lines:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # the system does not state it
-        return None
+    with suppress(ImportError):  # of Windows and macOS
+        from psutil import virtual_memory  # type: ignore[import-untyped]
+
+        return int(virtual_memory().available)
+    return None
 
 
 def _error_lines() -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vspsr.checks import check_choice, check_types
+from vspsr.checks import check_choice, check_types, value_text
 from vspsr.degradation.resize import imresize, round_to_range
 
 Metadata = Mapping[str, bytes | str | int | float]
+
+_METADATA = {
+    **dict.fromkeys(("icc-profile-data", "exif-data", "xmp-data", "iptc-data"), bytes),
+    **dict.fromkeys(("xres", "yres"), Real),
+    "resolution-unit": str,
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Picture:
         mode: what the file held, in the words of docs/image-modes.md.
 
     Raises:
-        ValueError: a tensor has the wrong shape, type or range, or `bits` is neither 8 nor 16.
+        ValueError: a tensor has the wrong shape, type or range, `bits` is neither 8 nor 16, metadata of another type.
     """
 
     pixels: Tensor
@@ -72,6 +79,10 @@ class Picture:
             raise ValueError(f"`pixels` must be (1, H, W) or (3, H, W), got {tuple(self.pixels.shape)}")
         if self.alpha is not None and self.alpha.shape != (1, *self.size):
             raise ValueError(f"`alpha` must be {(1, *self.size)}, got {tuple(self.alpha.shape)}")
+        for name, value in self.metadata.items():
+            if not isinstance(value, kind := _METADATA.get(name, object)):
+                wanted = "a number" if kind is Real else kind.__name__
+                raise ValueError(f"`metadata` must have {wanted} as {name!r}, got {value_text(value)}")
         for name, plane in (("pixels", self.pixels), ("alpha", self.alpha)):
             if plane is None:
                 continue

@@ -171,11 +171,13 @@ def _from_pillow(image: PilImage) -> Picture:
     """The picture of a PIL image, as it is: not turned, although its EXIF may ask for it. Its ICC profile is kept."""
     mode = _MODES.get(image.mode)
     if mode is not None:
-        if "transparency" in image.info:
-            mode = "LA" if mode == "L" else "RGBA"
+        if image.has_transparency_data:
+            mode = "LA" if mode in ("L", "LA") else "RGBA"
         array = np.asarray(image if mode == image.mode else image.convert(mode))
     elif image.mode in _DEEP:
         array = np.asarray(image).astype(np.uint16)
+        if (clear := image.info.get("transparency")) is not None:  # the grey that is not seen
+            array = np.dstack([array, np.where(array == clear, 0, 65535).astype(np.uint16)])
     else:
         raise ValueError(f"`image` has the mode {image.mode!r}: convert it to L, LA, RGB, RGBA or I;16")
     profile = image.info.get("icc_profile")

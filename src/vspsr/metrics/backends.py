@@ -53,10 +53,10 @@ def _stlpips(net: str) -> tuple[nn.Module, str]:
     if found is None or not found.submodule_search_locations:
         raise _missing("stlpips", "stlpips-pytorch")
     path = Path(found.submodule_search_locations[0], "weights", "vST0.0", f"{net}_shift_tolerant.pth")
-    module = ShiftTolerantLPIPS(net)
+    module = ShiftTolerantLPIPS(net).float()
     _fill(module, read_tensors(path, mmap=True).__getitem__, path.name)
     for key, layer in module.named_modules():
-        if isinstance(layer, BlurPool) and not torch.allclose(layer.filt, BlurPool(1).filt, atol=1e-6):
+        if isinstance(layer, BlurPool) and not torch.allclose(layer.filt, BlurPool(1).filt.float(), atol=1e-6):
             raise ModelError(f"{path.name}: {key} is not the binomial filter: another release of stlpips-pytorch?")
     return module, f"stlpips-pytorch {version('stlpips-pytorch')} vST0.0"
 

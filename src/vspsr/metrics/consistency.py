@@ -8,7 +8,7 @@ is wrong.
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_bits_and_rounding, check_types
+from vspsr.checks import check_bits_and_rounding, check_leading_axes, check_types
 from vspsr.degradation.operator import Degradation
 from vspsr.metrics.fidelity import decibels, per_image
 from vspsr.metrics.images import check_range
@@ -45,6 +45,8 @@ def lr_agreement(
             f"`lr` {tuple(lr.shape[-3:])} must be {wanted}, the LR image of `sr` {tuple(sr.shape[-3:])} at scale "
             f"{degradation.scale}"
         )
+
+    check_leading_axes(sr, lr, ("sr", "lr"))
 
     def one(x: Tensor, y: Tensor) -> Tensor:
         difference = degradation.down_integers(x, bits, rounding) - y.int()

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_number, tensor_text
+from vspsr.checks import tensor_text
+from vspsr.metrics.images import check_peak
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def pixel_stddev(samples: Tensor, peak: float = 255) -> float:
     Raises:
         ValueError: fewer than two samples.
     """
-    check_number(peak, "peak")
+    check_peak(peak)
     if not isinstance(samples, Tensor) or samples.ndim < 3 or len(samples) < 2:
         raise ValueError(f"`samples` must be at least two images (n, C, H, W), got {tensor_text(samples)}")
     # Around the first sample, in two running sums: no n images in double precision at once.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_integer
-from vspsr.degradation.banded import Banded
+from vspsr.degradation.banded import Banded, lasting_tensors
 from vspsr.errors import size_text
 from vspsr.metrics.images import check_pair, select
 
@@ -100,7 +100,8 @@ def per_image(metric: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) 
     return torch.stack(values).reshape((*batch, *values[0].shape))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
+@lasting_tensors()
 def _smoothing(n: int) -> Banded:
     """Gaussian smoothing of an axis of n pixels, where the window fits: (n − 10, n)."""
     offset = torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2

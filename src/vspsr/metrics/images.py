@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_choice, check_integer, check_number, check_types, tensor_text
+from vspsr.checks import check_choice, check_integer, check_leading_axes, check_number, check_types, tensor_text
 from vspsr.errors import size_text
 
 
@@ -19,24 +19,25 @@ def check_pair(a: Tensor, b: Tensor, peak: float, names: tuple[str, str] = ("a",
             f"`{names[0]}` {tuple(a.shape[-3:])} and `{names[1]}` {tuple(b.shape[-3:])} must have the same channels "
             "and size: expand grey to three channels, crop to a common size"
         )
-    try:
-        torch.broadcast_shapes(a.shape[:-3], b.shape[:-3])
-    except RuntimeError:
-        raise ValueError(
-            f"the leading axes of `{names[0]}` {tuple(a.shape[:-3])} and `{names[1]}` {tuple(b.shape[:-3])} must "
-            "broadcast: as many samples as truths, or one truth"
-        ) from None
+    check_leading_axes(a, b, names)
 
 
 def check_range(x: Tensor, peak: float, name: str) -> None:
     """ValueError where x is no real image (..., C, H, W) within 0 … peak."""
-    check_number(peak, "peak")
+    check_peak(peak)
     if not isinstance(x, Tensor) or x.ndim < 3 or x.numel() == 0 or x.is_complex() or x.dtype == torch.bool:
         raise ValueError(f"`{name}` must be an image (..., C, H, W), got {tensor_text(x)}")
-    least, most = (float(v) for v in x.detach().aminmax())
+    values = x.detach().int() if x.dtype == torch.uint16 else x.detach()  # of which torch has no extremes
+    least, most = (float(v) for v in values.aminmax())
     if not (least >= 0 and most <= peak):  # NaN fails, too
         hint = " (16 bits measured as 8?)" if peak == 255 and most > 255 else ""
         raise ValueError(f"`{name}` must lie in 0 … {peak:g}, got values from {least:g} to {most:g}{hint}")
+
+
+def check_peak(peak: float) -> None:
+    """ValueError unless it is a finite number above 0."""
+    if check_number(peak, "peak") == 0:
+        raise ValueError("`peak` must be above 0: 255 for 8 bits, 65535 for 16, 1 for [0, 1]")
 
 
 def check_gaussian(truth: Tensor, mean: Tensor, stddev: Tensor) -> None:

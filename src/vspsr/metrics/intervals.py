@@ -13,11 +13,12 @@ The p-value is that of Hoeffding and Bentkus (Bates et al., 2021, proposition 6)
 """
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_integer
+from vspsr.checks import check_integer, check_number
 from vspsr.metrics.images import check_gaussian, check_range
 
 _STEP, _STEPS = 0.01, 5000
@@ -63,7 +64,7 @@ def check_count(n: int, alpha: float, delta: float) -> None:
 
 def check_level(value: float, name: str) -> float:
     """The value; ValueError unless it lies between 0 and 1, both excluded."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < 1:
         raise ValueError(f"`{name}` must lie between 0 and 1, got {value!r}")
     return float(value)
 
@@ -125,7 +126,7 @@ class IntervalTally:
 
     def coverage(self, factor: float) -> float:
         """Share of values inside, the mean over the pictures."""
-        return float(self._shares(factor).mean())
+        return float(self._shares(check_number(factor, "factor")).mean())
 
     def joint_coverage(self, factor: float, alpha: float) -> float:
         """Share of pictures of which at least 1 − alpha of the values lie inside."""

@@ -72,7 +72,7 @@ class Backend:
             raise ValueError("`module` must be LPIPS v0.1 with linear layers: others scale their input otherwise")
         if not hasattr(module, "net") or not hasattr(module, "lin0"):
             raise ValueError("`module` must have `net`, lin0, lin1, … as lpips.LPIPS has")
-        own = copy.deepcopy(module).eval().requires_grad_(False).to(self.device)
+        own = copy.deepcopy(module).float().eval().requires_grad_(False).to(self.device)
         own = own.to(memory_format=torch.channels_last)
         net = own.get_submodule("net")
         self._stages = [net.get_submodule(f"slice{i + 1}") for i in range(_count(own))]
@@ -106,7 +106,7 @@ class Backend:
         self._check(samples, truth, pairwise, peak)
         height, width = truth.shape[-2:]
         n = len(samples)
-        maps = torch.empty(n, height, width, device=self.device)
+        maps = torch.empty(n, height, width, dtype=torch.float32, device=self.device)
         distances = torch.zeros(n, dtype=torch.float64, device=self.device)
         # Full single precision: no autocast, no TF32.
         flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)

@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+from vspsr.checks import check_number
+
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 """The central intervals whose coverage is reported."""
 
@@ -88,7 +90,7 @@ class Marginals:
         Within a bin the PIT counts as uniform: with ranks, an interval between two order statistics is exact and others
         interpolate.
         """
-        if not 0 <= level <= 1:
+        if check_number(level, "level") > 1:
             raise ValueError(f"`level` must lie in [0, 1], got {level}")
         return self._cumulative((1 + level) / 2) - self._cumulative((1 - level) / 2)
 

@@ -126,7 +126,7 @@ class CorrelatedVSpM(OverlappingAtoms):
                 # Channels last in memory, layer by layer, as the chain's convolutions want them.
                 gains=of_layers.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3),
                 output_gain=gains[:, inner:].contiguous(memory_format=torch.channels_last),
-                kernels=tuple(self.kernels),
+                kernels=tuple(kernel.clone() for kernel in self.kernels),  # training changes them
                 output_kernel=_AMPLITUDE * self.output_kernel,
                 dilations=self.dilations,
             )

@@ -8,12 +8,12 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_image_keys, check_integer, check_number, check_temperature, check_types
-from vspsr.consistency.progress import one_of, report_progress
+from vspsr.checks import check_image, check_image_keys, check_integer, check_number, check_temperature, check_types
 from vspsr.consistency.projection import project_unchecked, shifted
 from vspsr.degradation.banded import cpu_by_default
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import VSpSRError
+from vspsr.space.bands import fill_by_bands
 from vspsr.space.covariance import Covariance
 from vspsr.space.drawing import Noise, NoiseOf, Sampler
 from vspsr.space.noise import BLOCK, noise_area, noise_rows
@@ -24,8 +24,6 @@ EXTRA_ROW = -1
 """Block row of noise that belongs to the whole image."""
 
 _Space = TypeVar("_Space", bound="SpaceBase")
-
-_BAND = 4 * BLOCK  # LR rows of a large picture that are made at once
 
 
 class NotGaussianError(VSpSRError):
@@ -45,6 +43,7 @@ class SpaceBase(ABC):
         keys: Sequence[int] | None = None,
     ) -> None:
         check_types(y=(y, Tensor), parameters=(parameters, SpaceParameters), degradation=(degradation, Degradation))
+        parameters.check_fits(y, degradation.scale)
         self.y, self.parameters, self.degradation = y, parameters, degradation
         self.temperature = self._check_temperature(temperature)
         self.calibration = check_number(calibration, "calibration")
@@ -61,7 +60,8 @@ class SpaceBase(ABC):
     def __getstate__(self) -> dict[str, Any]:
         """For deep copies and pickles: neither can hold tensors that have a gradient's graph."""
         parameters = self.parameters.whole().map_tensors(Tensor.detach)
-        return {**vars(self), "y": self.y.detach(), "parameters": parameters, "_cache": {}}
+        own = {name: v.detach() if isinstance(v, Tensor) else v for name, v in vars(self).items()}
+        return own | {"parameters": parameters, "_cache": {}}
 
     def __copy__(self) -> Self:
         return self._with()
@@ -100,16 +100,22 @@ class SpaceBase(ABC):
         """(n, B, channels, H, W)"""
 
     def corrected(self, x: Tensor) -> Tensor:
-        """A member, changed no more than the `observations` ask for: itself without any. (1, channels, H, W)"""
-        check_types(x=(x, Tensor))
-        return x
+        """A member, changed no more than the `observations` ask for: itself without any. (1, channels, H, W)
+
+        Args:
+            x: (channels, H, W) or (1, channels, H, W).
+
+        Raises:
+            ValueError: another shape, values that are not finite.
+        """
+        return self._as_picture(x, "x")
 
     def to(self, device: torch.device | str) -> Self:
         """The same space on another device: its samples are the same images up to rounding."""
         check_types(device=(device, str | torch.device))
         temperature = self.temperature.to(device) if isinstance(self.temperature, Tensor) else self.temperature
-        parameters = self.parameters.whole().to(device)
-        return self._with(y=self.y.to(device), parameters=parameters, temperature=temperature, _cache={})
+        parameters, y = self.parameters.whole().to(device), self.y.to(device)
+        return self._with(y=y, parameters=parameters, temperature=temperature, _cache={})
 
     def with_temperature(self, temperature: float | Tensor) -> Self:
         """The same space with another default temperature of its samples.
@@ -176,28 +182,14 @@ class SpaceBase(ABC):
 
     def _margin(self, tolerance: float | None = None) -> int:
         """LR pixels around a part of the picture that determine it up to a relative error; None for rounding errors."""
-        synthesis = self.parameters.synthesis(self.degradation.scale)
-        reach = 0 if synthesis is None else synthesis.reach
+        reach = 0 if (a := self.parameters.synthesis(self.degradation.scale)) is None else a.reach
         usual = 1e-10 if self.y.dtype == torch.float64 else 1e-7
         return reach + self.degradation.reach(usual if tolerance is None else tolerance)
 
     def _by_bands(self, part: Callable[[Any, slice], Tensor]) -> Tensor:
-        """An image of a large picture, made in bands of LR rows with a margin: (1, channels, H, W).
-
-        ``part``: a window of the space and its LR rows, which begin with a row of noise blocks → the window's image.
-        """
-        (h, w), scale = self.y.shape[-2:], self.degradation.scale
-        around = BLOCK * -(-self._margin() // BLOCK)
-        out = self.y.new_empty(1, *self.event_shape)
-        bands = [slice(top, min(h, top + _BAND)) for top in range(0, h, _BAND)]
-        for i, band in enumerate(bands):
-            rows = slice(max(0, band.start - around), min(h, band.stop + around))
-            with one_of(len(bands), i):
-                report_progress(0, 1)
-                image = part(self._crop(rows, slice(0, w)), rows)
-            first, last = (scale * (row - rows.start) for row in (band.start, band.stop))
-            out[..., scale * band.start : scale * band.stop, :] = image[..., first:last, :]
-        return out
+        """(1, channels, H, W), of a large picture. ``part``: a window of the space and its LR rows → its image."""
+        out, w, scale = self.y.new_empty(1, *self.event_shape), slice(0, self.y.shape[-1]), self.degradation.scale
+        return fill_by_bands(out, scale, self._margin(), lambda rows: part(self._crop(rows, w), rows))
 
     def _covariance(self) -> Covariance:
         """Products with the covariance of the space of one image."""
@@ -209,6 +201,14 @@ class SpaceBase(ABC):
         """x (1, channels, H, W) plus a shift of a part that begins at an LR pixel. What x downscales to stays."""
         degradation = self.degradation
         return project_unchecked(shifted(x, shift, origin, degradation.scale), degradation.down(x), degradation)
+
+    def _as_picture(self, x: Tensor, name: str) -> Tensor:
+        """One picture, (channels, H, W) or (1, channels, H, W), as the latter, of the dtype of the space."""
+        check_image(x, name)
+        shape = tuple(self.event_shape)
+        if tuple(x.shape) not in (shape, (1, *shape)):
+            raise ValueError(f"`{name}` must have the shape {shape}, got {tuple(x.shape)}")
+        return x.to(self.y).view(1, *shape)
 
     def _require_gaussian(self, what: str) -> None:
         if not self.is_gaussian:
@@ -234,7 +234,7 @@ class SpaceBase(ABC):
             raise ValueError(f"`temperature` must be a number or a map {size}, got {tuple(temperature.shape)}")
         if not bool((temperature >= 0).all()) or not bool(temperature.isfinite().all()):
             raise ValueError("`temperature` must be a map of finite numbers of at least 0")
-        return temperature.to(self.y)
+        return temperature.to(self.y, copy=True)
 
     def _cached(self, name: str, build: Callable[[], Any], gradient: bool = True) -> Any:
         """Something computed once: once more with a gradient, if one is wanted and the first had none."""

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import torch
 from torch import Tensor
@@ -27,9 +27,11 @@ from vspsr.space.base import EXTRA_ROW, SpaceBase
 from vspsr.space.covariance import ConditionedCovariance, Covariance, ObservedSystem
 from vspsr.space.drawing import Noise
 from vspsr.space.estimates import RELATIVE_ERROR, sampled_stddev
+from vspsr.space.linear_maps import LinearMap, SparseMap
 from vspsr.space.nearest import Nearest
 from vspsr.space.noise import BLOCK
-from vspsr.space.observations import Conflict, LinearMap, Observation, SparseMap
+from vspsr.space.observations import Conflict, Observation
+from vspsr.space.region import Region
 from vspsr.space.sr_space import SRSpace
 
 _SOLVE_TOLERANCE = 1e-2  # of D⁺ in the margin that S is computed with, in float32
@@ -39,8 +41,8 @@ _FAR = 5.0  # σ of a condition: if a value is missed by more, the condition con
 class ConditionedSpace(SRSpace):
     """A space given observations: made by `SRSpace.condition`.
 
-    It offers what `SRSpace` does, `grey` and `nearest` excepted. The temperature scales how samples differ from the
-    conditional mean.
+    It offers what `SRSpace` does, `grey`, `nearest` and `rsample` excepted. The temperature scales how samples differ
+    from the conditional mean.
 
     Attributes:
         observations: the conditions.
@@ -72,6 +74,7 @@ class ConditionedSpace(SRSpace):
                 raise ValueError(f"`observations` must be Pixels, Average, Same or Linear, got {got}")
         if not observations:
             raise ValueError("`observations` must be at least one")
+        observations = [observation.copied() for observation in observations]
         maps, values, sigma = zip(*(o.resolve(prior.parameters.deterministic) for o in observations), strict=True)
         scale, exact = prior.degradation.scale, prior.y.dtype == torch.float64
         windows: list[list[slice]] = [[], []]
@@ -90,7 +93,8 @@ class ConditionedSpace(SRSpace):
         """Conditional mean: (1, channels, H, W)."""
         if self.parameters.by_place:
             return self._corrected(self._prior.mean, self._weights)
-        return self._cached("mean", lambda: self._corrected(self._prior.mean, self._weights), gradient=False)
+        mean = self._cached("mean", lambda: self._corrected(self._prior.mean, self._weights), gradient=False)
+        return mean.clone()
 
     @property
     def stddev(self) -> Tensor:
@@ -98,7 +102,8 @@ class ConditionedSpace(SRSpace):
 
         Around what is observed it is estimated from 100 samples, see `stddev_error`.
         """
-        return self._cached("stddev", lambda: self._conditional_stddev(1.0, self._prior.stddev), gradient=False)
+        stddev = self._cached("stddev", lambda: self._conditional_stddev(1.0, self._prior.stddev), gradient=False)
+        return stddev.clone()
 
     def stddev_at(self, temperature: float | Tensor) -> Tensor:
         """As in `SRSpace`. A map is the temperature of samples of the space as it was; a number is also a factor on the
@@ -114,13 +119,15 @@ class ConditionedSpace(SRSpace):
         error[window] = RELATIVE_ERROR * self.stddev[window]
         return error
 
-    @torch.no_grad()
     def corrected(self, x: Tensor) -> Tensor:
-        """A member x of the space as it was, changed no more than the observations ask for: (1, channels, H, W), as x.
+        """See `SpaceBase`; x is of the space as it was. Affine in x: its mean becomes the conditional mean."""
+        own = self._as_picture(x, "x")
 
-        It is affine in x, and takes the mean of the space as it was to the conditional mean.
-        """
-        return self._corrected(x, self._system("_inner").solve(self._values - self._observed(x)))
+        def build() -> Tensor:
+            return self._corrected(own, self._system("_inner").solve(self._values - self._observed(own)))
+
+        made: Tensor = self._computed(build)
+        return made
 
     @property
     def conflicts(self) -> list[Conflict]:
@@ -132,6 +139,10 @@ class ConditionedSpace(SRSpace):
     def grey(self) -> Self:
         """Not offered, always a ValueError: conditions are on colours."""
         raise ValueError("`grey` must come before `condition`: conditions are on the channels that there are")
+
+    def rsample(self, n: int = 1, seed: int = 0, temperature: float | Tensor | None = None) -> NoReturn:
+        """Not offered, always a ValueError: the equations of the conditions are solved without a gradient."""
+        raise ValueError("`rsample` must be asked of the space before `condition`: `sample` has no gradient")
 
     def nearest(self, picture: Tensor, stddev: float = 4 / 255) -> Nearest:
         """Not offered, always a ValueError: the closest member is that given all pixels."""
@@ -205,7 +216,7 @@ class ConditionedSpace(SRSpace):
     def _observed_mean(self) -> Tensor:
         """G m, (n,), from the window alone."""
         (top, bottom), (left, right) = ((part.start, part.stop) for part in self._window)
-        mean = self._prior.region(top, left, bottom - top, right - left).mean
+        mean = Region(self._prior, top, left, bottom - top, right - left).mean
         return self._system("_window").observe(mean[None])[0]
 
     def _observed(self, x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from vspsr.consistency.progress import report_progress
 from vspsr.degradation.operator import Degradation
 from vspsr.space.conjugate_gradients import conjugate_gradients
-from vspsr.space.observations import LinearMap
+from vspsr.space.linear_maps import LinearMap
 from vspsr.space.synthesis import Synthesis
 
 _FEW = 64  # observed values up to which S is factored: a product for each value, as many as one iterative solve takes

@@ -57,7 +57,8 @@ class JpegSpace(SRSpace):
         offset = None
         if not trained:
             with torch.no_grad():
-                offset = space.y - space.degradation.down(space._centre)
+                whole = space._with(parameters=space.parameters.whole())
+                offset = space.y - space.degradation.down(whole._centre)
         return space._as(cls, jpeg_set=jpeg_set, _decoded=space.y, _offset=offset, _cache={})
 
     @property
@@ -136,7 +137,9 @@ class JpegDetailSpace(JpegSpace):
     @property
     def mean(self) -> Tensor:
         """`centre`, whose detail is the mean of the detail: (1, C, H, W)."""
-        return self.centre if self.parameters.by_place else self._cached("centre of the JPEG", lambda: self.centre)
+        if self.parameters.by_place:
+            return self.centre
+        return self._cached("centre of the JPEG", lambda: self.centre).clone()
 
     def _require_gaussian(self, what: str) -> None:
         if what in ("rsample", "grey", "nearest"):

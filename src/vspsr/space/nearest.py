@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_image
 from vspsr.space.base import SpaceBase
 from vspsr.space.conjugate_gradients import inverse_form, smoothed_gradients
 from vspsr.space.covariance import Covariance
@@ -75,7 +74,7 @@ class LikelihoodRatio:
 @torch.no_grad()
 def nearest(space: SpaceBase, picture: Tensor, stddev: float) -> Nearest:
     """See `SRSpace.nearest`."""
-    picture, tau = _checked(space, picture, "picture"), check_stddev(stddev)
+    picture, tau = space._as_picture(picture, "picture"), check_stddev(stddev)
     covariance, scale = space._covariance(), space.degradation.scale
     _, channels, height, width = picture.shape
     difference = picture - space.mean
@@ -98,7 +97,7 @@ def nearest(space: SpaceBase, picture: Tensor, stddev: float) -> Nearest:
 @torch.no_grad()
 def likelihood_ratio(space: SpaceBase, picture_a: Tensor, picture_b: Tensor, stddev: float) -> LikelihoodRatio:
     """See `SRSpace.likelihood_ratio`."""
-    a, b = _checked(space, picture_a, "picture_a"), _checked(space, picture_b, "picture_b")
+    a, b = space._as_picture(picture_a, "picture_a"), space._as_picture(picture_b, "picture_b")
     tau, scale = check_stddev(stddev), space.degradation.scale
     different = (a != b).any(1)[0]
     if not bool(different.any()):
@@ -135,12 +134,3 @@ def likelihood_ratio(space: SpaceBase, picture_a: Tensor, picture_b: Tensor, std
 def _product(covariance: Covariance, x: Tensor, tau: float) -> Callable[[Tensor], Tensor]:
     """u (n,) → (C + τ² I) u for images like x, in the precision of x."""
     return lambda u: covariance.product(u.to(x.dtype).view_as(x)).double().flatten() + tau**2 * u
-
-
-def _checked(space: SpaceBase, picture: Tensor, name: str) -> Tensor:
-    """The picture as (1, channels, H, W) of the space's dtype."""
-    check_image(picture, name)
-    shape = tuple(space.event_shape)
-    if tuple(picture.shape) not in (shape, (1, *shape)):
-        raise ValueError(f"`{name}` must have the shape {shape}, got {tuple(picture.shape)}")
-    return picture.to(space.y).view(1, *shape)

@@ -62,7 +62,7 @@ class NoisySpace(SRSpace):
             raise ValueError(f"`lr_variance` must be {tuple(space.y.shape)}, got {tensor_text(lr_variance)}")
         if not bool((lr_variance >= 0).all()) or not bool(lr_variance.isfinite().all()):
             raise ValueError("`lr_variance` must be finite numbers of at least 0")
-        return space._as(cls, lr_variance=lr_variance.to(space.y), _cache={})
+        return space._as(cls, lr_variance=lr_variance.to(space.y, copy=True), _cache={})
 
     @property
     def exact(self) -> SRSpace:

@@ -1,99 +1,23 @@
 """What can be asked of a picture as linear equations: G x = v up to a standard deviation.
 
-Each observation is resolved against the shape of a picture into a linear map G with a transpose: `apply` takes images
-(N, channels, H, W) to values (N, n), `adjoint` values to images. `bounds` are the HR rows and columns outside of which
-G looks at nothing, `crop` is G of a part of the picture that contains them.
+Each observation is resolved against the shape of a picture into a linear map G: see `vspsr.space.linear_maps`.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vspsr.checks import check_number, check_types, tensor_text, value_text
+from vspsr.space.linear_maps import LinearMap, OperatorMap, SparseMap
 
 _ONE_LEVEL, _FEW_LEVELS = 1 / 255, 4 / 255
 _LEAST = 1e-6  # standard deviation: S and its solves stay far from singular
-
-
-@dataclass(frozen=True)
-class SparseMap:
-    """Value ``row`` is the sum of ``weight`` · x[channel, y, x] over its entries.
-
-    Attributes:
-        shape: (channels, H, W).
-        count: n.
-        rows, channels, places: (entries,) int64 and (entries, 2) int64.
-        weights: (entries,).
-    """
-
-    shape: tuple[int, int, int]
-    count: int
-    rows: Tensor
-    channels: Tensor
-    places: Tensor
-    weights: Tensor
-
-    @property
-    def _flat(self) -> Tensor:
-        _, h, w = self.shape
-        return (self.channels * h + self.places[:, 0]) * w + self.places[:, 1]
-
-    def apply(self, x: Tensor) -> Tensor:
-        entries = x.flatten(1)[:, self._flat] * self.weights.to(x)
-        return x.new_zeros(len(x), self.count).index_add_(1, self.rows, entries)
-
-    def adjoint(self, u: Tensor) -> Tensor:
-        channels, h, w = self.shape
-        entries = u[:, self.rows] * self.weights.to(u)
-        return u.new_zeros(len(u), channels * h * w).index_add_(1, self._flat, entries).unflatten(1, self.shape)
-
-    def bounds(self) -> tuple[slice, slice]:
-        (top, left), (bottom, right) = (self.places.amin(0).tolist(), self.places.amax(0).tolist())
-        return slice(top, bottom + 1), slice(left, right + 1)
-
-    def crop(self, rows: slice, columns: slice) -> Self:
-        places = self.places - torch.tensor([rows.start, columns.start], device=self.places.device)
-        return replace(self, shape=(self.shape[0], rows.stop - rows.start, columns.stop - columns.start), places=places)
-
-    def by_place(self, values: Tensor) -> Tensor:
-        """The largest of |values| (n,) that each HR pixel takes part in: (H, W), 0 where it takes part in none."""
-        _, h, w = self.shape
-        flat = self.places[:, 0] * w + self.places[:, 1]
-        out = values.new_zeros(h * w).scatter_reduce_(0, flat, values.abs()[self.rows], "amax")
-        return out.view(h, w)
-
-
-@dataclass(frozen=True)
-class OperatorMap:
-    """A linear function of the whole image; its transpose by automatic differentiation."""
-
-    shape: tuple[int, int, int]
-    count: int
-    operator: Callable[[Tensor], Tensor]
-
-    def apply(self, x: Tensor) -> Tensor:
-        return torch.stack([self.operator(image).flatten() for image in x])
-
-    def adjoint(self, u: Tensor) -> Tensor:
-        with torch.enable_grad():
-            x = u.new_zeros(self.shape, requires_grad=True)
-            values = self.operator(x).flatten()
-            images = [torch.autograd.grad(values, x, one, retain_graph=True)[0] for one in u]
-        return torch.stack(images)
-
-    def bounds(self) -> tuple[slice, slice]:
-        return slice(0, self.shape[1]), slice(0, self.shape[2])
-
-    def crop(self, rows: slice, columns: slice) -> Self:
-        assert (rows, columns) == self.bounds()
-        return self
-
-
-LinearMap = SparseMap | OperatorMap
 
 
 class Observation(ABC):
@@ -106,6 +30,16 @@ class Observation(ABC):
         Raises:
             ValueError: a mask or values that do not fit the image.
         """
+
+    def copied(self) -> Self:
+        """The same condition with numbers of its own, without a gradient: the caller's may change."""
+        other = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                vars(other)[name] = value.detach().clone()
+            elif not callable(value):
+                vars(other)[name] = copy.deepcopy(value)
+        return other
 
 
 @dataclass(frozen=True)
@@ -171,8 +105,8 @@ class Average(Observation):
     def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
         places = _places(self.mask, like, "mask")
         weights = self.mask.to(like)[places[:, 0], places[:, 1]]
-        if bool((weights < 0).any()):
-            raise ValueError("`mask` must have weights of at least 0")
+        if bool((weights < 0).any()) or not bool(weights.isfinite().all()):
+            raise ValueError("`mask` must have weights of at least 0, all finite")
         value, channels = as_numbers(self.value, "value", like), like.shape[1]
         if value.shape not in ((), (channels,)):
             raise ValueError(f"`value` must be one number or ({channels},), got {tuple(value.shape)}")
@@ -232,13 +166,23 @@ class Linear(Observation):
     def resolve(self, like: Tensor) -> tuple[LinearMap, Tensor, Tensor]:
         value = as_numbers(self.value, "value", like)
         check_types(operator=(self.operator, Callable))
-        zero = self.operator(torch.zeros_like(like[0]))
-        if zero.shape != value.shape or bool(zero.any()):
-            raise ValueError(
-                f"`operator` must be linear and give the shape of `value` {tuple(value.shape)}: of zeros it gives "
-                f"{tuple(zero.shape)}, largest {float(zero.abs().max()):.3g}"
-            )
         shape = (like.shape[1], like.shape[2], like.shape[3])
+        with torch.inference_mode(False), torch.enable_grad():
+            generator = torch.Generator().manual_seed(0)
+            some = torch.randn(shape, generator=generator, dtype=like.dtype, device="cpu").to(like.device)
+            of_zero, once = self.operator(torch.zeros_like(some)), self.operator(some.requires_grad_())
+            if not isinstance(once, Tensor) or once.shape != value.shape or not once.requires_grad:
+                got = f"{tensor_text(once)}{'' if getattr(once, 'requires_grad', True) else ' without a gradient'}"
+                raise ValueError(
+                    f"`operator` must give a tensor of the shape of `value` {tuple(value.shape)}, and be "
+                    f"differentiable, got {got}"
+                )
+            opposite = self.operator(-2 * some)
+        allowed = 1e3 * torch.finfo(like.dtype).eps * float(once.detach().abs().max())
+        if bool(of_zero.any()) or not float((opposite + 2 * once).detach().abs().max()) <= allowed:
+            raise ValueError(
+                "`operator` must be linear: of zeros it must give zeros, of −2 times a picture −2 times as much"
+            )
         g = OperatorMap(shape, value.numel(), self.operator)
         return g, _finite(value.flatten(), "value"), _stddev(self.stddev, value).flatten()
 
@@ -263,7 +207,8 @@ def _each_channel(like: Tensor, places: Tensor, rows: Tensor, weights: Tensor, c
 def as_numbers(values: Any, name: str, like: Tensor) -> Tensor:
     """Numbers as a tensor of the dtype and device of another; ValueError if they are something else."""
     try:
-        return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+        own = values.copy() if isinstance(values, np.ndarray) else values  # torch takes no negative strides
+        return torch.as_tensor(own, dtype=like.dtype, device=like.device)
     except (TypeError, ValueError, RuntimeError) as error:  # torch raises each of them
         raise ValueError(f"`{name}` must be numbers, got {value_text(values)}") from error
 
@@ -277,7 +222,7 @@ def _finite(values: Tensor, name: str) -> Tensor:
 def _stddev(stddev: float | Tensor, like: Tensor) -> Tensor:
     """As many standard deviations as values; ValueError unless they are finite and at least 1e-6."""
     if not isinstance(stddev, Tensor):
-        stddev = torch.tensor(check_stddev(stddev), dtype=torch.float64)
+        stddev = torch.tensor(check_stddev(stddev), dtype=torch.float64, device=like.device)
     if stddev.shape not in ((), like.shape) or not bool((stddev >= _LEAST).all()) or not bool(stddev.isfinite().all()):
         raise ValueError(f"`stddev` must be one number or {tuple(like.shape)}, each at least {_LEAST:g}")
     return stddev.to(like).expand(like.shape)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from vspsr.checks import tensor_text
 from vspsr.space.synthesis import IndependentNoise, NoiseChain, Synthesis
 
 
@@ -68,6 +69,15 @@ class SpaceParameters:
     def is_random(self) -> bool:
         """Whether coefficients are."""
         return self.chain is not None or self.coefficient_log_var is not None
+
+    def check_fits(self, y: Tensor, scale: int) -> None:
+        """ValueError unless they are of images of `scale` times the size of LR images (B, C, h, w), of their dtype."""
+        size, made = (*y.shape[:-2], *(scale * n for n in y.shape[-2:])), self.deterministic
+        if y.ndim != 4 or tuple(made.shape) != size or made.dtype != y.dtype:
+            raise ValueError(
+                f"`parameters` must be of images {scale} times as large as `y` {tensor_text(y)}, of its dtype, got "
+                f"{tensor_text(made)}"
+            )
 
     def tensors(self) -> list[Tensor]:
         """Every tensor, in the order in which `map_tensors` visits them."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vspsr.consistency.progress import report_progress
+from vspsr.degradation.banded import lasting_tensors
 from vspsr.space.parameters import SpaceParameters
 
 _CELL = 16  # LR pixels
@@ -59,9 +60,10 @@ class PlacedParameters(SpaceParameters):
             out = torch.empty([shape[axis] for axis in order], dtype=t.dtype, device=t.device)
             return out.permute([order.index(axis) for axis in range(t.ndim)])
 
-        # More than one pixel, because the strides of an axis of one pixel say nothing.
-        first = compute(*(slice(0, min(2, n)) for n in size)).map_planes(enlarged, scale)
-        known = torch.zeros([-(-n // _CELL) for n in size], dtype=torch.bool)
+        with lasting_tensors():
+            # More than one pixel, because the strides of an axis of one pixel say nothing.
+            first = compute(*(slice(0, min(2, n)) for n in size)).map_planes(enlarged, scale)
+            known = torch.zeros([-(-n // _CELL) for n in size], dtype=torch.bool)
         return cls(**_fields(first), places=_Places(compute, size, scale, known, threading.Lock()))
 
     def crop(self, rows: slice, columns: slice, scale: int) -> SpaceParameters:

@@ -10,7 +10,7 @@ picture's border it ends there, and nothing is cut.
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_integer, check_seed, check_types, tensor_text
+from vspsr.checks import check_image, check_integer, check_seed, check_types, tensor_text, value_text
 from vspsr.space.base import SpaceBase
 from vspsr.space.nearest import LikelihoodRatio, likelihood_ratio
 from vspsr.space.observations import as_numbers
@@ -82,7 +82,6 @@ class Region:
             raise ValueError(f"`x` must have the shape {tuple(window.event_shape)}, got {tensor_text(x)}")
         return self._own(window, window.corrected(x[None].to(window.y)))[0]
 
-    @torch.no_grad()
     def principal_components(self, k: int, seed: int = 0) -> PrincipalComponents:
         """The k directions along which the region varies most, found by products with the covariance alone.
 
@@ -101,10 +100,14 @@ class Region:
         Raises:
             ValueError: k out of its range.
         """
+        free = self._shape[0] * self.height * self.width * (self.space.degradation.scale**2 - 1)
+        k, seed = check_integer(k, "k", 1, free), check_seed(seed)
+        found: PrincipalComponents = self.space._computed(lambda: self._leading(k, seed))
+        return found
+
+    def _leading(self, k: int, seed: int) -> PrincipalComponents:
         window = self._surroundings(self.space._margin(_COMPONENT_TOLERANCE))
         covariance, shape = window._covariance(), self._shape
-        free = shape[0] * self.height * self.width * (self.space.degradation.scale**2 - 1)
-        k, seed = check_integer(k, "k", 1, free), check_seed(seed)
         generator = torch.Generator().manual_seed(seed % 2**63)
 
         def product(x: Tensor) -> Tensor:
@@ -112,7 +115,7 @@ class Region:
             return self._own(window, covariance.product(whole)).flatten(1)
 
         n = shape[0] * shape[1] * shape[2]
-        start = torch.randn(_BLOCK + _PROBES, n, generator=generator, device="cpu").to(self.space.y)
+        start = torch.randn(_BLOCK + _PROBES, n, generator=generator, dtype=torch.float32).to(self.space.y)
         found = leading_eigenpairs(product, start[:_BLOCK], k, _RESIDUAL, _PRODUCTS * k)
         # Hutch++ (Meyer, Musco, Musco & Woodruff, 2021): the trace is exact within the space, estimated outside of it.
         probes = start[_BLOCK:]
@@ -134,22 +137,23 @@ class Region:
         Args:
             components: of this region.
             amounts: (k,), how many σ along each.
-            base: what is moved, (1, channels, H, W); None for the mean. What it downscales to stays, unless the LR
-                image is noisy.
+            base: what is moved, (channels, H, W) or (1, channels, H, W); None for the mean. What
+                it downscales to stays, unless the LR image is noisy.
 
         Raises:
-            ValueError: amounts of another number than components, a base of another shape.
+            ValueError: amounts of another number than components or not finite, a base of another shape or not
+                finite, components of a region of another size.
         """
         check_types(components=(components, PrincipalComponents))
         amounts = as_numbers(amounts, "amounts", components.stddev)
-        if amounts.shape != components.stddev.shape:
-            raise ValueError(f"`amounts` must be {len(components.stddev)} numbers, got shape {tuple(amounts.shape)}")
-        base = self.space.mean if base is None else base
-        if not isinstance(base, Tensor) or base.shape != (1, *self.space.event_shape):
-            raise ValueError(f"`base` must have the shape {(1, *self.space.event_shape)}, got {tensor_text(base)}")
+        if amounts.shape != components.stddev.shape or not bool(amounts.isfinite().all()):
+            count, got = len(components.stddev), value_text(amounts)
+            raise ValueError(f"`amounts` must be {count} numbers, all finite, got {got}")
+        self._check_own(components)
+        base = self.space._as_picture(self.space.mean if base is None else base, "base")
         weights = (amounts / components.stddev)[:, None, None, None]
         shift = self._shift((weights * components.directions).sum(0, keepdim=True))
-        return self.space._moved(base.to(self.space.y), shift, self.surroundings[:2])
+        return self.space._moved(base, shift, self.surroundings[:2])
 
     def likelihood_ratio(self, patch_a: Tensor, patch_b: Tensor, stddev: float = 4 / 255) -> LikelihoodRatio:
         """`SRSpace.likelihood_ratio` of two candidates for the region, around which both have the mean.
@@ -160,7 +164,8 @@ class Region:
         """
         window, pictures = self._window, []
         for name, patch in (("patch_a", patch_a), ("patch_b", patch_b)):
-            if not isinstance(patch, Tensor) or patch.shape != self._shape:
+            check_image(patch, name)
+            if patch.shape != self._shape:
                 raise ValueError(f"`{name}` must have the shape {self._shape}, got {tensor_text(patch)}")
             picture = window.mean.clone()
             self._own(window, picture).copy_(patch)
@@ -179,7 +184,12 @@ class Region:
         `along` adds ``amounts`` times these: any number of blends can be made without the space.
         """
         check_types(components=(components, PrincipalComponents))
+        self._check_own(components)
         return self._shift(components.directions / components.stddev[:, None, None, None])
+
+    def _check_own(self, components: PrincipalComponents) -> None:
+        if (found := tuple(components.directions.shape[1:])) != self._shape:
+            raise ValueError(f"`components` must be of a region {self._shape}, got those of one {found}")
 
     @property
     def _shape(self) -> tuple[int, int, int]:

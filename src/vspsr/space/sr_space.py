@@ -66,7 +66,8 @@ class SRSpace(SpaceBase):
         self._require_gaussian("mean")
         if self.parameters.by_place:  # quickly made, and too large to keep
             return self._by_bands(lambda window, _: window.mean)
-        return self._cached("mean", lambda: torch.cat([self._project(x, b) for b, x in enumerate(self._centre)]))
+        made = self._cached("mean", lambda: torch.cat([self._project(x, b) for b, x in enumerate(self._centre)]))
+        return made.clone()  # the caller's own
 
     @property
     def stddev(self) -> Tensor:

@@ -5,7 +5,6 @@ Alpha is upscaled by itself, once for all pictures. Every picture downscales to 
 are saved with the tables of the file.
 """
 
-import warnings
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
@@ -13,11 +12,10 @@ from torch import Tensor
 from vspsr.checks import check_bits_and_rounding, check_choice, check_number, check_types
 from vspsr.consistency.jpeg_member import JpegMembers
 from vspsr.consistency.projection import project_unchecked
-from vspsr.consistency.quantize import Quantized, quantize
+from vspsr.consistency.quantize import Quantized, quantized
 from vspsr.degradation.jpeg_set import JpegSet
 from vspsr.degradation.operator import Degradation
 from vspsr.degradation.resize import imresize
-from vspsr.errors import ConsistencyWarning
 from vspsr.images.picture import Picture, bleed, to_bits
 from vspsr.images.sources import Source
 
@@ -175,9 +173,8 @@ class ConsistentPictures:
         return Quantized(image.to(result.image.dtype), (deviation > 0).sum(), deviation.max(), rms, moved.max())
 
     def _quantized(self, x: Tensor, target: Tensor) -> Quantized:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConsistencyWarning)  # the exactness is reported with every picture
-            return quantize(x.cpu(), target, self.degradation, self.out_bits, self.rounding, self.budget)
+        # Without the warning: the exactness is reported with every picture.
+        return quantized(x.cpu(), target, self.degradation, self.out_bits, self.rounding, self.budget)
 
     def _picture_of_jpeg(self, x: Tensor, members: JpegMembers) -> tuple[Picture, Exactness]:
         degradation, bits = self.degradation, self.out_bits

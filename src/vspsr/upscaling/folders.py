@@ -2,8 +2,6 @@
 
 import io
 import re
-import sys
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
@@ -18,7 +16,7 @@ from vspsr.errors import explain, is_expected
 from vspsr.files import identities, keep_inputs, lies_within, one_line
 from vspsr.images import read_image
 from vspsr.images.encoding import QUALITY
-from vspsr.images.folders import image_files
+from vspsr.images.folders import image_files, name_key
 from vspsr.images.opening import sha256_of_image
 from vspsr.images.picture import Picture
 from vspsr.images.sheets import contact_sheet, stddev_map
@@ -59,13 +57,18 @@ def input_files(inputs: Sequence[Path], folder: Path, recursive: bool = False) -
     """
     found: dict[Path, tuple[Path, Path]] = {}
     for path in inputs:
-        below = path.is_dir() and recursive and lies_within(folder, path)
-        if below or (path.is_dir() and folder.is_dir() and path.samefile(folder)):
-            where = "lies within" if below else "is"
-            raise ValueError(f"{one_line(folder)}: {where} a folder of inputs: give another folder for the outputs")
+        check_no_input(folder, path, recursive)
         for file in image_files([path], recursive, keep_unreadable=True):
             found.setdefault(file.absolute(), (file, file.relative_to(path).parent if path.is_dir() else Path()))
     return dict(found.values())
+
+
+def check_no_input(folder: Path, path: Path, recursive: bool = False) -> None:
+    """ValueError where the folder of outputs is an input, or with ``recursive`` within it."""
+    below = path.is_dir() and recursive and lies_within(folder, path)
+    if below or (path.is_dir() and folder.is_dir() and path.samefile(folder)):
+        where = "lies within" if below else "is"
+        raise ValueError(f"{one_line(folder)}: {where} a folder of inputs: give another folder for the outputs")
 
 
 def upscale_files(
@@ -130,7 +133,7 @@ def each_file(
     first: dict[str, Path] = {}
 
     def key(path: Path, stem: str) -> str:
-        return _key(str(files[path] / stem))
+        return name_key(str(files[path] / stem))
 
     for path in files:
         if not path.is_dir():
@@ -166,12 +169,6 @@ def each_file(
                 on_error(error, report["error"])
             file_progress("", 1.0 - done)
             yield report
-
-
-def _key(stem: str) -> str:
-    """Equal where file systems take two names for one: by Unicode's forms, on some also by letter case."""
-    stem = unicodedata.normalize("NFC", stem)
-    return stem.casefold() if sys.platform in ("darwin", "win32") else stem
 
 
 def degrade_file(

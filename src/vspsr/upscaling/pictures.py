@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vspsr.checks import check_integer, check_types
+from vspsr.checks import check_integer, check_number, check_types
 from vspsr.degradation.noise import lr_posterior
 from vspsr.errors import size_text
 from vspsr.images.io import check_memory
@@ -118,8 +118,9 @@ class PictureSpace:
     def interval(self, factor: float) -> tuple[Picture, Picture]:
         """Mean − factor·σ and mean + factor·σ, rounded: bounds of each value by itself, no members of the space.
 
-        NotGaussianError for a JPEG: its space has no closed form.
+        NotGaussianError for a JPEG: its space has no closed form. ValueError for a negative factor.
         """
+        factor = check_number(factor, "factor")
         with torch.no_grad():
             mean, half = self.space.mean, factor * self.space.stddev
         return self.pictures.rounded(mean - half), self.pictures.rounded(mean + half)
