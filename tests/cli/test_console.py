@@ -450,16 +450,25 @@ def test_a_terminal_without_a_width_does_not_silence_us(columns: str) -> None:
     assert "vspsr-x4" in listed.stdout
 
 
-EMPTY = ["upscale ''", "upscale a.png -o ''", "evaluate --hr= -o r", "train --data ''", "''"]
+EMPTY = [
+    "upscale ''",
+    "upscale a.png -o ''",
+    "evaluate --hr= -o r",
+    "train --data '' -o r --config x4",
+    "check a.png ''",
+    "data fetch div2k --root ''",
+    "project a.png '' -o r",
+]
 
 
 @pytest.mark.parametrize("line", EMPTY)
-def test_an_empty_argument_is_not_the_current_folder(
-    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_empty_path_is_not_the_current_folder(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     photo(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
     assert cli(monkeypatch, *shlex.split(line)) == 2
+    assert "the current folder is `.`" in capfd.readouterr().err
     assert sorted(tmp_path.iterdir()) == [tmp_path / "a.png"]
 
 

@@ -212,7 +212,10 @@ def test_tables_and_published_weights(run: Run) -> None:
     table = json.loads(run("evaluate", "--table", 3, "--json").stdout)
     assert table["number"] == 3
     assert "VSpSR" in run("evaluate", "--table", 3).stdout
-    fails_clearly(run("evaluate", "report"), "report", "--table")
+    fails_clearly(run("evaluate", "report"), "report: no such folder: give one that `vspsr evaluate` has written")
+    fails_clearly(
+        run("evaluate", "--baseline", "edsr", "--hr", ".", "-o", "r", "--samples", 3), "`--samples` 3 goes with"
+    )
     fails_clearly(run("evaluate", "--model", "vspsr-x4"), "`--hr` is missing")
     listed = json.loads(run("baselines", "--json").stdout)
     assert {"edsr", "rcan", "srgan", "esrgan"} <= {w["architecture"] for w in listed}

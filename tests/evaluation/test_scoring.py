@@ -294,7 +294,6 @@ def test_the_protocol_without_its_crop(tmp_path: Path, stand_in: None) -> None:
         ({"model": "x", "protocol": "ntire22"}, "`--protocol` must be one of ntire21, whole"),
         ({"model": "x", "channel": "u"}, "`--channel` must be one of rgb, y"),
         ({"model": "x", "samples": 0}, "`--samples` must be at least 1, got 0"),
-        ({"baseline": "edsr", "samples": 3}, "`--samples` 3 goes with --model or --results"),
         ({"model": "x", "border": -1}, "`--border` must be at least 0"),
         ({"model": "x", "seed": -1}, "`seed` must be"),
         ({"model": "x", "temperature": -1.0}, "`temperature` must be"),

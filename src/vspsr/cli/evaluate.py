@@ -115,6 +115,8 @@ def evaluate(
     from vspsr.images.folders import image_files
     from vspsr.model import VSpSR
 
+    if baseline is not None and samples not in (None, 1):
+        raise ValueError(f"`samples` {samples} goes with --model or --results: a baseline has one image")
     if scale is None:
         scale = 4 if model is None else VSpSR.from_pretrained(model).scale
     request = Request(

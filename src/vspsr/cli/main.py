@@ -1,10 +1,11 @@
 """The command line: which commands there are, and one line for every error."""
 
 import os
-import re
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.core import TyperGroup
@@ -80,6 +81,9 @@ for _command in _commands:
 _data = typer.Typer(help="Training data.", no_args_is_help=True)
 _data.command()(data.fetch)
 app.add_typer(_data, name="data")
+_hints = [hint for function in (*_commands, data.fetch) for hint in get_type_hints(function).items()]
+_PATHS = {"-o", *(f"--{name.replace('_', '-')}" for name, kind in _hints if kind in (Path, Path | None))}
+"""Options that take a path."""
 
 
 def main() -> None:
@@ -88,8 +92,10 @@ def main() -> None:
     print_warnings()
     configure(False, {})
     try:
-        if any(argument == "" or re.fullmatch(r"--[\w-]+=", argument) for argument in sys.argv[1:]):
-            raise ValueError("an argument is empty: was a variable of the shell not set? The current folder is `.`")
+        for before, argument in pairwise(sys.argv):
+            option = argument.removesuffix("=") if argument else before
+            if (not argument and not before.startswith("-")) or (option != argument and option in _PATHS):
+                raise ValueError(f"an empty path after {one_line(before)}: the current folder is `.`")
         with stopping_signals():
             code = app(prog_name="vspsr", standalone_mode=False)
     except _UsageProblem as problem:

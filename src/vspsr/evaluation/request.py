@@ -63,8 +63,6 @@ class Request:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"`--{name}` must be at least {least}, got {value}")
-        if self.baseline is not None and self.samples not in (None, 1):
-            raise ValueError(f"`--samples` {self.samples} goes with --model or --results: a baseline has one image")
         if self.checkpoint is not None and self.baseline is None:
             raise ValueError("`--checkpoint` goes with --baseline")
         if self.consistent and self.model is not None:
