@@ -259,13 +259,13 @@ def test_only_quantize_warns() -> None:
 
 
 def test_upscaling_changes_no_filter_of_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    board = (255 * np.indices((12, 12)).sum(0) % 510).astype(np.uint8)
-    made = upscale(board, small_model(), samples=1)  # what is imported first may change them
+    board, model = (255 * np.indices((12, 12)).sum(0) % 510).astype(np.uint8), small_model()
+    made = upscale(board, model, samples=1)  # what is imported first may change them
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the filters of all threads")
 
     with monkeypatch.context() as patch:
         patch.setattr(warnings, "catch_warnings", refuse)
-        again = upscale(board, small_model(), samples=1)
+        again = upscale(board, model, samples=1)
     assert torch.equal(again.samples[0].pixels, made.samples[0].pixels)

@@ -33,7 +33,8 @@ class SRSpace(SpaceBase):
     """Distribution over HR images (B, 3, H, W), nominally in [0, 1], all of which downscale to the LR images y.
 
     Made by calling a `VSpSR` model. Names follow `torch.distributions`. A deep copy or a pickle of a space has no
-    gradient.
+    gradient. `y` and `parameters` must not be changed. Training a model does not change its spaces, but those of the
+    paper's network with a stochastic basis or a refinement, which share modules with it.
 
     Args:
         y: LR images (B, 3, h, w) in [0, 1] (one channel after `grey`).
