@@ -250,7 +250,7 @@ def test_only_quantize_warns() -> None:
     x = rand(3, 48, 48)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        made = quantized(x, y, budget=0)
+        made = quantized(x, y, None, 8, "per-pass", 0)
         assert not caught
         again = quantize(x, y, budget=0)
     assert [w.category for w in caught] == [ConsistencyWarning]

@@ -91,7 +91,7 @@ def quantize(
     made = quantized(x, y, degradation, bits, rounding, budget)
     if not made.exact:
         warnings.warn(
-            f"no image in range was found that downscales to `y` exactly: "
+            "no image in range was found that downscales to `y` exactly: "
             f"{counted(int(made.lr_values_wrong.sum()), 'LR value')} wrong, by at most "
             f"{counted(int(made.lr_max_deviation.max()), 'level')}",
             ConsistencyWarning,
@@ -102,12 +102,7 @@ def quantize(
 
 @lasting_tensors()
 def quantized(
-    x: Tensor,
-    y: Tensor,
-    degradation: Degradation | None = None,
-    bits: int = 8,
-    rounding: str = "per-pass",
-    budget: float | None = None,
+    x: Tensor, y: Tensor, degradation: Degradation | None, bits: int, rounding: str, budget: float | None
 ) -> Quantized:
     """`quantize` without its warning."""
     peak = check_bits_and_rounding(bits, rounding)

@@ -158,4 +158,4 @@ def _quantized(x: Tensor, lr: Picture, scale: int) -> Tensor:
     """x (3, H, W) projected, then quantised to integers that downscale to the LR image."""
     target, degradation = _rgb(lr.pixels), Degradation(scale)
     projected = project(x, target.to(x.dtype) / lr.white, degradation)
-    return quantized(projected, target, degradation, lr.bits, ROUNDING).image.int()  # what is wrong is counted later
+    return quantized(projected, target, degradation, lr.bits, ROUNDING, None).image.int()  # wrong LR: counted later
