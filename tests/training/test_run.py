@@ -17,6 +17,7 @@ from vspsr.training.build import build_model
 from vspsr.training.checkpoint import latest, read_checkpoint, write_checkpoint
 from vspsr.training.engine import Engine
 from vspsr.training.export import export
+from vspsr.training.losses.adversarial import PatchDiscriminator
 from vspsr.training.recipe import RecipeError
 from vspsr.training.run import RunOptions, train
 from vspsr.training.schedule import Schedule
@@ -66,6 +67,26 @@ def test_an_adversarial_run_does_not_go_on_in_other_pieces(photos: Path, tmp_pat
     small.run(small.recipe_of(photos, phases=phases, batch=4), tmp_path)
     with pytest.raises(RecipeError, match=r"`micro_batch` differs from the run .*None there, 2 here"):
         small.run(small.recipe_of(photos, phases=phases, batch=4, micro_batch=2), tmp_path, resume=True)
+
+
+def test_the_discriminator_judges_a_sample_as_the_network_learns_from(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its batch normalisation is over a whole call, so samples and photographs come in calls of their own."""
+    calls: list[tuple[bool, Tensor]] = []
+    forward = PatchDiscriminator.forward
+
+    def judged(self: PatchDiscriminator, x: Tensor) -> Tensor:
+        calls.append((x.requires_grad, forward(self, x)))
+        return calls[-1][1]
+
+    monkeypatch.setattr(PatchDiscriminator, "forward", judged)
+    phases = [{"name": "a", "steps": 2, "losses": {"mean_l1": 1.0, "adversarial": 0.1}}]
+    small.run(small.recipe_of(photos, phases=phases, batch=4), tmp_path)
+    assert [of_network for of_network, _ in calls] == [True, False, False] * 2
+    for learnt_from, _, fake in zip(*(iter(opinion for _, opinion in calls),) * 3, strict=True):
+        assert learnt_from.shape == (4,)
+        torch.testing.assert_close(fake, learnt_from)
 
 
 def test_a_changed_recipe_is_not_resumed(photos: Path, tmp_path: Path) -> None:

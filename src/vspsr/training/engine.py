@@ -154,8 +154,8 @@ class Engine:
         values["loss"] = total.detach()
         if adversary is not None:
             adversary.requires_grad_(True)
-            with self.autocast():
-                real, fake = adversary(torch.cat([batch.hr, images.samples[0].detach()])).float().chunk(2)
+            with self.autocast():  # apart, as `Adversarial` sees them: batch normalisation is over a whole call
+                real, fake = (adversary(x).float() for x in (batch.hr, images.samples[0].detach()))
             loss = discriminator_loss(real, fake)
             (share * loss).backward()
             values["discriminator"] = loss.detach()
