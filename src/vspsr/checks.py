@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_HOTTEST = 1e6
-
 
 def check_types(**arguments: tuple[object, Any]) -> None:
     """ValueError that names the first argument that is not of its type or union: ``check_types(x=(x, Tensor))``."""
@@ -68,11 +66,13 @@ def check_integer(value: object, name: str, low: int, high: int) -> int:
     return int(value)
 
 
-def check_number(value: object, name: str, low: float = 0.0) -> float:
-    """The value as a float; ValueError unless it is a finite number ≥ low."""
+def check_number(value: object, name: str, low: float = 0.0, high: float = sys.float_info.max) -> float:
+    """The value as a float; ValueError unless it is a finite number of low … high."""
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not low <= value <= sys.float_info.max:  # type: ignore[operator]
         raise ValueError(f"`{name}` must be a finite number of at least {low:g}, got {value_text(value)}")
+    if value > high:  # type: ignore[operator]
+        raise ValueError(f"`{name}` must be at most {high:g}, got {value_text(value)}")
     return float(value)  # type: ignore[arg-type]
 
 
@@ -83,9 +83,7 @@ def check_seed(seed: object, name: str = "seed") -> int:
 
 def check_temperature(temperature: object) -> float:
     """The temperature as a float; ValueError unless it is 0 … 10⁶, at which images are far from overflowing."""
-    if (value := check_number(temperature, "temperature")) > _HOTTEST:
-        raise ValueError(f"`temperature` must be at most {_HOTTEST:g}, got {value:g}")
-    return value
+    return check_number(temperature, "temperature", 0.0, 1e6)
 
 
 def check_bits_and_rounding(bits: int, rounding: str) -> int:
