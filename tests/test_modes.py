@@ -16,7 +16,7 @@ from torch import Tensor
 from vspsr import Consistent, Degradation, SRSpace, VSpSR, project, quantize, upscale
 from vspsr.consistency import JpegMembers
 from vspsr.degradation import JpegSet, imresize, operator, resize
-from vspsr.degradation.noise_estimate import estimate_noise
+from vspsr.degradation.noise import estimate_noise
 from vspsr.images import Picture, jpeg_comb
 from vspsr.images.jpeg_file import read_coefficients
 from vspsr.metrics import fidelity, perceptual_backend, ssim

@@ -8,15 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_HOTTEST = 1e6
-
 
 def check_types(**arguments: tuple[object, Any]) -> None:
     """ValueError that names the first argument that is not of its type or union: ``check_types(x=(x, Tensor))``."""
     for name, (value, kind) in arguments.items():
         if not isinstance(value, kind):
             named = kind.__name__ if isinstance(kind, type) else kind
-            wanted = "a torch.Tensor" if kind is Tensor else named
+            wanted = {Tensor: "a torch.Tensor", bool: "true or false"}.get(kind, named)
             raise ValueError(f"`{name}` must be {wanted}, got {value_text(value)}")
 
 
@@ -57,15 +55,6 @@ def check_rgb(y: Tensor, name: str = "y") -> None:
     check_image(y, name, 0.0, 1.0)
 
 
-def check_quantisation(quantisation: Tensor | None, y: Tensor) -> None:
-    """ValueError unless the quantisation of LR images is None, or of their shape with values in [0, 1]."""
-    if quantisation is None:
-        return
-    check_rgb(quantisation, "quantisation")
-    if quantisation.shape != y.shape:
-        raise ValueError(f"`quantisation` must be {tuple(y.shape)} as `y`, got {tuple(quantisation.shape)}")
-
-
 def check_integer(value: object, name: str, low: int, high: int) -> int:
     """The value as an int; ValueError unless it is an integer of low … high (2.0 is one, True is not)."""
     if isinstance(value, float) and value.is_integer():
@@ -77,19 +66,14 @@ def check_integer(value: object, name: str, low: int, high: int) -> int:
     return int(value)
 
 
-def check_number(value: object, name: str, low: float = 0.0) -> float:
-    """The value as a float; ValueError unless it is a finite number ≥ low."""
+def check_number(value: object, name: str, low: float = 0.0, high: float = sys.float_info.max) -> float:
+    """The value as a float; ValueError unless it is a finite number of low … high."""
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not low <= value <= sys.float_info.max:  # type: ignore[operator]
         raise ValueError(f"`{name}` must be a finite number of at least {low:g}, got {value_text(value)}")
+    if value > high:  # type: ignore[operator]
+        raise ValueError(f"`{name}` must be at most {high:g}, got {value_text(value)}")
     return float(value)  # type: ignore[arg-type]
-
-
-def check_flag(value: object, name: str) -> bool:
-    """The value; ValueError unless it is True or False."""
-    if not isinstance(value, bool):
-        raise ValueError(f"`{name}` must be true or false, got {value_text(value)}")
-    return value
 
 
 def check_seed(seed: object, name: str = "seed") -> int:
@@ -99,9 +83,7 @@ def check_seed(seed: object, name: str = "seed") -> int:
 
 def check_temperature(temperature: object) -> float:
     """The temperature as a float; ValueError unless it is 0 … 10⁶, at which images are far from overflowing."""
-    if (value := check_number(temperature, "temperature")) > _HOTTEST:
-        raise ValueError(f"`temperature` must be at most {_HOTTEST:g}, got {value:g}")
-    return value
+    return check_number(temperature, "temperature", 0.0, 1e6)
 
 
 def check_bits_and_rounding(bits: int, rounding: str) -> int:
@@ -128,6 +110,6 @@ def tensor_text(value: object) -> str:
 def check_image_keys(keys: Sequence[int], count: int) -> tuple[int, ...]:
     """One integer of 0 … 2^64 − 1 for each of so many images; ValueError otherwise."""
     check_types(keys=(keys, Iterable))
-    if len(checked := tuple(check_integer(key, "keys", 0, 2**64 - 1) for key in keys)) != count:
+    if len(checked := tuple(check_seed(key, "keys") for key in keys)) != count:
         raise ValueError(f"`keys` must be one for each of {count} images, got {len(checked)}")
     return checked

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import secrets
 import stat
 import sys
@@ -25,7 +24,6 @@ if sys.platform != "win32":
 
 _STALE = 24 * 3600  # seconds after which a temporary file is stale if the file system does not support locks
 _LARGEST = 1 << 28  # bytes, far above any of our text files
-_SUSPECT = re.compile("[^ -~]")
 _DIRECTIONS = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f", "\u061c"}
 
 Identities = frozenset[tuple[int, int]]
@@ -40,11 +38,10 @@ def printable(name: object) -> str:
     Bytes that are not UTF-8 (surrogates in Python's names), control characters, line separators and marks that change
     the direction of text become backslash escapes; everything else stays as it is.
     """
-    return _SUSPECT.sub(_escaped, str(name))
+    return "".join(map(_escaped, str(name)))
 
 
-def _escaped(found: re.Match[str]) -> str:
-    character = found[0]
+def _escaped(character: str) -> str:
     if 0xDC80 <= (code := ord(character)) <= 0xDCFF:  # a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _DIRECTIONS:
@@ -225,10 +222,7 @@ def clear_stale(folder: Path) -> None:
                     _unlink_if_stale(path)
 
 
-@lru_cache(maxsize=4096)
-def _clear_stale_once(folder: Path) -> None:
-    """Once per folder, because listing a large folder for each file written to it takes long."""
-    clear_stale(folder)
+_clear_stale_once = lru_cache(maxsize=4096)(clear_stale)  # listing a large folder for each file in it takes long
 
 
 def _unlink_if_stale(path: Path) -> None:
@@ -270,11 +264,11 @@ def check_free(path: Path, overwrite: bool = False) -> None:
     name = one_line(path)
     if not identities([path]).isdisjoint(_kept.get()):
         raise OutputError(f"{name}: would replace an input: give another folder for the outputs")
-    if path.is_dir():
+    if (kind := kind_of(path)) == "folder":
         raise OutputError(f"{name}: is a folder")
-    if path.exists() and not path.is_file():
+    if kind == "other":
         raise OutputError(f"{name}: is not a regular file")
-    if (path.exists() or path.is_symlink()) and not overwrite:
+    if (kind or path.is_symlink()) and not overwrite:
         raise OutputError(f"{name}: exists already: use `overwrite` or another name")
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vspsr.checks import check_flag, check_number, check_quantisation, check_rgb, check_temperature, check_types
+from vspsr.checks import check_number, check_rgb, check_temperature, check_types
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import ModelError, did_you_mean
 from vspsr.files import kind_of, make_folder, one_line, read_json, write_bytes, write_json
@@ -67,7 +67,7 @@ class VSpSR(nn.Module):
         trained_on_jpegs: bool = False,
     ) -> None:
         super().__init__()
-        check_types(options=(options, Mapping | None))
+        check_types(options=(options, Mapping | None), trained_on_jpegs=(trained_on_jpegs, bool))
         self.network: nn.Module = build_network(network, options or {})
         self._name, self._options = network, dict(options or {})
         scale = self.network.scale
@@ -75,7 +75,7 @@ class VSpSR(nn.Module):
         self.degradation = Degradation(scale, kernel)
         self.temperature = check_temperature(temperature)
         self.calibration = check_number(calibration, "calibration")
-        self.trained_on_jpegs = check_flag(trained_on_jpegs, "trained_on_jpegs")
+        self.trained_on_jpegs = trained_on_jpegs
         self.eval()
 
     @property
@@ -140,10 +140,13 @@ class VSpSR(nn.Module):
 
     def _taken(self, quantisation: Tensor | None, y: Tensor) -> list[Tensor]:
         """The quantisation of images if the network takes it, of their type. ValueError as in `forward`."""
-        check_quantisation(quantisation, y)
-        if quantisation is None or not (self.trained_on_jpegs and getattr(self.network, "takes_quantisation", False)):
+        if quantisation is None:
             return []
-        return [quantisation.to(y)]
+        check_rgb(quantisation, "quantisation")
+        if quantisation.shape != y.shape:
+            raise ValueError(f"`quantisation` must be {tuple(y.shape)} as `y`, got {tuple(quantisation.shape)}")
+        taken = self.trained_on_jpegs and getattr(self.network, "takes_quantisation", False)
+        return [quantisation.to(y)] if taken else []
 
     def by_place(self, y: Tensor, quantisation: Tensor | None = None) -> SRSpace:
         """The space of a large image: that of `forward` up to rounding, but the network runs where it is needed first.
@@ -224,7 +227,9 @@ class VSpSR(nn.Module):
             converted = convert_authors_state(state)
         except ValueError as error:
             raise ModelError(f"{path}: {error}") from error
-        return _filled(cls("vspm", options), {f"network.{k}": v for k, v in converted.items()}, str(path))
+        model = cls("vspm", options).float()  # whatever the default dtype is
+        load(model, {f"network.{k}": v for k, v in converted.items()}, str(path))
+        return model
 
 
 def model_of(config: Any, state: Mapping[str, Tensor], source: str, weights: str) -> VSpSR:
@@ -252,15 +257,9 @@ def model_of(config: Any, state: Mapping[str, Tensor], source: str, weights: str
         with torch.device("meta"):  # compared before memory is allocated for sizes that the file asks for
             wanted = build_network(name, options).state_dict(prefix="network.")
         check_keys(state, wanted, f"{weights}: does not fit the model's configuration:")
-        model = VSpSR(**config | {"options": options})
+        model = VSpSR(**config | {"options": options}).float()
     except ValueError as error:
         raise ModelError(f"{refused} ({error})") from error
-    return _filled(model, state, weights)
-
-
-def _filled(model: VSpSR, state: Mapping[str, Tensor], weights: str) -> VSpSR:
-    """The model with a file's weights, float32 whatever the default dtype is."""
-    model.float()
     load(model, state, weights)
     return model
 

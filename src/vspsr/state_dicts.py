@@ -23,7 +23,6 @@ _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generato
 """Entries that hold the network in files that hold more, the preferred first."""
 
 _PREFIXES = ("module.", "_orig_mod.", "netG.", "generator.")
-_GENERATOR = "generator."
 _BESIDES = ("generator_ema.", "discriminator.", "perceptual_loss.", "pixel_loss.", "gan_loss.", "data_preprocessor.")
 """What OpenMMLab's files of a GAN hold beside the generator, whose keys begin with ``generator.``."""
 
@@ -48,12 +47,10 @@ def read_tensors(path: str | Path, mmap: bool = False) -> Any:
     if kind != "file":
         found = {"folder": "is a folder, not a checkpoint", "other": "is not a regular file", None: "no such file"}
         raise ModelError(f"{name}: {found[kind]}")
+    is_safetensors = path.suffix.lower() == ".safetensors"
     try:
-        if path.suffix.lower() == ".safetensors":  # its header is checked against the file's size by the library
+        if is_safetensors:  # its header is checked against the file's size by the library
             return load_file(path)
-    except Exception as error:  # whatever the bytes lead to
-        raise ModelError(f"{name}: cannot be read as safetensors ({one_line(error)[:200]})") from error
-    try:
         zipped = zipfile.is_zipfile(path)
         if zipped:
             with zipfile.ZipFile(path) as archive:
@@ -63,9 +60,10 @@ def read_tensors(path: str | Path, mmap: bool = False) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd files, which are then refused
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipped)
-    except Exception as error:  # torch.load raises whatever the bytes lead to
+    except Exception as error:  # whatever the bytes lead to
+        wanted = "a checkpoint of tensors, and other objects are not unpickled"
         raise ModelError(
-            f"{name}: cannot be read as a checkpoint of tensors, and other objects are not unpickled ({_reason(error)})"
+            f"{name}: cannot be read as {'safetensors' if is_safetensors else wanted} ({_reason(error)})"
         ) from error
 
 
@@ -175,7 +173,7 @@ def _unwrapped(content: Any) -> dict[str, Any]:
 
 
 def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    if any(k.startswith(_GENERATOR) for k in state):
+    if any(k.startswith("generator.") for k in state):
         state = {k: v for k, v in state.items() if not k.startswith(_BESIDES) and k != "step_counter"}
     while prefix := next((p for p in _PREFIXES if all(k.startswith(p) for k in state)), None):
         state = {k.removeprefix(prefix): v for k, v in state.items()}

@@ -9,7 +9,7 @@ from noisy_pictures import noisy_photograph
 from scipy.stats import theilslopes
 from torch import Tensor
 
-from vspsr.degradation.noise_estimate import estimate_noise, theil_sen
+from vspsr.degradation.noise import estimate_noise, theil_sen
 
 NAMES = ("astronaut", "chelsea", "coffee", "rocket", "camera")
 

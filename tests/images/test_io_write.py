@@ -286,7 +286,7 @@ def test_interruption_leaves_nothing(
         assert list(tmp_path.iterdir())  # the temporary file
         raise stop
 
-    monkeypatch.setattr(vspsr.images.io, "encode", interrupt)
+    monkeypatch.setattr(vspsr.images.io, "encoded", interrupt)
     with pytest.raises(stop):
         write_image(tmp_path / "a.png", picture())
     assert not list(tmp_path.iterdir())

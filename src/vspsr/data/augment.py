@@ -6,6 +6,8 @@ Images are (B, 3, H, W) float32 in 0 … 255 throughout; what is drawn at random
 import torch
 from torch import Tensor
 
+from vspsr.degradation import KERNELS
+
 
 def shrunk(windows: Tensor, factor: Tensor, side: int) -> Tensor:
     """The upper left ``factor``·side pixels of each window, made smaller to side×side.
@@ -20,9 +22,7 @@ def shrunk(windows: Tensor, factor: Tensor, side: int) -> Tensor:
     place = torch.arange(windows.shape[-1], device=windows.device)
     centre = (torch.arange(side, device=windows.device) + 0.5) * factor[:, None] - 0.5
     distance = (place - centre[..., None]).abs() / factor[:, None, None]
-    near = (1.5 * distance - 2.5) * distance**2 + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    weights = torch.where(distance <= 1, near, torch.where(distance < 2, far, 0.0))
+    weights = KERNELS["bicubic"][0](distance)
     # The window ends where the part does: what the kernel would see beyond is left out of the sum.
     weights = torch.where(place < factor[:, None, None] * side, weights, 0.0)
     weights = weights / weights.sum(-1, keepdim=True)

@@ -88,7 +88,9 @@ class Crops:
     ) -> None:
         self.photographs, self.degradation, self.seed, self.lr = photographs, degradation, seed, lr
         self.turn, self.shrink, self.sharpen, self.colour, self.jpegs = turn, shrink, sharpen, colour, jpegs
-        self._order = lru_cache(maxsize=2)(self._permutation)
+        self._order = lru_cache(maxsize=2)(
+            lambda epoch: random_stream(seed, _ORDER, epoch).permutation(len(photographs))
+        )
 
     def batch(self, step: int, first: int, size: int, whole: int, crop: int) -> Batch:
         """Crops ``first`` … ``first + size − 1`` of a step of ``whole`` crops, of crop×crop LR pixels each."""
@@ -102,7 +104,8 @@ class Crops:
 
     def _part(self, step: int, first: int, size: int, whole: int, crop: int) -> tuple[Tensor, ...]:
         index = torch.from_numpy(self._images(step * whole + first, size))
-        numbers = torch.from_numpy(np.stack([self._numbers(step, first + i) for i in range(size)]))
+        streams = [random_stream(self.seed, _CROP, step, i) for i in range(first, first + size)]
+        numbers = torch.from_numpy(np.stack([np.append(rng.random(12), rng.normal(size=4)) for rng in streams]))
         (if_shrunk, shrinking), place, rest = numbers[:, :2].unbind(1), numbers[:, 2:4], numbers[:, 4:]
         sizes = self.photographs.sizes[index].double()
         side = crop * self.degradation.scale
@@ -163,14 +166,6 @@ class Crops:
         """Which images the places of the endless series are."""
         n = len(self.photographs)
         return np.array([self._order(p // n)[p % n] for p in range(place, place + size)], np.int64)
-
-    def _permutation(self, epoch: int) -> NDArray[np.int64]:
-        return random_stream(self.seed, _ORDER, epoch).permutation(len(self.photographs))
-
-    def _numbers(self, step: int, index: int) -> NDArray[np.float64]:
-        """Twelve uniform numbers and four normal ones."""
-        rng = random_stream(self.seed, _CROP, step, index)
-        return np.concatenate([rng.random(12), rng.normal(size=4)])
 
 
 def _rounded(image: Tensor) -> Tensor:

@@ -139,7 +139,14 @@ def download(
                     f"elsewhere can be put at {target}{kept}"
                 ) from reason
             time.sleep(pause * 2 ** (failures - 1))
-        _check(part, url, size, sha256)
+        problem = ""
+        if size is not None and (found := _size(part)) != size:
+            problem = f"has {found} bytes instead of {size}"
+        elif sha256 is not None and not (digest := sha256_of(part)).startswith(sha256):
+            problem = f"its SHA-256 is {digest}, not {sha256}"
+        if problem:
+            part.unlink()
+            raise DownloadError(f"{url}: {problem}; removed, try again")
         part.replace(target)
     except OSError as error:
         raise OutputError(f"{target}: cannot be written ({reason_of(error)})") from error
@@ -212,17 +219,6 @@ def _received(response: Any) -> bytes:
 
 def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
-
-
-def _check(part: Path, url: str, size: int | None, sha256: str | None) -> None:
-    if size is not None and (found := _size(part)) != size:
-        part.unlink()
-        raise DownloadError(f"{url}: has {found} bytes instead of {size}; removed, try again")
-    if sha256 is not None:
-        digest = sha256_of(part)
-        if not digest.startswith(sha256):
-            part.unlink()
-            raise DownloadError(f"{url}: its SHA-256 is {digest}, not {sha256}; removed, try again")
 
 
 def _unpacked(done: Path) -> Path | None:

@@ -10,14 +10,16 @@ Layouts of a data folder, tried in this order:
 Pairs are matched by stem: `0801.png` belongs to `0801.png` or `0801x4.png`, never to what happens to sort alike.
 """
 
+import csv
+import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vspsr.data.csv_tables import read_csv
-from vspsr.errors import ImageFileError, size_text
+from vspsr.errors import ImageFileError, OutputError, VSpSRError, size_text
+from vspsr.files import one_line, read_text
 from vspsr.images.folders import composed_stem, image_files
 from vspsr.images.io import read_header
 
@@ -25,8 +27,6 @@ HOLDOUT = 20
 """Without a split, every twentieth image of a folder is kept for validation."""
 
 _LARGEST_VALIDATION = 1 << 25  # pixels: validation uses whole images and some 500 bytes per pixel
-_NTIRE = {"train": "tr", "val": "va"}
-_DIV2K = {"train": "train", "val": "valid"}
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,14 @@ def _layout(
         splits = ([(folder / r["file"], None) for r in rows if r["split"] == split] for split in ("train", "val"))
         train, val = (_sized(files, scale, problems) for files in splits)
         return train, val
+    kind = f"bicubic/X{scale}" if scale < 8 else f"x{scale}"
     for hr_name, lr_name, words in (
-        ("DIV2K-{}_1X", f"DIV2K-{{}}_{scale}X", _NTIRE),
-        ("DIV2K_{}_HR", f"DIV2K_{{}}_LR_bicubic/X{scale}" if scale < 8 else f"DIV2K_{{}}_LR_x{scale}", _DIV2K),
+        ("DIV2K-{}_1X", f"DIV2K-{{}}_{scale}X", ("tr", "va")),
+        ("DIV2K_{}_HR", f"DIV2K_{{}}_LR_{kind}", ("train", "valid")),
     ):
-        if (folder / hr_name.format(words["train"])).is_dir():
+        if (folder / hr_name.format(words[0])).is_dir():
             sets = []
-            for word in words.values():
+            for word in words:
                 hr, lr = folder / hr_name.format(word), folder / lr_name.format(word)
                 sets.append(_paired(hr, lr if lr.is_dir() else None, scale, problems) if hr.is_dir() else [])
             return sets[0], sets[1]
@@ -141,7 +142,7 @@ def _split(pairs: list[ImagePair], holdout: int) -> tuple[list[ImagePair], list[
     candidates = [pair for pair in pairs if _fits_validation(pair)]
     if holdout <= 0 or len(pairs) < 2:
         return pairs, []
-    val = candidates[min(holdout, len(candidates)) - 1 :: holdout] if candidates else []
+    val = candidates[min(holdout, len(candidates)) - 1 :: holdout]
     return [pair for pair in pairs if pair not in val], val
 
 
@@ -172,3 +173,22 @@ def _sized(pairs: Sequence[tuple[Path, Path | None]], scale: int, problems: list
             )
         sized.append(ImagePair(hr, size, lr))
     return sized
+
+
+def read_csv(path: Path, columns: Collection[str], error: type[VSpSRError] = OutputError) -> list[dict[str, str]]:
+    """The rows of a CSV file by the names in its first line.
+
+    Raises:
+        VSpSRError: of the class ``error``: as `read_text`, no CSV, or a row without a value in one of ``columns``.
+    """
+    table, name = csv.DictReader(io.StringIO(read_text(path, error=error))), one_line(path)
+    try:
+        rows = list(table)
+    except csv.Error as problem:
+        raise error(f"{name}: line {table.line_num}: {one_line(problem)}") from problem
+    for column in columns:
+        if column not in (table.fieldnames or ()):
+            raise error(f"{name}: the column `{column}` is missing")
+        if any(row[column] is None for row in rows):
+            raise error(f"{name}: a row has no value in the column `{column}`")
+    return rows

@@ -146,7 +146,14 @@ class Banded:
         """``A x`` along the last (``dim=-1``) or the last but one (``dim=-2``) axis of x (..., n, m)."""
         if x.shape[dim] != self.shape[1]:
             raise ValueError(f"`x` must have {self.shape[1]} entries along axis {dim}, got {x.shape[dim]}")
-        blocks = self._blocks_for(x.dtype, x.device)
+        if (key := (x.dtype, x.device)) not in self._blocks:
+            rows = (slice(row, row + _ROWS_PER_BLOCK) for row in range(0, self.shape[0], _ROWS_PER_BLOCK))
+            with lasting_tensors():
+                self._blocks[key] = [
+                    (first, first + part.shape[1], part.dense().to(x.device, x.dtype).contiguous())
+                    for first, part in map(self.part, rows)
+                ]
+        blocks = self._blocks[key]
         if dim == -1:
             flat = x.reshape(-1, x.shape[-1])
             parts = [flat[:, first:last] @ block.T for first, last, block in blocks]
@@ -154,13 +161,3 @@ class Banded:
             return out.reshape(*x.shape[:-1], self.shape[0])
         parts = [block @ x[..., first:last, :] for first, last, block in blocks]
         return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
-
-    def _blocks_for(self, dtype: torch.dtype, device: torch.device) -> list[tuple[int, int, Tensor]]:
-        key = (dtype, device)
-        if key not in self._blocks:
-            parts = (self.part(slice(row, row + _ROWS_PER_BLOCK)) for row in range(0, self.shape[0], _ROWS_PER_BLOCK))
-            with lasting_tensors():
-                self._blocks[key] = [
-                    (first, first + part.shape[1], part.dense().to(device, dtype).contiguous()) for first, part in parts
-                ]
-        return self._blocks[key]

@@ -9,16 +9,16 @@ from torch import Tensor
 
 from vspsr.degradation.jpeg import quantisation_map
 
-# (transpose, flip top to bottom, flip left to right) of an upright picture gives the stored one.
-_STORED = {
-    1: (False, False, False),
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, True, False),
-    7: (True, True, True),
-    8: (True, False, True),
+# Whether an upright picture is transposed, and along which axes it is then flipped, to give the stored one.
+_STORED: dict[int, tuple[bool, tuple[int, ...]]] = {
+    1: (False, ()),
+    2: (False, (-1,)),
+    3: (False, (-2, -1)),
+    4: (False, (-2,)),
+    5: (True, ()),
+    6: (True, (-2,)),
+    7: (True, (-2, -1)),
+    8: (True, (-1,)),
 }
 
 
@@ -106,23 +106,22 @@ class JpegCoefficients:
 
     def stored(self, image: Tensor) -> Tensor:
         """An upright image (..., h, w) as it lies in the file."""
-        turn, flip, mirror = _STORED[self.orientation]
-        image = image.transpose(-1, -2) if turn else image
-        return image.flip([d for d, wanted in ((-2, flip), (-1, mirror)) if wanted])
+        turn, flipped = _STORED[self.orientation]
+        return (image.transpose(-1, -2) if turn else image).flip(flipped)
 
     def upright(self, image: Tensor) -> Tensor:
         """The inverse of `stored`."""
-        turn, flip, mirror = _STORED[self.orientation]
-        image = image.flip([d for d, wanted in ((-2, flip), (-1, mirror)) if wanted])
+        turn, flipped = _STORED[self.orientation]
+        image = image.flip(flipped)
         return image.transpose(-1, -2) if turn else image
 
     def part(self, rows: slice, columns: slice) -> tuple["JpegCoefficients", slice, slice]:
         """The MCUs that hold rows × columns of the upright picture; the upright rows and columns that they cover."""
-        turn, flip, mirror = _STORED[self.orientation]
+        turn, flipped = _STORED[self.orientation]
 
         def mirrored(parts: Sequence[slice]) -> list[slice]:
-            triples = zip(parts, self.size, (flip, mirror), strict=True)
-            return [slice(n - p.stop, n - p.start) if wanted else p for p, n, wanted in triples]
+            triples = zip(parts, self.size, (-2, -1), strict=True)
+            return [slice(n - p.stop, n - p.start) if axis in flipped else p for p, n, axis in triples]
 
         stored, covered = mirrored((columns, rows) if turn else (rows, columns)), []
         for part, sampling, n in zip(stored, self.sampling, self.size, strict=True):

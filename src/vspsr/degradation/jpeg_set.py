@@ -40,6 +40,7 @@ class JpegSet:
 
     Attributes:
         shape: (V, H) pixels of an MCU.
+        grid: (rows, columns) of MCUs.
         count: N, their number, in reading order.
         channels: C, 1 or 3.
         whole: (N,) bool, false for the MCUs that the border cuts.
@@ -54,8 +55,8 @@ class JpegSet:
         check_types(code=(code, JpegCoefficients))
         self.code, self.channels = code, len(code.coefficients)
         self.shape = (8 * code.sampling[0], 8 * code.sampling[1])
-        self._grid = tuple(-(-n // m) for n, m in zip(code.size, self.shape, strict=True))
-        self.count = self._grid[0] * self._grid[1]
+        self.grid = tuple(-(-n // m) for n, m in zip(code.size, self.shape, strict=True))
+        self.count = self.grid[0] * self.grid[1]
         self.whole = (self.used[0] == self.shape[0]) & (self.used[1] == self.shape[1])
         self.colours = torch.tensor(_YCC, dtype=torch.float64)
         self.colours_back = torch.linalg.inv(self.colours)
@@ -191,14 +192,14 @@ class JpegSet:
         """How many rows and how many columns of each MCU lie in the picture: (N,) each."""
         rows, columns = (
             (n - m * torch.arange(g)).clamp(max=m)
-            for n, m, g in zip(self.code.size, self.shape, self._grid, strict=True)
+            for n, m, g in zip(self.code.size, self.shape, self.grid, strict=True)
         )
-        return rows.repeat_interleave(self._grid[1]), columns.repeat(self._grid[0])
+        return rows.repeat_interleave(self.grid[1]), columns.repeat(self.grid[0])
 
     def split(self, image: Tensor) -> Tensor:
         """An upright image (C, h, w) as its MCUs (N, C, V, H), filled up with zeros."""
         stored = self.code.stored(image)
-        (rows, columns), (v, h) = self._grid, self.shape
+        (rows, columns), (v, h) = self.grid, self.shape
         padded = stored.new_zeros(self.channels, rows * v, columns * h)
         padded[:, : stored.shape[-2], : stored.shape[-1]] = stored
         mcus = padded.view(self.channels, rows, v, columns, h).permute(1, 3, 0, 2, 4)
@@ -206,24 +207,20 @@ class JpegSet:
 
     def join(self, mcus: Tensor) -> Tensor:
         """The inverse of `split`."""
-        (rows, columns), (v, h), (height, width) = self._grid, self.shape, self.code.size
+        (rows, columns), (v, h), (height, width) = self.grid, self.shape, self.code.size
         parts = mcus.reshape(rows, columns, self.channels, v, h).permute(2, 0, 3, 1, 4)
         return self.code.upright(parts.reshape(self.channels, rows * v, columns * h)[:, :height, :width])
 
     def spread(self, component: int) -> tuple[Tensor, Tensor]:
         """The integers of a component by MCU, (N, m, n) float64, and which of them the file holds."""
         values = self.code.coefficients[component].double()
-        rows, columns = self._grid
+        rows, columns = self.grid
         down, across = (1, 1) if component else self.code.sampling
         blocks = values.new_full((rows * down, columns * across, 8, 8), math.nan)
         blocks[: values.shape[0], : values.shape[1]] = values
         blocks = blocks.view(rows, down, columns, across, 8, 8).transpose(1, 2)
         planes = plane_of(blocks).flatten(0, 1)
         return planes.nan_to_num(0.0), ~planes.isnan()
-
-    def assembled(self, blocks: Tensor) -> Tensor:
-        """Blocks by MCU, (N, rows, columns, 8, 8), as those of the whole: (rows, columns, 8, 8)."""
-        return blocks.unflatten(0, self._grid).transpose(1, 2).flatten(2, 3).flatten(0, 1)
 
     @cached_property
     def copies(self) -> list[tuple[Tensor, Tensor]]:
@@ -288,6 +285,7 @@ def encode_jpeg(image: Tensor, tables: Sequence[Tensor], sampling: tuple[int, in
     coefficients = []
     planes = grid.planes(grid.split(image), torch.arange(grid.count))
     for plane, table, (rows, columns) in zip(planes, tables, counts, strict=True):
-        saved = grid.assembled(quantised(dct(blocks_of(plane)), table.double()))
-        coefficients.append(saved[:rows, :columns].short())
+        saved = quantised(dct(blocks_of(plane)), table.double()).unflatten(0, grid.grid)  # by MCU
+        whole = saved.transpose(1, 2).flatten(2, 3).flatten(0, 1)
+        coefficients.append(whole[:rows, :columns].short())
     return JpegCoefficients(size, coefficients, tables, sampling)

@@ -104,9 +104,7 @@ class Degradation:
         Raises:
             ValueError: a tolerance above 1, an ill-conditioned kernel (see `axis_pseudo_inverse`).
         """
-        n, tolerance = _REFERENCE * self.scale, check_number(tolerance, "tolerance")
-        if tolerance > 1:
-            raise ValueError(f"`tolerance` must be at most 1, got {tolerance:g}")
+        n, tolerance = _REFERENCE * self.scale, check_number(tolerance, "tolerance", 0.0, 1.0)
         self.axis_pseudo_inverse(n)
         return _reach(self._axis(n), tolerance)
 

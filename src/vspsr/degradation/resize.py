@@ -18,7 +18,6 @@ from torch import Tensor
 from vspsr.checks import check_choice, check_integer, tensor_text, value_text
 from vspsr.degradation.banded import Banded, apply_passes, lasting_tensors
 
-Kernel = Callable[[Tensor], Tensor]
 LARGEST = 2**31 - 1  # pixels of an axis
 
 
@@ -42,7 +41,7 @@ def _box(x: Tensor) -> Tensor:
     return ((x >= -0.5) & (x < 0.5)).to(x.dtype)
 
 
-KERNELS: dict[str, tuple[Kernel, float]] = {
+KERNELS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
     "bicubic": (_bicubic, 4.0),
     "bilinear": (_bilinear, 2.0),
     "lanczos3": (_lanczos3, 6.0),
@@ -126,12 +125,12 @@ def imresize(
             raise ValueError(f"`scale` must be positive and finite, got {value_text(scale)}")
         scale_h = scale_w = float(scale)
         out_h, out_w = (check_integer(math.ceil(scale_h * n), "size", 1, LARGEST) for n in (height, width))
-    passes = [(-2, axis_operator(height, out_h, scale_h, kernel), scale_h)]
-    passes.append((-1, axis_operator(width, out_w, scale_w, kernel), scale_w))
-    passes.sort(key=lambda p: p[2])  # MATLAB: the smaller ratio first, rows on a tie
+    axes = [(scale_h, height, out_h, -2), (scale_w, width, out_w, -1)]
+    axes.sort(key=lambda axis: axis[0])  # MATLAB: the smaller ratio first, rows on a tie
+    passes = [(axis_operator(n, n_out, ratio, kernel), dim) for ratio, n, n_out, dim in axes]
     if x.dtype != torch.uint8:
-        return apply_passes(x, [(operator, dim) for dim, operator, _ in passes])
+        return apply_passes(x, passes)
     out = x.double().contiguous()
-    for dim, operator, _ in passes:
+    for operator, dim in passes:
         out = round_to_range(operator.apply(out, dim), 255)
     return out.to(x.dtype)

@@ -9,10 +9,11 @@ from typing import Any
 from vspsr.consistency.progress import estimate_progress
 from vspsr.explorer.editing import key_of
 from vspsr.explorer.jobs import Progress, no_progress
-from vspsr.explorer.layers import display_rgb, spread_map
+from vspsr.explorer.layers import spread_map
 from vspsr.explorer.members import member_part, spread_part
 from vspsr.explorer.messages import DraftRequest, Stddev
 from vspsr.explorer.session import Session
+from vspsr.images.colours import srgb_array
 from vspsr.images.sheets import png
 
 
@@ -32,7 +33,7 @@ def draft(session: Session, request: DraftRequest, progress: Progress = no_progr
         else:
             image = member_part(session, request.edits, member, place)
             pixels = (image.cpu().clamp(0, 1) * lr.white).round().int().expand(len(lr.pixels), -1, -1)
-            rgb = display_rgb(replace(lr, pixels=pixels, alpha=None))
+            rgb = srgb_array(replace(lr, pixels=pixels, alpha=None))
     session.drafts.made(key, lambda: ("draft.png", "image/png", png(rgb)))
     sizes = {"top": part.top, "left": part.left, "height": part.height, "width": part.width}
     return {"blob": key, **{name: s * n for name, n in sizes.items()}, **about}

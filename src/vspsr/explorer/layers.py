@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vspsr.degradation import Degradation
-from vspsr.images.colours import to_srgb
+from vspsr.images.colours import srgb_array
 from vspsr.images.picture import Picture, to_bits
 from vspsr.images.sheets import coloured, map_levels, png, scale_end
 from vspsr.upscaling import degrade
@@ -71,7 +71,7 @@ class Layer:
     def of(cls, name: str, picture: Picture, **about: Any) -> "Layer":
         """The layer of a picture."""
         kept = picture.pixels.numpy().astype(np.uint8 if picture.bits == 8 else np.uint16)
-        return cls(name, kept, display_rgb(picture), about)
+        return cls(name, kept, srgb_array(picture), about)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -120,11 +120,6 @@ def spread_map(stddev: Tensor) -> tuple[Array, float]:
     levels = map_levels(stddev)
     end = scale_end(levels)
     return coloured(levels / end), end
-
-
-def display_rgb(picture: Picture) -> Array:
-    """(H, W, 3) in sRGB."""
-    return np.ascontiguousarray(to_srgb(picture).pixels.expand(3, -1, -1).permute(1, 2, 0).numpy().astype(np.uint8))
 
 
 def colours_wrong(picture: Picture, lr: Picture, degradation: Degradation) -> int:

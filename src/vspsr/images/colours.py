@@ -1,7 +1,6 @@
 """Conversion between pictures and libvips' images, and of CMYK and pictures with a colour profile to sRGB."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pyvips
@@ -44,7 +43,7 @@ def to_srgb(picture: Picture) -> Picture:
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
     try:
         image = image.icc_transform("srgb", embedded=True, depth=8, **_INTENT)
-        return replace(shown, pixels=torch.from_numpy(planes(image, np.uint8)))
+        return replace(shown, pixels=torch.from_numpy(planes(image)))
     except pyvips.Error:
         return shown
 
@@ -56,14 +55,11 @@ def srgb_array(picture: Picture) -> NDArray[np.uint8]:
 
 def vips_image(picture: Picture) -> pyvips.Image:
     """A picture as a libvips image: one band per channel, and one for alpha."""
-    samples = np.atleast_3d(picture.to_array())
-    height, width, bands = samples.shape
-    sample, colours = {8: ("uchar", ("srgb", "b-w")), 16: ("ushort", ("rgb16", "grey16"))}[picture.bits]
-    image = pyvips.Image.new_from_memory(samples, width, height, bands, sample)
-    return image.copy(interpretation=colours[picture.is_grey])
+    colours = {8: ("srgb", "b-w"), 16: ("rgb16", "grey16")}[picture.bits]
+    return pyvips.Image.new_from_array(picture.to_array(), interpretation=colours[picture.is_grey])
 
 
-def planes(image: pyvips.Image, kind: type[np.unsignedinteger[Any]]) -> NDArray[np.int32]:
-    """Decode to (bands, H, W) int32; ``kind``: the type of the samples."""
-    samples = np.frombuffer(image.write_to_memory(), kind).reshape(image.height, image.width, image.bands)
+def planes(image: pyvips.Image) -> NDArray[np.int32]:
+    """Decode to (bands, H, W) int32."""
+    samples = image.numpy().reshape(image.height, image.width, image.bands)
     return np.array(samples.transpose(2, 0, 1), np.int32, order="C")

@@ -8,7 +8,6 @@ import gc
 import logging
 import re
 import struct
-import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,13 +24,10 @@ _TIFF_FAULTS = re.compile(
     "Uncompressed data"
 )
 
-_lock = threading.Lock()
-_was_enabled: list[bool] = []  # whether collection was before it was paused, for each thread that pauses it
-
 
 @contextmanager
 def decoder_warnings() -> Iterator[list[str]]:
-    """Collect the warnings that libvips logs within the block, from any thread.
+    """Collect the warnings that libvips logs within the block, from any thread. Not for several threads at once.
 
     pyvips logs them from a callback of GLib's, and GLib ends the process where a second message is logged meanwhile. A
     garbage collection in the callback may do that, by freeing an image that was damaged, too: it waits.
@@ -41,25 +37,14 @@ def decoder_warnings() -> Iterator[list[str]]:
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("pyvips")
     logger.addHandler(handler)
+    collecting = gc.isenabled()
+    gc.disable()
     try:
-        with _no_collection():
-            yield messages
+        yield messages
     finally:
+        if collecting:
+            gc.enable()
         logger.removeHandler(handler)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Pause Python's garbage collection, as any number of threads may."""
-    with _lock:
-        _was_enabled.append(_was_enabled[0] if _was_enabled else gc.isenabled())
-        gc.disable()
-    try:
-        yield
-    finally:
-        with _lock:
-            if _was_enabled.pop() and not _was_enabled:
-                gc.enable()
 
 
 def harmless_fault(error: str) -> str:

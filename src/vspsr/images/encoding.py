@@ -86,10 +86,10 @@ def unsuited(suffix: str, size: tuple[int, int], bits: int, alpha: bool) -> str:
     return ""
 
 
-def encode(picture: Picture, suffix: str, target: pyvips.Target, quality: int | None = None) -> None:
-    """Write a picture and its metadata to ``target`` in the format of ``suffix``, which can hold it (`unsuited`).
+def encoded(picture: Picture, suffix: str, quality: int | None = None) -> bytes:
+    """A picture and its metadata as a file in the format of ``suffix``, which can hold it (`unsuited`).
 
-    ``quality`` of a lossy format is 1 … 100, None for `QUALITY`. pyvips.Error where writing fails.
+    ``quality`` of a lossy format is 1 … 100, None for `QUALITY`. pyvips.Error where that fails.
     """
     image = vips_image(picture)
     metadata = dict(picture.metadata)
@@ -114,14 +114,7 @@ def encode(picture: Picture, suffix: str, target: pyvips.Target, quality: int | 
     size = image.width * image.height * image.bands * picture.bits // 8
     options: dict[str, Any] = {"bigtiff": size > _BIGTIFF} if suffix in (".tif", ".tiff") else {}
     options |= {"Q": quality or QUALITY} if suffix in LOSSY else {}
-    image.copy(**resolution).write_to_target(target, suffix, keep=keep, **options, **_WRITERS[suffix])
-
-
-def encoded(picture: Picture, suffix: str, quality: int | None = None) -> bytes:
-    """The content of a file: as `encode`."""
-    target = pyvips.Target.new_to_memory()
-    encode(picture, suffix, target, quality)
-    return bytes(target.get("blob"))
+    return bytes(image.copy(**resolution).write_to_buffer(suffix, keep=keep, **options, **_WRITERS[suffix]))
 
 
 def _remove_stale_exif(image: pyvips.Image) -> None:

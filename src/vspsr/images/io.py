@@ -21,7 +21,7 @@ from vspsr.errors import ImageFileError, ImageFileWarning, OutputError, size_tex
 from vspsr.files import one_line, reason_of, replacing
 from vspsr.images.colours import cmyk_to_srgb, planes
 from vspsr.images.damage import decoder_warnings, harmless_fault, png_damage, tiff_faults
-from vspsr.images.encoding import WRITABLE, check_quality, encode, unsuited
+from vspsr.images.encoding import WRITABLE, check_quality, encoded, unsuited
 from vspsr.images.metadata import BLOCKS, TIFF_PALETTE, carried_over, tiff_colours, unsupported_tiff
 from vspsr.images.opening import ImageFile, name_of, open_file
 from vspsr.images.picture import Header, Metadata, Picture
@@ -30,7 +30,6 @@ _READERS = {"pngload", "jpegload", "uhdrload", "webpload", "tiffload", "heifload
 _BANDS = {"b-w": (1, 2), "grey16": (1, 2), "srgb": (3, 4), "rgb16": (3, 4), "cmyk": (4, 5)}
 _AT_ONCE = {"webpload", "heifload", "gifload", "uhdrload"}  # decoders that do not work line by line
 _BITS = {"uchar": 8, "ushort": 16}
-_TYPES: dict[int, type[np.unsignedinteger[Any]]] = {8: np.uint8, 16: np.uint16}
 _OTHER_SAMPLES = {"float": "floating-point", "double": "floating-point", "int": "32-bit", "uint": "32-bit"}
 
 _DAMAGED = "damaged or cut short"
@@ -86,11 +85,10 @@ def read_header(path: ImageFile, verify: bool = True) -> Header:
     """
     check_types(verify=(verify, bool))
     with _opened(path, strict=False, verify=verify) as (image, _):
-        orientation = int(image.get("orientation")) if image.get_typeof("orientation") else 1
+        orientation, profile = int(_field(image, "orientation", 1)), _field(image, "icc-profile-data")
         size = (image.width, image.height) if orientation > 4 else (image.height, image.width)
-        profile = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else None
         channels, alpha = 1 if image.bands < 3 else 3, bool(image.hasalpha())
-        return Header(size, channels, _BITS[image.format], alpha, profile, orientation)
+        return Header(size, channels, _BITS[image.format], alpha, bytes(profile) if profile else None, orientation)
 
 
 class _HarmlessError(Exception):
@@ -121,8 +119,11 @@ def _opened(path: ImageFile, strict: bool, verify: bool = True) -> Iterator[tupl
             if problem := _unsupported(image):
                 raise ImageFileError(f"{name}: {problem}")
             yield image, tiff is not None and tiff.photometric == TIFF_PALETTE
-            if tiff and (faults := tiff_faults([*messages, *_error_lines()])):
-                raise ImageFileError(f"{name}: {_DAMAGED} ({one_line(faults[0])})")
+            if tiff:
+                # In libvips' buffer are also the errors after which it continued.
+                errors = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode("utf-8", "replace")
+                if faults := tiff_faults([*messages, *errors.splitlines()]):
+                    raise ImageFileError(f"{name}: {_DAMAGED} ({one_line(faults[0])})")
     except OSError as error:
         raise ImageFileError(f"{name}: cannot be read ({_reason(error)})") from error
     except (pyvips.Error, UnicodeDecodeError) as error:  # libvips may quote a damaged file
@@ -160,7 +161,7 @@ def write_image(path: str | Path, picture: Picture, *, overwrite: bool = False, 
     pyvips.vips_lib.vips_error_clear()
     with replacing(path, overwrite) as file:
         try:
-            encode(picture, suffix, pyvips.Target.new_to_descriptor(file.fileno()), quality)
+            file.write(encoded(picture, suffix, quality))
         except pyvips.Error as error:
             raise OutputError(f"{one_line(path)}: cannot be written ({_reason(error)})") from error
 
@@ -178,16 +179,15 @@ def available_memory() -> int | None:
     return None
 
 
-def _error_lines() -> list[str]:
-    """The messages in libvips' error buffer, also those after which it continued."""
-    return pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode("utf-8", "replace").splitlines()
+def _field(image: pyvips.Image, name: str, default: Any = None) -> Any:
+    """A field of an image's metadata, or the default where it has none."""
+    return image.get(name) if image.get_typeof(name) else default
 
 
 def _unsupported(image: pyvips.Image) -> str:
     """Why an image cannot be used, by its header; empty if it can."""
     reader = str(image.get("vips-loader")).removesuffix("_source")
-    bmp = image.get_typeof("magick-format") and str(image.get("magick-format")).startswith("BMP")
-    if reader not in _READERS and not bmp:
+    if reader not in _READERS and not str(_field(image, "magick-format")).startswith("BMP"):
         return f"not an image file that can be read ({reader.removesuffix('load')} files are not supported)"
     if image.format not in _BITS:
         held = _OTHER_SAMPLES.get(image.format, "signed")
@@ -210,13 +210,13 @@ def check_memory(what: str, needed: float) -> None:
 
 def _decoding_bytes(image: pyvips.Image) -> int:
     """Bytes per pixel that decoding takes, as measured, plus a tenth."""
-
-    def field(name: str) -> int:
-        return int(image.get(name)) if image.get_typeof(name) else 0
-
     sample = _BITS[image.format] // 8
-    reader = str(image.get("vips-loader")).removesuffix("_source")
-    at_once = reader in _AT_ONCE or field("interlaced") or field("orientation") > 1 or image.interpretation == "cmyk"
+    at_once = (
+        str(image.get("vips-loader")).removesuffix("_source") in _AT_ONCE
+        or _field(image, "interlaced")
+        or _field(image, "orientation", 1) > 1
+        or image.interpretation == "cmyk"
+    )
     return math.ceil(1.1 * image.bands * (sample + 4 + 2 * sample * bool(at_once)))  # 4: as int32
 
 
@@ -224,7 +224,7 @@ def _decode(image: pyvips.Image, palette: bool) -> Picture:
     """Decode all pixels of a supported image: upright, without palette or CMYK."""
     alpha = bool(image.hasalpha())
     palette = palette or image.get_typeof("palette") != 0
-    depth = image.get("bits-per-sample") if image.get_typeof("bits-per-sample") else 0
+    depth = _field(image, "bits-per-sample", 0)
     mode = "grey" if image.bands < 3 else "RGB"
     if palette:
         mode = "palette"
@@ -233,10 +233,10 @@ def _decode(image: pyvips.Image, palette: bool) -> Picture:
         image = cmyk_to_srgb(image.copy_memory(), alpha, _BITS[image.format])
     elif depth == 1 and image.bands == 1:
         mode = "bilevel"
-    if image.get_typeof("orientation") and image.get("orientation") > 1:
+    if _field(image, "orientation", 1) > 1:
         image = image.copy_memory().autorot()
     metadata = _kept(image)
-    values = planes(image, _TYPES[_BITS[image.format]])
+    values = planes(image)
     if image.get("vips-loader").startswith("heifload") and 8 < depth < 16:
         values |= values >> depth  # libvips shifts 10 and 12 bits up; this makes white 65535
     if palette and len(values) > 2 and "icc-profile-data" not in metadata and (values[:1] == values[1:3]).all():
@@ -252,17 +252,15 @@ def _decode(image: pyvips.Image, palette: bool) -> Picture:
 
 
 def _kept(image: pyvips.Image) -> Metadata:
-    """The metadata that is kept."""
     # By name: other fields may hold text that Python cannot decode.
     blocks = {field: bytes(image.get(field)) for field in BLOCKS if image.get_typeof(field)}
     kept: dict[str, bytes | str | float] = {**carried_over(blocks), "xres": image.xres, "yres": image.yres}
-    if image.get_typeof("resolution-unit"):
-        kept["resolution-unit"] = str(image.get("resolution-unit"))
+    if unit := _field(image, "resolution-unit"):
+        kept["resolution-unit"] = str(unit)
     return kept
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in one line."""
     if isinstance(error, pyvips.Error):
         if system := re.search(r"^(?:system|unix) error: (?!Unknown)(.+)$", error.detail, re.MULTILINE):
             return system[1]

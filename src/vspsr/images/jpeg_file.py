@@ -18,7 +18,7 @@ from vspsr.images.io import read_header
 from vspsr.images.jpeg_scans import ZIGZAG, HuffmanTable, Scan, decode_scan
 from vspsr.images.opening import ImageFile, name_of, open_file
 
-_SOF, _NOT_SOF = range(0xC0, 0xD0), (0xC4, 0xC8, 0xCC)
+_SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _HUFFMAN = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 _PROGRESSIVE = 0xC2
 _DHT, _SOS, _DQT, _DRI, _EOI, _DNL, _APP14 = 0xC4, 0xDA, 0xDB, 0xDD, 0xD9, 0xDC, 0xEE
@@ -85,7 +85,7 @@ def read_coefficients(data: bytes) -> JpegCoefficients:
     """`jpeg_coefficients` of a file's content, its orientation left out. ValueError where it is damaged."""
     state = _State()
     for marker, segment, entropy in _segments(data):
-        if marker in _SOF and marker not in _NOT_SOF:
+        if marker in _SOF:
             _read_frame(state, marker, segment, len(data))
         elif marker == _DQT:
             _read_tables(state, segment)
@@ -200,7 +200,7 @@ def _read_scan(state: _State, segment: bytes, entropy: bytes) -> None:
     first, last, approximation = segment[-3:]
     if not state.progressive:
         first, last, approximation = 0, 63, 0
-    if not first <= last <= 63 or (first and count > 1) or (approximation & 15) > 13:
+    elif not (last == 0 if first == 0 else first <= last <= 63 and count == 1) or (approximation & 15) > 13:
         raise ValueError("a scan is damaged")
     dc: list[HuffmanTable | None] = [None] * 3
     ac: list[HuffmanTable | None] = [None] * 3
@@ -219,17 +219,17 @@ def _read_scan(state: _State, segment: bytes, entropy: bytes) -> None:
 
 def _order(components: Sequence[_Component], chosen: Sequence[int]) -> tuple[list[int], list[int]]:
     """Where each block of a scan begins, in the order of the scan; and the component of each block of an MCU."""
-    if len(chosen) == 1:  # not interleaved: without the blocks that fill up MCUs
-        c = components[chosen[0]]
-        grid = np.arange(c.blocks[0])[:, None] * c.padded[1] + np.arange(c.blocks[1])
-        return (c.start + 64 * grid.ravel()).tolist(), [chosen[0]]
+    alone = len(chosen) == 1  # not interleaved: without the blocks that fill up MCUs
     parts, pattern = [], []
     for i in chosen:
         c = components[i]
         numbers = np.arange(c.padded[0] * c.padded[1]).reshape(c.padded)
-        mcus = numbers.reshape(c.padded[0] // c.vertical, c.vertical, c.padded[1] // c.horizontal, c.horizontal)
-        parts.append(c.start + 64 * mcus.transpose(0, 2, 1, 3).reshape(-1, c.vertical * c.horizontal))
-        pattern += [i] * (c.vertical * c.horizontal)
+        down, across = c.vertical, c.horizontal
+        if alone:
+            numbers, down, across = numbers[: c.blocks[0], : c.blocks[1]], 1, 1
+        mcus = numbers.reshape(len(numbers) // down, down, -1, across).transpose(0, 2, 1, 3)
+        parts.append(c.start + 64 * mcus.reshape(-1, down * across))
+        pattern += [i] * (down * across)
     return np.concatenate(parts, 1).ravel().tolist(), pattern
 
 

@@ -30,7 +30,7 @@ class Scan:
         offsets: where each block begins in the coefficients, in the order of the scan.
         components: the component of each block of an MCU.
         dc, ac: Huffman tables of each component, None where none is defined.
-        first, last: band of coefficients, in zigzag order.
+        first, last: band of coefficients, in zigzag order: 0 to 63 if sequential, else DC alone or AC alone.
         high, low: bit positions of successive approximation; `high` is 0 in the first scan of a band.
         progressive: whether the frame is.
     """
@@ -55,11 +55,7 @@ def decode_scan(scan: Scan, parts: Sequence[bytes], restart: int, out: "array[in
     per_part = restart * len(scan.components) or max(len(scan.offsets), 1)
     if len(parts) != -(-len(scan.offsets) // per_part):
         raise ValueError("restart markers are missing or misplaced")
-    decode = _sequential
-    if scan.progressive:
-        decode = (
-            (_dc_refined if scan.high else _dc_first) if scan.first == 0 else (_ac_refined if scan.high else _ac_first)
-        )
+    decode = _first if not scan.high else _dc_refined if scan.first == 0 else _ac_refined
     for number, data in enumerate(parts):
         blocks = scan.offsets[number * per_part : (number + 1) * per_part]
         try:
@@ -107,40 +103,55 @@ def _table(codes: HuffmanTable | None) -> list[int]:
     return list(entries.tolist())
 
 
+def _bits(windows: memoryview, position: int, size: int) -> int:
+    """The integer that the next ``size`` bits are."""
+    return (windows[position >> 3] >> (40 - size - (position & 7))) & ((1 << size) - 1)
+
+
 def _long_value(windows: memoryview, position: int, size: int) -> int:
     """A value of ``size`` bits that is not part of a table's entry."""
-    bits = (windows[position >> 3] >> (40 - size - (position & 7))) & ((1 << size) - 1)
+    bits = _bits(windows, position, size)
     return bits if bits >> (size - 1) else bits - (1 << size) + 1
 
 
-def _sequential(scan: Scan, offsets: Sequence[int], windows: memoryview, out: "array[int]") -> int:
-    """All coefficients of each block. Returns the position of the first bit that is not read."""
-    tables = [(c, _table(scan.dc[c]), _table(scan.ac[c])) for c in scan.components]
+def _first(scan: Scan, offsets: Sequence[int], windows: memoryview, out: "array[int]") -> int:
+    """A band of which nothing is known yet. Returns the position of the first bit that is not read."""
+    first, last, low, zigzag = scan.first, scan.last, scan.low, ZIGZAG
+    tables = [
+        (c, _table(scan.dc[c]) if first == 0 else [], _table(scan.ac[c]) if last > 0 else []) for c in scan.components
+    ]
     predicted = [0] * len(scan.dc)
-    zigzag, per_mcu, p = ZIGZAG, len(tables), 0
+    p = ended = 0
     for j, offset in enumerate(offsets):
-        component, dc, ac = tables[j % per_mcu]
-        difference, p = _difference(dc, windows, p)
-        predicted[component] += difference
-        out[offset] = predicted[component]
-        k = 1
-        while k < 64:
+        component, dc, ac = tables[j % len(tables)]
+        if first == 0:
+            difference, p = _difference(dc, windows, p)
+            predicted[component] += difference
+            out[offset] = predicted[component] << low
+        if ended:
+            ended -= 1
+            continue
+        k = max(first, 1)
+        while k <= last:
             entry = ac[(windows[p >> 3] >> (24 - (p & 7))) & 0xFFFF]
             p += entry & _SKIP
-            value = entry >> _VALUE_AT
+            run, value = (entry >> _RUN_AT) & _RUN, entry >> _VALUE_AT
             if not value:
                 if size := (entry >> _SIZE_AT) & _SIZE:
                     value = _long_value(windows, p, size)
                     p += size
-                elif entry >> _RUN_AT == 15:
+                elif run == 15:
                     k += 16
                     continue
-                elif entry & _SKIP:
-                    break
-                else:
+                elif not entry & _SKIP:
                     raise IndexError
-            k += (entry >> _RUN_AT) & _RUN
-            out[offset + zigzag[k]] = value
+                else:
+                    if scan.progressive:
+                        ended = (1 << run) - 1 + _bits(windows, p, run)  # further blocks without this band
+                        p += run
+                    break
+            k += run
+            out[offset + zigzag[k]] = value << low
             k += 1
     return p
 
@@ -156,63 +167,12 @@ def _difference(table: list[int], windows: memoryview, p: int) -> tuple[int, int
     return entry >> _VALUE_AT, p
 
 
-def _dc_first(scan: Scan, offsets: Sequence[int], windows: memoryview, out: "array[int]") -> int:
-    tables = [(c, _table(scan.dc[c])) for c in scan.components]
-    predicted, p = [0] * len(scan.dc), 0
-    for j, offset in enumerate(offsets):
-        component, dc = tables[j % len(tables)]
-        difference, p = _difference(dc, windows, p)
-        predicted[component] += difference
-        out[offset] = predicted[component] << scan.low
-    return p
-
-
 def _dc_refined(scan: Scan, offsets: Sequence[int], windows: memoryview, out: "array[int]") -> int:
     bit = 1 << scan.low
     for p, offset in enumerate(offsets):
-        if _bit(windows, p):
+        if _bits(windows, p, 1):
             out[offset] |= bit
     return len(offsets)
-
-
-def _bit(windows: memoryview, p: int) -> int:
-    return (windows[p >> 3] >> (39 - (p & 7))) & 1
-
-
-def _run_of_ends(windows: memoryview, p: int, bits: int) -> int:
-    """The number of blocks whose bands end here, the present one included."""
-    return (1 << bits) + ((windows[p >> 3] >> (40 - bits - (p & 7))) & ((1 << bits) - 1))
-
-
-def _ac_first(scan: Scan, offsets: Sequence[int], windows: memoryview, out: "array[int]") -> int:
-    table, low, last, zigzag = _table(scan.ac[scan.components[0]]), scan.low, scan.last, ZIGZAG
-    p = ended = 0
-    for offset in offsets:
-        if ended:
-            ended -= 1
-            continue
-        k = scan.first
-        while k <= last:
-            entry = table[(windows[p >> 3] >> (24 - (p & 7))) & 0xFFFF]
-            if not entry & _SKIP:
-                raise IndexError
-            p += entry & _SKIP
-            run, value = (entry >> _RUN_AT) & _RUN, entry >> _VALUE_AT
-            if not value:
-                if size := (entry >> _SIZE_AT) & _SIZE:
-                    value = _long_value(windows, p, size)
-                    p += size
-                elif run == 15:
-                    k += 16
-                    continue
-                else:
-                    ended = _run_of_ends(windows, p, run) - 1
-                    p += run
-                    break
-            k += run
-            out[offset + zigzag[k]] = value << low
-            k += 1
-    return p
 
 
 def _ac_refined(scan: Scan, offsets: Sequence[int], windows: memoryview, out: "array[int]") -> int:
@@ -231,13 +191,13 @@ def _ac_refined(scan: Scan, offsets: Sequence[int], windows: memoryview, out: "a
                 p += entry & _SKIP
                 run, value = (entry >> _RUN_AT) & _RUN, entry >> _VALUE_AT
                 if not value and run < 15:
-                    ended = _run_of_ends(windows, p, run)
+                    ended = (1 << run) + _bits(windows, p, run)
                     p += run
                     run = count
             while k < count:
                 held = out[places[k]]
                 if held:
-                    if _bit(windows, p) and not abs(held) & bit:
+                    if _bits(windows, p, 1) and not abs(held) & bit:
                         out[places[k]] = held + (bit if held > 0 else -bit)
                     p += 1
                 elif run == 0:

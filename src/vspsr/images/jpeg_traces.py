@@ -35,8 +35,6 @@ _SAME = 0.5  # share of the values that saving again reproduces: nearly all of a
 _CLEAR = 6  # frequencies with a clear comb, at least, of luminance and of chrominance, where the steps are estimated
 _SAMPLINGS = ((1, 1), (2, 2), (1, 2), (2, 1))
 
-_Place = tuple[tuple[int, int], tuple[int, int]]  # subsampling, origin
-
 
 @dataclass(frozen=True)
 class JpegTraces:
@@ -71,7 +69,7 @@ class JpegTraces:
         if self.quality is None:
             tables = _own_tables(_from(pixels, (0, 0), _ESTIMATED), self.sampling)[0]
         else:
-            tables = _both(quality_tables(torch.tensor([self.quality]))[0], len(pixels))
+            tables = _tables(self.quality, len(pixels))
         return encode_jpeg(pixels, list(tables.int()), self.sampling)
 
 
@@ -106,8 +104,10 @@ def _traces_at(pixels: Tensor, offset: tuple[int, int]) -> JpegTraces | None:
     found: list[tuple[float, JpegTraces]] = []
     places = list(_places(len(pixels), offset))
     for quality in near:
-        tables = _both(quality_tables(torch.tensor([quality]))[0], len(pixels))
-        usable = [p for p in places if p[0] != (1, 1) or not _contradicted(planes[1:], tables[-1:])]
+        tables = _tables(quality, len(pixels))
+        usable = places
+        if any(COMB < float(_comb(plane).distances(tables[-1:])) < math.inf for plane in planes[1:]):
+            usable = [place for place in places if place[0] != (1, 1)]  # fine steps reproduce everything
         if not usable:
             continue
         shares = [(_share_reproduced(pixels, tables, *place), place) for place in usable]
@@ -116,11 +116,6 @@ def _traces_at(pixels: Tensor, offset: tuple[int, int]) -> JpegTraces | None:
         found.append((share, JpegTraces(quality, *place)))
     share, traces = max(found, key=lambda item: item[0], default=(0.0, None))
     return traces if share > _SAME else _with_own_tables(pixels, offset)
-
-
-def _contradicted(chroma: Tensor, table: Tensor) -> bool:
-    """Whether Cb or Cr, not subsampled, has no comb of a table (1, 8, 8): fine steps reproduce everything."""
-    return any(COMB < float(_comb(plane).distances(table)) < math.inf for plane in chroma)
 
 
 def _with_own_tables(pixels: Tensor, offset: tuple[int, int]) -> JpegTraces | None:
@@ -141,7 +136,7 @@ def _with_own_tables(pixels: Tensor, offset: tuple[int, int]) -> JpegTraces | No
     return JpegTraces(None, *places[best]) if known else JpegTraces(None, (1, 1), offset, estimable=False)
 
 
-def _places(channels: int, offset: tuple[int, int]) -> Iterator[_Place]:
+def _places(channels: int, offset: tuple[int, int]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
     """Kinds of subsampling, and where the first whole MCU may begin if blocks begin at an offset."""
     for sampling in _SAMPLINGS[: 1 if channels == 1 else None]:
         for row in range(offset[0], 8 * sampling[0], 8):
@@ -197,17 +192,12 @@ def _before_upsampling(chroma: Tensor, sampling: tuple[int, int]) -> Tensor:
     values = F.avg_pool2d(chroma.double()[None], sampling)[0]
     for axis, factor in enumerate(sampling, start=1):
         if factor == 2:
-            values = _sharpened(values.movedim(axis, -1)).movedim(-1, axis)
+            place = torch.arange(n := values.shape[axis])
+            one = torch.eye(n, dtype=torch.float64)
+            smoothing = (6 * one + one[(place - 1).clamp(min=0)] + one[(place + 1).clamp(max=n - 1)]) / 8
+            lines = values.movedim(axis, 0)
+            values = torch.linalg.solve(smoothing, lines.flatten(1)).reshape(lines.shape).movedim(0, axis)
     return values
-
-
-def _sharpened(values: Tensor) -> Tensor:
-    n = values.shape[-1]
-    smoothing = torch.eye(n, dtype=torch.float64) * 0.75
-    smoothing[0, 0] = smoothing[-1, -1] = 0.875
-    if n > 1:
-        smoothing.diagonal(1)[:] = smoothing.diagonal(-1)[:] = 0.125
-    return torch.linalg.solve(smoothing, values.flatten(0, -2).T).T.view(values.shape)
 
 
 def _from(pixels: Tensor, origin: tuple[int, int], side: int) -> Tensor:
@@ -236,6 +226,6 @@ def _distinct(spectrum: Tensor) -> Tensor:
     return keys.indices[first]
 
 
-def _both(tables: Tensor, channels: int) -> Tensor:
-    """Tables (2, 8, 8) of luminance and chrominance for each channel."""
-    return tables[[0, 1, 1][:channels]]
+def _tables(quality: int, channels: int) -> Tensor:
+    """libjpeg's tables of a quality, for each channel: (C, 8, 8)."""
+    return quality_tables(torch.tensor([quality]))[0, [0, 1, 1][:channels]]

@@ -48,8 +48,6 @@ _PLACES = (  # in pixels of the old picture
 UNSTATED = 1.0
 """The resolution that libvips gives PNG, WebP and AVIF files which state none, in pixels per millimetre."""
 
-_RESOLUTIONS = ("tiff:XResolution", "tiff:YResolution")
-
 
 class _Tag(NamedTuple):
     """An integer tag, its first value, its `struct` format and its position from the start of the file."""
@@ -191,7 +189,7 @@ def with_print_size_kept(metadata: Mapping[str, bytes | str | float], scale: int
         if isinstance(value := made.get(field), int | float) and value != UNSTATED:
             made[field] = scale * value
     if isinstance(xmp := made.get("xmp-data"), bytes):
-        for tag in _RESOLUTIONS:
+        for tag in ("tiff:XResolution", "tiff:YResolution"):
             xmp = _without(xmp, tag)
         made["xmp-data"] = xmp
     return made
@@ -203,7 +201,6 @@ def _stated(tag: str) -> re.Pattern[bytes]:
 
 
 def _scaled(xmp: bytes, tag: str, factor: Fraction) -> bytes:
-    """XMP with an integer property multiplied."""
     return _stated(tag).sub(lambda m: m["head"] + b"%d" % round(int(m["value"]) * factor), xmp)
 
 

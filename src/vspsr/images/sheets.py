@@ -4,13 +4,13 @@ import io
 import math
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from vspsr.images.colours import srgb_array
 from vspsr.images.picture import Picture, bicubic
+from vspsr.images.sources import source_of
 
 # Anchors of a perceptually even map from dark to light (viridis, CC0), linear in between.
 _ANCHORS = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"]
@@ -27,18 +27,8 @@ Array = NDArray[np.uint8]
 def coloured(values: NDArray[np.floating]) -> Array:
     """Values in [0, 1] (H, W) → RGB (H, W, 3)."""
     table = np.array([[int(a[i : i + 2], 16) for i in (0, 2, 4)] for a in _ANCHORS], np.float64)
-    place = np.clip(values, 0, 1) * (len(table) - 1)
-    low = np.minimum(place.astype(int), len(table) - 2)
-    part = (place - low)[..., None]
-    return np.round(table[low] * (1 - part) + table[low + 1] * part).astype(np.uint8)
-
-
-def _font(size: int = 14) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
-
-
-def _as_picture(rgb: Array) -> Picture:
-    return Picture(torch.from_numpy(np.array(rgb.transpose(2, 0, 1), np.int32, order="C")), mode="RGB")
+    places = np.linspace(0, 1, len(table))
+    return np.stack([np.interp(values, places, column) for column in table.T], -1).round().astype(np.uint8)
 
 
 def map_levels(stddev: Tensor) -> NDArray[np.float64]:
@@ -68,33 +58,21 @@ def value_map(
     """
     height, width = values.shape
     canvas = Image.new("RGB", (width + 90, max(height, 160)), _BACKGROUND)
-    rgb = coloured(values / end)
-    room = max(height, 160) - 20
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)
+    left, room, rgb = width + 14, canvas.height - 20, coloured(values / end)
     if marked is not None and marked.any():
         rgb[marked] = _MARK
         room -= 20
-        ImageDraw.Draw(canvas).text((width + 14, room + 14), mark, fill=_MARK, font=_font(12))
+        draw.text((left, room + 14), mark, fill=_MARK, font=font)
     canvas.paste(Image.fromarray(rgb))
-    _draw_scale(canvas, (width + 14, 10), room, end, unit)
-    return _as_picture(np.asarray(canvas))
-
-
-def _draw_scale(canvas: Image.Image, at: tuple[int, int], height: int, end: float, unit: str) -> None:
-    """A vertical colour scale from 0 to ``end``."""
-    draw = ImageDraw.Draw(canvas)
-    draw.text((at[0], at[1] - 6), unit, fill=_INK, font=_font(12))
-    top = at[1] + 14
-    bar = coloured(np.linspace(1, 0, height - 14)[:, None].repeat(14, 1))
-    canvas.paste(Image.fromarray(bar), (at[0], top))
+    draw.text((left, 4), unit, fill=_INK, font=font)
+    bar = coloured(np.linspace(1, 0, room - 14)[:, None].repeat(14, 1))
+    canvas.paste(Image.fromarray(bar), (left, 24))
     for part in (0, 0.25, 0.5, 0.75, 1):
-        y = top + round((1 - part) * (height - 15))
-        draw.line((at[0] + 14, y, at[0] + 18, y), fill=_INK)
-        draw.text(
-            (at[0] + 22, min(y - 7, canvas.height - 14)),
-            f"{part * end:.3g}",
-            fill=_INK,
-            font=_font(12),
-        )
+        y = 24 + round((1 - part) * (room - 15))
+        draw.line((left + 14, y, left + 18, y), fill=_INK)
+        draw.text((left + 22, min(y - 7, canvas.height - 14)), f"{part * end:.3g}", fill=_INK, font=font)
+    return source_of(canvas).picture
 
 
 def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Picture], title: str) -> Picture:
@@ -130,18 +108,18 @@ def contact_sheet(lr: Picture, mean: Picture, stddev: Tensor, samples: list[Pict
     step = (block[0] + _MARGIN, block[1] + _LABEL + _MARGIN)
     canvas = Image.new("RGB", (_MARGIN + columns * step[0], 2 * _LABEL + rows * step[1]), _BACKGROUND)
     draw = ImageDraw.Draw(canvas)
-    draw.text((_MARGIN, 10), title, fill=_INK, font=_font(16))
+    draw.text((_MARGIN, 10), title, fill=_INK, font=ImageFont.load_default(16))
     resample = Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST
     for i, (label, image) in enumerate(cells):
         left, top = _MARGIN + (i % columns) * step[0], 2 * _LABEL + (i // columns) * step[1]
-        draw.text((left, top), label, fill=_INK, font=_font())
+        draw.text((left, top), label, fill=_INK, font=ImageFont.load_default(14))
         whole = image.resize(cell, resample)
         marks = ImageDraw.Draw(whole)
         marks.rectangle([round(v * factor) for v in (box[0], box[1], box[2] - 1, box[3] - 1)], outline=_MARK)
         canvas.paste(whole, (left, top + _LABEL))
         close = image.crop(box).resize((crop, crop), Image.Resampling.NEAREST)
         canvas.paste(close, (left + cell[0] + _MARGIN // 2, top + _LABEL))
-    return _as_picture(np.asarray(canvas))
+    return source_of(canvas).picture
 
 
 def _pil(picture: Picture) -> Image.Image:

@@ -206,13 +206,9 @@ def _was_jpeg(picture: Picture, wanted: bool) -> Source:
     return Source(picture, code, note)
 
 
-def is_jpeg(path: ImageFile) -> bool:
-    """Whether an image file is a JPEG, by its content. ImageFileError as in `read_image`."""
-    return lossy_format(path) == _JPEG
-
-
 def lossy_format(path: ImageFile) -> str | None:
-    """The lossy format of an image file, by its content; None for any other."""
+    """The lossy format of an image file, by its content, "JPEG" for instance; None for any other. ImageFileError as in
+    `read_image`."""
     with open_file(path) as file:
         head = file.read(12)
         if head.startswith(b"\xff\xd8\xff"):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vspsr.checks import check_flag, check_integer
+from vspsr.checks import check_integer, check_types
 from vspsr.nn.deterministic import MAX_WIDTH, ResidualTrunk, ResidualUpsampler
 from vspsr.nn.overlapping import OverlappingAtoms, mixture_layer
 from vspsr.space.parameters import SpaceParameters
@@ -78,7 +78,7 @@ class CorrelatedVSpM(OverlappingAtoms):
             raise ValueError(f"`dilations` must be a list of at most {_LONGEST_CHAIN} integers, got {dilations!r}")
         self.dilations = tuple(check_integer(d, "dilations", 1, 64) for d in dilations)
         self.noise_channels = m = check_integer(noise_channels, "noise_channels", 1, MAX_WIDTH)
-        correlated = check_flag(correlated, "correlated")
+        check_types(correlated=(correlated, bool))
         self.receptive_field = 2 * blocks + 3
         self.trunk = ResidualTrunk(channels, blocks, inputs=6)
         self.mean_head = ResidualUpsampler(self.scale, channels)

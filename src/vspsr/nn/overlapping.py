@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vspsr.checks import check_flag, check_integer, check_types
+from vspsr.checks import check_integer, check_types
 from vspsr.nn.deterministic import MAX_WIDTH, ResidualTrunk, ResidualUpsampler
 from vspsr.space.parameters import SpaceParameters
 
@@ -116,8 +116,8 @@ class OverlappingVSpM(OverlappingAtoms):
         takes_quantisation: bool = False,
     ) -> None:
         super().__init__(scale, n_atoms, n_modes)
-        check_types(deterministic=(deterministic, nn.Module | None))
-        self.takes_quantisation = check_flag(takes_quantisation, "takes_quantisation")
+        check_types(deterministic=(deterministic, nn.Module | None), takes_quantisation=(takes_quantisation, bool))
+        self.takes_quantisation = takes_quantisation
         self.trunk = ResidualTrunk(channels, blocks, inputs=6 if takes_quantisation else 3)
         self.deterministic = deterministic
         self.mean_head = ResidualUpsampler(self.scale, channels) if deterministic is None else None

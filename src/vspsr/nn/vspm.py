@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vspsr.checks import check_choice, check_flag, check_integer
+from vspsr.checks import check_choice, check_integer, check_types
 from vspsr.nn.deterministic import MAX_WIDTH, Interpolation
 from vspsr.space.parameters import SpaceParameters, StochasticBasis
 
@@ -126,9 +126,11 @@ class VSpM(nn.Module):
         check_choice(scale, "scale", (4, 8))
         if (n_atoms := check_integer(n_atoms, "n_atoms", 4, MAX_WIDTH)) % 4:
             raise ValueError(f"`n_atoms` must be a positive multiple of 4, got {n_atoms}")
-        check_flag(stochastic_basis, "stochastic_basis")
-        check_flag(stochastic_coefficients, "stochastic_coefficients")
-        check_flag(convolutions, "convolutions")
+        check_types(
+            stochastic_basis=(stochastic_basis, bool),
+            stochastic_coefficients=(stochastic_coefficients, bool),
+            convolutions=(convolutions, bool),
+        )
         self.scale = scale = int(scale)
         self.basis = BasisBranch(scale, n_atoms, stochastic_basis)
         self.coefficients = CoefficientBranch(n_atoms, stochastic_coefficients)

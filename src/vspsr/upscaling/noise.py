@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_number
-from vspsr.degradation.noise import NoiseModel
-from vspsr.degradation.noise_estimate import estimate_noise
+from vspsr.degradation.noise import NoiseModel, estimate_noise
 from vspsr.images.sources import Source
 
 Denoise = float | str | Sequence[float] | None

@@ -13,7 +13,7 @@ from vspsr.images.metadata import with_print_size_kept
 from vspsr.images.opening import ImageFile
 from vspsr.images.picture import Picture
 from vspsr.images.provenance import pixels_digest, with_provenance
-from vspsr.images.sources import Source, is_jpeg, read_source
+from vspsr.images.sources import Source, lossy_format, read_source
 from vspsr.model import VSpSR
 from vspsr.upscaling.consistent import DEPTHS, Exactness
 from vspsr.upscaling.intervals import IntervalCalibration, model_digest, trust_mask
@@ -105,7 +105,7 @@ class Options:
     def by_coefficients(self, image: ImageFile) -> bool:
         """Whether a file counts by its JPEG coefficients, if they can be read. ImageFileError as in `read_image`."""
         by_pixels = self.as_pixels or is_denoising(self.denoise) or self.calibration is not None
-        return not by_pixels and (self.was_jpeg or is_jpeg(image))
+        return not by_pixels and (self.was_jpeg or lossy_format(image) == "JPEG")
 
     def read(self, image: ImageFile, needed_per_pixel: int = 0) -> Source:
         """The LR picture of a file. ImageFileError as in `read_image`."""
