@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vspsr.degradation import Degradation
-from vspsr.images.colours import to_srgb
+from vspsr.images.colours import srgb_array
 from vspsr.images.picture import Picture, to_bits
 from vspsr.images.sheets import coloured, map_levels, png, scale_end
 from vspsr.upscaling import degrade
@@ -71,7 +71,7 @@ class Layer:
     def of(cls, name: str, picture: Picture, **about: Any) -> "Layer":
         """The layer of a picture."""
         kept = picture.pixels.numpy().astype(np.uint8 if picture.bits == 8 else np.uint16)
-        return cls(name, kept, display_rgb(picture), about)
+        return cls(name, kept, srgb_array(picture), about)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -110,21 +110,12 @@ class Layer:
         bits = 8 if self.pixels.dtype == np.uint8 else 16
         return replace(like, pixels=pixels, bits=bits, alpha=None)
 
-    def colour(self, x: int, y: int) -> list[int]:
-        """The values at a pixel."""
-        return [int(v) for v in self.pixels[:, y, x]]
-
 
 def spread_map(stddev: Tensor) -> tuple[Array, float]:
     """A colour map (H, W, 3) of a standard deviation (C, H, W), and the end of its scale in levels of 255."""
     levels = map_levels(stddev)
     end = scale_end(levels)
     return coloured(levels / end), end
-
-
-def display_rgb(picture: Picture) -> Array:
-    """(H, W, 3) in sRGB."""
-    return np.ascontiguousarray(to_srgb(picture).pixels.expand(3, -1, -1).permute(1, 2, 0).numpy().astype(np.uint8))
 
 
 def colours_wrong(picture: Picture, lr: Picture, degradation: Degradation) -> int:
