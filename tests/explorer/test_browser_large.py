@@ -187,7 +187,7 @@ def test_the_map_of_sigma_is_drawn_where_it_is_visible(large: Page, monkeypatch:
     page.keyboard.press("v")
     page.wait_for_selector("#readout:has-text('90 %'):has-text('(σ without the edits)')")
     with held(monkeypatch, work, "layer") as whole:
-        with held(monkeypatch, app, "draft") as drafts:
+        with held(monkeypatch, work, "draft") as drafts:
             page.keyboard.press("4")
             cancelled_by_its_button(page, "computing what is visible")
             until(lambda: drafts == ["cancelled"])

@@ -97,16 +97,11 @@ def test_what_is_visible_is_shown_before_the_whole(opened: Page, monkeypatch: py
 def test_the_lr_picture_is_shown_while_the_network_runs(opened: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     page, own, released = opened.page, work.open_picture, []
 
-    def slow(session: Any, model: Any) -> Any:
-        made = own(session, model)
-
-        def waiting(progress: Any) -> Any:
-            while not released:
-                torch.ones(1).sqrt()  # may be cancelled here
-                time.sleep(0.02)
-            return made(progress)
-
-        return waiting
+    def slow(*arguments: Any) -> Any:
+        while not released:
+            torch.ones(1).sqrt()  # may be cancelled here
+            time.sleep(0.02)
+        return own(*arguments)
 
     monkeypatch.setattr(work, "open_picture", slow)
     lr = np.asarray(Image.fromarray(photo()).resize((64, 48), Image.Resampling.BILINEAR)).astype(int)

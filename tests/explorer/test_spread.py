@@ -10,10 +10,9 @@ import pytest
 from explorer_requests import MEAN, SAMPLE, drafted, scribble
 from explorer_tools import Client, http_client, photo
 
-from vspsr.explorer.drafts import draft
 from vspsr.explorer.editing import unlikeliness
 from vspsr.explorer.messages import Ask, Components, DraftRequest, Scribble
-from vspsr.explorer.work import ask, components
+from vspsr.explorer.work import ask, components, draft
 from vspsr.images.sheets import coloured
 
 STDDEV = {"kind": "stddev"}

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from vspsr import read_image
 from vspsr.degradation import Degradation
 from vspsr.errors import ConditionWarning
-from vspsr.explorer.areas import area_mask
+from vspsr.explorer.editing import area_mask
 from vspsr.explorer.limits import Limits
 from vspsr.explorer.messages import Area
 from vspsr.space import Pixels

@@ -4,10 +4,10 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,12 +16,12 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from vspsr.consistency.progress import Progress
 from vspsr.errors import VSpSRError, explain, is_expected
 from vspsr.explorer import work
-from vspsr.explorer.drafts import draft
 from vspsr.explorer.editing import key_of, unlikeliness
 from vspsr.explorer.guard import Guard, cookie_name
-from vspsr.explorer.jobs import BusyError, Job, Jobs, Progress
+from vspsr.explorer.jobs import BusyError, Job, Jobs
 from vspsr.explorer.keep import export
 from vspsr.explorer.limits import Limits
 from vspsr.explorer.messages import Ask, Clip, Components, DraftRequest, Edits, Export, LayerRequest, checked_json
@@ -32,7 +32,6 @@ from vspsr.files import one_line
 from vspsr.images.picture import Picture
 from vspsr.model import VSpSR
 from vspsr.upscaling.intervals import model_digest
-from vspsr.version import __version__
 
 _FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
 
@@ -40,7 +39,6 @@ _FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
 def create_app(
     model: VSpSR,
     name: str = "model",
-    token: str | None = None,
     hosts: frozenset[str] = frozenset(),
     limits: Limits | None = None,
     photo: Path | None = None,
@@ -51,15 +49,20 @@ def create_app(
     Args:
         model: that pictures are opened with.
         name: of the model, for the page.
-        token: by default a random one.
         hosts: names allowed in the Host header, beside "localhost" and IP addresses.
         limits: on requests, memory and work.
         photo: a picture that the page opens first.
         was_jpeg: as in `read_source`, of all pictures that are opened.
     """
     limits = limits or Limits()
-    token = token or secrets.token_urlsafe(24)
-    jobs, sessions, digest = Jobs(limits.workers, limits.waiting), Sessions(limits), model_digest(model)
+    token = secrets.token_urlsafe(24)
+
+    def end(session: Session) -> None:
+        for job in jobs.of(session.id):
+            jobs.cancel(job)
+        session.downloads.close()
+
+    jobs, sessions, digest = Jobs(limits.workers, limits.waiting), Sessions(limits, end), model_digest(model)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -69,8 +72,7 @@ def create_app(
             finally:
                 jobs.close()
 
-    app = FastAPI(title="vspsr explore", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-    app.router.lifespan_context = lifespan
+    app = FastAPI(openapi_url=None, lifespan=lifespan)
     app.state.token, app.state.sessions, app.state.jobs = token, sessions, jobs
     app.add_middleware(Guard, token=token, hosts=hosts, limits=limits)
     _add_handlers(app)
@@ -99,22 +101,14 @@ def create_app(
         return session
 
     def opened(session: Session) -> dict[str, Any]:
-        for closed in sessions.add(session):
-            end(closed)
-        opening = work.open_picture(session, model)
-        session.opening = jobs.submit(session.id, "open", "opening the picture", opening)
+        sessions.add(session)
+        session.opening = jobs.submit(
+            session.id, "open", "opening the picture", lambda progress: work.open_picture(session, model, progress)
+        )
         return describe(session)
 
-    def end(session: Session) -> None:
-        for job in jobs.of(session.id):
-            jobs.cancel(job)
-        session.downloads.close()
-
     def add_file(session: Session, title: str, picture: Picture) -> dict[str, Any]:
-        file, closed = sessions.add_file(session, title, picture)
-        for other in closed:
-            end(other)
-        height, width = picture.size
+        file, (height, width) = sessions.add_file(session, title, picture), picture.size
         return {"file": file, "title": title, "width": width, "height": height}
 
     def describe(session: Session) -> dict[str, Any]:
@@ -133,9 +127,12 @@ def create_app(
             "jobs": [job.report() for job in jobs.of(session.id)],
         }
 
-    def submit(session: Session, key: str, what: str, function: Callable[[Progress], Any], **how: bool) -> Job:
-        """A job that waits until the picture is open."""
-        return jobs.submit(session.id, key, what, function, after=session.opening, **how)
+    def started(
+        session: Session, request: Any, function: Callable[[Session, Any, Progress], Any], what: str, **how: bool
+    ) -> dict[str, Any]:
+        """The report of a job that waits until the picture is open."""
+        key, make = f"{function.__name__} {key_of(request)}", partial(function, session, request)
+        return jobs.submit(session.id, key, what, make, after=session.opening, **how).report()
 
     def get_session(session_id: str) -> Session:
         return sessions.get(session_id)
@@ -166,8 +163,7 @@ def create_app(
 
     @app.delete("/api/sessions/{session_id}", status_code=204)
     def close_session(session: Open) -> Response:
-        sessions.close(session.id)
-        end(session)
+        sessions.close(session)
         return Response(status_code=204)
 
     @app.put("/api/sessions/{session_id}/document", status_code=204)
@@ -203,9 +199,7 @@ def create_app(
 
     @app.post("/api/sessions/{session_id}/drafts")
     def drafts(session: Open, request: DraftRequest) -> dict[str, Any]:
-        key = f"draft {key_of(request)}"
-        what = "computing what is visible"
-        return submit(session, key, what, lambda progress: draft(session, request, progress), urgent=True).report()
+        return started(session, request, work.draft, "computing what is visible", urgent=True)
 
     @app.get("/api/sessions/{session_id}/layers/{layer_id}/tiles/{level}/{x}/{y}")
     def tile(session: Open, layer_id: str, level: int, x: int, y: int) -> Response:
@@ -225,28 +219,21 @@ def create_app(
 
     @app.post("/api/sessions/{session_id}/components")
     def components(session: Open, request: Components) -> dict[str, Any]:
-        key = key_of(request)
-        what = "finding the components of the region"
-        return submit(session, key, what, lambda progress: work.components(session, request, progress)).report()
+        return started(session, request, work.components, "finding the components of the region")
 
     @app.post("/api/sessions/{session_id}/unlikeliness")
     def unlikely(session: Open, edits: Edits) -> dict[str, Any]:
-        def work(progress: Progress) -> list[dict[str, Any]]:
-            return unlikeliness(session, edits, progress)
-
-        return submit(session, f"unlikely {key_of(edits)}", "how unlikely the edits are", work).report()
+        return started(session, edits, unlikeliness, "how unlikely the edits are")
 
     @app.post("/api/sessions/{session_id}/ask")
     def ask(session: Open, request: Ask) -> dict[str, Any]:
-        what = "comparing the candidates"
-        return submit(session, key_of(request), what, lambda progress: work.ask(session, request, progress)).report()
+        return started(session, request, work.ask, "comparing the candidates")
 
     @app.post("/api/sessions/{session_id}/exports")
     def exports(session: Open, request: Export) -> dict[str, Any]:
-        def make(progress: Progress) -> dict[str, Any]:
-            return export(session, request, app.state.folder, name, progress)
-
-        return submit(session, f"export {secrets.token_hex(8)}", "making the file", make).report()
+        key = f"export {secrets.token_hex(8)}"
+        make = partial(export, session, request, app.state.folder, name)
+        return jobs.submit(session.id, key, "making the file", make, after=session.opening).report()
 
     @app.get("/api/sessions/{session_id}/blobs/{blob}")
     def blob(session: Open, blob: str) -> Response:
@@ -254,9 +241,8 @@ def create_app(
             return FileResponse(file.path, media_type=file.kind, filename=file.name)
         if (held := session.blobs.used(blob) or session.drafts.used(blob)) is None:
             raise NotFoundError("this file is not kept any more: ask for it again")
-        title, kind, content = held
-        disposition = f"attachment; filename*=UTF-8''{quote(title, safe='')}"
-        return Response(content, media_type=kind, headers={"content-disposition": disposition})
+        kind, content = held
+        return Response(content, media_type=kind)
 
     @app.get("/api/sessions/{session_id}/jobs/{job_id}")
     def job_state(job: TheJob) -> dict[str, Any]:
@@ -289,12 +275,9 @@ def _add_handlers(app: FastAPI) -> None:
         return answer(error.status_code, str(error.detail))
 
     @app.exception_handler(VSpSRError)
-    def known(_: Request, error: VSpSRError) -> JSONResponse:
+    @app.exception_handler(ValueError)
+    def known(_: Request, error: Exception) -> JSONResponse:
+        if not is_expected(error):
+            raise error
         status = 404 if isinstance(error, NotFoundError) else 503 if isinstance(error, BusyError) else 422
         return answer(status, explain(error))
-
-    @app.exception_handler(ValueError)
-    def value(_: Request, error: ValueError) -> JSONResponse:
-        if is_expected(error):
-            return answer(422, explain(error))
-        raise error

@@ -3,17 +3,17 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel
 from torch import Tensor
 
-from vspsr.consistency.progress import estimate_progress, one_of
-from vspsr.explorer.areas import area_mask, rect_mask
-from vspsr.explorer.jobs import Progress, no_progress, shared_work
-from vspsr.explorer.messages import Colour, Copy, Edit, Repeat, Scribble, Texture
+from vspsr.consistency.progress import Progress, estimate_progress, one_of
+from vspsr.explorer.jobs import no_progress, shared_work
+from vspsr.explorer.messages import Area, Colour, Copy, Edit, Rect, Repeat, Scribble, Texture
 from vspsr.explorer.session import Session
 from vspsr.images.picture import Picture
 from vspsr.space import Average, ConditionedSpace, Pixels, Same, SRSpace
@@ -91,18 +91,12 @@ def observation(session: Session, edit: Edit) -> Observation:
             assert edit.value is not None
             return Average(area_mask(edit.area, shape), colour(edit.value), edit.stddev)
         case Repeat():
-            to = (*edit.to, *edit.source[2:])
-            return Same(rect_mask(edit.source, shape), rect_mask(to, shape), edit.stddev)
+            return Same(_rect_mask(edit.source, shape), _rect_mask((*edit.to, *edit.source[2:]), shape), edit.stddev)
         case Copy():
             patch = image_of(session.file(edit.file), channels)
-            left, top, width, height = edit.source
-            if top + height > patch.shape[1] or left + width > patch.shape[2]:
-                raise ValueError(f"the copied area {edit.source} leaves its picture")
-            mask = rect_mask((*edit.to, width, height), shape)
-            values = torch.zeros(channels, *shape)
-            place = (slice(None), slice(edit.to[1], edit.to[1] + height), slice(edit.to[0], edit.to[0] + width))
-            values[place] = patch[:, top : top + height, left : left + width]
-            return Pixels(mask, values, edit.stddev)
+            values, to = torch.zeros(channels, *shape), (*edit.to, *edit.source[2:])
+            values[:, *place_of(to, shape)] = patch[:, *place_of(edit.source, patch.shape[1:])]
+            return Pixels(_rect_mask(to, shape), values, edit.stddev)
         case _:
             raise TypeError(f"{type(edit).__name__} is no condition")
 
@@ -120,7 +114,7 @@ def _mean_of(space: SRSpace, mask: Tensor) -> float:
 
 def image_of(picture: Picture, channels: int) -> Tensor:
     """A picture as an image (channels, H, W) of 0 … 1."""
-    image = replace(picture, alpha=None).to_float()[0]
+    image = picture.to_float()[0]
     return image.mean(0, keepdim=True) if channels == 1 else image.expand(3, -1, -1)
 
 
@@ -143,3 +137,42 @@ def unlikeliness(session: Session, edits: Sequence[Edit], progress: Progress = n
         y, x = divmod(int(conflict.where.argmax()), conflict.where.shape[1])
         reports.append({"id": edit.id, "sigma": conflict.distance, "missed": conflict.missed, "where": [x, y]})
     return reports
+
+
+def area_mask(area: Area, size: tuple[int, int]) -> Tensor:
+    """The pixels whose centres the strokes cover, (H, W) bool: those within a radius of a path, one after the other."""
+    mask = np.zeros(size, bool)
+    for stroke in area.strokes:
+        path = np.asarray(stroke.points, float).reshape(-1, 2)
+        for start, end in zip(path, path[1:] if len(path) > 1 else path, strict=False):
+            _draw(mask, start, end, stroke.radius, not stroke.erase)
+    return torch.from_numpy(mask)
+
+
+def _draw(mask: NDArray[np.bool_], a: NDArray[np.float64], b: NDArray[np.float64], radius: float, value: bool) -> None:
+    """Set the pixels within a radius of the segment a–b, each (x, y)."""
+    height, width = mask.shape
+    left, top = np.maximum(np.floor(np.minimum(a, b) - radius), 0).astype(int)
+    right, bottom = np.minimum(np.ceil(np.maximum(a, b) + radius), (width, height)).astype(int)
+    if left >= right or top >= bottom:
+        return
+    x, y = np.arange(left, right) + 0.5, np.arange(top, bottom)[:, None] + 0.5
+    (dx, dy), length2 = b - a, float(((b - a) ** 2).sum())
+    t = np.clip(((x - a[0]) * dx + (y - a[1]) * dy) / length2, 0, 1) if length2 else np.zeros(())
+    near = (x - a[0] - t * dx) ** 2 + (y - a[1] - t * dy) ** 2 <= radius**2
+    mask[top:bottom, left:right][near] = value
+
+
+def place_of(rect: Rect, size: Sequence[int]) -> tuple[slice, slice]:
+    """The rows and columns of a rectangle; ValueError unless it lies within a picture of a size (H, W)."""
+    left, top, width, height = rect
+    if top + height > size[0] or left + width > size[1]:
+        raise ValueError(f"the area {left}, {top}, {width}×{height} leaves the picture of {size[1]}×{size[0]} pixels")
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _rect_mask(rect: Rect, size: tuple[int, int]) -> Tensor:
+    """(H, W) bool."""
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[place_of(rect, size)] = True
+    return mask

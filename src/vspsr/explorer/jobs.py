@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch.overrides import TorchFunctionMode
 
+from vspsr.consistency.progress import Progress
 from vspsr.errors import VSpSRError, explain, is_expected
 
 _KEPT = 256  # finished jobs
@@ -21,16 +22,12 @@ _PER_OWNER = 2  # jobs of one owner that run at the same time
 _LONGEST_PAUSE = 10.0  # seconds; bounded, because the other job may need something that the paused one is making
 _log = logging.getLogger("vspsr.explorer")
 
-Progress = Callable[[int, int], None]
-"""progress(steps done, steps in all)"""
-
 
 def no_progress(done: int, total: int) -> None:
     """Progress that nobody follows."""
 
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
-
 
 _shared: ContextVar[bool] = ContextVar("shared", default=False)
 
@@ -99,10 +96,6 @@ class Job:
             "error": self.error,
         }
 
-    def _set(self, state: State, **values: Any) -> None:
-        vars(self).update(values)
-        self.state = state
-
     def _step(self, done: int, total: int) -> None:
         self.progress = (done, total)
         if self.may_pause and not _shared.get():
@@ -114,16 +107,15 @@ class Job:
         """Do the work; every error becomes one line."""
         try:
             with torch.no_grad(), _Interruptible(self):
-                result = self.work(self._step)
+                self.result = self.work(self._step)
+            self.state = "done"
         except Cancelled:
-            self._set("cancelled")
+            self.state = "cancelled"
         except Exception as error:
             if not is_expected(error):
                 _log.exception("internal error in the job %r", self.what)
-            text = explain(error) if is_expected(error) else "internal error: the server's log has the details"
-            self._set("failed", error=text)
-        else:
-            self._set("done", result=result)
+            self.error = explain(error) if is_expected(error) else "internal error: the server's log has the details"
+            self.state = "failed"
 
 
 class _Interruptible(TorchFunctionMode):
@@ -189,7 +181,9 @@ class Jobs:
             job = Job(owner, key, what, work, background, urgent, after, give_way=self._give_way)
             self._jobs[job.id] = job
             self._queue.append(job)
-            self._forget()
+            finished = [name for name, other in self._jobs.items() if other.finished]
+            for name in finished[: max(0, len(self._jobs) - _KEPT)]:
+                del self._jobs[name]
             self._changed.notify()
             return job
 
@@ -209,7 +203,7 @@ class Jobs:
             job.cancelled = True
             if job in self._queue:
                 self._queue.remove(job)
-                job._set("cancelled")
+                job.state = "cancelled"
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -233,16 +227,17 @@ class Jobs:
                     break
                 self._changed.wait(left)
 
-    def _forget(self) -> None:
-        for name in [name for name, job in self._jobs.items() if job.finished][: max(0, len(self._jobs) - _KEPT)]:
-            del self._jobs[name]
-
     def _next(self) -> Job | None:
         for job in [job for job in self._queue if job.after and job.after.state in ("failed", "cancelled")]:
             self._queue.remove(job)
-            job._set("cancelled")
+            job.state = "cancelled"
         running = Counter(job.owner for job in self._running)
-        free = [job for job in self._queue if running[job.owner] < _most(job) and _may_begin(job)]
+
+        def may_begin(job: Job) -> bool:
+            most = 1 if job.background else _PER_OWNER + job.urgent
+            return running[job.owner] < most and (job.after is None or job.after.state == "done")
+
+        free = filter(may_begin, self._queue)
         return min(free, key=lambda job: (_rank(job), running[job.owner]), default=None)
 
     def _loop(self) -> None:
@@ -256,22 +251,13 @@ class Jobs:
                 assert job is not None
                 self._queue.remove(job)
                 self._running.append(job)
-            job._set("running")
+            job.state = "running"
             job.run()
             with self._changed:
                 self._running.remove(job)
                 self._changed.notify_all()
 
 
-def _most(job: Job) -> int:
-    """Running jobs of its owner from which on a job waits."""
-    return 1 if job.background else _PER_OWNER + job.urgent
-
-
 def _rank(job: Job) -> tuple[bool, bool]:
     """Lower for what comes first."""
     return job.background, not job.urgent
-
-
-def _may_begin(job: Job) -> bool:
-    return job.after is None or job.after.state == "done"

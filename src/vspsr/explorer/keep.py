@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from vspsr.consistency.progress import part_of
+from vspsr.consistency.progress import Progress, part_of
 from vspsr.explorer.downloads import Download
-from vspsr.explorer.jobs import Progress
 from vspsr.explorer.messages import Edits, Enlarged, Export, File, Low, Mean, Member, Sample, Stddev
 from vspsr.explorer.saved import write_session
 from vspsr.explorer.session import Session
-from vspsr.explorer.work import exact_picture, layer, stddev_of
+from vspsr.explorer.work import exact_picture, layer
 from vspsr.images.encoding import encoded
 from vspsr.images.picture import Picture, to_bits
 from vspsr.images.sheets import png, stddev_map
@@ -53,7 +52,7 @@ def export(session: Session, request: Export, folder: Path, model: str, progress
         match request.what:
             case "picture":
                 about = _picture(session, request, path, progress)
-                name, kind = f"{stem}_x{_scale(session)}.{request.format}", _TYPES[request.format]
+                name, kind = f"{stem}_x{session.degradation.scale}.{request.format}", _TYPES[request.format]
             case "samples":
                 about = _samples(session, request, path, progress)
                 name, kind = f"{stem}_samples.zip", _ZIP
@@ -71,10 +70,6 @@ def export(session: Session, request: Export, folder: Path, model: str, progress
         raise
     file = Download(name, kind, path, path.stat().st_size)
     return {"blob": session.downloads.add(file), "name": name, "bytes": file.size, **about}
-
-
-def _scale(session: Session) -> int:
-    return session.degradation.scale
 
 
 def _exact(session: Session, member: Any, edits: Edits, bits: int, progress: Progress) -> tuple[Picture, int]:
@@ -116,7 +111,9 @@ def _samples(session: Session, request: Export, path: Path, progress: Progress) 
 
 
 def _stddev(session: Session, edits: Edits, path: Path, progress: Progress) -> None:
-    stddev = stddev_of(session, edits, progress).expand(len(session.picture.pixels), -1, -1)
+    spread = layer(session, Stddev(kind="stddev"), edits, progress).spread
+    assert spread is not None
+    stddev = spread.stddev.expand(len(session.picture.pixels), -1, -1)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
         file.writestr("stddev.png", encoded(stddev_map(stddev), ".png"))
         with file.open("stddev.npy", "w") as array:
@@ -132,7 +129,7 @@ def _comparison(session: Session, request: Export, path: Path, progress: Progres
         (request.names[0], request.member, request.edits),
         *((name, member, request.edits) for name, member in zip(request.names[1:], request.others, strict=True)),
     ]
-    height, width = (_scale(session) * n for n in session.picture.size)
+    height, width = (session.degradation.scale * n for n in session.picture.size)
     source = session.source
     page = (resources.files("vspsr.explorer") / "comparison.html").read_text(encoding="utf-8")
     texts = {"title": session.name, "note": source.assumed, "promise": _PROMISES[source.unit]}

@@ -110,10 +110,6 @@ class Layer:
         bits = 8 if self.pixels.dtype == np.uint8 else 16
         return replace(like, pixels=pixels, bits=bits, alpha=None)
 
-    def colour(self, x: int, y: int) -> list[int]:
-        """The values at a pixel."""
-        return [int(v) for v in self.pixels[:, y, x]]
-
 
 def spread_map(stddev: Tensor) -> tuple[Array, float]:
     """A colour map (H, W, 3) of a standard deviation (C, H, W), and the end of its scale in levels of 255."""

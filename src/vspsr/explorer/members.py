@@ -20,105 +20,69 @@ Part = tuple[int, int, int, int]
 """top, left, height, width in LR pixels"""
 
 
-def member_image(session: Session, edits: Sequence[Edit], member: Member) -> Tensor:
-    """A member given edits: (1, C, H, W). Conditions change a member no more than they ask for."""
+def member_image(session: Session, edits: Sequence[Edit], member: Member, part: Part | None = None) -> Tensor:
+    """A member given edits, (1, C, H, W), or a part of it, (C, s·height, s·width).
+
+    Conditions change a member no more than they ask for.
+    """
     with one_of(3, 0):
         conditioned = conditioned_space(session, edits)
-    if conditioned is not None and isinstance(member, Mean):
-        return conditioned.mean
-    with one_of(1, 0) if conditioned is None else one_of(3, 1):
-        image = _free_image(session, textured_space(session, edits), member)
     if conditioned is None:
-        return image
+        return free_image(session, textured_space(session, edits), member, part)
+    seen = _seen(conditioned, part)
+    if isinstance(member, Mean):
+        return seen.mean
+    around = seen.surroundings if isinstance(seen, Region) else None
+    with one_of(3, 1):
+        image = free_image(session, textured_space(session, edits), member, around)
     with one_of(3, 2):
-        return conditioned.corrected(image)
+        return seen.corrected(image)
 
 
-def _free_image(session: Session, space: SRSpace, member: Member) -> Tensor:
-    """A member of a space: (1, C, H, W)."""
+def free_image(session: Session, space: SRSpace, member: Member, part: Part | None) -> Tensor:
+    """`member_image` of a space without conditions."""
     match member:
         case Mean():
-            return space.mean
+            return _seen(space, part).mean
         case Sample():
-            return space.sample(1, member.seed)[0]
+            return _seen(space, part).sample(1, member.seed)[0]
         case Between():
-            a, b = (_free_image(session, space, m) for m in (member.a, member.b))
-            return between(space.mean, a, b, member.t)
+            # The space is a Gaussian: this is the member whose noise lies between those of two others.
+            a, b = (free_image(session, space, m, part) for m in (member.a, member.b))
+            mean, angle = _seen(space, part).mean, member.t * math.pi / 2
+            return mean + math.cos(angle) * (a - mean) + math.sin(angle) * (b - mean)
         case Moved():
-            region, found, amounts = movement(session, space, member)
-            return region.along(found, amounts, _free_image(session, space, member.base))
+            base, region = free_image(session, space, member.base, part), space.region(*member.region.part)
+            found = found_components(session, space, member.region, max(1, len(member.amounts)))
+            rest = [0.0] * (len(found.stddev) - len(member.amounts))
+            amounts = torch.tensor([*member.amounts, *rest])[: len(found.stddev)]
+            if part is None:
+                return region.along(found, amounts, base)
+            shift = (amounts[:, None, None, None] * region.shifts(found)).sum(0)
+            return added(base.clone(), part, shift, region.surroundings, space.degradation.scale)
 
 
-def between(mean: Tensor, a: Tensor, b: Tensor, t: float) -> Tensor:
-    """The space is a Gaussian: this is the member whose noise lies between those of two others."""
-    return mean + math.cos(t * math.pi / 2) * (a - mean) + math.sin(t * math.pi / 2) * (b - mean)
-
-
-def movement(session: Session, space: SRSpace, member: Moved) -> tuple[Region, PrincipalComponents, Tensor]:
-    """What a member is moved along: the region, its components, how many σ along each."""
-    found = found_components(session, space, member.region, max(1, len(member.amounts)))
-    amounts = torch.tensor([*member.amounts, *[0.0] * (len(found.stddev) - len(member.amounts))])
-    return region_of(space, member.region), found, amounts[: len(found.stddev)]
-
-
-def region_of(space: SRSpace, region: Box) -> Region:
-    """The region that a request names."""
-    return space.region(region.top, region.left, region.height, region.width)
+def _seen(space: SRSpace, part: Part | None) -> SRSpace | Region:
+    """A space, or a part of it."""
+    return space if part is None else space.region(*part)
 
 
 def found_components(session: Session, space: SRSpace, region: Box, count: int) -> PrincipalComponents:
     """The components of a region, found once for a space: the first ones of more are not those of fewer."""
     key = f"{id(space)} {region} {count}"
-    found = session.images.made(key, lambda: (space, region_of(space, region).principal_components(count)))
+    found = session.images.made(key, lambda: (space, space.region(*region.part).principal_components(count)))
     return found[1]  # type: ignore[no-any-return]
 
 
-def member_part(session: Session, edits: Sequence[Edit], member: Member, part: Part) -> Tensor:
-    """What `member_image` has there: (C, s·height, s·width)."""
-    conditioned = conditioned_space(session, edits)
-    if conditioned is None:
-        return free_part(session, edits, member, part)
-    region = conditioned.region(*part)
-    if isinstance(member, Mean):
-        return region.mean
-    return region.corrected(free_part(session, edits, member, region.surroundings))
-
-
-def spread_image(session: Session, edits: Sequence[Edit]) -> Spread:
-    """The mean of the space given edits and its standard deviation, with the texture that they paint."""
+def spread_image(session: Session, edits: Sequence[Edit], part: Part | None = None) -> Spread:
+    """The mean of the space given edits and its standard deviation, with the texture that they paint; or a part."""
     conditioned, factor = conditioned_space(session, edits), texture_factor(session, edits)
-    space = session.space if conditioned is None else conditioned
-    stddev = space.stddev_at(factor) if isinstance(factor, Tensor) else space.stddev
-    return Spread(space.mean[0].cpu(), stddev[0].float().cpu(), any(edit.on for edit in edits))
-
-
-def spread_part(session: Session, edits: Sequence[Edit], part: Part) -> Spread:
-    """What `spread_image` has there."""
-    conditioned, factor = conditioned_space(session, edits), texture_factor(session, edits)
-    region = (session.space if conditioned is None else conditioned).region(*part)
-    stddev, s = region.stddev_at(factor) if isinstance(factor, Tensor) else region.stddev, session.degradation.scale
-    return Spread(region.mean.cpu(), stddev.float().cpu(), any(edit.on for edit in edits), s * part[0], s * part[1])
-
-
-def free_part(session: Session, edits: Sequence[Edit], member: Member, part: Part) -> Tensor:
-    """`member_part` of the space without the conditions."""
-    return _free_part(session, textured_space(session, edits), member, part)
-
-
-def _free_part(session: Session, space: SRSpace, member: Member, part: Part) -> Tensor:
-    match member:
-        case Mean():
-            return space.region(*part).mean
-        case Sample():
-            return space.region(*part).sample(1, member.seed)[0]
-        case Between():
-            a, b = (_free_part(session, space, m, part) for m in (member.a, member.b))
-            return between(space.region(*part).mean, a, b, member.t)
-        case Moved():
-            region, found, amounts = movement(session, space, member)
-            shift = (amounts[:, None, None, None] * region.shifts(found)).sum(0)
-            image = _free_part(session, space, member.base, part).clone()
-            return added(image, part, shift, region.surroundings, space.degradation.scale)
+    seen = _seen(session.space if conditioned is None else conditioned, part)
+    mean, stddev = seen.mean, seen.stddev_at(factor) if isinstance(factor, Tensor) else seen.stddev
+    mean, stddev = (values.reshape(values.shape[-3:]).cpu() for values in (mean, stddev.float()))
+    top, left = (0, 0) if part is None else part[:2]
+    scale = session.degradation.scale
+    return Spread(mean, stddev, any(edit.on for edit in edits), scale * top, scale * left)
 
 
 def added(image: Tensor, part: Part, shift: Tensor, moved: Part, scale: int) -> Tensor:

@@ -97,6 +97,11 @@ class Box(_Message):
     height: Annotated[int, Field(ge=1, le=64)]
     width: Annotated[int, Field(ge=1, le=64)]
 
+    @property
+    def part(self) -> tuple[int, int, int, int]:
+        """top, left, height, width"""
+        return self.top, self.left, self.height, self.width
+
 
 class Moved(_Message):
     """A member moved along the principal components of a region."""
@@ -227,11 +232,9 @@ class Components(_WithMember):
     count: Annotated[int, Field(ge=1, le=16)] = 8
 
 
-class VisiblePart(_Message):
+class VisiblePart(Box):
     """In LR pixels, large enough for a screen."""
 
-    top: Whole
-    left: Whole
     height: Annotated[int, Field(ge=1, le=320)]
     width: Annotated[int, Field(ge=1, le=320)]
 

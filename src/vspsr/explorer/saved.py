@@ -31,6 +31,7 @@ _MOST_METADATA = 64 << 20
 _BLOCK, _OLD_PROFILE = "metadata:", "profile:"
 _NUMBERS, _TEXTS = ("xres", "yres"), ("resolution-unit",)
 _LARGEST_SAMPLING = 4
+_DAMAGE = SafetensorError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError
 
 
 @dataclass(frozen=True)
@@ -143,16 +144,7 @@ def read_session(path: Path, title: str) -> Iterator[tuple[str, str, Source] | S
             scale, digest = about.get("scale"), str(about.get("digest", ""))
             scale = None if scale is None else check_integer(scale, "scale", 2, MAX_SCALE)
             yield SavedWith(_line(about["model"]), digest, scale, about["document"])
-    except (
-        SafetensorError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+    except _DAMAGE as error:
         raise ImageFileError(f"{title}: not a session that the explorer has saved") from error
 
 

@@ -1,6 +1,5 @@
 """Starts the explorer: address, token, browser."""
 
-import ipaddress
 import socket
 import threading
 import warnings
@@ -10,7 +9,6 @@ from pathlib import Path
 
 from vspsr.errors import ConditionWarning, VSpSRError
 from vspsr.explorer.app import create_app
-from vspsr.explorer.limits import Limits
 from vspsr.model import VSpSR
 
 
@@ -21,14 +19,13 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     browser: bool = True,
-    limits: Limits | None = None,
     was_jpeg: bool = False,
     started: Callable[[str], None] = print,
 ) -> None:
     """Serve the explorer until the process is interrupted.
 
     Args:
-        model, name, photo, limits, was_jpeg: as in `create_app`.
+        model, name, photo, was_jpeg: as in `create_app`.
         host: address or name to listen at.
         port: 0 for any that is free.
         browser: whether to open the address in the browser.
@@ -45,10 +42,10 @@ def serve(
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
         raise VSpSRError(f"cannot listen at {host}, port {port}: {error.strerror or error}") from error
-    app = create_app(model, name, hosts=_names(host), limits=limits, photo=photo, was_jpeg=was_jpeg)
-    shown = (
-        "127.0.0.1" if host in ("0.0.0.0", "") else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host
-    )
+    hosts = frozenset({host.lower()} - {""})
+    app = create_app(model, name, hosts=hosts, photo=photo, was_jpeg=was_jpeg)
+    shown = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    shown = f"[{shown}]" if ":" in shown else shown
     address = f"http://{shown}:{listening.getsockname()[1]}/?token={app.state.token}"
     started(address)
     if browser:
@@ -60,12 +57,3 @@ def serve(
     server.run(sockets=[listening])
     if not server.started:
         raise VSpSRError("the server did not start: the lines above say why")
-
-
-def _names(host: str) -> frozenset[str]:
-    """Names that requests may use for the server: that of ``host`` unless it is an address."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return frozenset({host.lower()} if host else set())
-    return frozenset()

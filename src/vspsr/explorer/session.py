@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 from vspsr.degradation import Degradation
@@ -51,10 +52,8 @@ class _Recent(OrderedDict[str, T]):
         with self._lock:
             own = self._building.setdefault(key, threading.RLock())
         with own:
-            with self._lock:
-                if key in self:
-                    self.move_to_end(key)
-                    return self[key]
+            if (value := self.used(key)) is not None:
+                return value
             value = build()
             with self._lock:
                 self[key] = value
@@ -94,13 +93,12 @@ class Session:
     used: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self._space: SRSpace | None = None
-        fit = self.limits.layers_lr_pixels // (self.picture.size[0] * self.picture.size[1])
+        fit = self.limits.layers_lr_pixels // self.lr_pixels
         self.layers: _Recent[Layer] = _Recent(max(_LEAST_LAYERS, min(self.limits.layers, fit)))
         self.spaces: _Recent[Any] = _Recent(_SPACES)
         self.images: _Recent[Any] = _Recent(_IMAGES)
-        self.blobs: _Recent[tuple[str, str, bytes]] = _Recent(_IMAGES)  # name, media type, content
-        self.drafts: _Recent[tuple[str, str, bytes]] = _Recent(_IMAGES)
+        self.blobs: _Recent[tuple[str, bytes]] = _Recent(_IMAGES)  # media type, content
+        self.drafts: _Recent[tuple[str, bytes]] = _Recent(_IMAGES)
         self.spreads: _Recent[Spread] = _Recent(_IMAGES)  # behind drafts of σ
         self.downloads = Downloads(self.limits.download_bytes)
         self._lock = threading.Lock()
@@ -112,13 +110,11 @@ class Session:
             raise BusyError("the picture is not open yet, or its opening was cancelled")
         return self.pictures
 
-    @property
+    @cached_property
     def space(self) -> SRSpace:
         """For members, regions and conditions: of a JPEG, `JpegSpace.detail`. BusyError as `opened`."""
-        if self._space is None:
-            space = self.opened.space
-            self._space = space.detail if isinstance(space, JpegSpace) else space
-        return self._space
+        space = self.opened.space
+        return space.detail if isinstance(space, JpegSpace) else space
 
     @property
     def picture(self) -> Picture:
@@ -167,31 +163,28 @@ class Session:
 
 
 class Sessions:
-    """The open pictures, of bounded number and size."""
+    """The open pictures, of bounded number and size.
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits, self._lock = limits, threading.Lock()
+    Args:
+        limits: on number and size.
+        end: called with each session that is closed.
+    """
+
+    def __init__(self, limits: Limits, end: Callable[[Session], None]) -> None:
+        self._limits, self._end, self._lock = limits, end, threading.Lock()
         self._open: dict[str, Session] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, session: Session) -> list[Session]:
-        """Open a session; returns those closed to make room. BusyError if there is no room."""
-        limits = self._limits
+    def add(self, session: Session) -> None:
+        """Open a session. BusyError if there is no room."""
         with self._lock:
-            closed = self._make_room(session)
-            if not self._fits(session):
-                raise BusyError(
-                    f"the server is full: {len(self._open)} pictures are open, at most {limits.sessions} and "
-                    f"{limits.total_lr_pixels / 1e6:.1f} megapixels together, with other files of at most "
-                    f"{limits.file_pixels / 1e6:.1f} megapixels: close one, or try again later"
-                )
+            self._make_room([session], 0)
             self._open[session.id] = session
-        return closed
 
-    def add_file(self, session: Session, title: str, picture: Picture) -> tuple[str, list[Session]]:
-        """Keep another picture of an open session: its name, and the sessions closed to make room.
+    def add_file(self, session: Session, title: str, picture: Picture) -> str:
+        """Keep another picture of an open session: its name.
 
         Raises:
             VSpSRError: the session holds as many as it can.
@@ -199,30 +192,28 @@ class Sessions:
         """
         session.used = time.monotonic()
         with self._lock:
-            closed = self._make_room(None, picture)
-            if not self._fits(None, picture):
+            self._make_room([], picture.size[0] * picture.size[1])
+            return session.add_file(title, picture)
+
+    def _make_room(self, sessions: list[Session], file_pixels: int) -> None:
+        """Close idle sessions, the one used longest ago first, until others and so many pixels of files fit."""
+        limits, idle = self._limits, time.monotonic() - self._limits.idle_seconds
+        while not self._fits([*self._open.values(), *sessions], file_pixels):
+            oldest = min(self._open.values(), key=lambda s: s.used, default=None)
+            if oldest is None or oldest.used > idle:
                 raise BusyError(
-                    f"the server is full: the other files of all open pictures have at most "
-                    f"{self._limits.file_pixels / 1e6:.1f} megapixels together: close a picture, or try again later"
+                    f"the server is full: {len(self._open)} pictures are open, at most {limits.sessions} and "
+                    f"{limits.total_lr_pixels / 1e6:.1f} megapixels together, with other files of at most "
+                    f"{limits.file_pixels / 1e6:.1f} megapixels: close one, or try again later"
                 )
-            return session.add_file(title, picture), closed
+            self._end(self._open.pop(oldest.id))
 
-    def _make_room(self, session: Session | None, picture: Picture | None = None) -> list[Session]:
-        """Close idle sessions, the one used longest ago first, until a session or another picture fits: the closed."""
-        idle, closed = time.monotonic() - self._limits.idle_seconds, []
-        for old in sorted(self._open.values(), key=lambda s: s.used):
-            if self._fits(session, picture) or old.used > idle:
-                break
-            closed.append(self._open.pop(old.id))
-        return closed
-
-    def _fits(self, session: Session | None, picture: Picture | None = None) -> bool:
-        limits, sessions = self._limits, [*self._open.values(), *([session] if session else [])]
-        more = picture.size[0] * picture.size[1] if picture else 0
+    def _fits(self, sessions: list[Session], file_pixels: int) -> bool:
+        limits = self._limits
         return (
             len(sessions) <= limits.sessions
             and sum(s.lr_pixels for s in sessions) <= limits.total_lr_pixels
-            and sum(s.file_pixels for s in sessions) + more <= limits.file_pixels
+            and sum(s.file_pixels for s in sessions) + file_pixels <= limits.file_pixels
         )
 
     def get(self, name: str) -> Session:
@@ -233,7 +224,8 @@ class Sessions:
         session.used = time.monotonic()
         return session
 
-    def close(self, name: str) -> None:
-        """Close a session if it is open."""
+    def close(self, session: Session) -> None:
+        """Close a session."""
         with self._lock:
-            self._open.pop(name, None)
+            self._open.pop(session.id, None)
+            self._end(session)

@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from vspsr.files import lock
@@ -29,15 +29,12 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
             if locked:
                 shutil.rmtree(path, ignore_errors=True)
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix))
-        with _folder_lock(folder, wait=True):
-            if not folder.exists():  # another process removed it as stale before it was locked
-                continue
-            try:
+        temporary = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+        folder = Path(temporary.name)
+        with temporary, _folder_lock(folder, wait=True):
+            if folder.exists():  # else another process removed it as stale before it was locked
                 yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-            return
+                return
 
 
 @contextmanager
@@ -46,16 +43,13 @@ def _folder_lock(folder: Path, wait: bool) -> Iterator[bool]:
     if sys.platform == "win32":
         yield False
         return
-    descriptor = None
-    try:
-        # Among the system's temporary files, a name may be a link or a pipe that somebody else has made.
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        lock(descriptor, wait)
-        locked = True
-    except OSError:
-        locked = False
-    try:
+    with ExitStack() as opened:
+        try:
+            # Among the system's temporary files, a name may be a link or a pipe that somebody else has made.
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            opened.callback(os.close, descriptor)
+            lock(descriptor, wait)
+            locked = True
+        except OSError:
+            locked = False
         yield locked
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)

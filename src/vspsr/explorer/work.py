@@ -1,32 +1,24 @@
-"""What the jobs compute: layers, components of a region, which of two candidates is supported."""
+"""What the jobs compute: layers, drafts, components of a region, which of two candidates is supported."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from vspsr.consistency.progress import estimate_progress, one_of, part_of, report_progress
+from vspsr.consistency.progress import Progress, estimate_progress, one_of, part_of, report_progress
 from vspsr.degradation.resize import imresize
-from vspsr.explorer.editing import conditioned_space, image_of, key_of, textured_space
-from vspsr.explorer.jobs import Progress, no_progress
+from vspsr.explorer.editing import conditioned_space, image_of, key_of, place_of, textured_space
+from vspsr.explorer.jobs import no_progress
 from vspsr.explorer.layers import Layer, colours_wrong, spread_map
-from vspsr.explorer.members import (
-    added,
-    found_components,
-    free_part,
-    member_image,
-    member_part,
-    region_of,
-    spread_image,
-)
+from vspsr.explorer.members import added, found_components, free_image, member_image, spread_image
 from vspsr.explorer.messages import (
     AnyLayer,
     Ask,
     Clip,
     Components,
+    DraftRequest,
     Edit,
     Enlarged,
     File,
@@ -35,25 +27,23 @@ from vspsr.explorer.messages import (
     Stddev,
 )
 from vspsr.explorer.session import Session
-from vspsr.images.picture import Picture
+from vspsr.images.colours import srgb_array
+from vspsr.images.picture import Picture, bicubic
+from vspsr.images.sheets import png
 from vspsr.model import VSpSR
 from vspsr.upscaling import Exactness, PictureSpace, compare
 
 _INTERVAL = 1.6448536269514722  # σ to either side that hold 90 % of a Gaussian
 
 
-def open_picture(session: Session, model: VSpSR) -> Callable[[Progress], Any]:
+def open_picture(session: Session, model: VSpSR, progress: Progress) -> dict[str, Any]:
     """Make the space of a session's picture; run the network, unless the picture is large."""
-
-    def work(progress: Progress) -> dict[str, Any]:
-        progress(0, 1)
-        source, limits = session.source, session.limits
-        by_place = session.lr_pixels > limits.whole_lr_pixels
-        budget = None if source.exact else limits.inexact_seconds
-        session.pictures = PictureSpace(model, source, budget=budget, by_place=by_place)
-        return {"session": session.id}
-
-    return work
+    progress(0, 1)
+    source, limits = session.source, session.limits
+    by_place = session.lr_pixels > limits.whole_lr_pixels
+    budget = None if source.exact else limits.inexact_seconds
+    session.pictures = PictureSpace(model, source, budget=budget, by_place=by_place)
+    return {"session": session.id}
 
 
 def layer(session: Session, member: AnyLayer, edits: Sequence[Edit], progress: Progress = no_progress) -> Layer:
@@ -87,8 +77,8 @@ def _made_layer(session: Session, name: str, member: AnyLayer, edits: Sequence[E
             about = {"end": end, "edited": spread.edited}
             return Layer(name, np.ascontiguousarray(rgb.transpose(2, 0, 1)), rgb, about, spread)
         case Enlarged():
-            x = imresize(lr.to_float().double(), scale=session.degradation.scale)[0]
-            picture = Picture((x.clamp(0, 1) * lr.white).round().int(), lr.bits, metadata=lr.metadata)
+            height, width = (session.degradation.scale * n for n in lr.size)
+            picture = bicubic(lr, (height, width))
         case _:
             picture, _ = exact_picture(session, session.opened, edits, member, progress)
     return Layer.of(name, picture, **_checked(session, picture))
@@ -121,26 +111,42 @@ def _checked(session: Session, picture: Picture) -> dict[str, Any]:
     return {unit: compared.total, f"{unit}_wrong": compared.wrong}
 
 
-def stddev_of(session: Session, edits: Sequence[Edit], progress: Progress) -> Tensor:
-    """(C, H, W) float32, in units of the full range, of the space given edits."""
-    spread = layer(session, Stddev(kind="stddev"), edits, progress).spread
-    assert spread is not None
-    return spread.stddev
+def draft(session: Session, request: DraftRequest, progress: Progress = no_progress) -> dict[str, Any]:
+    """A part of a member or of σ given edits as a PNG, from that part of the space alone; what the page needs to place
+    it, in HR pixels.
+
+    Values are rounded one by one: only the exact picture, made as a whole, downscales to the LR picture. Of σ also the
+    end of its colour scale, in levels, and whether edits count.
+    """
+    part, lr, member = request.part, session.picture, request.member
+    key, about = key_of(member, request.edits, part), {}
+    with estimate_progress(progress):
+        if isinstance(member, Stddev):
+            spread = session.spreads.made(key, lambda: spread_image(session, request.edits, part.part))
+            rgb, end = spread_map(spread.stddev)
+            about = {"end": end, "edited": spread.edited}
+        else:
+            image = member_image(session, request.edits, member, part.part)
+            pixels = (image.cpu().clamp(0, 1) * lr.white).round().int().expand(len(lr.pixels), -1, -1)
+            rgb = srgb_array(replace(lr, pixels=pixels, alpha=None))
+    session.drafts.made(key, lambda: ("image/png", png(rgb)))
+    place = {name: session.degradation.scale * n for name, n in part.model_dump().items()}
+    return {"blob": key, **place, **about}
 
 
 def components(session: Session, request: Components, progress: Progress) -> dict[str, Any]:
     """The components of a region. What the page blends is kept as float16: the member's part, then a σ along each."""
     space, conditioned = textured_space(session, request.edits), conditioned_space(session, request.edits)
-    region, s = region_of(space, request.region), space.degradation.scale
+    region, s = space.region(*request.region.part), space.degradation.scale
     free = space.y.shape[1] * request.region.height * request.region.width * (s**2 - 1)
     with estimate_progress(progress), one_of(1 if conditioned is None else 2, 0):
         found = found_components(session, space, request.region, min(request.count, free))
     part = region.surroundings
     top, left, height, width = part
-    image, shifts = member_part(session, request.edits, request.member, part), region.shifts(found)
+    image, shifts = member_image(session, request.edits, request.member, part), region.shifts(found)
     if conditioned is not None:  # the edits hold on: what a shift would change about them is taken back
         around = conditioned.region(*part)
-        base = free_part(session, request.edits, request.member, around.surroundings)
+        base = free_image(session, space, request.member, around.surroundings)
         fixed = around.corrected(base)
         rest = part_of(progress, 2, 1)
         for i in range(len(shifts)):
@@ -150,7 +156,7 @@ def components(session: Session, request: Components, progress: Progress) -> dic
     values = torch.cat([image[None], shifts]).expand(-1, 3, -1, -1)
     key = key_of(request.member, request.region, request.edits) + str(request.count)
     content = values.permute(0, 2, 3, 1).contiguous().half().numpy().tobytes()
-    session.blobs.made(key, lambda: ("components.bin", "application/octet-stream", content))
+    session.blobs.made(key, lambda: ("application/octet-stream", content))
     return {
         "blob": key,
         "top": s * top,
@@ -171,8 +177,8 @@ def pixel(session: Session, name: str, x: int, y: int, spread_name: str | None) 
     height, width = (session.degradation.scale * n for n in session.picture.size)
     if not (0 <= x < width and 0 <= y < height):
         raise ValueError(f"`x`, `y` must lie in the picture of {width}×{height} pixels, got {x}, {y}")
-    at = (x * shown.size[1] // width, y * shown.size[0] // height)
-    report: dict[str, Any] = {"value": shown.colour(*at), "stddev": None, "interval": None}
+    value = shown.pixels[:, y * shown.size[0] // height, x * shown.size[1] // width]
+    report: dict[str, Any] = {"value": value.tolist(), "stddev": None, "interval": None}
     spread = None if spread_name is None else session.spread(spread_name)
     if spread is not None and (found := spread.at(x, y)) is not None:
         white = session.picture.white
@@ -187,11 +193,8 @@ def pixel(session: Session, name: str, x: int, y: int, spread_name: str | None) 
 def clip(session: Session, request: Clip) -> Picture:
     """A part of a layer."""
     shown = session.layer(request.layer)
-    left, top, width, height = request.rect
-    if top + height > shown.size[0] or left + width > shown.size[1]:
-        raise ValueError(f"the area {request.rect} leaves the picture of {shown.size[1]}×{shown.size[0]} pixels")
-    whole = shown.picture(session.picture)
-    return Picture(whole.pixels[:, top : top + height, left : left + width].clone(), whole.bits)
+    whole, place = shown.picture(session.picture), place_of(request.rect, shown.size)
+    return Picture(whole.pixels[:, *place].clone(), whole.bits)
 
 
 def ask(session: Session, request: Ask, progress: Progress = no_progress) -> dict[str, Any]:
@@ -200,7 +203,7 @@ def ask(session: Session, request: Ask, progress: Progress = no_progress) -> dic
     Of a JPEG the detail alone: what its LR image is, is not known to the value.
     """
     space, r = session.space, request.region
-    region, patches = region_of(space, r), []  # a ValueError if it leaves the picture
+    region, patches = space.region(*r.part), []  # a ValueError if it leaves the picture
     size = tuple(space.degradation.scale * n for n in (r.height, r.width))
     for i, candidate in enumerate((request.a, request.b)):
         progress(i, 3)
@@ -210,7 +213,7 @@ def ask(session: Session, request: Ask, progress: Progress = no_progress) -> dic
                 patch = imresize(patch, size=size).clamp(0, 1)
         else:
             with estimate_progress(progress), one_of(3, i):
-                patch = member_part(session, request.edits, candidate, (r.top, r.left, r.height, r.width))
+                patch = member_image(session, request.edits, candidate, r.part)
         patches.append(patch)
     with estimate_progress(progress), one_of(3, 2):
         ratio = region.likelihood_ratio(patches[0], patches[1], request.stddev)

@@ -2,7 +2,7 @@
 
 import { h, fromHex, guarded, say } from "./dom.js";
 import { request } from "./api.js";
-import { isMember } from "./layers.js";
+import { isMember, same } from "./layers.js";
 import { newId, store } from "./store.js";
 import { boxTool, drawBox, tools } from "./tools.js";
 import { inView, view } from "./view.js";
@@ -74,7 +74,8 @@ class Brushes {
       up: () => {
         const stroke = { points: this.#points.slice(0, 8000).map((v) => Math.round(10 * v) / 10), radius: radius(), erase: name === "eraser" };
         this.#points = null;
-        edit = name === "eraser" ? this.#erase(stroke) : this.#paint(name, edit, stroke);
+        if (name === "eraser") this.#erase(stroke);
+        else edit = this.#paint(name, edit, stroke);
       },
       cancel: () => { this.#points = null; },
       draw: (context, pane) => this.#points && drawPath(context, pane, this.#points, radius(), BRUSHES[name].colour ?? this.#colour.value),
@@ -84,32 +85,28 @@ class Brushes {
   /** A stroke as a new edit, or added to the one that this use of the brush began, if its settings are the same. */
   #paint(name, id, stroke) {
     const settings = BRUSHES[name].make(this);
-    const { edits } = store.doc;
-    const old = edits.find((edit) => edit.id === id);
-    const fits = old && old.area.strokes.length < MOST && Object.entries(settings).every(([key, value]) => JSON.stringify(old[key]) === JSON.stringify(value));
-    if (fits) {
-      const grown = { ...old, area: { strokes: [...old.area.strokes, stroke] } };
-      store.commit({ edits: edits.map((edit) => (edit === old ? grown : edit)) });
-      return id;
-    }
+    const old = store.doc.edits.find((edit) => edit.id === id);
+    const fits = old && old.area.strokes.length < MOST && Object.entries(settings).every(([key, value]) => same(old[key], value));
+    if (fits) return this.#extend(old, stroke);
     const made = { id: newId(), on: true, ...settings, area: { strokes: [stroke] } };
     // The mean has no texture to change: look at a sample.
     const sample = settings.kind === "texture" && ["mean", "lr", "bicubic"].includes(inView().kind);
     return add(made, sample ? { shown: { kind: "sample", seed: store.doc.seeds[0] } } : member());
   }
 
+  /** Add a stroke to an edit: the edit's id. */
+  #extend(old, stroke) {
+    const extended = { ...old, area: { strokes: [...old.area.strokes, stroke] } };
+    store.commit({ edits: store.doc.edits.map((edit) => (edit === old ? extended : edit)) });
+    return old.id;
+  }
+
   /** Wipe from the last painted edit. */
   #erase(stroke) {
-    const { edits } = store.doc;
-    const last = edits.findLast((edit) => edit.area);
-    if (!last) return null;
-    if (last.area.strokes.length >= MOST) {
-      say(`The edit painted last has ${MOST} strokes, as many as it can: undo some, or remove it.`);
-      return null;
-    }
-    const wiped = { ...last, area: { strokes: [...last.area.strokes, stroke] } };
-    store.commit({ edits: edits.map((edit) => (edit === last ? wiped : edit)) });
-    return null;
+    const last = store.doc.edits.findLast((edit) => edit.area);
+    if (!last) return;
+    if (last.area.strokes.length < MOST) this.#extend(last, stroke);
+    else say(`The edit painted last has ${MOST} strokes, as many as it can: undo some, or remove it.`);
   }
 
   /** Box a patch of the picture that is shown, be it another one, then say where it goes. */

@@ -52,8 +52,6 @@ export const debounce = (work, delay) => {
   };
 };
 
-export const number = (value) => value.toLocaleString("en");
-
 export const toHex = (rgb) => "#" + rgb.map((v) => Math.round(255 * v).toString(16).padStart(2, "0")).join("");
 
 export const fromHex = (text) => [1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16) / 255);

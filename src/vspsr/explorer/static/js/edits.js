@@ -10,7 +10,7 @@ import { show, view } from "./view.js";
 
 const NAMES = { texture: "Texture", colour: "Colour", scribble: "Scribble", copy: "Copied patch", repeat: "Repeat" };
 
-export const nameOfEdit = (edit) => {
+const nameOfEdit = (edit) => {
   if (edit.kind === "texture") return edit.factor > 1 ? "More texture" : "Less texture";
   if (edit.kind === "colour" && edit.value === undefined) return edit.change > 0 ? "Brighter" : "Darker";
   return NAMES[edit.kind];
@@ -79,16 +79,13 @@ class EditsPanel {
 
   /** What can be changed about an edit. */
   #settings(edit, name) {
-    const range = (key, min, max, step) => {
-      const input = h("input", { type: "range", min, max, step, value: String(edit[key]), "aria-label": `Strength: ${name}`,
-        onchange: () => this.change(edit.id, { [key]: Number(input.value) }) });
-      return h("label", {}, "Strength", input);
+    const range = (key, min, max, step, title = "Strength", text = title, unit = 1) => {
+      const input = h("input", { type: "range", min, max, step, value: String(unit * edit[key]), "aria-label": `${title}: ${name}`,
+        onchange: () => this.change(edit.id, { [key]: Number(input.value) / unit }) });
+      return h("label", { title }, text, input);
     };
     if (edit.kind === "texture") return [range("factor", "0", "2", "0.1")];
-    const exactness = h("input", { type: "range", min: "0.5", max: "40", step: "0.5", value: String(255 * edit.stddev),
-      "aria-label": `Allowed error: ${name}`,
-      onchange: () => this.change(edit.id, { stddev: Number(exactness.value) / 255 }) });
-    const error = h("label", { title: "Allowed error" }, "Error", exactness);
+    const error = range("stddev", "0.5", "40", "0.5", "Allowed error", "Error", 255);
     if (edit.kind === "colour" && edit.value === undefined) return [range("change", "-0.3", "0.3", "0.01"), error];
     if (!edit.value) return [error];
     const colour = h("input", { type: "color", value: toHex(edit.value), "aria-label": `Colour: ${name}`,

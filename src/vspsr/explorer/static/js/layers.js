@@ -1,7 +1,6 @@
 // Layers: pictures that the server has made, by what they show.
 
 import { run } from "./api.js";
-import { number } from "./dom.js";
 import { store } from "./store.js";
 
 const known = new Map(); // session and request → promise of the layer
@@ -129,6 +128,8 @@ const UNITS = { lr_values: "LR values", coefficients: "JPEG coefficients" };
 
 /** How many values a layer or a file misses; undefined where it is not measured. */
 export const missed = (made) => made[`${store.info.unit}_wrong`];
+
+const number = (value) => value.toLocaleString("en");
 
 /** The same in words; empty where it is not measured. */
 export function verdict(made) {

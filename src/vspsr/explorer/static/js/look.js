@@ -10,7 +10,7 @@ import { MOST, show, view } from "./view.js";
 const FIXED = [{ kind: "lr" }, { kind: "bicubic" }, { kind: "mean" }, { kind: "stddev" }];
 
 /** What the number keys show: 1 LR, 2 bicubic, 3 mean, 4 σ, then pinned members and own files. */
-export const numbered = () => [...FIXED, ...store.doc.pins, ...store.doc.files.map(({ file }) => ({ kind: "file", file }))];
+const numbered = () => [...FIXED, ...store.doc.pins, ...store.doc.files.map(({ file }) => ({ kind: "file", file }))];
 
 /** Arrow keys or a finger move a cross: the values there, and the lens. */
 const CROSS = { name: "values", passive: true };
@@ -35,14 +35,14 @@ class Look {
       h("button", { "aria-pressed": String(mode === "none"), onclick: () => this.toggle(mode), "data-mode": mode }, title));
     const zooms = [["−", "Zoom out", "-"], ["+", "Zoom in", "+"], ["⌂", "Whole picture", "0"]].map(([text, title, key]) =>
       h("button", { title, "aria-label": title, onclick: () => view.key({ key }) }, text));
-    this.pan = h("button", { "aria-pressed": "true", onclick: () => tools.use(null) }, "Move");
+    const pan = h("button", { "aria-pressed": "true", onclick: () => tools.use(null) }, "Move");
     const cross = h("button", { "aria-pressed": "false", title: "Values at a cross", onclick: () => this.toggleCross() }, "Values");
     tools.onchange((tool) => {
       cross.setAttribute("aria-pressed", String(tool === CROSS));
-      this.pan.setAttribute("aria-pressed", String(!tool));
+      pan.setAttribute("aria-pressed", String(!tool));
       $("#hint").textContent = hintFor(tool);
     });
-    return [this.pan, cross, ...zooms, h("span", { class: "space" }), ...this.modes,
+    return [pan, cross, ...zooms, h("span", { class: "space" }), ...this.modes,
       h("label", { class: "behind" }, "with ", this.#behind)];
   }
 
@@ -58,7 +58,7 @@ class Look {
   /** What can be moved gets the keys: the edge of the curtain, the lens. */
   setMode(mode) {
     const before = view.mode;
-    this.#compare([]);
+    this.compare([]);
     view.setMode(mode);
     tools.draw();
     this.#pressModes();
@@ -81,7 +81,7 @@ class Look {
 
   /** End side by side. */
   single() {
-    if (view.compared.length) this.#compare([]);
+    if (view.compared.length) this.compare([]);
   }
 
   #pressModes() {
@@ -97,7 +97,7 @@ class Look {
       const text = JSON.stringify(member);
       const checked = this.#side.has(text), disabled = !checked && this.#side.size >= MOST;
       const tick = h("input", { type: "checkbox", checked, disabled, "aria-label": `Side by side: ${nameOf(member)}`,
-        onchange: () => { this.#side[tick.checked ? "add" : "delete"](text); this.#compareTicked(); } });
+        onchange: () => { this.#side[tick.checked ? "add" : "delete"](text); this.#compare(); } });
       return h("div", { class: "entry" }, tick,
         h("button", { "aria-pressed": String(same(member, shown)), onclick: () => this.show(member) },
           h("kbd", {}, key), nameOf(member)));
@@ -106,29 +106,24 @@ class Look {
     this.#behind.replaceChildren(...all.map((member, i) => h("option", { value: String(i), selected: i === chosen }, nameOf(member))));
   }
 
-  #compareTicked() {
-    this.#compare([...this.#side].map((text) => JSON.parse(text)));
+  /** Show members side by side, none to end that. */
+  compare(members) {
+    this.#side = new Set(members.map((member) => JSON.stringify(member)));
+    this.#compare();
   }
 
-  #compare(members) {
-    if (!members.length) this.#side.clear();
-    view.compare(members);
+  #compare() {
+    view.compare([...this.#side].map((text) => JSON.parse(text)));
     tools.attach();
     this.#pressModes();
     this.draw();
   }
 
-  /** Show members side by side. */
-  compare(members) {
-    this.#side = new Set(members.map((member) => JSON.stringify(member)));
-    this.#compareTicked();
-  }
-
   reset() {
     this.#side.clear();
-    this.modes.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.mode === "none")));
     view.mode = "none";
     view.behind = { kind: "bicubic" };
+    this.#pressModes();
   }
 
   /** Another picture of the user's, beside the space's. */

@@ -1,12 +1,12 @@
 // The page: opens a picture or takes up the session in the address, and puts the parts together.
 
-import { $, h, guarded, say } from "./dom.js";
+import { $, guarded, say } from "./dom.js";
 import { Cancelled, Failed, answered, closed, follow, request, upload } from "./api.js";
 import { askPanel } from "./ask.js";
 import { editsPanel } from "./edits.js";
 import { gallery } from "./gallery.js";
 import { keepPanel } from "./keep.js";
-import { layerOf } from "./layers.js";
+import { layerOf, same } from "./layers.js";
 import { look } from "./look.js";
 import { regionPanel } from "./region.js";
 import { store } from "./store.js";
@@ -97,7 +97,7 @@ function openFile(file) {
 function changed(doc, before) {
   $("#undo").disabled = !store.canUndo;
   $("#redo").disabled = !store.canRedo;
-  const differs = (key) => JSON.stringify(doc[key]) !== JSON.stringify(before[key]);
+  const differs = (key) => !same(doc[key], before[key]);
   if (differs("shown")) look.single(); // what was chosen is seen
   if (view.panes.length && (differs("shown") || differs("edits"))) view.refresh();
 }
@@ -128,19 +128,13 @@ function listen() {
 
 function key(event) {
   if ($("#stage").hidden || event.target.matches("input:not([type=checkbox]), select, textarea")) return;
-  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") {
-    event.preventDefault();
-    if (event.shiftKey) store.redo();
-    else store.undo();
-    return;
-  }
-  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "y") {
-    event.preventDefault();
-    store.redo();
-    return;
-  }
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (/^[1-9]$/.test(event.key)) look.press(Number(event.key) - 1);
+  if (event.ctrlKey || event.metaKey) {
+    const letter = event.key.toLowerCase();
+    if (letter === "z" && !event.shiftKey) store.undo();
+    else if (letter === "z" || letter === "y") store.redo();
+    else return;
+  } else if (event.altKey) return;
+  else if (/^[1-9]$/.test(event.key)) look.press(Number(event.key) - 1);
   else if (event.key === " " && event.target.matches("button, summary, input")) return;
   else if (!tools.key(event) && !view.key(event)) {
     const action = {

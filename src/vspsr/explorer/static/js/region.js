@@ -35,7 +35,7 @@ class RegionPanel {
       drawBox(context, pane, [s * left, s * top, s * width, s * height], "#fde725");
     });
     tools.onchange((tool) => this.button.setAttribute("aria-pressed", String(tool?.name === "region")));
-    view.onlayer((_, member) => this.#arrived(member));
+    view.onarrival = (member) => this.#arrived(member);
     const jpeg = h("p", { class: "small" }, "Of a JPEG, the sliders blend before its intervals are applied; the exact picture keeps to them.");
     store.onchange((doc, before) => {
       jpeg.hidden = !isJpeg();
@@ -103,12 +103,13 @@ class RegionPanel {
       h("p", { class: "small" }, `Together these explain ${(100 * total).toFixed(0)} % of the region's variance.`),
       ...made.explained.map((share, i) => {
         const value = h("output", {}, "0.0 σ");
+        const changed = (amount) => this.#amounts.map((old, j) => (j === i ? amount : old));
         const input = h("input", {
           type: "range", min: "-4", max: "4", step: "0.05", value: "0",
           "aria-label": `Component ${i + 1}, explains ${(100 * share).toFixed(1)} %, in σ`,
-          oninput: () => this.#moved(i, Number(input.value)),
+          oninput: () => this.#move(changed(Number(input.value))),
           onchange: () => this.#commit(),
-          ondblclick: () => { this.#moved(i, 0); this.#commit(); },
+          ondblclick: () => this.#set(changed(0)),
         });
         return h("label", { class: "slider" }, h("span", {}, `${i + 1}`), input, value);
       }));
@@ -116,30 +117,24 @@ class RegionPanel {
     plotShares(this.#plot, made.explained);
   }
 
-  #moved(i, amount) {
-    this.#amounts[i] = amount;
-    this.#label();
-    this.#blender.draw(this.#amounts, view.main);
-  }
-
-  #label() {
+  #move(amounts) {
+    this.#amounts = amounts;
     this.#sliders.querySelectorAll("label").forEach((label, i) => {
-      label.querySelector("input").value = String(this.#amounts[i]);
-      label.querySelector("output").textContent = `${this.#amounts[i].toFixed(1)} σ`;
+      label.querySelector("input").value = String(amounts[i]);
+      label.querySelector("output").textContent = `${amounts[i].toFixed(1)} σ`;
     });
+    this.#blender.draw(amounts, view.main);
   }
 
   #set(amounts) {
-    this.#amounts = amounts;
-    this.#label();
-    this.#blender.draw(amounts, view.main);
+    this.#move(amounts);
     this.#commit();
   }
 
   /** What the sliders show, as a member: the server then makes the exact picture of it. */
   #member() {
     if (this.#amounts.every((a) => a === 0)) return this.#base;
-    return { kind: "moved", base: this.#base, region: this.region, amounts: [...this.#amounts] };
+    return { kind: "moved", base: this.#base, region: this.region, amounts: this.#amounts };
   }
 
   #isOurs(member) {
@@ -150,10 +145,7 @@ class RegionPanel {
   /** Undo and redo move the sliders back. */
   #adopt(member) {
     const amounts = member.kind === "moved" && !same(member, this.#base) ? member.amounts : this.#amounts.map(() => 0);
-    if (same(amounts, this.#amounts)) return;
-    this.#amounts = [...amounts];
-    this.#label();
-    this.#blender.draw(this.#amounts, view.main);
+    if (!same(amounts, this.#amounts)) this.#move(amounts);
   }
 
   #commit() {

@@ -43,11 +43,8 @@ class Store {
 
   /** A new state: the present one with changes. */
   commit(changes) {
-    const before = this.doc;
-    this.#states = [...this.#states.slice(0, this.#at + 1), { ...before, ...changes }];
-    this.#at += 1;
-    this.#changed(before);
-    this.#save();
+    this.#states.splice(this.#at + 1, Infinity, { ...this.doc, ...changes });
+    this.redo();
   }
 
   /** Change the present state itself, for what is not worth an undo of its own. */
@@ -59,18 +56,16 @@ class Store {
   }
 
   undo() {
-    this.#move(-1);
+    if (this.canUndo) this.#move(-1);
   }
 
   redo() {
-    this.#move(1);
+    if (this.canRedo) this.#move(1);
   }
 
   #move(step) {
-    const next = this.#at + step;
-    if (next < 0 || next >= this.#states.length) return;
     const before = this.doc;
-    this.#at = next;
+    this.#at += step;
     this.#changed(before);
     this.#save();
   }

@@ -1,7 +1,7 @@
 // The pointer on the picture: a tool takes it over from panning. Keys move a cross instead, Space presses it.
 // A passive tool leaves the mouse to panning; a finger moves its cross.
 
-import { $, h } from "./dom.js";
+import { h } from "./dom.js";
 import { store } from "./store.js";
 import { values } from "./values.js";
 import { view } from "./view.js";
@@ -71,10 +71,10 @@ class Tools {
 
   start() {
     const canvas = this.#canvas;
-    values.onchange((at) => {
+    values.onchange = (at) => {
       this.#cross = at;
       this.draw();
-    });
+    };
     const place = (event) => {
       const box = canvas.getBoundingClientRect();
       return [event.clientX - box.left, event.clientY - box.top];
@@ -99,8 +99,8 @@ class Tools {
         return;
       }
       if (this.#fingers.has(event.pointerId)) this.#fingers.set(event.pointerId, place(event));
-      for (const one of event.getCoalescedEvents?.() ?? [event]) this.#at = at(one), this.#move();
-      if (!event.getCoalescedEvents?.().length) this.#at = at(event), this.#move();
+      const coalesced = event.getCoalescedEvents?.() ?? [];
+      for (const one of coalesced.length ? coalesced : [event]) this.#at = at(one), this.#move();
       this.#look(this.#at, {});
     });
     const lift = (event) => {
@@ -272,4 +272,3 @@ export function boxTool(name, hint, step, done) {
 }
 
 export const tools = new Tools();
-export const hint = (text) => { $("#hint").textContent = text; };

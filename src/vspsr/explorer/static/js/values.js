@@ -8,12 +8,7 @@ import { store } from "./store.js";
 class Values {
   #pane = null;
   #at = null; // HR coordinates
-  #listeners = [];
-
-  /** ``listener(at)`` is called when another pixel is looked at: null where the mouse itself shows which. */
-  onchange(listener) {
-    this.#listeners.push(listener);
-  }
+  onchange = () => {}; // called with the pixel that is looked at: null where the mouse itself shows which
 
   /** Look at what is pointed at in a pane. */
   watch(pane) {
@@ -33,7 +28,7 @@ class Values {
     const { width, height } = store.info;
     this.#lookAt(pane, at.map((v, i) => Math.min([width, height][i], Math.max(0, v))));
     $("#readout").setAttribute("aria-live", spoken ? "polite" : "off");
-    for (const listener of this.#listeners) listener(marked ? this.#at : null);
+    this.onchange(marked ? this.#at : null);
   }
 
   /** The lens lies where the values are of, also when the mouse has left. */

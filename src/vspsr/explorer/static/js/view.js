@@ -21,12 +21,7 @@ class View {
   #layer = null; // shown in the first pane
   #shown = NOTHING; // in the first pane: member and layer
   #turn = 0;
-  #listeners = [];
-
-  /** ``listener(layer, member)`` is called when a picture has arrived in the main pane. */
-  onlayer(listener) {
-    this.#listeners.push(listener);
-  }
+  onarrival = () => {}; // called with the member whose picture has arrived in the main pane
 
   get main() {
     return this.panes[0];
@@ -164,45 +159,43 @@ class View {
     const above = this.mode === "none" ? [] : [this.behind]; // the curtain or in the lens
     $("#badge").classList.add("pending");
     drop([...members, ...above]);
-    const others = members.map(async (member, i) => {
-      const pane = this.panes[i];
-      pane.drafts[0].start(member);
-      const layer = await layerOf(member);
-      if (turn !== this.#turn) return null;
-      if (i === 0) this.#layer = layer;
-      pane.below = { layer, name: nameOf(member) };
-      pane.label.textContent = this.compared.length ? caption([member, layer]) : "";
-      await pane.show(layer);
-      if (turn !== this.#turn) return null;
-      pane.drafts[0].stop();
-      if (i === 0) this.#arrived(layer, member);
-      return [member, layer];
-    });
     if (!above.length) {
       this.main.above = null;
       this.main.drafts[1].stop();
       this.main.show(null, 1);
     }
-    const measured = [others[0], ...above.map(async (member) => {
-      this.main.drafts[1].start(member);
-      const layer = await layerOf(member);
-      if (turn !== this.#turn) return null;
-      await this.main.show(layer, 1);
-      if (turn !== this.#turn) return null;
-      this.main.drafts[1].stop();
-      this.sides.children[1].textContent = nameOf(member);
-      this.main.above = { layer, name: nameOf(member) };
-      values.read();
-      return [member, layer];
-    })];
-    others.push(Promise.all(measured).then((pictures) => turn === this.#turn && this.#measured(pictures)));
+    const below = members.map((member, i) => this.#place(member, this.panes[i], 0));
+    const measured = [below[0], ...above.map((member) => this.#place(member, this.main, 1))];
+    const badge = Promise.all(measured).then((pictures) => turn === this.#turn && this.#measured(pictures));
     try {
-      await Promise.all(others);
+      await Promise.all([...below, badge]);
     } catch (error) {
       if (turn === this.#turn) this.#missed(error);
       throw error;
     }
   });
+
+  /** Show a member in a pane, below (0) or above (1): it and its layer, null if another one is wanted by then. */
+  async #place(member, pane, slot) {
+    const turn = this.#turn, first = pane === this.main;
+    pane.drafts[slot].start(member);
+    const layer = await layerOf(member), arrived = { layer, name: nameOf(member) };
+    if (turn !== this.#turn) return null;
+    if (!slot) {
+      if (first) this.#layer = layer;
+      pane.below = arrived;
+      pane.label.textContent = this.compared.length ? caption([member, layer]) : "";
+    }
+    await pane.show(layer, slot);
+    if (turn !== this.#turn) return null;
+    pane.drafts[slot].stop();
+    if (slot) {
+      pane.above = arrived;
+      this.sides.children[1].textContent = arrived.name;
+      values.read();
+    } else if (first) this.#arrived(layer, member);
+    return [member, layer];
+  }
 
   #drafted(name, made = null) {
     if (made) this.#legend(inView(), made);
@@ -245,7 +238,7 @@ class View {
     this.sides.children[0].textContent = nameOf(member);
     this.#legend(member, layer);
     values.read();
-    for (const listener of this.#listeners) listener(layer, member);
+    this.onarrival(member);
   }
 
   #legend(member, layer) {
