@@ -145,20 +145,16 @@ class _Best:
     """The best integers so far: the fewest misses of values that can be reached, then the fewest ties."""
 
     def __init__(self, state: IntegerImage) -> None:
-        self.integers, self.score = state.integers.clone(), _score(state)
+        self.score = (math.inf, math.inf, math.inf)
+        self.update(state)
 
-    def update(self, state: IntegerImage) -> int:
+    def update(self, state: IntegerImage) -> float:
         """Keep the present integers if they are better. Returns how many values the best miss, ties included."""
-        score = _score(state)
+        misses, with_ties = (float(state.residual(tolerance).count_nonzero()) for tolerance in (_TIE, TOLERANCE))
+        score = (misses, with_ties, float(state.deviation(state.value, _TIE).square().sum()))
         if score < self.score:
             self.integers, self.score = state.integers.clone(), score
         return self.score[1]
-
-
-def _score(state: IntegerImage) -> tuple[int, int, float]:
-    """Misses, misses and ties, sum of squares, which includes values that are given up."""
-    misses, with_ties = (int(state.residual(tolerance).count_nonzero()) for tolerance in (_TIE, TOLERANCE))
-    return misses, with_ties, float(state.deviation(state.value, _TIE).square().sum())
 
 
 def _unreachable(state: IntegerImage) -> Tensor:
