@@ -55,7 +55,7 @@ class Sampler:
             return synthesize_patches(patches, self.parameters.atoms.shape[-1], self.scale)
         a = self._of_image(b)
         eps = self._noise(noise, a.channels)
-        return a.apply(eps, temperature) if isinstance(temperature, Tensor) else a.apply(temperature * eps)
+        return a.apply(eps, temperature) if isinstance(temperature, Tensor) else a.apply(eps.mul_(temperature))
 
     def _of_image(self, b: int) -> Synthesis:
         assert self.synthesis is not None
