@@ -12,7 +12,7 @@ from vspsr.consistency.pixel_search import search_pixels
 
 
 def search(state: IntegerImage, pairs: bool = True) -> None:
-    search_pixels(state, torch.zeros_like(state.target, dtype=torch.bool), math.inf, pairs)
+    search_pixels(state, math.inf, pairs)
 
 
 @pytest.mark.parametrize(("bits", "per_pass"), [(8, True), (8, False), (16, True), (16, False)])

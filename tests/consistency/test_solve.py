@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vspsr import Degradation
 from vspsr.consistency.integer_image import IntegerImage, axis_of
-from vspsr.consistency.interior_point import Status, nearest_within
+from vspsr.consistency.interior_point import nearest_within
 from vspsr.consistency.solve import solve_integers, splitting_iterates
 from vspsr.consistency.windows import FAR, Problem, Window, missed_groups
 from vspsr.degradation.resize import imresize
@@ -230,7 +230,7 @@ def test_the_interior_point_method_finds_the_nearest_image(seed: int) -> None:
     problem = small_problem(seed, feasible=True)
     x, status = nearest_within(problem, problem.clipped(0.0), 0.01 / 255, math.inf)
     best = by_scipy(problem)
-    assert status is Status.CONVERGED
+    assert status == "converged"
     assert miss(problem, x) < 1e-4
     assert float((x - problem.x0).norm()) == pytest.approx(float((best - problem.x0).norm()), rel=1e-4)
     torch.testing.assert_close(x, best, rtol=0, atol=2e-3)
@@ -252,7 +252,7 @@ def test_no_step_is_taken_into_the_void() -> None:
     nothing = torch.zeros(4, 8).double()
     problem = Problem(rand(8, 8), down, down, nothing, torch.zeros_like(y), y, y + 1e-12, clips=False)
     x, status = nearest_within(problem, problem.clipped(0.0), 1e-18, math.inf)
-    assert status is not Status.CONVERGED
+    assert status != "converged"
     assert x.isfinite().all()
     assert float((down @ x @ down.T - y).abs().max()) < 1e-4
 

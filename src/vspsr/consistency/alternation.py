@@ -22,14 +22,11 @@ _GAIN = 16.0
 """Largest factor by which corrections are enlarged to make up for the range clamp: a larger one overshoots."""
 
 
-def alternate(state: IntegerImage, skipped: Tensor, deadline: float) -> bool:
-    """Correct, clamp and round until nothing is missed (True), or until that no longer helps or time is up (False).
-
-    Values in ``skipped`` (C, h, w) are left alone.
-    """
+def alternate(state: IntegerImage, deadline: float) -> bool:
+    """Correct, clamp and round until nothing is missed (True), or until that no longer helps or time is up (False)."""
     fewest, since, corrections = state.target.numel() + 1, 0, 0
     while True:
-        missing = state.residual().masked_fill_(skipped, 0.0)
+        missing = state.residual()
         index = missing.nonzero()
         if not len(index):
             return True

@@ -60,10 +60,12 @@ class IntegerImage:
         inner: (C, h, W): the same, rounded and clipped where the convention does so.
         value: (C, h, w): D_h · inner, before rounding.
         target: (C, h, w): the LR integers wanted.
+        skipped: (C, h, w) bool: those that are given up.
     """
 
     def __init__(self, image: Tensor, target: Tensor, degradation: Degradation, peak: int, per_pass: bool) -> None:
         self.target, self.peak, self.per_pass = target, peak, per_pass
+        self.skipped = torch.zeros_like(target, dtype=torch.bool)
         self.rows, self.columns = (axis_of(degradation, n) for n in target.shape[1:])
         self.set_image(image)
 
@@ -75,7 +77,7 @@ class IntegerImage:
         self.inner = self.rounded(self.vertical)
         self.value = self.columns.down.apply(self.inner, -1)
 
-    def update_residual_near(self, channel: Tensor, lr_row: Tensor, margin: int) -> None:
+    def update_residual_near(self, channel: Tensor | int, lr_row: Tensor, margin: int) -> None:
         """Downscale anew where integers changed at most ``margin`` LR rows from the given ones."""
         h = self.value.shape[1]
         changed = torch.zeros(self.value.shape[0], -(-h // _BAND), dtype=torch.bool)
@@ -95,8 +97,8 @@ class IntegerImage:
         return round_to_range(vertical, self.peak) if self.per_pass else vertical
 
     def residual(self, tolerance: float = TOLERANCE) -> Tensor:
-        """(C, h, w): target − value where it exceeds ``tolerance``, else 0."""
-        return self.deviation(self.value, tolerance)
+        """(C, h, w): target − value where it exceeds ``tolerance`` and is not given up, else 0."""
+        return self.deviation(self.value, tolerance).masked_fill_(self.skipped, 0.0)
 
     def deviation(self, value: Tensor, tolerance: float = TOLERANCE, target: Tensor | None = None) -> Tensor:
         """Target − value. Targets 0 and peak accept any value beyond the range, because LR values are clipped."""

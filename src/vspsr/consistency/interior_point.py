@@ -12,7 +12,6 @@ the smallest miss if they are not.
 
 import math
 import time
-from enum import Enum
 
 import torch
 from torch import Tensor
@@ -90,18 +89,9 @@ def _longest(gap: Tensor, step: Tensor) -> float:
     return 1.0 / max(1.0, float((-step / gap).max()))
 
 
-class Status(Enum):
-    """How an interior-point method ended."""
-
-    CONVERGED = "converged"
-    ITERATION_LIMIT = "iteration limit"
-    SINGULAR = "numerically singular"
-    TIME_LIMIT = "time limit"
-
-
 def nearest_within(
     problem: Problem, clipped: Tensor, precision: float, deadline: float = math.inf, steps: int = 50
-) -> tuple[Tensor, Status]:
+) -> tuple[Tensor, str]:
     """The image in range nearest to ``problem.x0`` that meets its bounds, or misses them by as little as possible.
 
     Args:
@@ -113,7 +103,8 @@ def nearest_within(
         steps: the most Newton steps to take.
 
     Returns:
-        x (H, W) in [0, 1] and how the method ended. x is the last iterate whatever the status.
+        x (H, W) in [0, 1], the last iterate, and how the method ended: "converged", "iteration limit", "time limit" or
+        "numerically singular".
     """
     x0, down_v, down_h, around = problem.x0, problem.down_v, problem.down_h, problem.row_offset
     above, below = clipped > 0, clipped < 0
@@ -131,11 +122,11 @@ def nearest_within(
     shape, identity = y.value.shape, torch.eye(down_v.shape[0], dtype=x0.dtype)
     pairs = torch.einsum("ip,kp->ikp", down_v, down_v).flatten(0, 1)
     across = torch.einsum("jq,lq->qjl", down_h, down_h).flatten(1)
-    status = Status.ITERATION_LIMIT
+    status = "iteration limit"
     for _ in range(steps):
         mean = sum(part.measure() for part in parts) / size
         if not all(part.curvature.isfinite().all() for part in parts):
-            status = Status.SINGULAR  # a gap is 0 in floating point: no further step can be computed
+            status = "numerically singular"  # a gap is 0 in floating point: no further step can be computed
             break
         miss_rows = down_v @ x.value + around + of_rows / _PENALTY - a.value
         miss_values = (counted * a.value) @ down_h.T + of_values / _PENALTY - y.value
@@ -143,10 +134,10 @@ def nearest_within(
             mean < _COMPLEMENTARITY * precision
             and max(float(m.abs().max()) for m in (miss_rows, miss_values)) < precision
         ):
-            status = Status.CONVERGED
+            status = "converged"
             break
         if time.thread_time() > deadline:
-            status = Status.TIME_LIMIT
+            status = "time limit"
             break
         # Minus the gradient of the Lagrangian.
         downhill_x = x0 - x.value + down_v.T @ of_rows + x.lower - x.upper
@@ -166,7 +157,7 @@ def nearest_within(
         hessian.diagonal().add_((1 / y.curvature + 1 / _PENALTY).flatten())
         outer, failed = torch.linalg.cholesky_ex(hessian)
         if failed:
-            status = Status.SINGULAR
+            status = "numerically singular"
             break
 
         def columns(blocks: Tensor, of: Tensor) -> Tensor:

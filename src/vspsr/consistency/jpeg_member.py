@@ -14,7 +14,6 @@ where most quantisation steps are 1 (qualities above 97), and in files whose coe
 
 import threading
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +44,8 @@ _FREE = 1e6
 
 _UNKNOWN = 1 << 30
 """Number of wrong coefficients where nothing was tried."""
+
+_FURTHER_LOCK = threading.Lock()  # of no object, which could then not be copied
 
 
 @dataclass(frozen=True)
@@ -84,15 +85,9 @@ class JpegMembers:
 
     @lasting_tensors()
     def __init__(self, jpeg_set: JpegSet) -> None:
-        self.set, self._lock = jpeg_set, threading.Lock()
+        self.set = jpeg_set
         shape = (jpeg_set.count, jpeg_set.channels, *jpeg_set.shape)
         self._further = _BestMcus(torch.full(shape, 128.0, dtype=torch.float64), jpeg_set)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock())
 
     @lasting_tensors()
     def near(self, y: Tensor) -> JpegMember:
@@ -117,7 +112,7 @@ class JpegMembers:
                 inside = self.set.nearest(mcus[left], left, margin, in_range=True)
                 left = best.improve(left, self._searched(inside, left, _AROUND))
         if len(left):
-            with self._lock:
+            with _FURTHER_LOCK:
                 self._search_further(left[self._further.wrong[left] == _UNKNOWN])
             best.improve(left, self._further.mcus[left])
         return JpegMember(self.set.join(best.mcus).byte(), int(best.wrong.sum()))

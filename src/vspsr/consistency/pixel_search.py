@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vspsr.consistency.integer_image import TOLERANCE, IntegerImage
-from vspsr.consistency.windows import missed_groups
+from vspsr.consistency.windows import Window, missed_groups
 
 _CHANGES = tuple(sign * 2.0**k for k in range(6) for sign in (-1, 1))
 """Levels that a pixel may change by: small ones move an LR value by a fraction, large ones free clipped rows."""
@@ -44,34 +44,29 @@ _EXTENT = 12
 """LR pixels: groups that extend farther are cut up."""
 
 
-def search_pixels(state: IntegerImage, skipped: Tensor, deadline: float, pairs: bool) -> None:
+def search_pixels(state: IntegerImage, deadline: float, pairs: bool) -> None:
     """Change pixels around missed LR values until they are met, others staying met; ``state`` is updated.
 
-    Values in ``skipped`` (C, h, w) are left alone; none is begun after ``deadline`` (`time.thread_time`). With
-    ``pairs``, where single pixels fail, a pixel is changed and, by as much the other way, another of its row: what one
-    column loses the next gains, unless it is clipped.
+    None is begun after ``deadline`` (`time.thread_time`). With ``pairs``, where single pixels fail, a pixel is changed
+    and, by as much the other way, another of its row: what one column loses the next gains, unless it is clipped.
     """
     for with_pairs in (False, True)[: 1 + pairs]:
         residual = state.residual()
-        for group in missed_groups((residual != 0) & ~skipped, _EXTENT):
+        for group in missed_groups(residual != 0, _EXTENT):
             if len(group) > _MAX_MISSES or float(residual[tuple(group.T)].abs().max()) > _FARTHEST:
                 continue
-            for c, i, j in group.tolist():
+            for place in group.split(1):
                 if time.thread_time() > deadline:
                     return
-                _search_around(state, c, i, j, with_pairs)
+                _search_around(state, Window.around(state, place, margin=1), with_pairs)
 
 
-def _search_around(state: IntegerImage, c: int, i: int, j: int, pairs: bool) -> None:
-    h, w = state.target.shape[1:]
-    hr_v, lr_v, down_v = state.rows.window(max(i - 1, 0), min(i + 2, h))
-    hr_h, lr_h, down_h = state.columns.window(max(j - 1, 0), min(j + 2, w))
-    pixels, vertical = state.integers[c, hr_v, hr_h], state.vertical[c, lr_v, hr_h]
-    inner, value = state.inner[c, lr_v, hr_h], state.value[c, lr_v, lr_h]
-    target = state.target[c, lr_v, lr_h]
+def _search_around(state: IntegerImage, window: Window, pairs: bool) -> None:
+    pixels, vertical = state.integers[window.hr], state.vertical[window.row]
+    inner, value, target = state.inner[window.row], state.value[window.lr], state.target[window.lr]
     changes = torch.tensor(_CHANGES, dtype=value.dtype)
     # One pixel moves one column of D_v x; (changes, pixels down, pixels across, LR rows).
-    by = changes[:, None, None, None] * down_v.T[None, :, None, :]
+    by = changes[:, None, None, None] * window.down_v.T[None, :, None, :]
     resting = torch.zeros_like(pixels)
 
     def cost_of(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,7 +78,7 @@ def _search_around(state: IntegerImage, c: int, i: int, j: int, pairs: bool) -> 
     best, fewest, step, since = pixels, int(cost_of(value)[0]), 0, 0
     while fewest and since < _PATIENCE:
         moved = state.rounded(vertical.T[None, None] + by) - inner.T[None, None]
-        effect = moved[..., None] * down_h.T[:, None, :]
+        effect = moved[..., None] * window.down_h.T[:, None, :]
         after = pixels + changes[:, None, None]
         forbidden = (after < 0) | (after > state.peak) | (resting > step)
         if pairs:
@@ -117,6 +112,4 @@ def _search_around(state: IntegerImage, c: int, i: int, j: int, pairs: bool) -> 
         if int(missed[place]) < fewest:
             best, fewest, since = pixels, int(missed[place]), 0
         step, since = step + 1, since + 1
-    state.image[c, hr_v, hr_h] = state.integers[c, hr_v, hr_h] = best
-    rows = torch.arange(lr_v.start, lr_v.stop)
-    state.update_residual_near(torch.full_like(rows, c), rows, 0)
+    window.replace(best)

@@ -1,7 +1,7 @@
 """Progress of long computations, for whoever asked for them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
 Progress = Callable[[int, int], None]
@@ -35,9 +35,7 @@ def part_of(progress: Progress, parts: int, index: int) -> Progress:
     return lambda done, total: progress(index * total + done, parts * total)
 
 
-@contextmanager
-def one_of(parts: int, index: int) -> Iterator[None]:
+def one_of(parts: int, index: int) -> AbstractContextManager[None]:
     """Within it, steps are those of part ``index`` of so many parts of equal length."""
     outer = _progress.get()
-    with nullcontext() if outer is None else estimate_progress(part_of(outer, parts, index)):
-        yield
+    return estimate_progress(outer and part_of(outer, parts, index))

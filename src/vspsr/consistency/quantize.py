@@ -1,5 +1,6 @@
 """From a consistent image to integers of 8 or 16 bits that downscale to the integers of y exactly."""
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -128,27 +129,27 @@ def quantized(
     out = torch.empty(images.shape, dtype=torch.uint8 if bits == 8 else torch.int32)
     usual = max(_LEAST_BUDGET, _BUDGET_PER_LR_PIXEL * y.shape[-2] * y.shape[-1])
     budget = usual if budget is None else check_number(budget, "budget")
-    found: list[tuple[int, int, float, float]] = []
+    wrong, worst = torch.zeros(2, len(images), dtype=torch.int64)
+    squares, farthest = torch.zeros(2, len(images), dtype=torch.float64)
     for index, (image, target) in enumerate(zip(images, targets, strict=True)):
         # D acts on each channel by itself, so that a large image can be treated in the memory of one channel.
         size = 1 if image[0].numel() > _CHANNEL_BY_CHANNEL else len(image)
-        squares, parts = 0.0, list(zip(out[index].split(size), image.split(size), target.split(size), strict=True))
-        wrong, worst, farthest = 0, 0, 0.0
+        parts = list(zip(out[index].split(size), image.split(size), target.split(size), strict=True))
         for number, (into, x_part, y_part) in enumerate(parts):
             with one_of(len(images), index):
                 report_progress(number, len(parts))
             integers, lr = solve_integers(x_part, y_part, degradation, bits, rounding, budget / len(parts))
             into.copy_(integers)
             deviation = (lr - y_part).abs()
-            wrong, worst = wrong + int((deviation > 0).sum()), max(worst, int(deviation.max()))
+            wrong[index] += (deviation > 0).sum()
+            worst[index] = max(worst[index], deviation.max())
             distance = integers.sub_((x_part.double() * peak).clamp_(0, peak)).abs_()
-            squares, farthest = squares + float(distance.square().sum()), max(farthest, float(distance.max()))
-        found.append((wrong, worst, (squares / image.numel()) ** 0.5, farthest))
-    counts, deviations, rms, largest = zip(*found, strict=True) if found else ((),) * 4
+            squares[index] += distance.square().sum()
+            farthest[index] = max(farthest[index], distance.max())
     return Quantized(
         image=out.reshape(*batch, *x.shape[-3:]).to(device),
-        lr_values_wrong=torch.tensor(counts).reshape(batch),
-        lr_max_deviation=torch.tensor(deviations).reshape(batch),
-        moved_rms=torch.tensor(rms, dtype=torch.float64).reshape(batch),
-        moved_max=torch.tensor(largest, dtype=torch.float64).reshape(batch),
+        lr_values_wrong=wrong.reshape(batch),
+        lr_max_deviation=worst.reshape(batch),
+        moved_rms=(squares / math.prod(x.shape[-3:])).sqrt().reshape(batch),
+        moved_max=farthest.reshape(batch),
     )

@@ -122,22 +122,21 @@ def solve_integers(
         if missed > _MANY * target.numel():
             image = image + degradation.pseudo_inverse(state.deviation(degradation.down(image), tolerance=_PROJECTED))
             state.set_image(image.clamp_(0, peak))
-        skipped = torch.zeros_like(target, dtype=torch.bool)
-        if not alternate(state, skipped, deadline):
+        if not alternate(state, deadline):
             if float(state.residual().abs().max()) > _UNREACHABLE * peak:
                 descend(state, deadline)
-                skipped = _unreachable(state)
-            best.update(state, skipped)
+                state.skipped = _unreachable(state)
+            best.update(state)
             search_log = logging.getLogger(SEARCH_LOG)
-            left = int(state.residual().count_nonzero())
+            left = int(state.deviation(state.value).count_nonzero())
             search_log.info("searching for exact integers, %s wrong so far", counted(left, "LR value"))
             try:
                 smooth = degradation.pseudo_inverse(target).clamp_(0, peak)
                 with one_thread():  # of its many small operations each would wait for all threads
-                    _search(state, best, skipped, deadline, smooth)
+                    _search(state, best, deadline, smooth)
             finally:
                 search_log.info("")
-        best.update(state, skipped)
+        best.update(state)
         state.integers = best.integers
     return state.integers, degradation.down_integers(state.integers, bits, rounding).double()
 
@@ -146,20 +145,16 @@ class _Best:
     """The best integers so far: the fewest misses of values that can be reached, then the fewest ties."""
 
     def __init__(self, state: IntegerImage) -> None:
-        self.integers, self.score = state.integers.clone(), _score(state, torch.zeros_like(state.target).bool())
+        self.score = (math.inf, math.inf, math.inf)
+        self.update(state)
 
-    def update(self, state: IntegerImage, skipped: Tensor) -> int:
+    def update(self, state: IntegerImage) -> float:
         """Keep the present integers if they are better. Returns how many values the best miss, ties included."""
-        score = _score(state, skipped)
+        misses, with_ties = (float(state.residual(tolerance).count_nonzero()) for tolerance in (_TIE, TOLERANCE))
+        score = (misses, with_ties, float(state.deviation(state.value, _TIE).square().sum()))
         if score < self.score:
             self.integers, self.score = state.integers.clone(), score
         return self.score[1]
-
-
-def _score(state: IntegerImage, skipped: Tensor) -> tuple[int, int, float]:
-    """Misses, misses and ties, sum of squares."""
-    counts = (int(((state.residual(tolerance) != 0) & ~skipped).sum()) for tolerance in (_TIE, TOLERANCE))
-    return next(counts), next(counts), float(state.residual(_TIE).square().sum())
 
 
 def _unreachable(state: IntegerImage) -> Tensor:
@@ -169,43 +164,43 @@ def _unreachable(state: IntegerImage) -> Tensor:
     return torch.nn.functional.max_pool2d(far[None], side, stride=1, padding=_UNREACHABLE_MARGIN)[0] > 0
 
 
-def _search(state: IntegerImage, best: _Best, skipped: Tensor, deadline: float, smooth: Tensor) -> None:
+def _search(state: IntegerImage, best: _Best, deadline: float, smooth: Tensor) -> None:
     """Rounds of splitting, interior-point method and pixel search; ``state`` and ``best`` are updated."""
     fewest, stuck = math.inf, False
     for number, (slack, margin) in enumerate(_ROUNDS):
         if stuck:
-            _restart(state, skipped, smooth)
-            if alternate(state, skipped, deadline):
+            _restart(state, smooth)
+            if alternate(state, deadline):
                 return
-        _solve_tiles(state, skipped, deadline)
-        alternate(state, skipped, deadline)
-        _solve_groups(state, slack, margin, skipped, deadline)
-        search_pixels(state, skipped, deadline, pairs=number >= _PAIRS_FROM)
-        before, fewest = fewest, best.update(state, skipped)
+        _solve_tiles(state, deadline)
+        alternate(state, deadline)
+        _solve_groups(state, slack, margin, deadline)
+        search_pixels(state, deadline, pairs=number >= _PAIRS_FROM)
+        before, fewest = fewest, best.update(state)
         stuck = fewest >= before
-        _log.debug("round %d: best so far misses %d LR values, %d skipped", number, fewest, int(skipped.sum()))
+        _log.debug("round %d: best so far misses %d LR values, %d skipped", number, fewest, int(state.skipped.sum()))
         if not fewest or time.thread_time() > deadline:
             return
 
 
-def _restart(state: IntegerImage, skipped: Tensor, smooth: Tensor) -> None:
+def _restart(state: IntegerImage, smooth: Tensor) -> None:
     """Begin with a smooth image (C, H, W) around the values that are missed."""
-    for group in missed_groups((state.residual() != 0) & ~skipped, _GROUP):
+    for group in missed_groups(state.residual() != 0, _GROUP):
         window = Window.around(state, group, _RESTART_MARGIN)
         state.image[window.hr] = smooth[window.hr]
     state.set_image(state.image)
 
 
-def _solve_tiles(state: IntegerImage, skipped: Tensor, deadline: float) -> None:
+def _solve_tiles(state: IntegerImage, deadline: float) -> None:
     """Splitting where many values are missed."""
-    for group in missed_groups((state.residual() != 0) & ~skipped, _TILE):
+    for group in missed_groups(state.residual() != 0, _TILE):
         if len(group) > _TILE_MISSES and time.thread_time() < deadline:
             _split(Window.around(state, group, _TILE_MARGIN), _TILE_SLACK, _TILE_ITERATIONS, deadline)
 
 
-def _solve_groups(state: IntegerImage, slack: float, margin: int, skipped: Tensor, deadline: float) -> None:
+def _solve_groups(state: IntegerImage, slack: float, margin: int, deadline: float) -> None:
     """A window around every group of missed values: splitting, then the interior-point method where that fails."""
-    for group in missed_groups((state.residual() != 0) & ~skipped, _GROUP):
+    for group in missed_groups(state.residual() != 0, _GROUP):
         if time.thread_time() > deadline:
             return
         window = Window.around(state, group, margin)
@@ -216,7 +211,7 @@ def _solve_groups(state: IntegerImage, slack: float, margin: int, skipped: Tenso
         clipped = problem.clipped(_CLIPPED / state.peak)
         x, status = nearest_within(problem, clipped, _PRECISION / state.peak, deadline, _NEWTON_STEPS[state.peak])
         improved = window.improve(x * state.peak)
-        _log.debug("%d values missed: interior point %s, improved %s", len(group), status.value, improved)
+        _log.debug("%d values missed: interior point %s, improved %s", len(group), status, improved)
 
 
 def _split(window: Window, slack: float, iterations: int, deadline: float) -> bool:

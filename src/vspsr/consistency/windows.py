@@ -46,14 +46,14 @@ class Window:
     """The HR pixels under a rectangle of LR pixels of one channel, and all LR values that depend on them."""
 
     def __init__(self, state: IntegerImage, channel: int, lr_rows: slice, lr_columns: slice) -> None:
-        self.state, self.channel = state, channel
-        hr_v, self.lr_v, self.down_v = state.rows.window(lr_rows.start, lr_rows.stop)
+        self.state = state
+        hr_v, lr_v, self.down_v = state.rows.window(lr_rows.start, lr_rows.stop)
         hr_h, lr_h, self.down_h = state.columns.window(lr_columns.start, lr_columns.stop)
         self.hr = (channel, hr_v, hr_h)
-        self.row = (channel, self.lr_v, hr_h)
-        self.lr = (channel, self.lr_v, lr_h)
+        self.row = (channel, lr_v, hr_h)
+        self.lr = (channel, lr_v, lr_h)
         self.inside = (
-            slice(lr_rows.start - self.lr_v.start, lr_rows.stop - self.lr_v.start),
+            slice(lr_rows.start - lr_v.start, lr_rows.stop - lr_v.start),
             slice(lr_columns.start - lr_h.start, lr_columns.stop - lr_h.start),
         )
 
@@ -91,10 +91,9 @@ class Window:
 
     def replace(self, image: Tensor) -> None:
         """Set the image (H, W), in levels, and its integers."""
-        state = self.state
-        state.image[self.hr], state.integers[self.hr] = image, image.round()
-        rows = torch.arange(self.lr_v.start, self.lr_v.stop)
-        state.update_residual_near(torch.full_like(rows, self.channel), rows, 0)
+        self.state.image[self.hr], self.state.integers[self.hr] = image, image.round()
+        channel, rows, _ = self.lr
+        self.state.update_residual_near(channel, torch.arange(rows.start, rows.stop), 0)
 
     def improve(self, image: Tensor) -> bool:
         """`replace` if that makes the sum of squared misses smaller; whether it did."""

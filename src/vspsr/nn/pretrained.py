@@ -126,7 +126,9 @@ def pretrained_from_state(state: State, name: str, trainable: bool = False) -> P
             f"{name}: maps {descriptor.input_channels} channels to {descriptor.output_channels}: not an RGB network"
         )
     if descriptor.architecture.id == "RCAN":
-        _set_rcan_range(descriptor.model)
+        mean = getattr(descriptor.model.sub_mean, "bias", None)
+        if mean is not None and float(mean.detach().abs().max()) <= 1:
+            descriptor.model.rgb_range = 1  # spandrel takes 255 for granted
     return PretrainedSR(descriptor.float().eval(), trainable)
 
 
@@ -164,13 +166,6 @@ def _length(state: State, layer: str) -> int:
 
 def _weights_and_biases(layers: Iterable[str]) -> dict[str, Tensor | None]:
     return {f"{layer}.{parameter}": None for layer in layers for parameter in ("weight", "bias")}
-
-
-def _set_rcan_range(network: Any) -> None:
-    """spandrel takes 255 for granted; the mean that is subtracted shows whether it is 255 or 1."""
-    mean: Any = getattr(network.sub_mean, "bias", None)
-    if mean is not None and float(mean.detach().abs().max()) <= 1:
-        network.rgb_range = 1
 
 
 def _rcan_from_basicsr(state: State, name: str) -> dict[str, Tensor]:

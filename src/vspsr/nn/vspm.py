@@ -8,7 +8,6 @@ the paper, are an option.
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vspsr.checks import check_choice, check_integer, check_types
@@ -84,13 +83,7 @@ class CoefficientBranch(nn.Module):
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor | None]:
         if not self.stochastic:
             return self.layers(y), None
-        *before, last = self.layers
-        assert isinstance(last, nn.Conv2d)
-        assert last.bias is not None
-        features = nn.Sequential(*before)(y)
-        # Two halves of the kernel, not of its output: their gradients need not be concatenated.
-        halves = zip(last.weight.chunk(2), last.bias.chunk(2), strict=True)
-        mean, log_var = (F.conv2d(features, weight, bias) for weight, bias in halves)
+        mean, log_var = self.layers(y).chunk(2, 1)
         return mean, log_var
 
 

@@ -1,6 +1,6 @@
-"""Images of a large picture, made in bands of LR rows in the memory of one."""
+"""Parts of a large picture with a margin around them, and images that are put together from such parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
@@ -8,6 +8,14 @@ from vspsr.consistency.progress import one_of, report_progress
 from vspsr.space.noise import BLOCK
 
 _BAND = 4 * BLOCK  # LR rows that are made at once
+
+
+def widened(parts: Iterable[slice], margin: int, size: Iterable[int]) -> tuple[slice, slice]:
+    """LR rows and columns and a margin around them, within a picture of so many."""
+    rows, columns = (
+        slice(max(0, part.start - margin), min(n, part.stop + margin)) for part, n in zip(parts, size, strict=True)
+    )
+    return rows, columns
 
 
 def fill_by_bands(out: Tensor, scale: int, margin: int, part: Callable[[slice], Tensor]) -> Tensor:

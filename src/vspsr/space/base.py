@@ -20,10 +20,10 @@ from vspsr.space.noise import BLOCK, noise_area, noise_rows
 from vspsr.space.parameters import SpaceParameters
 from vspsr.space.synthesis import synthesize
 
-EXTRA_ROW = -1
-"""Block row of noise that belongs to the whole image."""
+EXTRA_ROW = -1  # block row of noise that belongs to the whole image
 
 _Space = TypeVar("_Space", bound="SpaceBase")
+_T = TypeVar("_T")
 
 
 class NotGaussianError(VSpSRError):
@@ -54,8 +54,8 @@ class SpaceBase(ABC):
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.event_shape))
         temperature = "map" if isinstance(self.temperature, Tensor) else f"{self.temperature:g}"
-        factors = f"temperature={temperature}, calibration={self.calibration:g}"
-        return f"{type(self).__name__}(batch={len(self.y)}, images={shape}, {self.degradation}, {factors})"
+        settings = f"{self.degradation}, temperature={temperature}, calibration={self.calibration:g}"
+        return f"{type(self).__name__}(batch={len(self.y)}, images={shape}, {settings})"
 
     def __getstate__(self) -> dict[str, Any]:
         """For deep copies and pickles: neither can hold tensors that have a gradient's graph."""
@@ -114,8 +114,8 @@ class SpaceBase(ABC):
         """The same space on another device: its samples are the same images up to rounding."""
         check_types(device=(device, str | torch.device))
         temperature = self.temperature.to(device) if isinstance(self.temperature, Tensor) else self.temperature
-        parameters, y = self.parameters.whole().to(device), self.y.to(device)
-        return self._with(y=y, parameters=parameters, temperature=temperature, _cache={})
+        parameters = self.parameters.whole().to(device)
+        return self._with(**self._map_lr(lambda t: t.to(device)), parameters=parameters, temperature=temperature)
 
     def with_temperature(self, temperature: float | Tensor) -> Self:
         """The same space with another default temperature of its samples.
@@ -142,7 +142,7 @@ class SpaceBase(ABC):
         """The space of one image of the batch, B = 1."""
         i = check_integer(image, "image", 0, len(self.y) - 1)
         parameters = self.parameters.whole().map_tensors(lambda t: t[i : i + 1], lambda t: t)
-        return self._with(y=self.y[i : i + 1], parameters=parameters, keys=self.keys[i : i + 1], _cache={})
+        return self._with(**self._map_lr(lambda t: t[i : i + 1]), parameters=parameters, keys=self.keys[i : i + 1])
 
     def grey(self) -> Self:
         """The space of the mean over the colour channels, one channel: for LR images that are grey.
@@ -151,11 +151,12 @@ class SpaceBase(ABC):
             NotGaussianError: the space is not linear in its coefficients.
         """
         self._require_gaussian("grey")
-        parameters = self.parameters.grey()
-        return self._with(y=self.y.mean(1, keepdim=True), parameters=parameters, _cache={})
+        return self._with(y=self.y.mean(1, keepdim=True), parameters=self.parameters.grey())
 
     def _with(self, **changes: Any) -> Self:
-        """A shallow copy with other attributes; what is computed once is shared unless `_cache` is among them."""
+        """A shallow copy with other attributes; what is computed once is shared unless y is among them."""
+        if "y" in changes:
+            changes["_cache"] = {}
         return self._as(type(self), **changes)
 
     def _as(self, kind: type[_Space], **changes: Any) -> _Space:
@@ -163,6 +164,10 @@ class SpaceBase(ABC):
         other = object.__new__(kind)
         vars(other).update(vars(self), **changes)
         return other
+
+    def _map_lr(self, function: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        """``function`` of the attributes that are images of the LR image's shape."""
+        return {"y": function(self.y)}
 
     def _crop(self, rows: slice, columns: slice) -> "SpaceBase":
         """The space of a part, LR pixels rows × columns, as if it was the whole, with the noise of its place.
@@ -173,11 +178,10 @@ class SpaceBase(ABC):
         if isinstance(temperature, Tensor):
             temperature = temperature[rows, columns]
         return self._with(
-            y=self.y[..., rows, columns],
+            **self._map_lr(lambda t: t[..., rows, columns]),
             parameters=self.parameters.crop(rows, columns, scale),
             temperature=temperature,
             _origin=(self._origin[0] + rows.start, self._origin[1] + columns.start),
-            _cache={},
         )
 
     def _margin(self, tolerance: float | None = None) -> int:
@@ -236,7 +240,7 @@ class SpaceBase(ABC):
             raise ValueError("`temperature` must be a map of finite numbers of at least 0")
         return temperature.to(self.y, copy=True)
 
-    def _cached(self, name: str, build: Callable[[], Any], gradient: bool = True) -> Any:
+    def _cached(self, name: str, build: Callable[[], _T], gradient: bool = True) -> _T:
         """Something computed once: once more with a gradient, if one is wanted and the first had none."""
         tensors = (self.y, *self.parameters.tensors())
         graph = gradient and torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
@@ -244,7 +248,7 @@ class SpaceBase(ABC):
             self._cache[name, graph] = self._computed(build, graph)
         return self._cache[name, graph]
 
-    def _computed(self, build: Callable[[], Any], graph: bool = False) -> Any:
+    def _computed(self, build: Callable[[], _T], graph: bool = False) -> _T:
         """What is built outside of inference mode and of autocast, whatever mode the caller is in."""
         autocast = torch.autocast(self.y.device.type, enabled=False)
         with torch.inference_mode(False), torch.set_grad_enabled(graph), cpu_by_default(), autocast:
@@ -283,16 +287,12 @@ class SpaceBase(ABC):
 
             return self._by_bands(drawn)
         sampler = self._cached("sampler", lambda: Sampler.build(self.parameters, self.degradation.scale))
-        if not self.parameters.is_linear:
-            assert not isinstance(temperature, Tensor)
-            x = self.parameters.deterministic[b : b + 1] + sampler.nonlinear(b, noise, temperature)
-            return self._project(x[0], b)
-        x = self._centre[b : b + 1]
-        if self.parameters.is_random:
-            if isinstance(temperature, Tensor):
-                x = x + sampler.linear(b, noise, 1.0, temperature)
-            elif temperature > 0:
+        if self.parameters.is_linear:
+            x = self._centre[b : b + 1]
+            if self.parameters.is_random and (isinstance(temperature, Tensor) or temperature > 0):
                 x = x + sampler.linear(b, noise, temperature)
+        else:
+            x = self.parameters.deterministic[b : b + 1] + sampler.nonlinear(b, noise, temperature)
         return self._project(x[0], b)
 
     def _project(self, x: Tensor, b: int) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from vspsr.checks import check_seed, value_text
 from vspsr.errors import ConditionWarning
+from vspsr.space.bands import widened
 from vspsr.space.base import EXTRA_ROW, SpaceBase
 from vspsr.space.covariance import ConditionedCovariance, Covariance, ObservedSystem
 from vspsr.space.drawing import Noise
@@ -53,8 +54,7 @@ class ConditionedSpace(SRSpace):
     _sigma: Tensor
     _window: tuple[slice, slice]  # LR rows and columns around what is observed, that change with it
     _inner: tuple[slice, slice]  # those of them that S is computed from
-    _prior_kind: type[SRSpace]
-    _prior_cache: dict[tuple[str, bool], Any]
+    _prior: SRSpace  # as it was before all conditions
     _estimate_seed: int
 
     @classmethod
@@ -77,16 +77,15 @@ class ConditionedSpace(SRSpace):
         observations = [observation.copied() for observation in observations]
         maps, values, sigma = zip(*(o.resolve(prior.parameters.deterministic) for o in observations), strict=True)
         scale, exact = prior.degradation.scale, prior.y.dtype == torch.float64
-        windows: list[list[slice]] = [[], []]
-        for bounds, n in zip(zip(*(g.bounds() for g in maps), strict=True), prior.y.shape[-2:], strict=True):
-            first, last = min(b.start for b in bounds) // scale, -(-max(b.stop for b in bounds) // scale)
-            for window, tolerance in zip(windows, (None, None if exact else _SOLVE_TOLERANCE), strict=True):
-                around = prior._margin(tolerance)
-                window.append(slice(max(0, first - around), min(n, last + around)))
-        own: dict[str, Any] = {"_maps": maps, "_values": torch.cat(values), "_sigma": torch.cat(sigma)}
-        own |= {"_window": tuple(windows[0]), "_inner": tuple(windows[1]), "_prior_kind": type(prior)}
-        own["_estimate_seed"] = seed
-        return prior._as(cls, **own, observations=tuple(observations), _cache={}, _prior_cache=prior._cache)
+        looked_at = [
+            slice(min(b.start for b in bounds) // scale, -(-max(b.stop for b in bounds) // scale))
+            for bounds in zip(*(g.bounds() for g in maps), strict=True)
+        ]
+        tolerances = {"_window": None, "_inner": None if exact else _SOLVE_TOLERANCE}
+        size = prior.y.shape[-2:]
+        own: dict[str, Any] = {k: widened(looked_at, prior._margin(t), size) for k, t in tolerances.items()}
+        own |= {"_maps": maps, "_values": torch.cat(values), "_sigma": torch.cat(sigma), "_estimate_seed": seed}
+        return prior._as(cls, **own, observations=tuple(observations), _cache={}, _prior=prior)
 
     @property
     def mean(self) -> Tensor:
@@ -109,8 +108,7 @@ class ConditionedSpace(SRSpace):
         """As in `SRSpace`. A map is the temperature of samples of the space as it was; a number is also a factor on the
         errors of the observations."""
         t = self._check_temperature(temperature)
-        made: Tensor = self._computed(lambda: self._conditional_stddev(t, self._prior.stddev_at(t)))
-        return made
+        return self._computed(lambda: self._conditional_stddev(t, self._prior.stddev_at(t)))
 
     @property
     def stddev_error(self) -> Tensor:
@@ -126,8 +124,7 @@ class ConditionedSpace(SRSpace):
         def build() -> Tensor:
             return self._corrected(own, self._system("_inner").solve(self._values - self._observed(own)))
 
-        made: Tensor = self._computed(build)
-        return made
+        return self._computed(build)
 
     @property
     def conflicts(self) -> list[Conflict]:
@@ -152,20 +149,11 @@ class ConditionedSpace(SRSpace):
         """The same space on another device."""
         return self._of(self._prior.to(device), self.observations, self._estimate_seed)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_prior_cache": {}}
-
-    @property
-    def _prior(self) -> SRSpace:
-        """The space as it was before all conditions."""
-        return self._as(self._prior_kind, observations=(), _cache=self._prior_cache)
-
     def _with(self, **changes: Any) -> Self:
-        if "_cache" in changes:
-            changes.setdefault("_prior_cache", {})
-        elif "calibration" in changes:  # S contains it
-            changes["_cache"] = {}
-        return super()._with(**changes)
+        made = super()._with(**changes, _prior=self._prior._with(**changes))
+        if "calibration" in changes:  # S contains it
+            made._cache = {}
+        return made
 
     def _crop(self, rows: slice, columns: slice) -> SpaceBase:
         """At least the part asked for: with the window of the conditions, if these have an influence there."""
@@ -173,14 +161,13 @@ class ConditionedSpace(SRSpace):
         if not all(a.start < b.stop and b.start < a.stop for a, b in pairs):
             return self._prior._crop(rows, columns)
         rows, columns = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in pairs)
-        names = ("_window", "_inner")
-        own: dict[str, Any] = {"_maps": self._cropped_maps(rows, columns), "observations": self.observations}
-        own["_prior_cache"] = {}
+        names, prior = ("_window", "_inner"), self._prior._crop(rows, columns)
+        own: dict[str, Any] = vars(prior) | {"_maps": self._cropped_maps(rows, columns), "_prior": prior}
         own["_cache"] = {(name, False): self._system(name) for name in names} | {("weights", False): self._weights}
         for name in names:
             pairs = list(zip((rows, columns), getattr(self, name), strict=True))
             own[name] = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in pairs)
-        return self._prior._crop(rows, columns)._as(type(self), **own)
+        return self._as(type(self), **own)
 
     def _cropped_maps(self, rows: slice, columns: slice) -> tuple[LinearMap, ...]:
         s = self.degradation.scale
@@ -262,7 +249,7 @@ class ConditionedSpace(SRSpace):
             noise = partial(part._noise, self._estimate_seed, i, 0)
             return part._given_errors(prior._draw_one(0, noise, drawn_at), noise, _of_errors(temperature))
 
-        stddev[self._hr_window] = sampled_stddev(draw, part.mean, subtract_mean=self._prior_kind is not SRSpace)
+        stddev[self._hr_window] = sampled_stddev(draw, part.mean, subtract_mean=type(self._prior) is not SRSpace)
         return stddev
 
     def _conflict(self) -> Conflict:

@@ -19,34 +19,18 @@ from vspsr.errors import ConvergenceWarning
 _MAX_ITERATIONS = 1000  # 30 to 400 are usual; what takes more than 1,000 has a σ too small for the dtype
 
 
-def conjugate_gradients(product: Callable[[Tensor], Tensor], b: Tensor, tolerance: float) -> Tensor:
-    """S⁻¹ b for a symmetric positive definite S. A ConvergenceWarning says if 1,000 products do not suffice.
+def smoothed_gradients(
+    product: Callable[[Tensor], Tensor], b: Tensor, tolerance: float, smallest: float, energy_tolerance: float
+) -> tuple[Tensor, float]:
+    """x = S⁻¹ b and the energy bᵀ S⁻¹ b for a symmetric positive definite S: (n,) and a number.
+
+    x is that of the first step that reaches its tolerance, however many more the energy takes. A ConvergenceWarning
+    says if 1,000 products do not suffice.
 
     Args:
         product: S, (n,) → (n,); its result may be of lower precision than b.
         b: (n,), float64, so that many steps do not add up rounding errors.
         tolerance: of ‖b − S x‖ / ‖b‖.
-    """
-    whole = float(b @ b)
-    report, goal = _reporter(whole), tolerance**2 * whole
-    for _, x, rest in _iterates(product, b):
-        square = float(rest @ rest)
-        report(square, goal)
-        if square <= goal:
-            return x
-    _warn(square, whole)
-    return x
-
-
-def smoothed_gradients(
-    product: Callable[[Tensor], Tensor], b: Tensor, tolerance: float, smallest: float, energy_tolerance: float
-) -> tuple[Tensor, float]:
-    """x = S⁻¹ b and the energy bᵀ S⁻¹ b: (n,) and a number. The warning is that of `conjugate_gradients`.
-
-    x is that of the first step that reaches its tolerance, however many more the energy takes.
-
-    Args:
-        product, b, tolerance: as in `conjugate_gradients`.
         smallest: no eigenvalue of S is smaller.
         energy_tolerance: error of the energy that is allowed, as a share of it.
     """
@@ -75,7 +59,7 @@ def inverse_form(
     """uᵀ S⁻¹ v, from x ≈ S⁻¹ u and z ≈ S⁻¹ v as xᵀ v + zᵀ (u − S x): its error is the product of both errors.
 
     Args:
-        product, u, v: as in `conjugate_gradients`.
+        product, u, v: as in `smoothed_gradients`.
         smallest: no eigenvalue of S is smaller.
         accuracy: the error allowed, absolute or as a share, whichever is more. A ConvergenceWarning if 1,000 steps do
             not suffice.
@@ -93,11 +77,11 @@ def inverse_form(
 
 
 def _iterates(
-    product: Callable[[Tensor], Tensor], b: Tensor, smallest: float = math.inf
+    product: Callable[[Tensor], Tensor], b: Tensor, smallest: float
 ) -> Iterator[tuple[float, Tensor, Tensor]]:
     """A bound of (b − S x)ᵀ S⁻¹ (b − S x), x and b − S x, from x = 0 on. The tensors are overwritten by the next step.
 
-    ``smallest``: no eigenvalue of S is smaller; without it there is no bound.
+    ``smallest``: no eigenvalue of S is smaller.
     """
     x, rest, direction = torch.zeros_like(b), b.clone(), b.clone()
     square, inverse = float(b @ b), 1 / smallest

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vspsr.consistency.progress import report_progress
 from vspsr.degradation.operator import Degradation
-from vspsr.space.conjugate_gradients import conjugate_gradients
+from vspsr.space.conjugate_gradients import smoothed_gradients
 from vspsr.space.linear_maps import LinearMap
 from vspsr.space.synthesis import Synthesis
 
@@ -53,7 +53,7 @@ class Covariance:
         (N, channels, H, W). D of them is √q e."""
         m = self.synthesis.channels
         with torch.autocast(eps.device.type, enabled=False):
-            x = self.calibration * self.detail(self._synthesis(len(eps)).apply(eps[:, :m]))
+            x = self.calibration * self.detail(self.synthesis.apply(eps[:, :m]))
             if self.lr_variance is None:
                 return x
             return x + self.degradation.pseudo_inverse(self.lr_variance.sqrt() * eps[:, m:])
@@ -61,7 +61,7 @@ class Covariance:
     def root_adjoint(self, x: Tensor) -> Tensor:
         """The transpose of `root`: images (N, channels, H, W) → noise (N, m, h, w)."""
         with torch.autocast(x.device.type, enabled=False):
-            eps = self.calibration * self._synthesis(len(x)).adjoint(self.detail(x))
+            eps = self.calibration * self.synthesis.adjoint(self.detail(x))
             if self.lr_variance is None:
                 return eps
             return torch.cat([eps, self.lr_variance.sqrt() * self.degradation.pseudo_inverse_adjoint(x)], 1)
@@ -77,10 +77,6 @@ class Covariance:
     def detail(self, x: Tensor) -> Tensor:
         """(I − D⁺D) x: what of images (N, channels, H, W) the LR image does not fix."""
         return x - self.degradation.pseudo_inverse(self.degradation.down(x))
-
-    def _synthesis(self, n: int) -> Synthesis:
-        """A for n noise fields of the same image."""
-        return self.synthesis.map_images(lambda t: t.expand(n, *[-1] * (t.ndim - 1)))
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,8 @@ class ObservedSystem:
 
         scaled = b.double() / sigma
         near = 0.1 * min(1.0, len(b) ** 0.5 / max(float(scaled.norm()), 1e-300))
-        return conjugate_gradients(product, scaled, 1e-12 if dtype == torch.float64 else near) / sigma
+        tolerance = 1e-12 if dtype == torch.float64 else near
+        return smoothed_gradients(product, scaled, tolerance, smallest=1.0, energy_tolerance=1.0)[0] / sigma
 
     def for_many_solves(self) -> "ObservedSystem":
         """The same equations, to be solved some hundred times."""

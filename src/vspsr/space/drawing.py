@@ -1,8 +1,7 @@
 """Drawing the stochastic part z = A ε of one image of a space for a given noise field.
 
-z of independent coefficients is made in bands of LR rows, so that patches need little memory. With far more atoms than
-a patch has values, the patches are drawn through the Cholesky factor of their covariance instead of through the
-coefficients.
+With far more atoms than a patch has values, the patches are drawn through the Cholesky factor of their covariance
+instead of through the coefficients.
 """
 
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from vspsr.space.noise import BLOCK
 from vspsr.space.parameters import SpaceParameters
-from vspsr.space.synthesis import synthesize, synthesize_patches
+from vspsr.space.synthesis import Synthesis, synthesize, synthesize_patches
 
 Noise = Callable[[int, int], Tensor]
 """(number of channels, row of blocks) → the noise of one image, (channels, 32, w)."""
@@ -29,86 +28,61 @@ class Sampler:
     Attributes:
         parameters: of the space.
         scale: s.
-        sigma: (B, G, C, h, w), standard deviations of the coefficients; None if they are deterministic.
+        synthesis: A of the batch; None if coefficients are not random.
         factor: of the patches' covariance, where drawing through it is cheaper.
     """
 
     parameters: SpaceParameters
     scale: int
-    sigma: Tensor | None
+    synthesis: Synthesis | None
     factor: "PatchFactor | None"
 
     @classmethod
     def build(cls, parameters: SpaceParameters, scale: int) -> "Sampler":
         """The sampler of a space's parameters."""
         log_var, factor = parameters.coefficient_log_var, None
-        if log_var is not None and parameters.basis is None and parameters.refine is None:
+        if log_var is not None and parameters.is_linear:
             factor = PatchFactor.build(log_var, parameters.atoms)
-        return cls(parameters, scale, None if log_var is None else (0.5 * log_var).exp(), factor)
+        return cls(parameters, scale, parameters.synthesis(scale), factor)
 
-    def linear(self, b: int, noise: Noise, temperature: float, by_place: Tensor | None = None) -> Tensor:
+    def linear(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
         """T·Σ σ ε atom of image b, without the mean of the coefficients: (1, channels, H, W).
 
-        ``by_place`` (h, w) is a factor on the patches of each LR pixel.
+        A map (h, w) of the temperature is a factor on the patches of each LR pixel.
         """
-        p, scale = self.parameters, self.scale
-        if p.chain is not None:
-            a = p.map_tensors(lambda t: t[b : b + 1], lambda t: t).synthesis(scale)
-            assert a is not None
-            h = p.chain.gains.shape[-2]
-            eps = torch.cat([noise(a.channels, row) for row in range(-(-h // BLOCK))], 1)
-            return a.apply(temperature * eps[None, :, :h].to(p.deterministic), by_place)
-        assert p.coefficient_log_var is not None
-        h, size = p.coefficient_log_var.shape[-2], p.atoms.shape[-1]
-        overhang = (size - scale) // 2
-        bands = []
-        for row in range(-(-h // BLOCK)):
-            rows = slice(row * BLOCK, min((row + 1) * BLOCK, h))
-            # Rows that overhang the band above and below are kept, and added to the neighbours'.
-            bands.append(self._band(b, rows, noise, temperature, by_place))
-        if len(bands) == 1:
-            out = bands[0]
-        else:
-            out = bands[0].new_zeros(1, bands[0].shape[1], scale * h + 2 * overhang, bands[0].shape[3])
-            for row, band in enumerate(bands):
-                top = row * BLOCK * scale
-                out[:, :, top : top + band.shape[2]] += band
-        return out[:, :, overhang : overhang + scale * h]
-
-    def _band(self, b: int, rows: slice, noise: Noise, temperature: float, by_place: Tensor | None) -> Tensor:
-        """What the patches of some LR rows add, overhang included: (1, channels, s·rows + k − s, W)."""
-        p, scale = self.parameters, self.scale
-        height, row = rows.stop - rows.start, rows.start // BLOCK
-        assert self.sigma is not None
-        sigma = self.sigma[b : b + 1, :, :, rows]
-        channels = sigma.shape[1] * sigma.shape[2] if self.factor is None else self.factor.channels
-        eps = noise(channels, row)[:, :height].to(sigma)
-        if by_place is not None:
-            eps = by_place[rows] * eps
         if self.factor is not None:
-            patches = self.factor.apply(b, rows, temperature * eps)
-            return synthesize_patches(patches, p.atoms.shape[-1], scale, keep_overhang=True)
-        # Cheaper than scaling the coefficients: there are fewer atoms than LR pixels.
-        atoms = temperature * p.atoms[b : b + 1]
-        return synthesize(sigma * eps.view_as(sigma), atoms, scale, keep_overhang=True)
+            patches = self.factor.apply(b, temperature * self._noise(noise, self.factor.channels))
+            return synthesize_patches(patches, self.parameters.atoms.shape[-1], self.scale)
+        a = self._of_image(b)
+        eps = self._noise(noise, a.channels)
+        return a.apply(eps, temperature) if isinstance(temperature, Tensor) else a.apply(eps.mul_(temperature))
 
-    def nonlinear(self, b: int, noise: Noise, temperature: float) -> Tensor:
+    def _of_image(self, b: int) -> Synthesis:
+        assert self.synthesis is not None
+        return self.synthesis.map_images(lambda t: t[b : b + 1])
+
+    def _noise(self, noise: Noise, channels: int) -> Tensor:
+        """(1, channels, h, w)"""
+        h = self.parameters.deterministic.shape[-2] // self.scale
+        eps = torch.cat([noise(channels, row) for row in range(-(-h // BLOCK))], 1)
+        return eps[None, :, :h].to(self.parameters.deterministic)
+
+    def nonlinear(self, b: int, noise: Noise, temperature: float | Tensor) -> Tensor:
         """The stochastic part of image b, mean included, of a space that is not Gaussian: (1, channels, H, W)."""
         p = self.parameters
         _, g, c = p.atoms.shape[:3]
         h, w = (n // self.scale for n in p.deterministic.shape[-2:])
-        n_rows = -(-h // BLOCK)
         atoms = p.atoms[b : b + 1]
         if p.basis is not None:
             # One normal for each entry of the code, from a row of blocks that no coefficient uses.
-            eps = noise(g * c, n_rows)[:, 0, 0].to(atoms).view(1, g, c)
+            eps = noise(g * c, -(-h // BLOCK))[:, 0, 0].to(atoms).view(1, g, c)
             spread = temperature * (0.5 * p.basis.log_var[b : b + 1]).exp()
             atoms = p.basis.decode(p.basis.mean[b : b + 1] + spread * eps)
         mean = p.coefficient_mean
         coefficients = atoms.new_zeros(1, g, c, h, w) if mean is None else mean[b : b + 1]
-        if self.sigma is not None:
-            eps = torch.cat([noise(g * c, r) for r in range(n_rows)], 1)[:, :h].to(atoms).view(1, g, c, h, w)
-            coefficients = coefficients + temperature * self.sigma[b : b + 1] * eps
+        if self.synthesis is not None:
+            eps = self._noise(noise, g * c)
+            coefficients = coefficients + temperature * self._of_image(b).noise.coefficients(eps)
         z = synthesize(coefficients, atoms, self.scale)
         return z if p.refine is None else p.refine(z)
 
@@ -158,10 +132,10 @@ class PatchFactor:
         """Normals needed at each LR pixel: G·D."""
         return int(self.columns[0].shape[1] * self.columns[0].shape[2])
 
-    def apply(self, b: int, rows: slice, eps: Tensor) -> Tensor:
-        """Patches (1, G·D, rows, w) of image b for standard normals (G·D, rows, w)."""
-        normals = eps.unflatten(0, self.columns[0].shape[1:3])
+    def apply(self, b: int, eps: Tensor) -> Tensor:
+        """Patches (1, G·D, h, w) of image b for standard normals of the same shape."""
+        normals = eps.unflatten(1, self.columns[0].shape[1:3])
         patches = torch.zeros_like(normals)
         for e, column in enumerate(self.columns):
-            patches[:, e:] = patches[:, e:].addcmul(column[b, ..., rows, :], normals[:, e : e + 1])
-        return patches.flatten(0, 1)[None]
+            patches[:, :, e:] = patches[:, :, e:].addcmul(column[b : b + 1], normals[:, :, e : e + 1])
+        return patches.flatten(1, 2)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vspsr.space.bands import widened
 from vspsr.space.base import SpaceBase
 from vspsr.space.conjugate_gradients import inverse_form, smoothed_gradients
 from vspsr.space.covariance import Covariance
@@ -104,13 +105,10 @@ def likelihood_ratio(space: SpaceBase, picture_a: Tensor, picture_b: Tensor, std
         return LikelihoodRatio(0.0, 0.0, 0.0)
     # The determinant is the same for both, and d_a² − d_b² = (a − b)ᵀ S⁻¹ (a + b − 2m), which takes the
     # surroundings of where they differ.
-    around = space._margin(None if a.dtype == torch.float64 else 1e-4)
-    cut = []
-    for axis, n in ((1, space.y.shape[-2]), (0, space.y.shape[-1])):
-        places = different.any(axis).nonzero()
-        first, last = int(places.min()) // scale, int(places.max()) // scale + 1
-        cut.append(slice(max(0, first - around), min(n, last + around)))
-    window = space._crop(*cut)
+    places = different.nonzero() // scale
+    parts = (slice(int(place.min()), int(place.max()) + 1) for place in places.T)
+    margin = space._margin(None if a.dtype == torch.float64 else 1e-4)
+    window = space._crop(*widened(parts, margin, space.y.shape[-2:]))
     top, left = (o - i for o, i in zip(window._origin, space._origin, strict=True))
     h, w = window.y.shape[-2:]
     rows, columns = slice(scale * top, scale * (top + h)), slice(scale * left, scale * (left + w))

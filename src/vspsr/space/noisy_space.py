@@ -13,6 +13,7 @@ Regions, conditions, closest members and likelihood ratios follow from the covar
 the space of an exact LR image.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Self
 
@@ -22,7 +23,6 @@ from torch import Tensor
 from vspsr.checks import check_types, tensor_text
 from vspsr.consistency.projection import shifted
 from vspsr.degradation.banded import apply_passes
-from vspsr.space.base import SpaceBase
 from vspsr.space.covariance import Covariance
 from vspsr.space.drawing import Noise
 from vspsr.space.noise import BLOCK
@@ -95,16 +95,8 @@ class NoisySpace(SRSpace):
         """Not offered, always a ValueError: the noise is that of the channels."""
         raise ValueError("`grey` must come before `NoisySpace.from_space`: the noise is that of the channels")
 
-    def to(self, device: torch.device | str) -> Self:
-        """The same space on another device."""
-        return super().to(device)._with(lr_variance=self.lr_variance.to(device))
-
-    def select(self, image: int) -> Self:
-        """The space of one image of the batch, B = 1."""
-        return super().select(image)._with(lr_variance=self.lr_variance[int(image)][None])
-
-    def _crop(self, rows: slice, columns: slice) -> SpaceBase:
-        return super()._crop(rows, columns)._with(lr_variance=self.lr_variance[..., rows, columns])
+    def _map_lr(self, function: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        return {"lr_variance": function(self.lr_variance), **super()._map_lr(function)}
 
     def _covariance(self) -> Covariance:
         return replace(super()._covariance(), lr_variance=self.lr_variance[0])

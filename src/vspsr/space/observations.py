@@ -6,7 +6,7 @@ Each observation is resolved against the shape of a picture into a linear map G:
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -138,13 +138,11 @@ class Same(Observation):
             raise ValueError(f"`mask_b` must be `mask_a` moved, got masks of {len(b)} and {len(a)} pixels")
         if bool((a == b).all()):
             raise ValueError("`mask_b` must lie elsewhere than `mask_a`")
-        count = like.shape[1] * len(a)
-        rows = torch.arange(count, device=like.device)
-        one = torch.ones(count, dtype=like.dtype, device=like.device)
-        parts = [_each_channel(like, p, rows, s * one, count) for p, s in ((a, -1), (b, 1))]
-        names = ("rows", "channels", "places", "weights")
-        entries: dict[str, Any] = {name: torch.cat([getattr(g, name) for g in parts]) for name in names}
-        return replace(parts[0], **entries), 0 * one, _stddev(self.stddev, one)
+        zero = like.new_zeros(like.shape[1], len(a))
+        rows = torch.arange(zero.numel(), device=like.device).view_as(zero)
+        weights = torch.cat([zero - 1, zero + 1], 1)
+        g = _each_channel(like, torch.cat([a, b]), rows.repeat(1, 2).flatten(), weights.flatten(), zero.numel())
+        return g, zero.flatten(), _stddev(self.stddev, zero.flatten())
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ pixels. What is computed at a place does not depend on what was computed before.
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from itertools import pairwise
+from itertools import groupby, pairwise, product
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import torch
@@ -115,25 +116,16 @@ def _planes(parameters: SpaceParameters) -> list[Tensor]:
 
 def _rectangles(missing: Tensor, most: int) -> Iterator[tuple[slice, slice]]:
     """Rectangles of at most ``most``×``most`` that cover the true entries of a matrix, and no others."""
-    n_rows, n_columns = missing.shape
-    top = 0
-    while top < n_rows:
-        pattern, bottom = missing[top], top + 1
-        while bottom < n_rows and bool((missing[bottom] == pattern).all()):
-            bottom += 1
-        padded = torch.zeros(n_columns + 2, dtype=torch.int8)
-        padded[1:-1] = pattern
-        change = padded.diff()
-        runs = zip((change == 1).nonzero().flatten().tolist(), (change == -1).nonzero().flatten().tolist(), strict=True)
-        for left, right in runs:
-            for rows in _parts(top, bottom, most):
-                for columns in _parts(left, right, most):
-                    yield rows, columns
-        top = bottom
+    for pattern, equal in groupby(enumerate(missing.tolist()), itemgetter(1)):
+        rows = [row for row, _ in equal]
+        for wanted, run in groupby(enumerate(pattern), itemgetter(1)):
+            if wanted:
+                columns = [column for column, _ in run]
+                yield from product(_parts(rows, most), _parts(columns, most))
 
 
-def _parts(start: int, stop: int, most: int) -> list[slice]:
-    """A range in parts of about equal length, at most ``most``."""
-    count = -(-(stop - start) // most)
-    ends = [start + (stop - start) * i // count for i in range(count + 1)]
+def _parts(places: list[int], most: int) -> list[slice]:
+    """A run of places in parts of about equal length, at most ``most``."""
+    count = -(-len(places) // most)
+    ends = [places[0] + len(places) * i // count for i in range(count + 1)]
     return [slice(a, b) for a, b in pairwise(ends)]

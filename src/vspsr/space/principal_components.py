@@ -16,9 +16,6 @@ from vspsr.consistency.progress import report_progress
 
 _ROUNDING = 8  # units of rounding of the largest eigenvalue, which products add; about 2 were measured
 
-Product = Callable[[Tensor], Tensor]
-"""(N, n) → (N, n): a symmetric positive semi-definite matrix applied to each of N vectors."""
-
 
 @dataclass(frozen=True)
 class PrincipalComponents:
@@ -38,34 +35,21 @@ class PrincipalComponents:
     residual: Tensor
 
 
-@dataclass(frozen=True)
-class Eigenpairs:
-    """Approximate eigenpairs of a symmetric matrix, largest first.
-
-    Attributes:
-        values: (k,) float64.
-        vectors: (k, n), orthonormal.
-        residuals: (k,) float64, ‖C v − λ v‖, with what rounding errors may add.
-        basis: (m, n), orthonormal: the space in which they were found.
-        trace_within: Σ qᵀ C q over the basis.
-    """
-
-    values: Tensor
-    vectors: Tensor
-    residuals: Tensor
-    basis: Tensor
-    trace_within: float
-
-
-def leading_eigenpairs(product: Product, start: Tensor, k: int, tolerance: float, max_dimensions: int) -> Eigenpairs:
+def leading_eigenpairs(
+    product: Callable[[Tensor], Tensor], start: Tensor, k: int, tolerance: float, max_dimensions: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
     """The k largest eigenvalues and their vectors. A step of its progress is one that is found.
 
     Args:
-        product: C.
+        product: (N, n) → (N, n), C applied to each of N vectors: symmetric, positive semi-definite.
         start: (b, n), the random block.
         k: number of eigenpairs, ≤ n.
         tolerance: stop when every residual is below this share of its eigenvalue …
         max_dimensions: … or when the space has this many dimensions, ≥ k.
+
+    Returns:
+        Values λ, (k,) float64, largest first; vectors v, (k, n), orthonormal; ‖C v − λ v‖ with what rounding errors may
+        add, (k,) float64; the space in which they were found, (m, n), orthonormal; the trace of C within it.
     """
     n = start.shape[1]
     basis = _orthonormal(start[: min(len(start), n)], start[:0])
@@ -93,7 +77,7 @@ def leading_eigenpairs(product: Product, start: Tensor, k: int, tolerance: float
         if m >= k and (room <= 0 or bool(found.all())):
             vectors = y[:, :k].T.to(basis) @ basis
             residuals = residuals + _ROUNDING * torch.finfo(start.dtype).eps * values[0]
-            return Eigenpairs(values[:k].clamp_min(0), vectors, residuals, basis, float(projected.trace()))
+            return values[:k].clamp_min(0), vectors, residuals, basis, float(projected.trace())
         done = max(done, int(found.sum()))
         report_progress(done, k)
         block = _orthonormal(rest[: max(room, 1)], basis)

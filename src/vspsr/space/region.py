@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vspsr.checks import check_image, check_integer, check_seed, check_types, tensor_text, value_text
+from vspsr.space.bands import widened
 from vspsr.space.base import SpaceBase
 from vspsr.space.nearest import LikelihoodRatio, likelihood_ratio
 from vspsr.space.observations import as_numbers
@@ -37,7 +38,7 @@ class Region:
         self.top, self.left = check_integer(top, "top", 0, h - 1), check_integer(left, "left", 0, w - 1)
         self.height = check_integer(height, "height", 1, h - self.top)
         self.width = check_integer(width, "width", 1, w - self.left)
-        self._window = self._surroundings(space._margin())
+        self._window = self._surroundings(space)
 
     def __repr__(self) -> str:
         return f"Region(top={self.top}, left={self.left}, height={self.height}, width={self.width})"
@@ -54,7 +55,7 @@ class Region:
 
     def stddev_at(self, temperature: float | Tensor) -> Tensor:
         """The region's part of `SRSpace.stddev_at`, a map being of the whole picture: (channels, s·height, s·width)."""
-        window = self._heated(temperature)
+        window = self._surroundings(self.space.with_temperature(temperature))
         return self._own(window, window.stddev_at(window.temperature))[0]
 
     def sample(self, n: int = 1, seed: int = 0, temperature: float | Tensor | None = None) -> Tensor:
@@ -64,7 +65,8 @@ class Region:
             n, seed: as in `SRSpace.sample`.
             temperature: factor on every σ; or a map of it for the whole picture; None for the space's own.
         """
-        window = self._window if temperature is None else self._heated(temperature)
+        space = self.space if temperature is None else self.space.with_temperature(temperature)
+        window = self._window if space is self.space else self._surroundings(space)
         return self._own(window, window.sample(n, seed)[:, 0])
 
     @torch.no_grad()
@@ -102,11 +104,10 @@ class Region:
         """
         free = self._shape[0] * self.height * self.width * (self.space.degradation.scale**2 - 1)
         k, seed = check_integer(k, "k", 1, free), check_seed(seed)
-        found: PrincipalComponents = self.space._computed(lambda: self._leading(k, seed))
-        return found
+        return self.space._computed(lambda: self._leading(k, seed))
 
     def _leading(self, k: int, seed: int) -> PrincipalComponents:
-        window = self._surroundings(self.space._margin(_COMPONENT_TOLERANCE))
+        window = self._surroundings(self.space, _COMPONENT_TOLERANCE)
         covariance, shape = window._covariance(), self._shape
         generator = torch.Generator().manual_seed(seed % 2**63)
 
@@ -116,16 +117,15 @@ class Region:
 
         n = shape[0] * shape[1] * shape[2]
         start = torch.randn(_BLOCK + _PROBES, n, generator=generator, dtype=torch.float32).to(self.space.y)
-        found = leading_eigenpairs(product, start[:_BLOCK], k, _RESIDUAL, _PRODUCTS * k)
+        values, vectors, residuals, basis, trace_within = leading_eigenpairs(
+            product, start[:_BLOCK], k, _RESIDUAL, _PRODUCTS * k
+        )
         # Hutch++ (Meyer, Musco, Musco & Woodruff, 2021): the trace is exact within the space, estimated outside of it.
         probes = start[_BLOCK:]
-        probes = probes - (probes @ found.basis.T) @ found.basis
+        probes = probes - (probes @ basis.T) @ basis
         outside = float(covariance.quadratic(self._embedded(window, probes.unflatten(1, shape))).mean())
-        directions = found.vectors.unflatten(1, shape)
-        share = found.values / (found.trace_within + outside)
-        residual = found.residuals / found.values
-        stddev = found.values.sqrt()
-        return PrincipalComponents(directions, stddev.to(directions), share.to(directions), residual.to(directions))
+        statistics = (values.sqrt(), values / (trace_within + outside), residuals / values)
+        return PrincipalComponents(vectors.unflatten(1, shape), *(s.to(vectors) for s in statistics))
 
     @torch.no_grad()
     def along(self, components: PrincipalComponents, amounts: Tensor, base: Tensor | None = None) -> Tensor:
@@ -200,18 +200,10 @@ class Region:
         """C x of images of the region, on its surroundings."""
         return self._window._covariance().product(self._embedded(self._window, x))
 
-    def _cut(self, around: int) -> tuple[slice, slice]:
-        """The LR rows and columns of the region with a margin."""
-        h, w = self.space.y.shape[-2:]
-        rows = slice(max(0, self.top - around), min(h, self.top + self.height + around))
-        return rows, slice(max(0, self.left - around), min(w, self.left + self.width + around))
-
-    def _surroundings(self, around: int) -> SpaceBase:
-        return self.space._crop(*self._cut(around))
-
-    def _heated(self, temperature: float | Tensor) -> SpaceBase:
-        """The window of the space with another temperature."""
-        return self.space.with_temperature(temperature)._crop(*self._cut(self.space._margin()))
+    def _surroundings(self, space: SpaceBase, tolerance: float | None = None) -> SpaceBase:
+        """The space of the region with a margin: see `SpaceBase._margin`."""
+        own = slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+        return space._crop(*widened(own, space._margin(tolerance), space.y.shape[-2:]))
 
     def _own(self, window: SpaceBase, x: Tensor) -> Tensor:
         """The region's part of images of a window."""

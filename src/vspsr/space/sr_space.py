@@ -53,8 +53,8 @@ class SRSpace(SpaceBase):
     """
 
     observations: tuple[Observation, ...] = ()
-    _stddev_name: ClassVar[str] = "stddev"  # in the cache, which is shared with other classes of spaces
     _given: ClassVar[Callable[["SRSpace", Sequence[Observation], int], "SRSpace"]]  # set by `vspsr.space.conditioning`
+    _stddev_name: ClassVar[str] = "stddev"  # in the cache, which is shared with other classes of spaces
 
     @property
     def conflicts(self) -> list[Conflict]:
@@ -97,8 +97,7 @@ class SRSpace(SpaceBase):
         temperature = self._check_temperature(temperature)
         if self.parameters.by_place:
             return self.with_temperature(temperature)._by_bands(lambda window, _: window.stddev_at(window.temperature))
-        made: Tensor = self._computed(lambda: self.calibration * self._unit_stddev(temperature))
-        return made
+        return self._computed(lambda: self.calibration * self._unit_stddev(temperature))
 
     @property
     def stddev_error(self) -> Tensor:

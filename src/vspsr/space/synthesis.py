@@ -41,7 +41,7 @@ class IndependentNoise:
 
     def coefficients(self, eps: Tensor) -> Tensor:
         """w = B ε: (B, channels, h, w) → (B, G, C, h, w)."""
-        return self.sigma * eps.view_as(self.sigma)
+        return self.sigma * eps.unflatten(1, self.sigma.shape[1:3])
 
     def adjoint(self, w: Tensor) -> Tensor:
         """Bᵀ w: (B, G, C, h, w) → (B, channels, h, w)."""
@@ -147,34 +147,30 @@ class Synthesis:
         return Synthesis(function(self.atoms), self.scale, self.noise.map_tensors(function, lambda t: t))
 
 
-def synthesize(coefficients: Tensor, atoms: Tensor, scale: int, keep_overhang: bool = False) -> Tensor:
+def synthesize(coefficients: Tensor, atoms: Tensor, scale: int) -> Tensor:
     """Σ_c w_c · atom_c at every LR pixel, overlap-added.
 
     Args:
         coefficients: (B, G, C, h, w).
         atoms: (B, G, C, 3/G, k, k).
         scale: s.
-        keep_overhang: keep the (k − s)/2 rows that patches overhang above and below.
 
     Returns:
-        (B, 3, s·h, s·w), or (B, 3, s·h + k − s, s·w) with ``keep_overhang``.
+        (B, 3, s·h, s·w)
     """
     if atoms.shape[-1] == 2 * scale and scale % 2 == 0:
-        return _synthesize_quadrants(coefficients, atoms, scale, keep_overhang)
+        return _synthesize_quadrants(coefficients, atoms, scale)
     b, _, _, h, w = coefficients.shape
     patches = atoms.flatten(3).transpose(2, 3) @ coefficients.flatten(3)
-    return synthesize_patches(patches.reshape(b, -1, h, w), atoms.shape[-1], scale, keep_overhang)
+    return synthesize_patches(patches.reshape(b, -1, h, w), atoms.shape[-1], scale)
 
 
-def synthesize_patches(patches: Tensor, patch_size: int, scale: int, keep_overhang: bool = False) -> Tensor:
+def synthesize_patches(patches: Tensor, patch_size: int, scale: int) -> Tensor:
     """Overlap-add of one patch per LR pixel: (B, channels·k·k, h, w) → as `synthesize`."""
     if patch_size == scale:
         return F.pixel_shuffle(patches, scale)
-    h, w = patches.shape[-2:]
-    overhang = (patch_size - scale) // 2
-    size = (scale * h + (2 * overhang if keep_overhang else 0), scale * w)
-    padding = (0 if keep_overhang else overhang, overhang)
-    return F.fold(patches.flatten(2), size, patch_size, padding=padding, stride=scale)
+    size = (scale * patches.shape[-2], scale * patches.shape[-1])
+    return F.fold(patches.flatten(2), size, patch_size, padding=(patch_size - scale) // 2, stride=scale)
 
 
 def analyze(z: Tensor, atoms: Tensor, scale: int) -> Tensor:
@@ -185,7 +181,7 @@ def analyze(z: Tensor, atoms: Tensor, scale: int) -> Tensor:
     return (atoms.flatten(3) @ patches.unflatten(1, (atoms.shape[1], -1))).unflatten(-1, (h, w))
 
 
-def _synthesize_quadrants(coefficients: Tensor, atoms: Tensor, scale: int, keep_overhang: bool) -> Tensor:
+def _synthesize_quadrants(coefficients: Tensor, atoms: Tensor, scale: int) -> Tensor:
     """`synthesize` for k = 2s, with the sum over overlapping patches inside the matrix products.
 
     On the grid of s×s cells shifted by s/2, a cell is covered by one quadrant each of the atoms of four LR pixels: the
@@ -212,5 +208,4 @@ def _synthesize_quadrants(coefficients: Tensor, atoms: Tensor, scale: int, keep_
                 cells = cells + matrix @ flat[..., offset : offset + count]
         cells = cells.reshape(b, g * colours * scale**2, h + 1, pitch)[..., : w + 1]
     half = scale // 2
-    out = F.pixel_shuffle(cells, scale)[..., half : half + scale * w]
-    return out if keep_overhang else out[..., half : half + scale * h, :]
+    return F.pixel_shuffle(cells, scale)[..., half : half + scale * h, half : half + scale * w]

@@ -85,8 +85,10 @@ class _AtomAxis:
 def _channel_variance(sigma2: Tensor, atoms: Tensor, rows: _AtomAxis, columns: _AtomAxis, scale: int) -> Tensor:
     """One colour channel: sigma2 (C, h, w), atoms (C, k, k) → (1, H, W)."""
     k, (h, w) = atoms.shape[-1], sigma2.shape[1:]
-    offsets = _half_plane(2 * rows.reach, 2 * columns.reach)
-    moments = sigma2.new_zeros(len(offsets), h + 2 * rows.reach, w + 2 * columns.reach)
+    reach_v, reach_h = 2 * rows.reach, 2 * columns.reach
+    # Offsets of pairs of LR pixels, one of each pair (d, −d).
+    offsets = [(dv, dh) for dv in range(reach_v + 1) for dh in range(-reach_h, reach_h + 1) if dv > 0 or dh >= 0]
+    moments = sigma2.new_zeros(len(offsets), h + reach_v, w + reach_h)
     local = sigma2.new_empty(k * k, h, w)
     for top in range(0, h, _BAND):
         band = slice(top, min(top + _BAND, h))
@@ -97,7 +99,7 @@ def _channel_variance(sigma2: Tensor, atoms: Tensor, rows: _AtomAxis, columns: _
         mixed = ((cross * up_v).sum(2) * up_h).sum(2).flatten(0, 1)
         own = (atoms.flatten(1).square().T @ sigma2[:, band].flatten(1)).view_as(mixed)
         local[:, band] = own - 2 * mixed
-        _accumulate(moments[:, band.start : band.stop + 2 * rows.reach], second, offsets, w)
+        _accumulate(moments[:, band.start : band.stop + reach_v], second, offsets, w)
     variance = synthesize_patches(local[None], k, scale)[0]
     inner = moments[:, rows.reach : rows.reach + h, columns.reach : columns.reach + w]
     for (dv, dh), moment in zip(offsets, inner, strict=True):
@@ -137,11 +139,6 @@ def _run(mask: Tensor) -> slice:
     """The run of places where a mask is true."""
     places = mask.nonzero().flatten()
     return slice(int(places[0]), int(places[-1]) + 1)
-
-
-def _half_plane(reach_v: int, reach_h: int) -> list[tuple[int, int]]:
-    """Offsets of pairs, one of each pair (d, −d)."""
-    return [(dv, dh) for dv in range(reach_v + 1) for dh in range(-reach_h, reach_h + 1) if dv > 0 or dh >= 0]
 
 
 def _accumulate(moments: Tensor, second: Tensor, offsets: list[tuple[int, int]], w: int) -> None:
