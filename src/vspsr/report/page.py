@@ -243,6 +243,4 @@ class _Image:
 
 def _for_sorting(value: float | None) -> str:
     """A number as JavaScript reads it; empty if unknown."""
-    if value is None or math.isnan(value):
-        return ""
-    return str(value).replace("inf", "Infinity")
+    return "" if value is None or math.isnan(value) else str(value).replace("inf", "Infinity")

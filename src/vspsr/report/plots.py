@@ -55,9 +55,7 @@ def reliability_plot(series: Sequence[Series]) -> str:
     with _axes("nominal (%)", "observed (%)") as (figure, axes):
         axes.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle="--", label="calibrated")
         for (name, xs, ys), colour in zip(series, SERIES, strict=False):
-            marker = "o" if len(xs) < 12 else ""
-            x, y = [100 * v for v in xs], [100 * v for v in ys]
-            axes.plot(x, y, color=colour, marker=marker, markersize=4, label=name)
+            axes.plot([100 * v for v in xs], [100 * v for v in ys], color=colour, label=name)
         axes.set_xlim(0, 100)
         axes.set_ylim(0, 100)
         axes.legend(loc="upper left")

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vspsr.files import printable
-from vspsr.report.folder import ReportFolder, read_report
+from vspsr.report.folder import ReportFolder, read_report, read_reports
 from vspsr.report.words import number
 
 PUBLISHED_BACKEND = "lpips-alex"
@@ -132,13 +132,7 @@ def report_table(reports: Sequence[Path]) -> ResultsTable:
         ValueError: no report, or reports of several scales.
         ReportError: a folder that is no finished report.
     """
-    folders = [read_report(path) for path in reports]
-    if not folders:
-        raise ValueError("`reports` is empty: give folders that `vspsr evaluate` has written")
-    scale = folders[0].scale
-    for folder in folders:
-        if folder.scale != scale:
-            raise ValueError(f"{folder.path}: evaluated at x{folder.scale}, {folders[0].path} at x{scale}")
+    folders = read_reports(reports)
     rows = [own_row(folder) for folder in folders]
     same = ("images", "protocol", "border", "channel")
     notes = [
@@ -147,7 +141,7 @@ def report_table(reports: Sequence[Path]) -> ResultsTable:
         if any(folder.settings.get(key) != folders[0].settings.get(key) for folder in folders)
     ]
     columns = _columns(list(dict.fromkeys(folder.backend for folder in folders)), rows)
-    return ResultsTable(None, f"Reports at x{scale}", [], columns, rows, notes)
+    return ResultsTable(None, f"Reports at x{folders[0].scale}", [], columns, rows, notes)
 
 
 def _columns(backends: Sequence[str], rows: Sequence[Row]) -> list[str]:
