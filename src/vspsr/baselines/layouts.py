@@ -19,6 +19,8 @@ from vspsr.state_dicts import check_finite, check_keys
 
 State = Mapping[str, Tensor]
 
+_BLOCK, _UPSAMPLING = "blocks.{n}.first", "upsample.{k}"  # layers that tell depth and scale, and the layout
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -27,7 +29,6 @@ class Layout:
     Attributes:
         release: whose.
         baseline: "edsr" or "srgan".
-        signature: layers, separated by blanks, that no other layout has.
         names: layer of our network → layer in the checkpoint, all of them: see `layer_names`.
         make: (state, width, depth, factors) → the network.
         implied: layers of our network that the release computes with but does not store.
@@ -35,19 +36,15 @@ class Layout:
 
     release: str
     baseline: str
-    signature: str
     names: Mapping[str, str]
     make: Callable[[State, int, int, list[int]], nn.Module]
     implied: tuple[str, ...] = ()
 
-    def matches(self, state: State) -> bool:
-        """Whether a state dict looks like one of this layout."""
-        return all(f"{layer}.weight" in state for layer in self.signature.split())
-
 
 def layout_of(state: State) -> Layout | None:
-    """The layout that a state dict looks like."""
-    return next((layout for layout in LAYOUTS if layout.matches(state)), None)
+    """The layout that a state dict looks like: it has a head, a residual block and an upsampling of these names."""
+    found = (x for x in LAYOUTS if all(_count(x.names[layer], state) for layer in ("head", _BLOCK, _UPSAMPLING)))
+    return next(found, None)
 
 
 def build(state: State, layout: Layout, name: str) -> nn.Module:
@@ -56,7 +53,7 @@ def build(state: State, layout: Layout, name: str) -> nn.Module:
     Raises:
         ModelError: keys are missing or unknown, shapes do not fit together, values are not finite.
     """
-    depth, stages = (_count(layout.names[layer], state) for layer in ("blocks.{n}.first", "upsample.{k}"))
+    depth, stages = (_count(layout.names[layer], state) for layer in (_BLOCK, _UPSAMPLING))
     pairs = layer_names(layout.names, depth, stages)
     width = _layer(state, pairs["head"]).shape[0]
     factors = [_factor(_layer(state, pairs[f"upsample.{k}"]), pairs[f"upsample.{k}"], name) for k in range(stages)]
@@ -104,25 +101,14 @@ def _factor(weight: Tensor, layer: str, name: str) -> int:
     return factor
 
 
-def _edsr_basicsr(upsample: str) -> dict[str, str]:
-    return {
-        "head": "conv_first",
-        "blocks.{n}.first": "body.{n}.conv1",
-        "blocks.{n}.second": "body.{n}.conv2",
-        "trunk_end": "conv_after_body",
-        "upsample.{k}": upsample,
-        "tail": "conv_last",
-    }
-
-
-def _msrresnet(blocks: str, upsample: str, hr: str) -> dict[str, str]:
+def _basicsr(blocks: str, upsample: str, **more: str) -> dict[str, str]:
     return {
         "head": "conv_first",
         "blocks.{n}.first": blocks + ".{n}.conv1",
         "blocks.{n}.second": blocks + ".{n}.conv2",
         "upsample.{k}": upsample,
-        "hr": hr,
         "tail": "conv_last",
+        **more,
     }
 
 
@@ -155,7 +141,6 @@ LAYOUTS = (
     Layout(
         "EDSR-PyTorch",
         "edsr",
-        "head.0 body.0.body.0 body.0.body.2 tail.0.0",
         {
             "sub_mean": "sub_mean",
             "add_mean": "add_mean",
@@ -171,45 +156,39 @@ LAYOUTS = (
     Layout(
         "BasicSR (EDSR)",
         "edsr",
-        "conv_first body.0.conv1 conv_after_body upsample.0",
-        _edsr_basicsr("upsample.{2k}"),
+        _basicsr("body", "upsample.{2k}", trunk_end="conv_after_body"),
         lambda _, width, depth, factors: EDSR(width, depth, factors, 255.0),
         _MEAN,
     ),
     Layout(
         "OpenMMLab (EDSR)",
         "edsr",
-        "conv_first body.0.conv1 conv_after_body upsample.0.upsample_conv",
-        _edsr_basicsr("upsample.{k}.upsample_conv"),
+        _basicsr("body", "upsample.{k}.upsample_conv", trunk_end="conv_after_body"),
         lambda _, width, depth, factors: EDSR(width, depth, factors, 1.0),
         _MEAN,
     ),
     Layout(
         "BasicSR (MSRResNet)",
         "srgan",
-        "conv_first body.0.conv1 upconv1 conv_hr",
-        _msrresnet("body", "upconv{k+1}", "conv_hr"),
+        _basicsr("body", "upconv{k+1}", hr="conv_hr"),
         lambda _, width, depth, factors: MSRResNet(width, depth, factors, activated=True),
     ),
     Layout(
         "KAIR (MSRResNet)",
         "srgan",
-        "conv_first recon_trunk.0.conv1 upconv1 HRconv",
-        _msrresnet("recon_trunk", "upconv{k+1}", "HRconv"),
+        _basicsr("recon_trunk", "upconv{k+1}", hr="HRconv"),
         lambda _, width, depth, factors: MSRResNet(width, depth, factors, activated=True),
     ),
     Layout(
         "OpenMMLab (MSRResNet)",
         "srgan",
-        "conv_first trunk_net.0.conv1 upsample1.upsample_conv conv_hr",
-        _msrresnet("trunk_net", "upsample{k+1}.upsample_conv", "conv_hr"),
+        _basicsr("trunk_net", "upsample{k+1}.upsample_conv", hr="conv_hr"),
         lambda _, width, depth, factors: MSRResNet(width, depth, factors, activated=False),
     ),
     *(
         Layout(
             f"Lornatang's SRGAN-PyTorch ({conv}1)",
             "srgan",
-            f"{conv}1.0 trunk.0.rcb.0 upsampling.0.upsample_block.0 {conv}3",
             _srresnet_lornatang(conv),
             lambda _, width, depth, factors: SRResNet(width, depth, factors, bias=False, tanh=False),
         )
@@ -218,7 +197,6 @@ LAYOUTS = (
     Layout(
         "leftthomas's SRGAN",
         "srgan",
-        "block1.0 block2.conv1 block2.bn1",
         {
             "head": "block1.0",
             "head_activation": "block1.1",

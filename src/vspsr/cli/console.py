@@ -104,9 +104,8 @@ def print_error(error: Exception | str, text: str = "") -> None:
             traceback.print_exception(error)
         hint = "" if _debug or is_expected(error) else " (please report it; `vspsr --debug …` shows the traceback)"
         error = (text or explain(error)) + hint
-    error = _ARGUMENT.sub(lambda found: f"`{_options.get(found[1], found[1])}`", error)
     _err.print("error: ", end="", style="bold red")
-    _err.print(one_line(error), soft_wrap=True)
+    print_note(_ARGUMENT.sub(lambda found: f"`{_options.get(found[1], found[1])}`", error))
 
 
 def print_warnings() -> None:
@@ -118,7 +117,7 @@ def print_warnings() -> None:
             usual(message, category, *place, **more)
             return
         _err.print("warning: ", end="", style="yellow")
-        _err.print(one_line(message), soft_wrap=True)
+        print_note(str(message))
 
     warnings.showwarning = show
 
@@ -184,7 +183,7 @@ def when_stopped(status: Callable[[], str]) -> Iterator[None]:
 
 def stop_code(stop: KeyboardInterrupt) -> int:
     """Say on standard error that the command was stopped; its exit code: 130 for Ctrl-C, 143 for SIGTERM."""
-    _err.print(one_line(f"stopped: {stop}" if str(stop) else "stopped"), soft_wrap=True)
+    print_note(f"stopped: {stop}" if str(stop) else "stopped")
     return ExitCode.TERMINATED if isinstance(stop, _Terminated) else ExitCode.INTERRUPTED
 
 

@@ -73,7 +73,8 @@ def match_files(stems: Sequence[str], files: Sequence[Path], what: str) -> dict[
         places = _challenge_places(stems, files)
     if strangers := [p for p in sorted(files) if p not in places]:
         more = f", nor to {len(strangers) - 1} others" if len(strangers) > 1 else ""
-        raise EvaluationError(f"{strangers[0]}: no HR image belongs to this {what} file{more}: HR {_listed(stems)}")
+        known = ", ".join(stems[:_SHOWN]) + (" …" if len(stems) > _SHOWN else "")
+        raise EvaluationError(f"{strangers[0]}: no HR image belongs to this {what} file{more}: HR {known}")
     groups: dict[str, dict[Path, Place]] = {stem: {} for stem in stems}
     for path, place in places.items():
         groups[place[0]][path] = place
@@ -198,8 +199,3 @@ def _check_counts(groups: Mapping[str, Mapping[Path, Place]], folder: Path, what
                 f"{folder}: sample {min(missing)} of the HR image {stem} is missing: "
                 f"it has {counted(len(indices), 'sample')}, {most} has {len(of_image[most])}"
             )
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Some names for an error."""
-    return ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")

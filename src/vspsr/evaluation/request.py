@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vspsr.checks import check_seed, check_temperature
+from vspsr.checks import check_choice, check_seed, check_temperature
 from vspsr.degradation.operator import Degradation
 from vspsr.evaluation.protocol import PROTOCOLS
 from vspsr.metrics.backends import BACKENDS
@@ -14,18 +14,15 @@ class Request:
     """What to evaluate, and how. Exactly one of ``model``, ``results`` and ``baseline`` is given.
 
     Attributes:
-        model: as `VSpSR.from_pretrained` takes it.
-        results: a folder of SR images.
-        baseline: as `load_baseline` takes it.
+        model, baseline: as `VSpSR.from_pretrained` and `load_baseline` take them.
         checkpoint: the baseline's weights.
         consistent: whether the exact projection is applied to the baseline or the results.
-        hr, lr: folders; None for lr: LR is made from HR.
+        hr, lr, results: folders of HR, LR and SR images; None for lr: LR is made from HR.
         scale: s.
         samples: number of samples of each image; None: the protocol's, or all in ``results``. A baseline always
             gives one image.
         seed, temperature: of the model's samples.
-        backend: of `vspsr.metrics.BACKENDS`.
-        protocol: of `PROTOCOLS`.
+        backend, protocol: of `vspsr.metrics.BACKENDS` and `PROTOCOLS`.
         border: pixels left out on each side for PSNR and SSIM.
         channel: "rgb" or "y", of SSIM.
         details: whether SSIM, calibration and the distance between samples are computed.
@@ -56,9 +53,8 @@ class Request:
             raise ValueError(
                 f"give exactly one of --model, --results and --baseline, got {' and '.join(given) or 'none'}"
             )
-        for name, offered in (("backend", BACKENDS), ("protocol", tuple(PROTOCOLS)), ("channel", ("rgb", "y"))):
-            if getattr(self, name) not in offered:
-                raise ValueError(f"`--{name}` must be one of {', '.join(offered)}, got {getattr(self, name)!r}")
+        for name, offered in (("backend", BACKENDS), ("protocol", PROTOCOLS), ("channel", ("rgb", "y"))):
+            check_choice(getattr(self, name), f"--{name}", offered)
         for name, least in (("samples", 1), ("border", 0), ("pictures", 0)):
             value = getattr(self, name)
             if value is not None and value < least:

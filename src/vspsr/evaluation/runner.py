@@ -38,7 +38,6 @@ Step = Callable[[str, int], None]
 """Called with the current work and the number of images finished since the last call; "" for those kept from an earlier
 run."""
 
-
 _SETTINGS, _SUMMARY, _PAGE = "settings.json", "summary.json", "index.html"
 _TABLES = {"metrics.csv": samples, "references.csv": references}
 
@@ -85,7 +84,14 @@ def evaluate(
             f"{failures[0]}{more}: {len(pairs) - len(failures)} of {counted(len(pairs), 'image')} done and "
             f"kept in {output}: repair the files and run the same command again"
         )
-    return _finish(output)
+    from vspsr.report.page import write_report
+
+    report = read_report(output)
+    for name, table in _TABLES.items():
+        write_bytes(output / name, table(report.records), overwrite=True)
+    write_json(output / _SUMMARY, report.summary, overwrite=True)
+    write_report(report)
+    return report.summary
 
 
 def _prepare(
@@ -175,18 +181,6 @@ def _is_done(task: Task, scorer: Scorer) -> bool:
     fits = (record.n_samples, (record.height, record.width)) == (scorer.source.n_samples, task.pair.size)
     pictured = task.pictures is None or bool(record.pictures)
     return fits and pictured and record.files == task.pair.digests()
-
-
-def _finish(output: Path) -> dict[str, Any]:
-    """Tables, summary and page of all records."""
-    from vspsr.report.page import write_report
-
-    report = read_report(output)
-    for name, table in _TABLES.items():
-        write_bytes(output / name, table(report.records), overwrite=True)
-    write_json(output / _SUMMARY, report.summary, overwrite=True)
-    write_report(report)
-    return report.summary
 
 
 def interrupted(output: Path) -> str:

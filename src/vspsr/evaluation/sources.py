@@ -6,7 +6,7 @@ it is known without averaging samples.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from vspsr.evaluation.request import Request
 from vspsr.images.picture import Picture
 from vspsr.images.sources import Source
 from vspsr.model import VSpSR
-from vspsr.space.base import NotGaussianError
 from vspsr.state_dicts import digest_of
 from vspsr.upscaling.pictures import PictureSpace
 
@@ -87,16 +86,13 @@ class ModelSource:
 
     def draw(self, pair: Pair, lr: Picture, moments: bool = True) -> Drawn:
         """See `source_for`; grey LR images get the grey space if the model has one."""
-        try:
-            space = PictureSpace(self.model, Source(lr, as_colour=True), self.temperature, rounding=ROUNDING)
-        except NotGaussianError:
-            colour = Picture(lr.pixels.expand(3, -1, -1).contiguous(), lr.bits)
-            space = PictureSpace(self.model, Source(colour, as_colour=True), self.temperature, rounding=ROUNDING)
-        samples = (_rgb(picture.pixels) for picture, _ in space.samples(self.n_samples, self.seed))
+        colours = Source(replace(lr, pixels=_rgb(lr.pixels).contiguous()), as_colour=not lr.is_grey)
+        space = PictureSpace(self.model, colours, self.temperature, rounding=ROUNDING)
+        samples = (picture.pixels for picture, _ in space.samples(self.n_samples, self.seed))
         if not space.space.is_gaussian:
             return Drawn(samples)
-        closed = (_rgb(space.space.mean[0].float().cpu()), _rgb(space.stddev())) if moments else None
-        return Drawn(samples, _rgb(space.mean()[0].pixels), closed)
+        closed = (_rgb(space.space.mean[0].float().cpu()), space.stddev()) if moments else None
+        return Drawn(samples, space.mean()[0].pixels, closed)
 
 
 class ResultsSource:

@@ -22,6 +22,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pixel_unshuffle
 
 from vspsr.checks import check_number, check_types
 from vspsr.metrics.images import check_gaussian, check_pair
@@ -137,11 +138,8 @@ def _tally(histogram: Tensor, crps: float, variance: Tensor, squared_error: Tens
 
 def _patches(errors: Tensor) -> Tensor:
     """Whole patches of a strip (n, C, h, W) → (patches, n, C·8·8)."""
-    n, channels, height, width = errors.shape
-    rows, columns = height // _PATCH, width // _PATCH
-    whole = errors[..., : rows * _PATCH, : columns * _PATCH]
-    grid = whole.reshape(n, channels, rows, _PATCH, columns, _PATCH).permute(2, 4, 0, 1, 3, 5)
-    return grid.reshape(rows * columns, n, channels * _PATCH**2)
+    height, width = (side // _PATCH * _PATCH for side in errors.shape[-2:])
+    return pixel_unshuffle(errors[..., :height, :width], _PATCH).flatten(2).permute(2, 0, 1)
 
 
 def _energy_scores(gram: Tensor, n_values: int) -> Tensor:

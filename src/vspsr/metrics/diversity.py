@@ -18,6 +18,8 @@ from torch import Tensor
 from vspsr.checks import tensor_text
 from vspsr.metrics.images import check_peak
 
+_STRIP = 64
+
 
 @dataclass(frozen=True)
 class DiversityScore:
@@ -77,13 +79,6 @@ def pixel_stddev(samples: Tensor, peak: float = 255) -> float:
     check_peak(peak)
     if not isinstance(samples, Tensor) or samples.ndim < 3 or len(samples) < 2:
         raise ValueError(f"`samples` must be at least two images (n, C, H, W), got {tensor_text(samples)}")
-    # Around the first sample, in two running sums: no n images in double precision at once.
-    first = samples[0].double()
-    total, squares = torch.zeros_like(first), torch.zeros_like(first)
-    for sample in samples[1:]:
-        difference = sample.double() - first
-        total += difference
-        squares.addcmul_(difference, difference)
-    n = len(samples)
-    variance = squares.addcmul_(total, total, value=-1 / n).clamp_(min=0) / (n - 1)
-    return float(variance.sqrt_().mean()) * 255 / peak
+    # A strip of rows at a time: no n images in double precision at once.
+    total = sum(float(strip.double().std(0).sum()) for strip in samples.split(_STRIP, -2))
+    return total / samples[0].numel() * 255 / peak

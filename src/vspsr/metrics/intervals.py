@@ -13,6 +13,7 @@ The p-value is that of Hoeffding and Bentkus (Bates et al., 2021, proposition 6)
 """
 
 import math
+from bisect import bisect_left
 from numbers import Real
 
 import torch
@@ -110,19 +111,17 @@ class IntervalTally:
         """
         check_count(self.n, alpha, delta)
         losses = (1 - torch.stack(self._inside).mean(0)).clamp(0, 1)
-        low, high = 0, _STEPS + 1  # the loss falls with the factor, and the p-value with the loss
-        while low < high:
-            middle = (low + high) // 2
-            if hoeffding_bentkus(float(losses[middle]) if middle <= _STEPS else 0.0, self.n, alpha) <= delta:
-                high = middle
-            else:
-                low = middle + 1
-        if low > _STEPS:
+
+        def controlled(step: int) -> bool:  # the loss falls with the factor, and the p-value with the loss
+            return hoeffding_bentkus(float(losses[step]), self.n, alpha) <= delta
+
+        step = bisect_left(range(_STEPS + 1), True, key=controlled)
+        if step > _STEPS:
             raise ValueError(
                 f"no factor up to {_STEP * _STEPS:g} controls the loss at `alpha` {alpha:g} with {self.n} pictures: "
                 "σ is too small in many places; give more pictures, or larger `alpha` and `delta`"
             )
-        return round(_STEP * low, 2)
+        return round(_STEP * step, 2)
 
     def coverage(self, factor: float) -> float:
         """Share of values inside, the mean over the pictures."""

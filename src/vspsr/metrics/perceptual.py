@@ -75,9 +75,9 @@ class Backend:
         own = copy.deepcopy(module).float().eval().requires_grad_(False).to(self.device)
         own = own.to(memory_format=torch.channels_last)
         net = own.get_submodule("net")
-        self._stages = [net.get_submodule(f"slice{i + 1}") for i in range(_count(own))]
-        linear = [list(own.get_submodule(f"lin{i}").parameters()) for i in range(_count(own))]
-        self._weights = [parameters[-1].reshape(-1) for parameters in linear]
+        linear = [layer for name, layer in own.named_children() if re.fullmatch(r"lin\d+", name)]
+        self._stages = [net.get_submodule(f"slice{i + 1}") for i in range(len(linear))]
+        self._weights = [list(layer.parameters())[-1].reshape(-1) for layer in linear]
         scaling = own.get_submodule("scaling_layer")
         # 2x − 1, then (· − shift)/scale: one multiplication and one addition.
         self._scale = 2 / scaling.get_buffer("scale").reshape(1, 3, 1, 1)
@@ -164,8 +164,3 @@ def _upsampled(layers: dict[tuple[int, int], Tensor], height: int, width: int) -
         for size, d in layers.items()
     ]
     return torch.stack(planes).sum(0)[0, 0] if len(planes) > 1 else planes[0][0, 0]
-
-
-def _count(module: nn.Module) -> int:
-    """How many layers are compared."""
-    return sum(re.fullmatch(r"lin\d+", name) is not None for name, _ in module.named_children())

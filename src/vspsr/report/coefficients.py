@@ -65,21 +65,20 @@ def sparsity(space: SRSpace) -> Sparsity:
     Raises:
         ValueError: the space has no coefficients at all (neither mean nor variance).
     """
-    mean, sigma, gain = _coefficients(space)
+    mean, sigma, energy = _coefficients(space)
     quantities = []
     if mean is not None:
         quantities.append(_quantity("mean of the coefficients, absolute", "", mean.abs(), (0.01, 0.1, 1.0)))
     if sigma is not None:
         quantities.append(_quantity("standard deviation of the coefficients", "", sigma, (0.01, 0.1, 1.0)))
-    energy = _energy(mean, sigma) * gain.square()
     quantities.append(_quantity("contribution of one atom", "levels", energy.sqrt(), (0.1, 0.5, 1.0)))
     squares, fourths = energy.sum(1), energy.square().sum(1)
     effective = (squares.square() / fourths.clamp(min=1e-30))[squares > 0]
-    return Sparsity(gain.shape[1], quantities, float(effective.mean()) if effective.numel() else 0.0)
+    return Sparsity(energy.shape[1], quantities, float(effective.mean()) if effective.numel() else 0.0)
 
 
 def _coefficients(space: SRSpace) -> tuple[Tensor | None, Tensor | None, Tensor]:
-    """m (G, C, h, w) or None, T σ likewise, and the rms of each atom in levels (G, C, 1, 1)."""
+    """m (G, C, h, w) or None, T σ likewise, and (m² + T²σ²) · rms(atom)², in squares of levels."""
     p = space.parameters
     mean = None if p.coefficient_mean is None else p.coefficient_mean[0].double()
     sigma = None
@@ -90,7 +89,8 @@ def _coefficients(space: SRSpace) -> tuple[Tensor | None, Tensor | None, Tensor]
     if mean is None and sigma is None:
         raise ValueError("`space` has neither means nor variances of coefficients: there is nothing to measure")
     gain = 255 * p.atoms[0].double().square().mean((2, 3, 4)).sqrt()
-    return mean, sigma, gain[:, :, None, None]
+    energy = torch.stack([t.square() for t in (mean, sigma) if t is not None]).sum(0)
+    return mean, sigma, energy * gain.square()[:, :, None, None]
 
 
 @torch.no_grad()
@@ -103,12 +103,6 @@ def _estimated_sigma(chain: NoiseChain) -> Tensor:
         return chain.coefficients(torch.randn(shape, generator=generator).to(gains))
 
     return sampled_stddev(draw, torch.zeros_like(chain.output_gain[:, None]))[0].double()
-
-
-def _energy(mean: Tensor | None, sigma: Tensor | None) -> Tensor:
-    """E[w²] = m² + T²σ²."""
-    parts = [t.square() for t in (mean, sigma) if t is not None]
-    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 
 def _quantity(label: str, unit: str, values: Tensor, thresholds: Sequence[float]) -> Quantity:
@@ -140,8 +134,8 @@ class Basis:
 
 def basis(space: SRSpace) -> Basis:
     """The basis of the first image of a space. ValueError where the space has no coefficients."""
-    mean, sigma, gain = _coefficients(space)
-    energy = (_energy(mean, sigma) * gain.square()).mean((2, 3))
+    mean, sigma, energy = _coefficients(space)
+    energy = energy.mean((2, 3))
     order = energy.argsort(1, descending=True)
     groups = torch.arange(len(order), device=order.device)[:, None]
 

@@ -14,7 +14,7 @@ from vspsr.images.picture import bicubic
 from vspsr.model import VSpSR
 from vspsr.report.coefficients import basis, sparsity
 from vspsr.report.figures import Box, Panel, busiest_boxes, plot_basis, plot_comparison, plot_sparsity
-from vspsr.report.folder import ReportFolder, read_report
+from vspsr.report.folder import ReportFolder, read_reports
 from vspsr.report.plotting import figure_settings, save_figure
 from vspsr.report.records import ImageRecord, ReportError
 from vspsr.report.words import number
@@ -86,20 +86,19 @@ class FigureOptions:
         save_figure(figure, path, self.overwrite, settings)
         return path
 
+    def compare(self, panels: Sequence[Panel], scale: int, title: str, path: Path, settings: dict[str, Any]) -> Path:
+        """Draw and write a comparison."""
+        boxes = self.boxes or tuple(busiest_boxes(panels, _SIDE * scale))
+        return self.save(plot_comparison(panels, boxes, title), path, settings)
+
 
 def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions) -> Iterator[Path]:
-    """Draw the figures of one image file. Files of the same settings are kept unless ``options.overwrite``.
+    """Draw the figures of one image file, without its alpha; yields each file when it is written: {stem}_sparsity,
+    _comparison, _atoms with the suffix, and {stem}_sparsity.json. Files of the same settings are kept unless
+    ``options.overwrite``.
 
-    Args:
-        path: an LR image, or an HR one with ``options.hr``. Alpha is left out.
-        name: what to call the model.
-
-    Yields:
-        Each file when it is written: {stem}_sparsity, _comparison, _atoms with the suffix, and {stem}_sparsity.json.
-
-    Raises:
-        ImageFileError, OutputError: as in `read_image` and `replacing`; files exist that were made with other settings.
-        ValueError: a crop outside the image.
+    ImageFileError and OutputError as in `read_image` and `replacing`, the latter also for files that were made with
+    other settings; ValueError for a crop outside the image.
     """
     files = {kind: options.path(path.stem, kind) for kind in options.kinds}
     if "sparsity" in files:
@@ -134,40 +133,21 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
             panels.append(Panel("mean", space.mean()[0]))
         drawn = space.samples(options.samples, options.seed)
         panels += [Panel(f"sample {i}", sample) for i, (sample, _) in enumerate(drawn)]
-        yield _comparison(panels, model.scale, title, todo["comparison"], settings["comparison"], options)
+        yield options.compare(panels, model.scale, title, todo["comparison"], settings["comparison"])
     if "atoms" in todo:
         yield options.save(plot_basis(basis(space.space), title), todo["atoms"], shared)
-
-
-def _comparison(
-    panels: Sequence[Panel], scale: int, title: str, path: Path, settings: dict[str, Any], options: FigureOptions
-) -> Path:
-    boxes = options.boxes or tuple(busiest_boxes(panels, _SIDE * scale))
-    return options.save(plot_comparison(panels, boxes, title), path, settings)
 
 
 def figures_of_reports(
     folders: Sequence[Path], options: FigureOptions, progress: Callable[[str], None] = lambda _: None
 ) -> Iterator[Path]:
-    """Compare several reports, on every image that has pictures in all of them; yields each file when it is written.
+    """Compare several reports of one scale, on every image that has pictures in all of them, with the ground truth of
+    the first; yields each file when it is written. Files are kept as in `figures_of_image`.
 
-    Files of the same settings are kept unless ``options.overwrite``.
-
-    Args:
-        folders: of `vspsr evaluate`, of one scale and the same images; the ground truth is that of the first.
-        options: boxes, suffix, folder.
-        progress: called with the stem of each image.
-
-    Raises:
-        ReportError: no finished report, or no image with pictures in all of them.
-        OutputError: files exist that were made with other settings.
-        ValueError: reports of several scales, or a crop outside an image.
+    ``progress`` is called with the stem of each image. Errors as in `figures_of_image`, and ReportError if there is no
+    finished report or no image with pictures in all of them; ValueError for reports of several scales.
     """
-    reports = [read_report(f) for f in folders]
-    scale = reports[0].scale
-    for report in reports:
-        if report.scale != scale:
-            raise ValueError(f"{report.path}: evaluated at x{report.scale}, {reports[0].path} at x{scale}")
+    reports = read_reports(folders)
     by_stem = [{r.stem: r for r in report.records if {"gt", "s00"} <= set(report.pictures(r))} for report in reports]
     stems = [stem for stem in by_stem[0] if all(stem in images for images in by_stem)]
     if not stems:
@@ -185,7 +165,7 @@ def figures_of_reports(
             continue
         panels = [Panel(head, read_image(file)) for head, file in zip(("ground truth", "LR"), references, strict=False)]
         panels += [Panel(head, read_image(file), text) for (head, text), file in zip(texts, samples, strict=True)]
-        yield _comparison(panels, scale, printable(stem), path, settings, options)
+        yield options.compare(panels, reports[0].scale, printable(stem), path, settings)
 
 
 def _figures(report: ReportFolder, record: ImageRecord) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributions import Normal
 
 from vspsr.errors import size_text
 from vspsr.images.colours import srgb_array
@@ -195,23 +196,15 @@ def _mosaic(atoms: Tensor) -> NDArray[np.float32]:
     return rows.detach().numpy()
 
 
-Curve = NDArray[np.float64]
-
-
-def _densities(found: Basis) -> Iterator[tuple[Curve, Curve, Curve]]:
+def _densities(found: Basis) -> Iterator[tuple[NDArray[np.float64], ...]]:
     """For the strongest atoms of the first group: values, their density over the image, and a Gaussian's."""
     if found.sigma is None:
         return
-    for i in range(min(_DENSITIES, found.sigma.shape[1])):
-        sigma = found.sigma[0, i].flatten().clamp(min=1e-9).numpy()
-        mean = np.zeros_like(sigma) if found.mean is None else found.mean[0, i].flatten().numpy()
-        if sigma.size > 20_000:  # a regular subset is enough for a curve
-            step = -(-sigma.size // 20_000)
-            sigma, mean = sigma[::step], mean[::step]
-        centre, spread = float(mean.mean()), math.sqrt(float((sigma**2).mean() + mean.var()))
-        x = np.linspace(centre - 4 * spread, centre + 4 * spread, 161)
-        yield x, np.array([_normal(v, mean, sigma).mean() for v in x]), _normal(x, centre, spread)
-
-
-def _normal(x: Curve | float, mean: Curve | float, sigma: Curve | float) -> Curve:
-    return np.asarray(np.exp(-0.5 * ((x - mean) / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi)))
+    means = torch.zeros_like(found.sigma) if found.mean is None else found.mean
+    for mean, sigma in zip(means[0, :_DENSITIES].flatten(1), found.sigma[0, :_DENSITIES].flatten(1), strict=True):
+        step = -(-len(sigma) // 20_000)  # a regular subset is enough for a curve
+        mean, sigma = mean[::step], sigma[::step].clamp(min=1e-9)
+        whole = Normal(mean.mean(), (sigma.square().mean() + mean.var(correction=0)).sqrt())
+        x = whole.mean + whole.stddev * torch.linspace(-4, 4, 161, dtype=mean.dtype)
+        density = Normal(mean, sigma).log_prob(x[:, None]).exp().mean(1)
+        yield x.numpy(), density.numpy(), whole.log_prob(x).exp().numpy()

@@ -3,6 +3,7 @@
 The summary follows from the records; summary.json is for other programs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,3 +81,15 @@ def read_report(folder: Path) -> ReportFolder:
     except (ValueError, ArithmeticError) as error:
         raise ReportError(f"{one_line(folder)}: its records do not fit together ({error}): evaluate anew") from error
     return ReportFolder(folder, settings, summary, records, used.scale, used.backend, name, images)
+
+
+def read_reports(folders: Sequence[Path]) -> list[ReportFolder]:
+    """`read_report` of several; ValueError if there are none, or of more than one scale."""
+    reports = [read_report(folder) for folder in folders]
+    if not reports:
+        raise ValueError("`reports` is empty: give folders that `vspsr evaluate` has written")
+    first = reports[0]
+    for report in reports:
+        if report.scale != first.scale:
+            raise ValueError(f"{report.path}: evaluated at x{report.scale}, {first.path} at x{first.scale}")
+    return reports

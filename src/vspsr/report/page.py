@@ -18,14 +18,12 @@ from markupsafe import Markup
 
 from vspsr.errors import counted, size_text
 from vspsr.files import printable, read_bytes, replacing
-from vspsr.report.calibration import calibration_parts
 from vspsr.report.folder import ReportFolder, read_report
-from vspsr.report.plots import diversity_plot
-from vspsr.report.published import PUBLISHED_BACKEND, Row, published_rows
+from vspsr.report.plots import calibration_parts, diversity_plot
 from vspsr.report.records import METRICS, ImageRecord, SampleRow
 from vspsr.report.summary import total_calibration
-from vspsr.report.tables import cells, own_row
-from vspsr.report.words import METRIC_WORDS, PICTURE_WORDS, mean_number, number, provenance
+from vspsr.report.tables import PUBLISHED_BACKEND, Row, cells, own_row, published_rows
+from vspsr.report.words import PICTURE_WORDS, mean_number, number, provenance
 from vspsr.version import __version__
 
 _TABLES = {4: (2, 4), 8: (3, 5)}  # scale → tables of published rows
@@ -103,10 +101,8 @@ def _context(report: ReportFolder) -> dict[str, Any]:
         "columns": [label for label, _ in columns],
         "metrics": [
             {
-                "label": report.backend if m == "distance" else METRIC_WORDS[m].label,
-                "note": METRIC_WORDS[m].note,
-                "digits": METRIC_WORDS[m].digits,
-                "higher": METRICS[m],
+                **METRICS[m]._asdict(),
+                **({"label": report.backend} if m == "distance" else {}),
                 "stats": [summary[key].get(m) for _, key in columns],
             }
             for m in metrics
@@ -117,7 +113,6 @@ def _context(report: ReportFolder) -> dict[str, Any]:
         "plots": plots,
         "calibration": calibration,
         "factors": _factors(report),
-        "image_columns": _image_columns(report),
         "images": images,
         "pictured": sum(bool(image.labels) for image in images),
         "provenance": provenance(report),
@@ -182,14 +177,6 @@ def _challenge(report: ReportFolder) -> tuple[list[dict[str, Any]], list[dict[st
     return shown, [{"name": ", ".join(n), "text": text, "url": url} for (text, url), n in names.items()]
 
 
-def _image_columns(report: ReportFolder) -> list[dict[str, Any]]:
-    """Heads of the table of images, in the order of `_Image.cells`."""
-    columns: list[tuple[str, bool | None]] = [("Image", None), ("Size", None), (report.backend, False)]
-    columns += [("÷ bicubic", False), ("PSNR Y, mean image", True), ("Worst LR-PSNR", True), ("LR pixels wrong", False)]
-    columns += [("Diversity", True), ("σ of samples", None)]
-    return [{"label": label, "higher": higher} for label, higher in columns]
-
-
 @dataclass(frozen=True)
 class _Image:
     """One image as the template shows it; pictures are read on demand."""
@@ -221,22 +208,25 @@ class _Image:
             yield {**picture, "uri": f"data:image/webp;base64,{content}"}
 
     @property
-    def cells(self) -> list[dict[str, str]]:
-        """Its row in the table of images, without the name."""
+    def cells(self) -> list[dict[str, Any]]:
+        """Its row in the table of images, without the name, and the heads of the columns."""
         r = self.record
         distance = math.fsum(s.distance for s in r.samples) / len(r.samples)
         best = r.mean if r.mean is not None else r.samples[0]
-        values: list[tuple[float | None, str]] = [
-            (r.width * r.height, size_text((r.height, r.width))),
-            (distance, number(distance, 3)),
-            (ratio := distance / r.bicubic.distance if r.bicubic.distance else None, number(ratio, 2)),
-            (best.psnr_y, number(best.psnr_y, 2)),
-            (worst := min(s.lr_psnr for s in r.samples), number(worst, 2)),
-            (wrong := sum(s.lr_pixels_wrong for s in r.samples), str(wrong)),
-            (r.score, number(r.score, 1)),
-            (r.pixel_stddev, number(r.pixel_stddev, 2)),
+        ratio = distance / r.bicubic.distance if r.bicubic.distance else None
+        wrong = sum(s.lr_pixels_wrong for s in r.samples)
+        columns: list[tuple[str, bool | None, float | None, str]] = [
+            ("Size", None, r.width * r.height, size_text((r.height, r.width))),
+            (self.report.backend, False, distance, number(distance, 3)),
+            ("÷ bicubic", False, ratio, number(ratio, 2)),
+            ("PSNR Y, mean image", True, best.psnr_y, number(best.psnr_y, 2)),
+            ("Worst LR-PSNR", True, worst := min(s.lr_psnr for s in r.samples), number(worst, 2)),
+            ("LR pixels wrong", False, wrong, str(wrong)),
+            ("Diversity", True, r.score, number(r.score, 1)),
+            ("σ of samples", None, r.pixel_stddev, number(r.pixel_stddev, 2)),
         ]
-        return [{"value": _for_sorting(value), "text": text} for value, text in values]
+        keys = ("label", "higher_is_better", "value", "text")
+        return [dict(zip(keys, (*head, _for_sorting(value), text), strict=True)) for *head, value, text in columns]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -245,7 +235,7 @@ class _Image:
         rows: list[tuple[str, SampleRow | None]] = [(f"sample {s.index}", s) for s in r.samples]
         rows += [("mean image", r.mean), ("bicubic", r.bicubic)]
         return [
-            {"label": label, "cells": [number(getattr(s, m), METRIC_WORDS[m].digits) for m in self.metrics]}
+            {"label": label, "cells": [number(getattr(s, m), METRICS[m].digits) for m in self.metrics]}
             for label, s in rows
             if s is not None
         ]
@@ -253,6 +243,4 @@ class _Image:
 
 def _for_sorting(value: float | None) -> str:
     """A number as JavaScript reads it; empty if unknown."""
-    if value is None or math.isnan(value):
-        return ""
-    return str(value).replace("inf", "Infinity")
+    return "" if value is None or math.isnan(value) else str(value).replace("inf", "Infinity")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -11,17 +11,28 @@ from vspsr.errors import VSpSRError
 from vspsr.files import one_line, printable, read_json
 from vspsr.metrics import Calibration
 
+
+class Metric(NamedTuple):
+    """A column of the tables."""
+
+    higher_is_better: bool
+    label: str
+    digits: int
+    note: str = ""
+
+
 METRICS = {
-    "distance": False,
-    "distance_without_map": False,
-    "psnr_rgb": True,
-    "psnr_y": True,
-    "ssim": True,
-    "lr_psnr": True,
-    "lr_psnr_file": True,
-    "lr_pixels_wrong": False,
+    "distance": Metric(False, "perceptual distance", 4, "mean of the map of distances, as the challenge takes it"),
+    "distance_without_map": Metric(
+        False, "without a map", 4, "the same distance as its package gives it without a map"
+    ),
+    "psnr_rgb": Metric(True, "PSNR, RGB (dB)", 2),
+    "psnr_y": Metric(True, "PSNR, Y (dB)", 2),
+    "ssim": Metric(True, "SSIM", 4),
+    "lr_psnr": Metric(True, "LR-PSNR (dB)", 2, "downscaled SR against downscaled truth"),
+    "lr_psnr_file": Metric(True, "LR-PSNR, file (dB)", 2, "downscaled SR against the LR file"),
+    "lr_pixels_wrong": Metric(False, "LR pixels wrong", 0, "pixels of the LR image that are not reproduced"),
 }
-"""Columns of the table → whether higher is better."""
 
 
 class ReportError(VSpSRError):

@@ -90,10 +90,10 @@ def summarize(settings: Mapping[str, Any], records: Sequence[ImageRecord]) -> di
 
 def _means(rows: Sequence[SampleRow]) -> dict[str, dict[str, float | int | None]]:
     out = {}
-    for metric, higher_is_better in METRICS.items():
+    for metric, about in METRICS.items():
         values = [v for row in rows if (v := getattr(row, metric)) is not None]
         if values:
-            out[metric] = aggregate(values, higher_is_better)
+            out[metric] = aggregate(values, about.higher_is_better)
     return out
 
 

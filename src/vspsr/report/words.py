@@ -4,29 +4,9 @@ Numbers have a true minus, groups of thousands, ∞, and a dash for unknown valu
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from vspsr.report.folder import ReportFolder
-
-
-class MetricWords(NamedTuple):
-    """Name of a metric, a note, and the number of decimals."""
-
-    label: str
-    note: str
-    digits: int
-
-
-METRIC_WORDS = {
-    "distance": MetricWords("perceptual distance", "mean of the map of distances, as the challenge takes it", 4),
-    "distance_without_map": MetricWords("without a map", "the same distance as its package gives it without a map", 4),
-    "psnr_rgb": MetricWords("PSNR, RGB (dB)", "", 2),
-    "psnr_y": MetricWords("PSNR, Y (dB)", "", 2),
-    "ssim": MetricWords("SSIM", "", 4),
-    "lr_psnr": MetricWords("LR-PSNR (dB)", "downscaled SR against downscaled truth", 2),
-    "lr_psnr_file": MetricWords("LR-PSNR, file (dB)", "downscaled SR against the LR file", 2),
-    "lr_pixels_wrong": MetricWords("LR pixels wrong", "pixels of the LR image that are not reproduced", 0),
-}
 
 PICTURE_WORDS = {
     "gt": ("ground truth", "Ground truth", ""),

@@ -131,29 +131,28 @@ class Assessment:
 
     @property
     def verdict(self) -> str:
-        """One line."""
-        found = self.unlikeliness
-        return f"{self._statement}; Mahalanobis distance {found.distance / found.expected:.2f}·√n"
-
-    @property
-    def _statement(self) -> str:
-        """Whether it agrees with the LR picture, and whether true pictures are like it."""
+        """One line: whether it agrees with the LR picture, whether true pictures are like it, and its distance."""
         found, same = self.unlikeliness, self.comparison
         what = "LR values" if same.unit == "lr_values" else "JPEG coefficients"
         lr = "downscales to LR exactly" if same.exact else f"{same.wrong} of {same.total} {what} are wrong{same.where}"
+        return f"{lr}; {self._detail}; Mahalanobis distance {found.distance / found.expected:.2f}·√n"
+
+    @property
+    def _detail(self) -> str:
+        found = self.unlikeliness
         if self.p_whole is None or self.p_foreign is None or self.p_smooth is None:
-            return f"{lr}; unlikeliness {found.whole:.2f} on average (1 is usual)"
+            return f"unlikeliness {found.whole:.2f} on average (1 is usual)"
         top, left = found.at
         whole = f"{found.whole:.2f} on average (p = {{:.2g}})"
         place = f"{found.foreign:.2f} times other hard places at LR row {top}, column {left} (p = {self.p_foreign:.2g})"
         parts = [whole.format(self.p_whole), place]
         unusual = [part for part, p in zip(parts, (self.p_whole, self.p_foreign), strict=True) if p < _UNUSUAL]
         if unusual:
-            return f"{lr}; detail more unlikely than that of true pictures: {', '.join(unusual)}"
+            return f"detail more unlikely than that of true pictures: {', '.join(unusual)}"
         if self.p_smooth < _UNUSUAL:
             parts = [whole.format(self.p_smooth), place]
-            return f"{lr}; more as expected than true pictures are, so smoothed or generated: {', '.join(parts)}"
-        return f"{lr}; its detail is no more unlikely than that of true pictures: {', '.join(parts)}"
+            return f"more as expected than true pictures are, so smoothed or generated: {', '.join(parts)}"
+        return f"its detail is no more unlikely than that of true pictures: {', '.join(parts)}"
 
 
 def pictures_of(result: Assessment) -> dict[str, Picture]:
@@ -232,22 +231,10 @@ def assess_file(
     folder: Path | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """`assess` for image files. For ``a.png``: ``a_unlikely.png``, ``a_unsupported.png`` and ``a_report.json``.
+    """The report of `assess` for image files, with ``name`` for the model. For ``a.png``, ``a_unlikely.png``,
+    ``a_unsupported.png`` and ``a_report.json`` are written to the folder, which is made if missing; None for no files.
 
-    Args:
-        sr, lr: the image files.
-        model, true, rounding: as in `assess`.
-        name: what to call the model in the report.
-        as_pixels: as in `read_source`.
-        folder: where to write, made if missing; None to write nothing.
-        overwrite: whether files that exist are replaced.
-
-    Returns:
-        The report.
-
-    Raises:
-        ImageFileError, ValueError, NotGaussianError: as `read_image` and `assess`.
-        OutputError: a file exists, is an input, or cannot be written.
+    Errors as in `read_source` and `assess`; OutputError where a file exists, is an input, or cannot be written.
     """
     names = ("unlikely.png", "unsupported.png", "report.json")
     files = {} if folder is None else {name: folder / f"{sr.stem}_{name}" for name in names}

@@ -162,9 +162,11 @@ def degradation_of_pair(hr: Picture, lr: Picture, scale: int | None, kernel: str
     if scale is None:
         fitting = fitting_scales(hr.size, lr.size)
         if not fitting:
-            larger = all(n >= 2 * m for n, m in zip(hr.size, lr.size, strict=True))
-            what = "is no integer multiple of" if larger else "must be at least 2 times as large as"
-            raise ValueError(f"HR {hr_size} {what} LR {lr_size}{_expected(hr, lr) if larger else ''}")
+            if any(n < 2 * m for n, m in zip(hr.size, lr.size, strict=True)):
+                raise ValueError(f"HR {hr_size} must be at least 2 times as large as LR {lr_size}")
+            near = min(64, max(2, round(hr.size[1] / lr.size[1])))
+            expected = f"at scale {near} LR would be {size_text([-(-n // near) for n in hr.size])}"
+            raise ValueError(f"HR {hr_size} is no integer multiple of LR {lr_size}: {expected}")
         if len(fitting) > 1:
             between = f"{fitting[0]} … {fitting[-1]}"
             raise ValueError(f"HR {hr_size} downscales to LR {lr_size} at scales {between}: give `scale`")
@@ -186,9 +188,3 @@ def check_enlarged(sr: Picture, lr: Picture, scale: int) -> None:
     """ValueError unless SR is exactly ``scale`` times as large as LR."""
     if sr.size != (scale * lr.size[0], scale * lr.size[1]):
         raise ValueError(f"SR {size_text(sr.size)} must be exactly {scale} times LR {size_text(lr.size)}")
-
-
-def _expected(hr: Picture, lr: Picture) -> str:
-    """The LR size at the nearest scale, as the end of an error."""
-    scale = min(64, max(2, round(hr.size[1] / lr.size[1])))
-    return f": at scale {scale} LR would be {size_text([-(-n // scale) for n in hr.size])}"

@@ -104,7 +104,7 @@ class ConsistentPictures:
         # Colours of invisible pixels are arbitrary and would shine through at the edges.
         pixels = picture.pixels if picture.alpha is None else bleed(picture.pixels, picture.alpha)
         self._target = to_bits(pixels, picture.bits, self.out_bits)
-        self._alpha = None if picture.alpha is None else self._upscaled_alpha(picture.alpha)
+        self._alpha = (None, 0, 0) if picture.alpha is None else self._upscaled_alpha(picture.alpha)
 
     @property
     def y(self) -> Tensor:
@@ -120,13 +120,9 @@ class ConsistentPictures:
         if self.jpeg_members is not None:
             return self._picture_of_jpeg(x[0], self.jpeg_members)
         pixels, exactness = self._colours(x[0])
-        alpha = None
-        if self._alpha is not None:
-            alpha = self._alpha.image.int()
-            wrong = exactness.lr_values_wrong + int(self._alpha.lr_values_wrong)
-            deviation = max(exactness.lr_max_deviation, int(self._alpha.lr_max_deviation))
-            exactness = replace(exactness, lr_values_wrong=wrong, lr_max_deviation=deviation)
-        return self._picture(pixels, alpha), exactness
+        _, wrong, deviation = self._alpha
+        wrong, deviation = exactness.lr_values_wrong + wrong, max(exactness.lr_max_deviation, deviation)
+        return self._picture(pixels), replace(exactness, lr_values_wrong=wrong, lr_max_deviation=deviation)
 
     def _colours(self, x: Tensor) -> tuple[Tensor, Exactness]:
         if (noise := self._worked_on.noise) is None:
@@ -149,13 +145,14 @@ class ConsistentPictures:
         """An image (1, C, H, W) rounded to the range, with the alpha of the others, whatever it downscales to."""
         peak = 2**self.out_bits - 1
         pixels = (x[0].double().cpu() * peak).round().clamp(0, peak)
-        return self._picture(pixels, None if self._alpha is None else self._alpha.image.int())
+        return self._picture(pixels)
 
-    def _picture(self, pixels: Tensor, alpha: Tensor | None = None) -> Picture:
+    def _picture(self, pixels: Tensor) -> Picture:
         pixels = pixels.int().expand(len(self.source.picture.pixels), -1, -1).contiguous()
-        return replace(self.source.picture, pixels=pixels, alpha=alpha, bits=self.out_bits)
+        return replace(self.source.picture, pixels=pixels, alpha=self._alpha[0], bits=self.out_bits)
 
-    def _upscaled_alpha(self, alpha: Tensor) -> Quantized:
+    def _upscaled_alpha(self, alpha: Tensor) -> tuple[Tensor | None, int, int]:
+        """(1, H, W), LR values wrong, and the largest deviation in levels."""
         target = to_bits(alpha, self.source.picture.bits, self.out_bits)
         peak = 2**self.out_bits - 1
         if self.hr_alpha is None:
@@ -164,13 +161,11 @@ class ConsistentPictures:
             x = self.hr_alpha.double()
         result = self._quantized(x, target)
         if result.exact:
-            return result
+            return result.image.int(), 0, 0
         # Hard edges, as drawn by hand, are no image's bicubic degradation: coming close to them would only ring.
         image = (x * peak).round()
         deviation = (self.degradation.down_integers(image, self.out_bits, self.rounding) - target).abs()
-        moved = (image - x * peak).abs()
-        rms = moved.square().mean().sqrt()
-        return Quantized(image.to(result.image.dtype), (deviation > 0).sum(), deviation.max(), rms, moved.max())
+        return image.int(), int(deviation.count_nonzero()), int(deviation.max())
 
     def _quantized(self, x: Tensor, target: Tensor) -> Quantized:
         # Without the warning: the exactness is reported with every picture.

@@ -99,25 +99,6 @@ def upscale_files(
     return each_file(files, folder, own, work, progress, on_error)
 
 
-def degrade_files(
-    files: Mapping[Path, Path],
-    folder: Path,
-    degradation: Degradation,
-    rounding: str = "per-pass",
-    overwrite: bool = False,
-    progress: Progress = lambda *_: None,
-    on_error: OnError = lambda *_: None,
-    crop: bool = False,
-) -> Iterator[Report]:
-    """`degrade_file` for each of many files, otherwise as `upscale_files`."""
-    own = re.compile(rf"(?P<stem>.+)x{degradation.scale}\.png", re.DOTALL)
-
-    def work(path: Path, where: Path, _: Callable[[str, float], None]) -> Report:
-        return degrade_file(path, where, degradation, rounding, overwrite, crop)
-
-    return each_file(files, folder, own, work, progress, on_error)
-
-
 def each_file(
     files: Mapping[Path, Path],
     folder: Path,
@@ -175,18 +156,14 @@ def degrade_file(
     path: Path,
     folder: Path,
     degradation: Degradation,
-    rounding: str = "per-pass",
-    overwrite: bool = False,
-    crop: bool = False,
+    rounding: str,
+    overwrite: bool,
+    crop: bool,
 ) -> Report:
     """Downscale one image file: photo.png becomes photox4.png; with ``crop``, after `cropped`.
 
-    An output that exists is kept if it holds the same image.
-
-    Raises:
-        ImageFileError: as `read_image`.
-        OutputError: as `write_image`, also where another image is there and ``overwrite`` is false.
-        ValueError: nothing is left after cropping.
+    An output that exists is kept if it holds the same image. Errors as in `read_image`, `cropped` and `write_image`;
+    OutputError also where another image is there and ``overwrite`` is false.
     """
     target = folder / f"{path.stem}x{degradation.scale}.png"
     hr = read_image(path, needed_per_pixel=DEGRADING)

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 from vspsr.errors import ImageFileError, OutputError
 from vspsr.files import check_free, make_folder, one_line, read_json, write_bytes, write_json
@@ -134,8 +134,7 @@ def write_unless_there(path: Path, picture: Picture, overwrite: bool) -> bool:
     if not overwrite:
         with suppress(ImageFileError):
             found = read_image(path)
-            alphas = [torch.zeros(0) if p.alpha is None else p.alpha for p in (found, picture)]
-            if found.bits == picture.bits and torch.equal(found.pixels, picture.pixels) and torch.equal(*alphas):
+            if found.bits == picture.bits and np.array_equal(found.to_array(), picture.to_array()):
                 return True
     write_image(path, picture, overwrite=overwrite)
     return False
