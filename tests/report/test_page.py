@@ -18,8 +18,8 @@ from report_folders import STEMS, pictures, record, small_report, write_folder
 from vspsr.errors import VSpSRError
 from vspsr.files import write_json
 from vspsr.report import write_report
+from vspsr.report.calibration import coverage_curve, spread_and_skill
 from vspsr.report.folder import read_report
-from vspsr.report.plots import coverage_curve, spread_and_skill
 from vspsr.report.records import ReportError
 from vspsr.report.words import number
 

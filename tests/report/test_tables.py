@@ -10,8 +10,9 @@ from report_folders import record, row, small_report, write_folder
 from rich.console import Console
 
 from vspsr.files import to_json
+from vspsr.report.published import published_rows, published_table
 from vspsr.report.records import ReportError
-from vspsr.report.tables import as_markdown, as_rich, paper_table, published_rows, published_table, report_table
+from vspsr.report.tables import as_markdown, as_rich, paper_table, report_table
 
 # Ablation as in the paper: LPIPS, LR-PSNR, diversity.
 ABLATION = {

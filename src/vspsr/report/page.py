@@ -18,11 +18,13 @@ from markupsafe import Markup
 
 from vspsr.errors import counted, size_text
 from vspsr.files import printable, read_bytes, replacing
+from vspsr.report.calibration import calibration_parts
 from vspsr.report.folder import ReportFolder, read_report
-from vspsr.report.plots import calibration_parts, diversity_plot
+from vspsr.report.plots import diversity_plot
+from vspsr.report.published import PUBLISHED_BACKEND, Row, published_rows
 from vspsr.report.records import METRICS, ImageRecord, SampleRow
 from vspsr.report.summary import total_calibration
-from vspsr.report.tables import PUBLISHED_BACKEND, Row, cells, own_row, published_rows
+from vspsr.report.tables import cells, own_row
 from vspsr.report.words import PICTURE_WORDS, mean_number, number, provenance
 from vspsr.version import __version__
 

@@ -1,15 +1,10 @@
-"""The plots of the report as SVG elements: diversity over the number of samples, and calibration, with its table."""
+"""The plots of the report as SVG elements: diversity over the number of samples, and calibration."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
-from vspsr.metrics import LEVELS, Calibration, Marginals
 from vspsr.report.plotting import GRID, INK, SERIES, inline_svg, style
-from vspsr.report.words import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +14,6 @@ Series = tuple[str, Sequence[float], Sequence[float]]
 """What is plotted: its name, x, y."""
 
 _SIZE = (3.9, 3.1)
-_FEWEST = 1e-4  # share of all values that a bin of spread must hold to be drawn
 
 
 @contextmanager
@@ -90,64 +84,3 @@ def spread_skill_plot(series: Sequence[Series]) -> str:
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper left")
         return inline_svg(figure, "spread-skill", f"Error of the mean over the predicted spread. {words}")
-
-
-def calibration_parts(tallies: Calibration | None) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """Plots, each with title, SVG and caption, and a table with columns and rows; nothing for None."""
-    if tallies is None:
-        return [], None
-    kinds = {f"{tallies.n_samples} samples": tallies.samples}
-    if tallies.gaussian is not None:
-        kinds["closed form"] = tallies.gaussian
-    plots = [
-        {
-            "title": "Coverage of central intervals",
-            "svg": Markup(reliability_plot([(k, *coverage_curve(m)) for k, m in kinds.items()])),
-            "caption": "Share of truths inside the predicted interval. Below the dashed line: overconfident.",
-        },
-        {
-            "title": "PIT histogram",
-            "svg": Markup(pit_plot([(k, m.pit) for k, m in kinds.items()])),
-            "caption": "Place of the truth in its predicted distribution. Flat is calibrated, a U is overconfident, "
-            "a hill is underconfident.",
-        },
-    ]
-    skill: list[Series] = [(k, *spread_and_skill(m)) for k, m in kinds.items()]
-    skill = [s for s in skill if s[1]]
-    if skill:
-        plots.append(
-            {
-                "title": "Spread and skill",
-                "svg": Markup(spread_skill_plot(skill)),
-                "caption": "Error of the mean over the predicted spread. Above the dashed line: overconfident.",
-            }
-        )
-    return plots, _table(tallies, kinds)
-
-
-def coverage_curve(marginals: Marginals) -> tuple[list[float], list[float]]:
-    """Nominal levels from 0 to 1, and the share of truths within the central interval of each."""
-    levels = [i / 20 for i in range(21)]
-    return levels, [marginals.coverage(level) for level in levels]
-
-
-def spread_and_skill(marginals: Marginals) -> tuple[list[float], list[float]]:
-    """Root mean variance predicted and root mean squared error, in levels, by bin of predicted spread."""
-    points = [
-        (math.sqrt(variance / n), math.sqrt(error / n))
-        for n, variance, error in zip(*marginals.spread, strict=True)
-        if n >= max(1, _FEWEST * marginals.n_values) and variance > 0 and error > 0
-    ]
-    return [x for x, _ in points], [y for _, y in points]
-
-
-def _table(tallies: Calibration, kinds: dict[str, Marginals]) -> dict[str, Any]:
-    labels = [f"inside {100 * v:g} % (%)" for v in LEVELS]
-    labels += ["spread / error", "RMSE of the mean", "CRPS", "energy score", "energy, 8×8 patches"]
-    rows = []
-    for name, m in kinds.items():
-        inside = [number(100 * m.coverage(v), 1) for v in LEVELS]
-        energies = (tallies.energy_score, tallies.patch_energy_score) if m is tallies.samples else (None, None)
-        figures = [number(v, 2) for v in (m.spread_skill, m.rmse, m.crps, *energies)]
-        rows.append({"label": name, "cells": inside + figures})
-    return {"columns": labels, "rows": rows}

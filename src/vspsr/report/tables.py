@@ -6,13 +6,9 @@ known the ratio to bicubic on the same images is given.
 """
 
 import re
-import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE
 from rich.table import Table
@@ -20,60 +16,11 @@ from rich.text import Text
 
 from vspsr.files import printable
 from vspsr.report.folder import ReportFolder, read_report, read_reports
+from vspsr.report.published import COLUMNS, PUBLISHED_BACKEND, Row, published_rows, published_table
 from vspsr.report.words import number
-
-PUBLISHED_BACKEND = "lpips-alex"
-COLUMNS = ("lr_psnr", "diversity", "ratio", "psnr", "ssim", "dists")
-"""Columns of the tables beside the perceptual distances; "ratio" is LPIPS divided by that of bicubic."""
 
 _LABELS = {"lr_psnr": "LR-PSNR", "ratio": "÷ bicubic", "psnr": "PSNR", "ssim": "SSIM", "dists": "DISTS"}
 _DIGITS = {"lr_psnr": 2, "lr_psnr_worst": 2, "diversity": 2, "ratio": 2, "psnr": 2}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: ``values`` by column, None where not known."""
-
-    name: str
-    published: bool
-    values: dict[str, float | None]
-    settings: list[str] = field(default_factory=list)
-    images: str = ""
-    source: str = ""
-    url: str = ""
-
-
-@cache
-def _published() -> dict[str, Any]:
-    return tomllib.loads((resources.files("vspsr.report") / "published.toml").read_text(encoding="utf-8"))
-
-
-def published_table(number: int) -> dict[str, Any]:
-    """The entry of published.toml for a table of the paper (1–3) or the challenge (4, 5). ValueError for others."""
-    tables: dict[str, dict[str, Any]] = _published()["tables"]
-    if str(number) not in tables:
-        raise ValueError(f"`table` must be one of {', '.join(tables)}, got {number}")
-    return tables[str(number)]
-
-
-def published_rows(number: int) -> list[Row]:
-    """The published rows of a table.
-
-    Raises:
-        ValueError: ``number`` is not 1 … 5.
-    """
-    data = _published()
-    table = published_table(number)
-    bicubic = {row.get("set", table["set"]): row["lpips"] for row in table["rows"] if row["name"] == "bicubic"}
-    rows = []
-    for row in table["rows"]:
-        source = data["sources"][row.get("source", table["source"])]
-        images = row.get("set", table["set"])
-        values = {PUBLISHED_BACKEND: row.get("lpips"), **{key: row.get(key) for key in COLUMNS}}
-        if images in bicubic:
-            values["ratio"] = row["lpips"] / bicubic[images]
-        rows.append(Row(row["name"], True, values, row.get("settings", []), images, source["text"], source["url"]))
-    return rows
 
 
 @dataclass(frozen=True)
