@@ -37,12 +37,17 @@ def calibrate_folder(
     With probability at least 1 − delta over the choice of these pictures, the expected share of values outside of their
     intervals is at most alpha on further pictures of the same kind: see `vspsr.metrics.intervals`.
 
-    ``name`` is what to call the model in the file, ``step`` is called with (name of a file, files done).
+    Args:
+        name: what to call the model in the file.
+        alpha, delta: between 0 and 1.
+        rounding: how LR integers arise, as in `quantize`.
+        step: called with (name of a file, files done) for a progress bar.
 
     Raises:
-        EvaluationError, ImageFileError: pictures that cannot be used, a file that cannot be read.
+        EvaluationError: pictures that cannot be used.
+        ImageFileError: a file cannot be read.
         NotGaussianError: the model's space is not a Gaussian.
-        ValueError: too few pictures, known before anything is computed; alpha or delta not between 0 and 1; no factor
+        ValueError: too few pictures, known before anything is computed; alpha or delta out of range; no factor
             suffices.
     """
     pairs = find_pairs(folder, model.scale)

@@ -93,12 +93,18 @@ class FigureOptions:
 
 
 def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions) -> Iterator[Path]:
-    """Draw the figures of one image file, without its alpha; yields each file when it is written: {stem}_sparsity,
-    _comparison, _atoms with the suffix, and {stem}_sparsity.json. Files of the same settings are kept unless
-    ``options.overwrite``.
+    """Draw the figures of one image file. Files of the same settings are kept unless ``options.overwrite``.
 
-    ImageFileError and OutputError as in `read_image` and `replacing`, the latter also for files that were made with
-    other settings; ValueError for a crop outside the image.
+    Args:
+        path: an LR image, or an HR one with ``options.hr``. Alpha is left out.
+        name: what to call the model.
+
+    Yields:
+        Each file when it is written: {stem}_sparsity, _comparison, _atoms with the suffix, and {stem}_sparsity.json.
+
+    Raises:
+        ImageFileError, OutputError: as in `read_image` and `replacing`; files exist that were made with other settings.
+        ValueError: a crop outside the image.
     """
     files = {kind: options.path(path.stem, kind) for kind in options.kinds}
     if "sparsity" in files:
@@ -141,11 +147,19 @@ def figures_of_image(path: Path, model: VSpSR, name: str, options: FigureOptions
 def figures_of_reports(
     folders: Sequence[Path], options: FigureOptions, progress: Callable[[str], None] = lambda _: None
 ) -> Iterator[Path]:
-    """Compare several reports of one scale, on every image that has pictures in all of them, with the ground truth of
-    the first; yields each file when it is written. Files are kept as in `figures_of_image`.
+    """Compare several reports, on every image that has pictures in all of them; yields each file when it is written.
 
-    ``progress`` is called with the stem of each image. Errors as in `figures_of_image`, and ReportError if there is no
-    finished report or no image with pictures in all of them; ValueError for reports of several scales.
+    Files of the same settings are kept unless ``options.overwrite``.
+
+    Args:
+        folders: of `vspsr evaluate`, of one scale and the same images; the ground truth is that of the first.
+        options: boxes, suffix, folder.
+        progress: called with the stem of each image.
+
+    Raises:
+        ReportError: no finished report, or no image with pictures in all of them.
+        OutputError: files exist that were made with other settings.
+        ValueError: reports of several scales, or a crop outside an image.
     """
     reports = read_reports(folders)
     by_stem = [{r.stem: r for r in report.records if {"gt", "s00"} <= set(report.pictures(r))} for report in reports]

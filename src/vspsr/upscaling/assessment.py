@@ -231,10 +231,22 @@ def assess_file(
     folder: Path | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """The report of `assess` for image files, with ``name`` for the model. For ``a.png``, ``a_unlikely.png``,
-    ``a_unsupported.png`` and ``a_report.json`` are written to the folder, which is made if missing; None for no files.
+    """`assess` for image files. For ``a.png``: ``a_unlikely.png``, ``a_unsupported.png`` and ``a_report.json``.
 
-    Errors as in `read_source` and `assess`; OutputError where a file exists, is an input, or cannot be written.
+    Args:
+        sr, lr: the image files.
+        model, true, rounding: as in `assess`.
+        name: what to call the model in the report.
+        as_pixels: as in `read_source`.
+        folder: where to write, made if missing; None to write nothing.
+        overwrite: whether files that exist are replaced.
+
+    Returns:
+        The report.
+
+    Raises:
+        ImageFileError, ValueError, NotGaussianError: as `read_image` and `assess`.
+        OutputError: a file exists, is an input, or cannot be written.
     """
     names = ("unlikely.png", "unsupported.png", "report.json")
     files = {} if folder is None else {name: folder / f"{sr.stem}_{name}" for name in names}

@@ -162,8 +162,12 @@ def degrade_file(
 ) -> Report:
     """Downscale one image file: photo.png becomes photox4.png; with ``crop``, after `cropped`.
 
-    An output that exists is kept if it holds the same image. Errors as in `read_image`, `cropped` and `write_image`;
-    OutputError also where another image is there and ``overwrite`` is false.
+    An output that exists is kept if it holds the same image.
+
+    Raises:
+        ImageFileError: as `read_image`.
+        OutputError: as `write_image`, also where another image is there and ``overwrite`` is false.
+        ValueError: nothing is left after cropping.
     """
     target = folder / f"{path.stem}x{degradation.scale}.png"
     hr = read_image(path, needed_per_pixel=DEGRADING)

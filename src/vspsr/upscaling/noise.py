@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,8 +52,12 @@ def _note(noise: NoiseModel) -> str:
     return f"{black} in black and {_levels(noise.stddev(1))} in white" if noise.gain.any() else black
 
 
-def _pair(denoise: Any) -> tuple[float, float]:
-    return (denoise[0], denoise[1]) if isinstance(denoise, Sequence) else (denoise or 0.0, 0.0)
+def _pair(denoise: Denoise) -> tuple[float, float]:
+    if denoise is None or isinstance(denoise, str):
+        return 0.0, 0.0
+    if isinstance(denoise, Sequence):
+        return float(denoise[0]), float(denoise[1])
+    return float(denoise), 0.0
 
 
 def _levels(sigma: Tensor) -> str:

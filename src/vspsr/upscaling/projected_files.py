@@ -88,10 +88,20 @@ def _lr_file(path: Path, keys: Mapping[str, list[Path]], folder: Path) -> Path:
 def project_file(
     sr: Path, lr: Path, folder: Path, as_pixels: bool = False, overwrite: bool = False, **options: Any
 ) -> Report:
-    """Project one image file, with the options of `project_picture`: out/photo.png for photo.png, if the folder exists.
+    """Project one image file: out/photo.png for photo.png.
 
-    An output that exists is kept if it holds the same image. Errors as in `read_source`, `project_picture` and
-    `write_image`; OutputError also where another image is there and ``overwrite`` is false, or the input.
+    An output that exists is kept if it holds the same image.
+
+    Args:
+        folder: where to; must exist.
+        as_pixels: as in `read_source`.
+        overwrite: whether an output that exists is replaced.
+        options: of `project_picture`.
+
+    Raises:
+        ImageFileError: as `read_image`.
+        ValueError: as `project_picture`.
+        OutputError: as `write_image`, also where another image is there and ``overwrite`` is false, or the input.
     """
     target = folder / f"{sr.stem}.png"
     with keep_inputs(identities((sr, lr))):

@@ -211,8 +211,15 @@ class SavedPictures:
 def upscale_stream(image: Path | bytes, model: VSpSR, name: str, options: Options) -> tuple[bytes, dict[str, Any]]:
     """Super-resolve one image, for pipes: the content of a file, and what the report of `upscale_file` says about it.
 
-    ``options`` asks for the mean or for one sample; ValueError if for anything else. ImageFileError if the image cannot
-    be read, OutputError if the format cannot hold the picture.
+    Args:
+        image: an image file, or its content.
+        model, name: as in `upscale_file`.
+        options: the mean if ``mean``, otherwise sample 0. Nothing else can be asked for.
+
+    Raises:
+        ImageFileError: the image cannot be read.
+        OutputError: the format cannot hold the picture.
+        ValueError: options that ask for more than one image.
     """
     if options.samples + options.mean != 1:
         raise ValueError("one image goes to standard output: ask for one sample, or for the mean and no sample")
