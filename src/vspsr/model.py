@@ -14,8 +14,8 @@ from vspsr.checks import check_number, check_rgb, check_temperature, check_types
 from vspsr.degradation.operator import Degradation
 from vspsr.errors import ModelError, did_you_mean
 from vspsr.files import kind_of, make_folder, one_line, read_json, write_bytes, write_json
-from vspsr.nn import build_network
 from vspsr.nn.correlated import CorrelatedVSpM
+from vspsr.nn.networks import build_network
 from vspsr.nn.pretrained import PretrainedSR, pretrained_part
 from vspsr.nn.vspm import convert_authors_state
 from vspsr.space.parameters import SpaceParameters

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from vspsr.data.crops import Jpegs
 from vspsr.errors import VSpSRError, did_you_mean
 from vspsr.files import one_line
-from vspsr.nn import build_network
+from vspsr.nn.networks import build_network
 from vspsr.training.losses import CheckedLosses, Loss
 from vspsr.training.losses.base import Count, FeatureLoss, NoNulls, NotNegative, Number, Part, Positive, WholeNumber
 
