@@ -84,6 +84,10 @@ def test_project_says_what_stays_wrong(run: Run, files: dict[str, Path], tmp_pat
     (report,) = json.loads(run("project", files["sr"], tmp_path / "board.png", "-o", "out", "--json").stdout)
     assert f"{report['lr_values_wrong']} of 768 LR values wrong in 1 of 1 image: drawn at this size" in result.stderr
     assert (tmp_path / "out/a.png").exists()
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    several = run("upscale", tmp_path / "board.png", tmp_path / "broken.png", "-o", "both", "--samples", 1)
+    assert several.returncode == 1
+    assert "LR values wrong in 1 of 1 image: " in several.stderr  # those that failed are not among them
     quick = run("project", files["sr"], tmp_path / "board.png", "-o", "quick", "--budget", 0, "--json")
     assert quick.returncode == 3
     assert json.loads(quick.stdout)[0]["lr_values_wrong"] >= report["lr_values_wrong"]

@@ -19,7 +19,7 @@ _DRAWN = 0.01
 
 def print_wrong(reports: Sequence["Report"]) -> int:
     """Say how many LR values and JPEG coefficients are wrong, and why; returns their number."""
-    found = 0
+    found, done = 0, sum("error" not in r for r in reports)
     for key, what in (("lr_values_wrong", "LR value"), ("coefficients_wrong", "JPEG coefficient")):
         if bad := [r for r in reports if r.get(key)]:
             wrong, total = (sum(n) for n in zip(*(_wrong_of(r, key) for r in bad), strict=True))
@@ -27,7 +27,7 @@ def print_wrong(reports: Sequence["Report"]) -> int:
             if wrong > _DRAWN * total:
                 why = "drawn at this size, or not downscaled bicubically"
             why = f": {why} (see README, Which images have an exact answer)" if key == "lr_values_wrong" else ""
-            where = f"{len(bad)} of {counted(len(reports), 'image')}"
+            where = f"{len(bad)} of {counted(done, 'image')}"
             print_error(f"{wrong} of {counted(total, what)} wrong in {where}{why}")
             found += wrong
     return found
