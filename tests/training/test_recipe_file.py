@@ -351,7 +351,7 @@ class TestChanges:
         for i, block in enumerate(blocks):
             (tmp_path / f"{i}.yaml").write_text(block)
             load_recipe(tmp_path / f"{i}.yaml")
-        assert len(blocks) == 4
+        assert len(blocks) == 5
 
     def test_files_that_are_no_recipe(self, tmp_path: Path) -> None:
         with pytest.raises(
