@@ -1,6 +1,5 @@
 """The commands that make images: parse, call, print."""
 
-import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -30,7 +29,7 @@ from vspsr.cli.reports import end, exactness, print_wrong, run_files
 from vspsr.errors import counted, size_text
 
 if TYPE_CHECKING:
-    from vspsr.upscaling.folders import Progress, Report
+    from vspsr.upscaling.folders import Report
     from vspsr.upscaling.models import Models
     from vspsr.upscaling.saving import Options
 
@@ -240,16 +239,11 @@ def degrade(
     Example:  vspsr degrade hr/ -o lr --scale 4
     """
     from vspsr.degradation import Degradation
-    from vspsr.upscaling.folders import degrade_file, each_file, input_files
+    from vspsr.upscaling.folders import degrade_files, input_files
 
-    degradation = Degradation(scale, kernel)
+    options = Degradation(scale, kernel), rounding, overwrite
     files = input_files(inputs, output)
-    own = re.compile(rf"(?P<stem>.+)x{degradation.scale}\.png", re.DOTALL)
-
-    def one(path: Path, where: Path, _: "Progress") -> "Report":
-        return degrade_file(path, where, degradation, rounding, overwrite, crop)
-
-    work = partial(each_file, files, output, own, one, on_error=print_error)
+    work = partial(degrade_files, files, output, *options, on_error=print_error, crop=crop)
 
     def summary(report: "Report") -> str:
         return f"{report['input']}: {'kept' if report['kept'] else size_text(report['lr_size'])}"

@@ -45,7 +45,7 @@ _FREE = 1e6
 _UNKNOWN = 1 << 30
 """Number of wrong coefficients where nothing was tried."""
 
-_FURTHER_LOCK = threading.Lock()  # of no object, which could then not be copied
+_FURTHER_LOCK = threading.Lock()  # of the module, because objects with a lock cannot be copied
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,14 @@ Layouts of a data folder, tried in this order:
 Pairs are matched by stem: `0801.png` belongs to `0801.png` or `0801x4.png`, never to what happens to sort alike.
 """
 
-import csv
-import io
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vspsr.errors import ImageFileError, OutputError, VSpSRError, size_text
-from vspsr.files import one_line, read_text
+from vspsr.data.csv_tables import read_csv
+from vspsr.errors import ImageFileError, size_text
 from vspsr.images.folders import composed_stem, image_files
 from vspsr.images.io import read_header
 
@@ -173,22 +171,3 @@ def _sized(pairs: Sequence[tuple[Path, Path | None]], scale: int, problems: list
             )
         sized.append(ImagePair(hr, size, lr))
     return sized
-
-
-def read_csv(path: Path, columns: Collection[str], error: type[VSpSRError] = OutputError) -> list[dict[str, str]]:
-    """The rows of a CSV file by the names in its first line.
-
-    Raises:
-        VSpSRError: of the class ``error``: as `read_text`, no CSV, or a row without a value in one of ``columns``.
-    """
-    table, name = csv.DictReader(io.StringIO(read_text(path, error=error))), one_line(path)
-    try:
-        rows = list(table)
-    except csv.Error as problem:
-        raise error(f"{name}: line {table.line_num}: {one_line(problem)}") from problem
-    for column in columns:
-        if column not in (table.fieldnames or ()):
-            raise error(f"{name}: the column `{column}` is missing")
-        if any(row[column] is None for row in rows):
-            raise error(f"{name}: a row has no value in the column `{column}`")
-    return rows

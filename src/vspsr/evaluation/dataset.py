@@ -127,8 +127,18 @@ def _checked(stem: str, path: Path, scale: int, lr: Matched | None, sr: Matched)
     height, width = (n // scale * scale for n in header.size)
     if min(height, width) < scale:
         raise EvaluationError(f"{path}: {size_text(header.size)} pixels are too few: {scale} on each side are needed")
-    size, lr_path = (height, width), None if lr is None else lr.samples[0]
-    pair = Pair(stem, path, size, scale, header.bits, header.channels == 1, lr_path, tuple(sr.samples), sr.mean)
+    size = (height, width)
+    pair = Pair(
+        stem=stem,
+        hr=path,
+        size=size,
+        scale=scale,
+        bits=header.bits,
+        grey=header.channels == 1,
+        lr=None if lr is None else lr.samples[0],
+        samples=tuple(sr.samples),
+        mean=sr.mean,
+    )
     if pair.lr is not None:
         _check_file(pair.lr, path, header, {pair.lr_size}, f"at scale {scale}, as `vspsr degrade --crop` makes it")
     for file in (*pair.samples, pair.mean):

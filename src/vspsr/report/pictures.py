@@ -40,7 +40,9 @@ def write_pictures(
     The error is that of the mean, or of the only sample: root mean square over channels.
 
     Args:
+        folder: where to; made if missing.
         hr: (3, H, W), an integer image of the depth of ``lr``, as the others are.
+        lr: the LR picture.
         samples: (n, 3, H, W).
         mean: (3, H, W); None for one sample.
         enlarged: (3, H, W), by bicubic interpolation.
@@ -50,6 +52,9 @@ def write_pictures(
 
     Returns:
         name → end of its colour scale, None for photographs. Pictures with a side beyond 16383 pixels are left out.
+
+    Raises:
+        OutputError: the folder or a file cannot be written.
     """
     make_folder(folder)
     photographs = {"gt": hr, "lr": lr.pixels, "bicubic": enlarged}

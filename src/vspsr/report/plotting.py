@@ -94,9 +94,13 @@ def inline_svg(figure: "Figure", name: str, description: str) -> str:
 def save_figure(
     figure: "Figure", path: Path, overwrite: bool = False, settings: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a figure as its suffix says, with the settings by which it was made (JSON values) for `figure_settings`.
+    """Write a figure as its suffix says, completely or not at all.
 
-    OutputError: an unknown suffix, or as in `vspsr.files.replacing`.
+    Args:
+        settings: how it was made, as JSON values: kept in the file for `figure_settings`.
+
+    Raises:
+        OutputError: an unknown suffix, or as in `vspsr.files.replacing`.
     """
     kind = path.suffix.lower().removeprefix(".")
     if kind not in _METADATA:

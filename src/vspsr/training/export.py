@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vspsr.checks import check_temperature
-from vspsr.data.files import read_csv
+from vspsr.data.csv_tables import read_csv
 from vspsr.errors import ModelError
 from vspsr.files import check_free, read_bytes, write_bytes
 from vspsr.model import VSpSR, model_of

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
-from vspsr.data.files import read_csv
+from vspsr.data.csv_tables import read_csv
 from vspsr.errors import VSpSRError
 from vspsr.files import kind_of, one_line, write_bytes
 

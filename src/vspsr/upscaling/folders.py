@@ -99,6 +99,25 @@ def upscale_files(
     return each_file(files, folder, own, work, progress, on_error)
 
 
+def degrade_files(
+    files: Mapping[Path, Path],
+    folder: Path,
+    degradation: Degradation,
+    rounding: str = "per-pass",
+    overwrite: bool = False,
+    progress: Progress = lambda *_: None,
+    on_error: OnError = lambda *_: None,
+    crop: bool = False,
+) -> Iterator[Report]:
+    """`degrade_file` for each of many files, otherwise as `upscale_files`."""
+    own = re.compile(rf"(?P<stem>.+)x{degradation.scale}\.png", re.DOTALL)
+
+    def work(path: Path, where: Path, _: Callable[[str, float], None]) -> Report:
+        return degrade_file(path, where, degradation, rounding, overwrite, crop)
+
+    return each_file(files, folder, own, work, progress, on_error)
+
+
 def each_file(
     files: Mapping[Path, Path],
     folder: Path,
@@ -156,9 +175,9 @@ def degrade_file(
     path: Path,
     folder: Path,
     degradation: Degradation,
-    rounding: str,
-    overwrite: bool,
-    crop: bool,
+    rounding: str = "per-pass",
+    overwrite: bool = False,
+    crop: bool = False,
 ) -> Report:
     """Downscale one image file: photo.png becomes photox4.png; with ``crop``, after `cropped`.
 
